@@ -1,0 +1,45 @@
+//! Writing from several threads into one slice, where each index belongs to one thread only.
+//!
+//! Handing out ids is a scatter: which thread writes where is known from the counts, but it is no split into
+//! sub-slices, so safe Rust would need an atomic or a copy for each element.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+/// A slice that several threads write to, each to indices of its own.
+pub(crate) struct Disjoint<'a, T> {
+    start: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: only `write` reaches the elements, and its contract rules out two threads at one of them.
+unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
+
+impl<'a, T: Copy> Disjoint<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// Stores `value` at `index`; an index outside the slice panics.
+    ///
+    /// # Safety
+    /// No other thread writes to `index` while this `Disjoint` lives.
+    #[inline(always)]
+    pub(crate) unsafe fn write(&self, index: usize, value: T) {
+        assert!(index < self.len);
+        // SAFETY: inside the slice by the line above; nobody else is there by contract.
+        unsafe { *self.start.add(index) = value }
+    }
+
+    /// Copies `from` to `index..`; a range outside the slice panics.
+    ///
+    /// # Safety
+    /// No other thread writes to the range while this `Disjoint` lives.
+    #[inline(always)]
+    pub(crate) unsafe fn copy(&self, index: usize, from: &[T]) {
+        assert!(index <= self.len && from.len() <= self.len - index);
+        // SAFETY: inside the slice by the line above, which `from` cannot overlap, being another borrow.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.start.add(index), from.len()) }
+    }
+}

@@ -1,0 +1,69 @@
+use std::fmt;
+
+/// Why lengths cannot be planned, or tokens not gathered. The text is made when somebody reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// `max_length` is below 1 or does not fit an `i32`.
+    MaxLength(i64),
+    /// Sequence `row` has a length of zero or less.
+    NotPositive {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+        /// What was found.
+        length: i64,
+    },
+    /// Sequence `row` is longer than `max_length`.
+    TooLong {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+        /// What was found.
+        length: u64,
+        /// The limit.
+        max_length: u32,
+    },
+    /// A sequence id is not a row of the column.
+    NoSuchRow {
+        /// The id asked for.
+        row: i64,
+        /// Rows there are.
+        rows: u64,
+    },
+    /// A piece reaches beyond its sequence: the column is not the one that was planned.
+    PieceOutside {
+        /// The sequence's row.
+        row: i64,
+        /// First token of the piece.
+        start: i64,
+        /// Tokens of the piece.
+        length: i64,
+        /// Tokens the column has there.
+        found: u64,
+    },
+    /// Parts that should make up a plan or a batch do not fit each other.
+    Inconsistent(&'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::MaxLength(found) => {
+                write!(f, "max_length is {found}, allowed is 1 to {}", i32::MAX)
+            }
+            Self::NotPositive { row, length } => {
+                write!(f, "sequence {row} has length {length}, allowed is 1 and more")
+            }
+            Self::TooLong { row, length, max_length } => {
+                write!(f, "sequence {row} has {length} tokens, more than max_length {max_length}")
+            }
+            Self::NoSuchRow { row, rows } => {
+                write!(f, "sequence id {row} is not a row of the column, which has {rows}")
+            }
+            Self::PieceOutside { row, start, length, found } => {
+                write!(f, "tokens {start} to {} are planned of sequence {row}, but it has {found}", start + length)
+            }
+            Self::Inconsistent(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,39 @@
+//! Packing of tokenized sequences, decided on the histogram of their lengths.
+//!
+//! The way of the data: [`Lengths`] are counted, [`Patterns`] say which lengths share a pack, a [`Plan`] hands out
+//! sequence ids to packs, [`gather()`] moves the tokens, [`batch`] fills the arrays of a training step.
+//!
+//! ```
+//! use packsort_core::{Lengths, Overlong, Plan};
+//!
+//! let lengths = [3_i64, 5, 2, 2];
+//! let plan = Plan::first_fit_decreasing(&Lengths::from(&lengths[..]), 7, Overlong::Error, None, 0)?;
+//! assert_eq!(plan.num_packs(), 2);
+//! assert_eq!(plan.pack(0).unwrap().ids, [1, 2]); // 5 + 2
+//! assert_eq!(plan.pack(1).unwrap().ids, [0, 3]); // 3 + 2
+//! # Ok::<(), packsort_core::Error>(())
+//! ```
+
+pub mod batch;
+mod bounds;
+mod count;
+mod disjoint;
+mod error;
+mod gather;
+mod length_set;
+mod lengths;
+mod memory;
+mod order;
+mod patterns;
+mod permutation;
+mod plan;
+
+pub use bounds::lower_bound;
+pub use count::{Counts, Overlong};
+pub use error::Error;
+pub use gather::{Ids, ListChunk, Offsets, gather, gathered_len};
+pub use lengths::{Chunk, Lengths};
+pub use order::Order;
+pub use patterns::{Patterns, Slot};
+pub use permutation::Permutation;
+pub use plan::{Listing, Pack, Plan};

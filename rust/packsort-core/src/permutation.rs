@@ -1,0 +1,142 @@
+//! Shuffles that need no memory: any element's place can be computed alone.
+
+/// A permutation of `0..len`, chosen by a key.
+///
+/// Rounds of multiply, add and shift-xor, each a bijection of the next power of two; what falls outside `0..len` goes
+/// round again ("cycle walking": Black and Rogaway, 2002, "Ciphers with arbitrary finite domains"). Keys come from
+/// SplitMix64 (Steele, Lea and Flood, 2014). It shuffles well; it hides nothing.
+///
+/// ```
+/// let shuffle = packsort_core::Permutation::new(5, 42);
+/// let mut places: Vec<u64> = (0..5).map(|i| shuffle.get(i)).collect();
+/// places.sort();
+/// assert_eq!(places, [0, 1, 2, 3, 4]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Permutation {
+    len: u64,
+    mask: u64,
+    shift: u32,
+    keys: [u64; ROUNDS],
+}
+
+/// Fewer leave neighbours recognisable: see the tests.
+const ROUNDS: usize = 5;
+
+impl Permutation {
+    /// The permutation of `0..len` that `key` chooses.
+    pub fn new(len: u64, key: u64) -> Self {
+        let bits = 64 - len.saturating_sub(1).leading_zeros();
+        let mut state = key;
+        Self {
+            len,
+            mask: if bits == 64 { u64::MAX } else { (1 << bits) - 1 },
+            shift: bits.div_ceil(2).max(1),
+            keys: std::array::from_fn(|_| split_mix(&mut state)),
+        }
+    }
+
+    /// Where `i` goes; `i` is below the length.
+    #[inline]
+    pub fn get(&self, i: u64) -> u64 {
+        debug_assert!(i < self.len);
+        let mut x = i;
+        loop {
+            for key in self.keys {
+                x = x.wrapping_mul(key | 1).wrapping_add(key >> 32) & self.mask;
+                x ^= x >> self.shift;
+            }
+            if x < self.len {
+                return x;
+            }
+        }
+    }
+}
+
+/// A key made of several numbers.
+pub(crate) fn key(parts: [u64; 3]) -> u64 {
+    parts.into_iter().fold(0, |mut state, part| {
+        state ^= part;
+        split_mix(&mut state)
+    })
+}
+
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_place_is_taken_once(len in 1_u64..3000, key: u64) {
+            let shuffle = Permutation::new(len, key);
+            let mut seen = vec![false; len as usize];
+            for i in 0..len {
+                let place = shuffle.get(i) as usize;
+                prop_assert!(!seen[place]);
+                seen[place] = true;
+            }
+        }
+    }
+
+    #[test]
+    fn all_orders_of_a_few_come_about_equally_often() {
+        for (len, orders) in [(2_u64, 2_usize), (3, 6), (4, 24)] {
+            let mut seen: HashMap<Vec<u64>, f64> = HashMap::new();
+            let draws = orders * 2000;
+            for seed in 0..draws as u64 {
+                let shuffle = Permutation::new(len, key([seed, 0, 7]));
+                *seen.entry((0..len).map(|i| shuffle.get(i)).collect()).or_default() += 1.0;
+            }
+            assert_eq!(seen.len(), orders, "{len}: {seen:?}");
+            for count in seen.values() {
+                assert!((0.5..2.0).contains(&(count / 2000.0)), "{len}: {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_place_is_about_equally_likely() {
+        for len in [10_u64, 100, 1000] {
+            let draws = 400 * len;
+            for i in [0, len / 3, len - 1] {
+                let mut hits = vec![0.0; len as usize];
+                for seed in 0..draws {
+                    hits[Permutation::new(len, key([seed, 3, 1])).get(i) as usize] += 1.0;
+                }
+                let chi: f64 = hits.iter().map(|h: &f64| (h - 400.0).powi(2) / 400.0).sum();
+                // mean len - 1, standard deviation sqrt(2 len)
+                assert!(chi < len as f64 + 8.0 * (2.0 * len as f64).sqrt(), "{len} {i}: {chi}");
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_do_not_stay_together() {
+        for len in [1000_u64, 65_536, 1_000_003] {
+            for seed in 0..20 {
+                let shuffle = Permutation::new(len, key([seed, 0, 0]));
+                let n = len.min(20_000);
+                let mut steps: HashMap<u64, u32> = HashMap::new();
+                for i in 0..n - 1 {
+                    let step = (shuffle.get(i + 1) + len - shuffle.get(i)) % len;
+                    *steps.entry(step).or_default() += 1;
+                }
+                // an affine shuffle has one or two steps; a random one has each about n / len times
+                let most = f64::from(*steps.values().max().unwrap());
+                assert!(most < 40.0 + 8.0 * n as f64 / len as f64, "{len} {seed}: {most}");
+            }
+        }
+    }
+}

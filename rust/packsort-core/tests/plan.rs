@@ -1,0 +1,204 @@
+//! Plans against the textbook, and what every plan must keep.
+
+use packsort_core::{Chunk, Error, Lengths, Order, Overlong, Plan};
+use proptest::prelude::*;
+
+/// First-fit decreasing as textbooks have it: longest first (input order among equals), into the first open pack
+/// with room.
+fn textbook(lengths: &[i64], max_length: i64) -> Vec<Vec<u64>> {
+    let mut by_length: Vec<usize> = (0..lengths.len()).collect();
+    by_length.sort_by_key(|&i| -lengths[i]);
+    let (mut packs, mut rooms): (Vec<Vec<u64>>, Vec<i64>) = (vec![], vec![]);
+    for i in by_length {
+        let fits = rooms.iter().position(|&room| room >= lengths[i]).unwrap_or_else(|| {
+            packs.push(vec![]);
+            rooms.push(max_length);
+            packs.len() - 1
+        });
+        packs[fits].push(i as u64);
+        rooms[fits] -= lengths[i];
+    }
+    packs
+}
+
+fn plan(lengths: &[i64], max_length: u32, seed: Option<u64>) -> Plan {
+    Plan::first_fit_decreasing(&Lengths::from(lengths), max_length, Overlong::Error, seed, 0).unwrap()
+}
+
+fn listed(plan: &Plan) -> Vec<Vec<u64>> {
+    let all = plan.list(0..plan.num_packs());
+    let ids: Vec<u64> = match &all.ids {
+        Order::U32(ids) => ids.iter().map(|&i| i.into()).collect(),
+        Order::I64(ids) => ids.iter().map(|&i| i as u64).collect(),
+    };
+    all.offsets.windows(2).map(|w| ids[w[0] as usize..w[1] as usize].to_vec()).collect()
+}
+
+fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+prop_compose! {
+    fn any_lengths()(max_length in 1_u32..300)(
+        lengths in prop::collection::vec(1..=i64::from(max_length), 0..400),
+        max_length in Just(max_length),
+    ) -> (Vec<i64>, u32) { (lengths, max_length) }
+}
+
+proptest! {
+    #[test]
+    fn packs_are_the_textbooks_id_for_id((lengths, max_length) in any_lengths()) {
+        prop_assert_eq!(listed(&plan(&lengths, max_length, None)), textbook(&lengths, max_length.into()));
+    }
+
+    #[test]
+    fn each_sequence_is_in_one_pack_and_none_is_over_full((lengths, max_length) in any_lengths(), seed: Option<u64>) {
+        let plan = plan(&lengths, max_length, seed);
+        let packs = listed(&plan);
+        let mut seen: Vec<u64> = packs.concat();
+        seen.sort();
+        prop_assert_eq!(seen, (0..lengths.len() as u64).collect::<Vec<_>>());
+        for pack in &packs {
+            prop_assert!(pack.iter().map(|&i| lengths[i as usize]).sum::<i64>() <= max_length.into());
+        }
+        prop_assert!(plan.lower_bound() <= plan.num_packs());
+    }
+
+    #[test]
+    fn one_pack_alone_is_the_listed_one((lengths, max_length) in any_lengths(), seed: Option<u64>) {
+        let plan = plan(&lengths, max_length, seed);
+        let lens = plan.list_lengths(0..plan.num_packs());
+        let mut at = 0;
+        for (i, ids) in listed(&plan).into_iter().enumerate() {
+            let pack = plan.pack(i as u64).unwrap();
+            for (&id, &length) in ids.iter().zip(&pack.lengths) {
+                prop_assert_eq!(lengths[id as usize], i64::from(length));
+                prop_assert_eq!(lens[at] as u32, length);
+                at += 1;
+            }
+            prop_assert_eq!(ids, pack.ids);
+        }
+        prop_assert_eq!(plan.pack(plan.num_packs()), None);
+    }
+
+    #[test]
+    fn a_range_of_packs_is_a_cut_of_all((lengths, max_length) in any_lengths(), seed: Option<u64>, cut in 0.0..1.0) {
+        let plan = plan(&lengths, max_length, seed);
+        let middle = (plan.num_packs() as f64 * cut) as u64;
+        let parts = [plan.list(0..middle), plan.list(middle..u64::MAX)];
+        let ids: Vec<Order> = parts.iter().map(|p| p.ids.clone()).collect();
+        let joined = match (&ids[0], &ids[1]) {
+            (Order::U32(a), Order::U32(b)) => Order::U32([a.as_slice(), b].concat()),
+            _ => unreachable!(),
+        };
+        prop_assert_eq!(joined, plan.list(0..plan.num_packs()).ids);
+    }
+
+    #[test]
+    fn epochs_keep_the_packs_by_length((lengths, max_length) in any_lengths(), seed: Option<u64>, epoch in 0_u64..9) {
+        let plan = plan(&lengths, max_length, seed);
+        let other = plan.with_epoch(epoch);
+        let by_length = |plan: &Plan| {
+            let mut packs: Vec<Vec<i64>> = listed(plan)
+                .iter()
+                .map(|pack| pack.iter().map(|&i| lengths[i as usize]).collect())
+                .collect();
+            packs.sort();
+            packs
+        };
+        prop_assert_eq!(by_length(&plan), by_length(&other));
+        prop_assert_eq!(listed(&other.with_epoch(0)), listed(&plan));
+    }
+
+    #[test]
+    fn truncating_and_dropping_are_planning_what_is_left(
+        lengths in prop::collection::vec(1..50_i64, 0..300), max_length in 1_u32..40,
+    ) {
+        let column = Lengths::from(&lengths[..]);
+        let limit = i64::from(max_length);
+        let cut: Vec<i64> = lengths.iter().map(|&l| l.min(limit)).collect();
+        let truncated = Plan::first_fit_decreasing(&column, max_length, Overlong::Truncate, None, 0).unwrap();
+        prop_assert_eq!(listed(&truncated), textbook(&cut, limit));
+        let lost: i64 = lengths.iter().map(|&l| (l - limit).max(0)).sum();
+        prop_assert_eq!(truncated.counts().tokens_lost, lost as u64);
+
+        let dropped = Plan::first_fit_decreasing(&column, max_length, Overlong::Drop, None, 0).unwrap();
+        let kept: Vec<u64> = (0..lengths.len() as u64).filter(|&i| lengths[i as usize] <= limit).collect();
+        let kept_lengths: Vec<i64> = kept.iter().map(|&i| lengths[i as usize]).collect();
+        let expected: Vec<Vec<u64>> = textbook(&kept_lengths, limit)
+            .iter()
+            .map(|pack| pack.iter().map(|&i| kept[i as usize]).collect())
+            .collect();
+        prop_assert_eq!(listed(&dropped), expected);
+        prop_assert_eq!(dropped.counts().overlong, (lengths.len() - kept.len()) as u64);
+        let gone: i64 = lengths.iter().filter(|&&l| l > limit).sum();
+        prop_assert_eq!(dropped.counts().tokens_lost, gone as u64);
+    }
+
+    #[test]
+    fn a_plan_survives_its_parts((lengths, max_length) in any_lengths(), seed: Option<u64>) {
+        let plan = plan(&lengths, max_length, seed);
+        let again = Plan::from_parts(
+            max_length, Overlong::Error, plan.rows(), 0, 0, plan.patterns().clone(), plan.order().clone(), seed, 0,
+        ).unwrap();
+        prop_assert_eq!(listed(&again), listed(&plan));
+        if !lengths.is_empty() {
+            let Order::U32(mut ids) = plan.order().clone() else { unreachable!() };
+            ids[0] = *ids.last().unwrap();
+            let twice = Plan::from_parts(
+                max_length, Overlong::Error, plan.rows(), 0, 0, plan.patterns().clone(), Order::U32(ids), seed, 0,
+            );
+            prop_assert_eq!(twice.is_err(), lengths.len() > 1);
+        }
+    }
+}
+
+#[test]
+fn threads_and_chunks_change_nothing() {
+    let lengths: Vec<i64> =
+        (0..300_000_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as i64 + 1).collect();
+    for seed in [None, Some(7)] {
+        let whole = in_pool(1, || plan(&lengths, 8192, seed));
+        let expected = whole.list(0..whole.num_packs());
+        for threads in [2, 3, 7] {
+            let cuts = [0, 1, 1, 70_000, 70_003, 299_999, 300_000];
+            let chunks = cuts.windows(2).map(|w| Chunk::I64(&lengths[w[0]..w[1]])).collect();
+            let column = Lengths::new(chunks);
+            let (list, lens) = in_pool(threads, || {
+                let plan = Plan::first_fit_decreasing(&column, 8192, Overlong::Error, seed, 0).unwrap();
+                (plan.list(0..plan.num_packs()), plan.list_lengths(0..plan.num_packs()))
+            });
+            assert!(list == expected, "{threads} threads, seed {seed:?}");
+            assert!(lens == whole.list_lengths(0..whole.num_packs()));
+        }
+    }
+}
+
+#[test]
+fn a_long_limit_over_short_sequences_needs_no_long_table() {
+    let lengths = [5_i64, 7, 5];
+    let plan = plan(&lengths, i32::MAX as u32, None);
+    assert_eq!(listed(&plan), [[1, 0, 2]]);
+    assert_eq!(plan.counts().by_length.len(), 8);
+}
+
+#[test]
+fn misfits_are_named_with_their_row() {
+    let try_plan = |lengths: Lengths, overlong| Plan::first_fit_decreasing(&lengths, 4, overlong, None, 0).unwrap_err();
+    let signed = Lengths::new(vec![Chunk::I8(&[1, 2]), Chunk::I16(&[3, -4, 9])]);
+    assert_eq!(try_plan(signed, Overlong::Drop), Error::NotPositive { row: 3, length: -4 });
+    let zero = Lengths::from(&[1_u8, 0][..]);
+    assert_eq!(try_plan(zero, Overlong::Truncate), Error::NotPositive { row: 1, length: 0 });
+    let huge = Lengths::from(&[1, u64::MAX][..]);
+    let error = try_plan(huge, Overlong::Error);
+    assert_eq!(error.to_string(), "sequence 1 has 18446744073709551615 tokens, more than max_length 4");
+    let none = Plan::first_fit_decreasing(&Lengths::default(), 0, Overlong::Error, None, 0).unwrap_err();
+    assert_eq!(none.to_string(), "max_length is 0, allowed is 1 to 2147483647");
+}
+
+#[test]
+fn no_lengths_make_an_empty_plan() {
+    let plan = plan(&[], 8, Some(3));
+    assert_eq!((plan.num_packs(), plan.num_sequences(), plan.lower_bound()), (0, 0, 0));
+    assert_eq!(plan.list(0..9).offsets, [0]);
+}

@@ -1,0 +1,29 @@
+//! `packsort._core`: arguments in, the lock of the interpreter released, errors mapped, arrays out.
+
+use pyo3::prelude::*;
+
+mod batch;
+mod columns;
+mod errors;
+mod gather;
+mod plan;
+mod pool;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::batch::fill_flat;
+    #[pymodule_export]
+    use super::gather::gather;
+    #[pymodule_export]
+    use super::plan::Plan;
+    #[pymodule_export]
+    use super::pool::num_threads;
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
