@@ -1,0 +1,79 @@
+"""Questions about Arrow types that more than one module asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+from pyarrow import types
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values are lists, in any of Arrow's five ways to store them."""
+    plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(plain or is_list_view(kind))
+
+
+def is_list_view(kind: pa.DataType) -> bool:
+    """Whether values are lists stored as offsets and sizes."""
+    return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings, in any of Arrow's three ways to store them."""
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def is_messages(kind: pa.DataType) -> bool:
+    """Whether values are conversations: lists of structs with a `role`."""
+    if not is_list(kind):
+        return False
+    value = kind.value_type
+    return bool(types.is_struct(value) and value.get_field_index("role") >= 0)
+
+
+def described(schema: pa.Schema) -> str:
+    """The columns of a schema and their types, short enough for a message."""
+    return ", ".join(f"`{field.name}`: {_short(str(field.type))}" for field in schema) or "none"
+
+
+def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of both, of integers, strings, lists and structs of them; None where none does.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> print(wider(pa.list_(pa.int32()), pa.large_list(pa.int64())))
+        large_list<item: int64>
+    """
+    if a.equals(b) or types.is_null(b):
+        return a
+    if types.is_null(a):
+        return b
+    if types.is_integer(a) and types.is_integer(b):
+        return _wider_integer(a, b)
+    if is_text(a) and is_text(b):
+        return pa.large_string()
+    # Casting a sliced list view gives an invalid array in pyarrow 26, so views have to be alike.
+    if is_list(a) and is_list(b) and not is_list_view(a) and not is_list_view(b):
+        value = wider(a.value_type, b.value_type)
+        large = types.is_large_list(a) or types.is_large_list(b)
+        make: Callable[[pa.DataType], pa.DataType] = pa.large_list if large else pa.list_
+        return None if value is None else make(value)
+    if types.is_struct(a) and types.is_struct(b) and [f.name for f in a] == [f.name for f in b]:
+        values = [wider(left.type, right.type) for left, right in zip(a, b, strict=True)]
+        if None not in values:
+            return pa.struct([(field.name, value) for field, value in zip(a, values, strict=True)])
+    return None
+
+
+def _wider_integer(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    signed, unsigned = (a, b) if types.is_signed_integer(a) else (b, a)
+    if types.is_signed_integer(signed) == types.is_signed_integer(unsigned):
+        return a if a.bit_width > b.bit_width else b
+    if signed.bit_width > unsigned.bit_width:
+        return signed
+    return pa.int64() if unsigned.bit_width < 64 else None
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
