@@ -1,0 +1,178 @@
+"""Runs a tokenizer over texts and lays its output out in arrays, many texts a call so that its threads have work."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort._rendering import LossRule, Rendered
+from packsort.errors import TokenizerError
+
+_NO_LOSS = -100
+# The backend holds about 100 bytes for each token it gives (text, offsets, masks). Calls over few long texts are cut
+# here, at some 100 MB.
+_CHARACTERS_A_CALL = 4_000_000
+
+
+@dataclass
+class Encoded:
+    """Tokens of some rows, one after another.
+
+    Attributes:
+        input_ids: int32, (tokens,).
+        labels: int32, (tokens,); `input_ids`, or -100 where no loss is taken.
+        lengths: int64, (rows,).
+        merged: rows whose prompt alone does not tokenize to what their sequence starts with.
+    """
+
+    input_ids: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    merged: int = 0
+
+
+class Encoder:
+    """A tokenizer without truncation and padding; works from any thread."""
+
+    def __init__(self, tokenizer: Any, *, special_tokens: bool) -> None:
+        self._tokenizer = tokenizer
+        self._special_tokens = special_tokens
+        self._backend = _own_backend(tokenizer)
+        self.has_offsets = self._backend is not None
+
+    def __call__(self, rendered: Rendered, rule: LossRule) -> Encoded:
+        """Tokenizes rows and marks which of their tokens carry loss.
+
+        Raises:
+            TokenizerError: The tokenizer fails on a text.
+        """
+        if rule is LossRule.ASSISTANT:
+            return self._turns(rendered)
+        ids, lengths = self._ids(rendered.texts)
+        if rule is LossRule.COMPLETION:
+            assert rendered.prompts is not None
+            prompt_ids, prompt_lengths = self._ids(rendered.prompts)
+            return _after_prompts(ids, lengths, prompt_ids, prompt_lengths)
+        return Encoded(ids, ids, lengths)
+
+    def _ids(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Token ids of all texts, (tokens,), and how many each has, (texts,)."""
+        flat: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        for part in _calls(texts):
+            if self._backend is None:
+                with _failing():
+                    found = self._tokenizer(
+                        part, add_special_tokens=self._special_tokens, padding=False, truncation=False, verbose=False
+                    )["input_ids"]
+            else:
+                # The fast call leaves out offsets, which only assistant turns need.
+                with _failing():
+                    encodings = self._backend.encode_batch_fast(part, add_special_tokens=self._special_tokens)
+                found = [encoding.ids for encoding in encodings]
+            counts = [len(ids) for ids in found]
+            flat.append(np.fromiter(chain.from_iterable(found), dtype=np.int32, count=sum(counts)))
+            lengths += counts
+        return np.concatenate(flat), np.array(lengths, dtype=np.int64)
+
+    def _turns(self, rendered: Rendered) -> Encoded:
+        """Loss on the assistant turns, exactly as `apply_chat_template(return_assistant_tokens_mask=True)` has it."""
+        assert self._backend is not None
+        all_ids: list[NDArray[np.int32]] = []
+        all_labels: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        for part in _calls(rendered.texts):
+            with _failing():
+                encodings = self._backend.encode_batch(part, add_special_tokens=self._special_tokens)
+            counts = [len(encoding) for encoding in encodings]
+            ids = np.fromiter(
+                chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32, count=sum(counts)
+            )
+            labels = np.full_like(ids, _NO_LOSS)
+            start = 0
+            for encoding, count, turns in zip(encodings, counts, rendered.turns[len(lengths) :], strict=False):
+                for begin, end in turns:
+                    if end == 0:
+                        continue  # An empty turn before any text, where transformers fails.
+                    first = encoding.char_to_token(begin)
+                    last = encoding.char_to_token(end - 1)
+                    if first is None:
+                        break
+                    # Where the last character has no token of its own (0 reads as none too), transformers runs on.
+                    stop = start + (last + 1 if last else count)
+                    labels[start + first : stop] = ids[start + first : stop]
+                start += count
+            all_ids.append(ids)
+            all_labels.append(labels)
+            lengths += counts
+        return Encoded(np.concatenate(all_ids), np.concatenate(all_labels), np.array(lengths, dtype=np.int64))
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Turns a tokenizer's failure, which the Rust backend raises as a bare `Exception`, into a `TokenizerError`."""
+    try:
+        yield
+    except Exception as error:
+        raise TokenizerError(f"the tokenizer fails: {error}") from error
+
+
+def _own_backend(tokenizer: Any) -> Any:
+    """A copy of the Rust tokenizer, so that neither side's settings reach the other; None where there is none."""
+    import tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer) or not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return None
+    # A class that tokenizes in its own way has to be asked itself.
+    if type(tokenizer)._encode_plus is not PreTrainedTokenizerFast._encode_plus:
+        return None
+    backend = copy.deepcopy(backend)
+    # A tokenizer.json may carry both; they would cut or fill sequences without a word.
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
+    return backend
+
+
+def _calls(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in as few parts as their characters allow; one empty part for no text."""
+    part: list[str] = []
+    characters = 0
+    for text in texts:
+        if part and characters + len(text) > _CHARACTERS_A_CALL:
+            yield part
+            part, characters = [], 0
+        part.append(text)
+        characters += len(text)
+    yield part
+
+
+def _after_prompts(
+    ids: NDArray[np.int32], lengths: NDArray[np.int64], prompt_ids: NDArray[np.int32], prompt_lengths: NDArray[np.int64]
+) -> Encoded:
+    """Loss from where sequence and prompt part, as TRL takes it.
+
+    Tokens may merge across the end of the prompt, so that the prompt alone is tokenized otherwise than within the
+    sequence: what both start with is the prompt.
+    """
+    labels = ids.copy()
+    start = prompt_start = merged = 0
+    for length, prompt_length in zip(lengths.tolist(), prompt_lengths.tolist(), strict=True):
+        shared = min(length, prompt_length)
+        differ = ids[start : start + shared] != prompt_ids[prompt_start : prompt_start + shared]
+        if differ.any():
+            shared = int(differ.argmax())
+        merged += shared < prompt_length
+        labels[start : start + shared] = _NO_LOSS
+        start += length
+        prompt_start += prompt_length
+    return Encoded(ids, labels, lengths, merged)

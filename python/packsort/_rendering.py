@@ -1,0 +1,256 @@
+"""Turns rows into the text to tokenize: conversations by the chat template, prompts, completions and plain text.
+
+The template is run by transformers' own function, so that the text is the one `apply_chat_template` makes. What is
+wrong with a row is found here, where file and row are still known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import types
+
+from packsort._types import described, is_list, is_messages, is_text
+from packsort.errors import SourceError, TokenizerError
+from packsort.sources import Source
+
+# As transformers looks for it.
+_GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
+
+
+class LossRule(StrEnum):
+    """Which tokens a model is trained to predict; the value says it in words."""
+
+    ASSISTANT = "assistant turns, where the chat template marks generation"
+    UNMARKED = "every token: the chat template marks no generation"
+    NO_OFFSETS = "every token: the tokenizer cannot tell which text its tokens come from"
+    COMPLETION = "completion only"
+    ALL = "every token"
+
+
+@dataclass
+class Rendered:
+    """The text of some rows.
+
+    Attributes:
+        texts: one a row.
+        turns: for each row the characters from and to which an assistant turn runs; empty where none are marked.
+        prompts: the text that each row starts with and that carries no loss; None where there is no such part.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    turns: list[list[tuple[int, int]]] = field(default_factory=list)
+    prompts: list[str] | None = None
+
+
+class Renderer:
+    """Renders one kind of rows: conversations, prompts with completions, or text.
+
+    Attributes:
+        columns: the columns it reads.
+        loss_rule: what its rows train on.
+        special_tokens: whether the tokenizer adds its special tokens; a chat template writes them itself.
+        notes: what a user should know about all rows.
+    """
+
+    def __init__(self, source: Source, tokenizer: Any) -> None:
+        schema = source.schema
+        kinds = {name: schema.field(name).type for name in schema.names}
+        self.special_tokens = False
+        self.notes: list[str] = []
+        self._tokenizer = tokenizer
+        self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
+        pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
+        self._render: Callable[..., None]
+        chat = True
+        if "messages" in kinds and is_messages(kinds["messages"]):
+            self.columns = ["messages"]
+            self._render = self._conversation
+        elif len(pair) == 2 and all(is_messages(kind) for kind in pair):
+            self.columns = ["prompt", "completion"]
+            self._render = self._prompted_conversation
+            self.loss_rule = LossRule.COMPLETION
+        elif len(pair) == 2 and all(is_text(kind) for kind in pair):
+            chat = False
+            self.columns = ["prompt", "completion"]
+            self._render = self._prompted_text
+            self.loss_rule = LossRule.COMPLETION
+        elif "text" in kinds and is_text(kinds["text"]):
+            chat = False
+            self.columns = ["text"]
+            self._render = self._text
+            self.loss_rule = LossRule.ALL
+        else:
+            raise SourceError(
+                f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
+                "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
+            )
+        if chat:
+            self._prepare_chat()
+        else:
+            self._prepare_text()
+
+    def _prepare_chat(self) -> None:
+        if self._has_tools:
+            self.columns.append("tools")
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise TokenizerError(
+                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs; "
+                "give one with `--chat-template FILE`"
+            )
+        try:
+            # A tokenizer may have a template of its own for rows with tools.
+            self._templates = [self._tokenizer.get_chat_template(None, tools=None)]
+            if self._has_tools:
+                self._templates.append(self._tokenizer.get_chat_template(None, tools=[]))
+        except ValueError as error:
+            raise TokenizerError(f"{error}") from error
+        self._special = dict(self._tokenizer.special_tokens_map)
+        if self.columns[0] == "messages":
+            marked = all(_GENERATION.search(template) for template in self._templates)
+            self.loss_rule = LossRule.ASSISTANT if marked else LossRule.UNMARKED
+
+    def _prepare_text(self) -> None:
+        self.special_tokens = True
+        self._end = self._tokenizer.eos_token or ""
+        if not self._end:
+            self.notes.append("the tokenizer has no end-of-sequence token, so none was appended")
+
+    def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
+        """Renders rows.
+
+        Args:
+            batch: has `columns`.
+            where: names a row of the batch in a message.
+
+        Raises:
+            SourceError: A row cannot be rendered: null, empty, without role or content, or refused by the template.
+            TokenizerError: The chat template is no valid template.
+        """
+        columns = [_to_python(batch.column(name), name, where) for name in self.columns]
+        rendered = Rendered(prompts=[] if self.loss_rule is LossRule.COMPLETION else None)
+        for row, values in enumerate(zip(*columns, strict=True)):
+            try:
+                self._render(rendered, *values)
+            except _RowError as error:
+                raise SourceError(f"{where(row)}: {error}") from error.__cause__
+        return rendered
+
+    def _text(self, rendered: Rendered, text: str | None) -> None:
+        if text is None:
+            raise _RowError("column `text` is null")
+        rendered.texts.append(text if text.endswith(self._end) else text + self._end)
+
+    def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
+        if prompt is None or completion is None:
+            raise _RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
+        assert rendered.prompts is not None
+        rendered.prompts.append(prompt)
+        rendered.texts.append(prompt + (completion if completion.endswith(self._end) else completion + self._end))
+
+    def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
+        marked = self.loss_rule is LossRule.ASSISTANT
+        text, turns = self._chat(_messages(messages, "messages"), tools, marked=marked)
+        rendered.texts.append(text)
+        rendered.turns.append(turns)
+
+    def _prompted_conversation(self, rendered: Rendered, prompt: Any, completion: Any, tools: Any = None) -> None:
+        start, end = _messages(prompt, "prompt"), _messages(completion, "completion")
+        assert rendered.prompts is not None
+        rendered.prompts.append(self._chat(start, tools, prompt=True)[0])
+        rendered.texts.append(self._chat(start + end, tools)[0])
+
+    def _chat(
+        self, messages: list[dict[str, Any]], tools: Any, *, marked: bool = False, prompt: bool = False
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """One conversation as text, and the characters of its assistant turns where the template marks them."""
+        from jinja2 import TemplateError, TemplateSyntaxError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        tools = _tools(tools)
+        try:
+            # transformers declares the result as one string; it is a pair.
+            result: Any = render_jinja_template(
+                conversations=[messages],
+                tools=tools,
+                chat_template=self._templates[0 if tools is None else -1],
+                return_assistant_tokens_mask=marked,
+                add_generation_prompt=prompt,
+                **self._special,
+            )
+            rendered, spans = result
+        except ImportError as error:
+            raise TokenizerError(f"{error}; `pip install packsort[hf]`") from error
+        except TemplateSyntaxError as error:
+            raise TokenizerError(f"line {error.lineno} of the chat template is wrong: {error.message}") from error
+        # A template is code from elsewhere: what it does not expect it may answer with any of these.
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
+            raise _RowError(f"the chat template refuses the conversation: {error}") from error
+        return rendered[0], spans[0] if marked else []
+
+
+class _RowError(Exception):
+    """What is wrong with a row, without the words for where it is."""
+
+
+def _messages(messages: Any, column: str) -> list[dict[str, Any]]:
+    """Checks one conversation and drops what Arrow filled in.
+
+    A struct column gives every message every key, as null where the row had none. transformers drops such keys from
+    messages; deeper ones, as in `tool_calls`, would show in the text as `"key": null`, so they are dropped too.
+    """
+    if messages is None:
+        raise _RowError(f"column `{column}` is null")
+    if not messages:
+        raise _RowError(f"column `{column}` is an empty conversation")
+    cleaned: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        if message is None:
+            raise _RowError(f"column `{column}`: message {index} is null")
+        if not message["role"]:
+            raise _RowError(f"column `{column}`: message {index} has no role")
+        if message.get("content") is None and not message.get("tool_calls"):
+            raise _RowError(
+                f"column `{column}`: message {index} ({message['role']}) has neither content nor tool_calls"
+            )
+        cleaned.append(_without_nulls(message))
+    return cleaned
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _tools(tools: Any) -> list[Any] | None:
+    """A row's tools as the template takes them: structs, or JSON, whole or tool by tool."""
+    try:
+        if isinstance(tools, str):
+            tools = json.loads(tools) if tools.strip() else None
+        tools = [json.loads(tool) if isinstance(tool, str) else _without_nulls(tool) for tool in tools or []]
+    except (ValueError, TypeError) as error:
+        raise _RowError(f"column `tools` is no JSON list: {error}") from error
+    return tools or None
+
+
+def _to_python(column: pa.Array, name: str, where: Callable[[int], str]) -> Sequence[Any]:
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        for row, value in enumerate(column):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                raise SourceError(f"{where(row)}: column `{name}` is not valid UTF-8: {error.reason}") from error
+        raise
