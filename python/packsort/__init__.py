@@ -1,6 +1,7 @@
 """Packs tokenized sequences for supervised fine-tuning.
 
-`plan` decides which sequences share a training row, on the histogram of their lengths.
+`plan` decides which sequences share a training row, on the histogram of their lengths; `pack` and `write_shards` put
+their tokens together; `open_shards` reads them back. `packsort.torch` makes batches of them.
 """
 
 from packsort import errors
@@ -17,22 +18,33 @@ from packsort.errors import (
     SourceNotFoundError,
     TokenizerError,
 )
+from packsort.gathering import pack
+from packsort.manifest import Manifest
 from packsort.planning import Plan, load_plan, plan
+from packsort.shards import Shards, open_shards
+from packsort.verifying import Verification
+from packsort.writing import write_shards
 
 __all__ = [
     "DamagedError",
     "LengthError",
     "LengthTypeError",
+    "Manifest",
     "OptionError",
     "OutputError",
     "OutputExistsError",
     "PacksortError",
     "Plan",
+    "Shards",
     "SourceError",
     "SourceNotFoundError",
     "TokenizerError",
+    "Verification",
     "__version__",
     "errors",
     "load_plan",
+    "open_shards",
+    "pack",
     "plan",
+    "write_shards",
 ]

@@ -85,9 +85,7 @@ def _from_list(lengths: list[Any]) -> pa.Array:
         if length is None:
             raise LengthError(f"sequence {row} has no length: it is None, allowed is 1 and more", row)
         if isinstance(length, bool) or not hasattr(length, "__index__"):
-            raise LengthTypeError(
-                f"sequence {row} has length {length!r}, a {type(length).__name__}; {_ALLOWED}", row
-            )
+            raise LengthTypeError(f"sequence {row} has length {length!r}, a {type(length).__name__}; {_ALLOWED}", row)
     try:
         return pa.array([int(length.__index__()) for length in lengths], pa.int64())
     except (OverflowError, pa.ArrowInvalid):

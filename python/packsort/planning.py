@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ class Plan:
     def num_sequences(self) -> int:
         """Number of sequences in packs."""
         return self._core.num_sequences
+
+    @property
+    def num_patterns(self) -> int:
+        """Number of different packs by length."""
+        return self._core.num_patterns
 
     @property
     def num_tokens(self) -> int:
@@ -204,7 +210,7 @@ class Plan:
 
     def __iter__(self) -> Iterator[Ids]:
         offsets = self.pack_offsets.tolist()
-        for start, stop in zip(offsets, offsets[1:], strict=False):
+        for start, stop in pairwise(offsets):
             yield self.sequence_ids[start:stop]
 
     def __eq__(self, other: object) -> bool:
@@ -293,9 +299,7 @@ def plan(
         raise OptionError(f"overlong is {overlong!r}, allowed are {', '.join(map(repr, _OVERLONG))}")
     limit = check_max_length(max_length)
     seed = None if seed is None else _natural("seed", seed)
-    return Plan(
-        _core.Plan.first_fit_decreasing(as_column(lengths), limit, overlong, seed, _natural("epoch", epoch))
-    )
+    return Plan(_core.Plan.first_fit_decreasing(as_column(lengths), limit, overlong, seed, _natural("epoch", epoch)))
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -355,7 +359,7 @@ def _fingerprint(parts: dict[str, Any]) -> str:
     for name, value in sorted(parts.items()):
         digest.update(f"{name}:{getattr(value, 'dtype', value)};".encode())
         if isinstance(value, np.ndarray):
-            digest.update(value)
+            digest.update(value.data)
     return digest.hexdigest()
 
 

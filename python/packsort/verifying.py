@@ -1,0 +1,238 @@
+"""The proof that a packed directory holds its source, each token once, in order, with its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from packsort.errors import DamagedError, OptionError
+from packsort.gathering import gather_values
+from packsort.manifest import ShardInfo, checksum
+from packsort.shards import Shards
+from packsort.sources import Tokens, open_source
+from packsort.writing import Stage, quiet, read_or_tokenize
+
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked, and what is wrong.
+
+    Attributes:
+        packs: packs looked at.
+        sequences: sequences in them.
+        tokens: tokens in them.
+        against_source: whether they were compared with the source.
+        problems: what is wrong, in words; empty where all is well. Past the first 20 they are only counted.
+        num_problems: how many there are.
+    """
+
+    packs: int
+    sequences: int
+    tokens: int
+    against_source: bool
+    problems: tuple[str, ...]
+    num_problems: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.num_problems
+
+
+def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: Stage = quiet) -> Verification:
+    """Checks a packed directory, and, given its source, that nothing of it is lost or changed.
+
+    Always: files and checksums are those of the manifest, no pack is over `max_length`, pieces add up to packs,
+    each sequence is in one pack, counts are those of the manifest. With a source: each sequence's tokens, labels and
+    other per-token values are those of its row, in order; what is not there was dropped as too long.
+
+    Args:
+        shards: the packed directory.
+        source: what it was packed from, in the same order.
+        tokenizer: where packing tokenized too, the tokenizer to do it again with.
+        stage: as for `packsort.write_shards`.
+    """
+    manifest = shards.manifest
+    found = _Findings()
+    tokens = None
+    if source is not None:
+        if tokenizer is None and manifest.tokenizer is not None and "input_ids" not in open_source(source).schema.names:
+            raise OptionError("the packs were tokenized from this source; verifying them needs the tokenizer")
+        tokens = read_or_tokenize(open_source(source), tokenizer, stage)[0]
+        if tokens.table.num_rows != manifest.counts.rows:
+            found.add(f"the source has {tokens.table.num_rows:,} rows, packed were {manifest.counts.rows:,}")
+            tokens = None
+    seen = np.zeros(manifest.counts.rows, np.uint8)
+    totals = [0, 0, 0]
+    with stage("verifying", total=len(shards), unit="packs") as advance:
+        for index, shard in enumerate(manifest.shards):
+            try:
+                table = _whole(shards, index)
+            except DamagedError as error:
+                found.add(str(error))
+                continue
+            check = _Check(shards, shard, table, tokens)
+            for problem in check.problems(seen):
+                found.add(problem)
+            totals = [a + b for a, b in zip(totals, check.totals, strict=True)]
+            advance(shard.packs)
+    counts = manifest.counts
+    for name, number, said in zip(
+        ("packs", "sequences", "tokens"), totals, (counts.packs, counts.sequences, counts.tokens), strict=True
+    ):
+        if number != said:
+            found.add(f"there are {number:,} {name}, the manifest says {said:,}")
+    missing = np.flatnonzero(seen == 0)
+    if len(missing) != counts.dropped:
+        found.add(
+            f"{len(missing):,} sequences are in no pack (first: {missing[:5].tolist()}), dropped were {counts.dropped:,}"
+        )
+    if tokens is not None:
+        lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()
+        for row in missing[lengths[missing] <= manifest.max_length][:_MOST]:
+            found.add(f"{tokens.source.where(int(row))}: its {lengths[row]} tokens are in no pack")
+    return Verification(totals[0], totals[1], totals[2], source is not None, tuple(found.first), found.count)
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        self.count += 1
+        if len(self.first) < _MOST:
+            self.first.append(problem)
+
+
+def _whole(shards: Shards, index: int) -> pa.Table:
+    """A shard whose file is what was written."""
+    shard = shards.manifest.shards[index]
+    path = shards.path / shard.name
+    try:
+        digest = checksum(path)
+    except OSError as error:
+        raise DamagedError(f"`{path}` cannot be read: {error}") from error
+    if digest != shard.checksum:
+        raise DamagedError(f"`{path}` was changed: its checksum is {digest}, the manifest says {shard.checksum}")
+    table = shards.table(index).combine_chunks()
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DamagedError(f"`{path}` is damaged: {error}") from error
+    return table
+
+
+class _Check:
+    """One shard's packs."""
+
+    def __init__(self, shards: Shards, shard: ShardInfo, table: pa.Table, tokens: Tokens | None) -> None:
+        self._shards, self._shard, self._table, self._tokens = shards, shard, table, tokens
+        self._rows = _ends(table["input_ids"])  # (packs + 1,) in tokens
+        self._pieces = _ends(table["seq_lengths"])  # (packs + 1,) in pieces
+        self._lengths = _values(table["seq_lengths"]).to_numpy()  # (pieces,)
+        self._ids = _values(table["sequence_ids"]).to_numpy()  # (pieces,)
+        self.totals = (table.num_rows, len(self._ids), int(self._rows[-1]))
+
+    def problems(self, seen: NDArray[np.uint8]) -> Iterator[str]:
+        """What is wrong. Marks in `seen`, (rows,), which sequences are here."""
+        yield from self._shapes()
+        inside = (self._ids >= 0) & (self._ids < len(seen))
+        for piece in np.flatnonzero(~inside):
+            yield f"{self._where(int(piece))}: sequence id {self._ids[piece]} is no row of the source"
+        ids, firsts, copies = np.unique(self._ids[inside], return_index=True, return_counts=True)
+        for piece in firsts[(copies > 1) | (seen[ids] > 0)]:
+            yield f"{self._where(int(np.flatnonzero(inside)[piece]))}: it is in more than one place"
+        seen[ids] = 1
+        if self._tokens is not None and inside.all():
+            yield from self._against(self._tokens)
+
+    def _shapes(self) -> Iterator[str]:
+        lengths = np.diff(self._rows)
+        limit = self._shards.max_length
+        for pack in np.flatnonzero(lengths > limit):
+            yield f"{self._pack(int(pack))} has {lengths[pack]} tokens, more than max_length {limit}"
+        for name in self._table.column_names:
+            like = self._pieces if name in ("seq_lengths", "sequence_ids") else self._rows
+            for pack in np.flatnonzero(np.diff(_ends(self._table[name])) != np.diff(like)):
+                yield f"{self._pack(int(pack))}: column `{name}` has another number of values than its neighbours"
+        for piece in np.flatnonzero(self._lengths < 1):
+            yield f"{self._where(int(piece))} has {self._lengths[piece]} tokens"
+        ends = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        for pack in np.flatnonzero(np.diff(ends[self._pieces]) != lengths):
+            yield f"{self._pack(int(pack))}: `seq_lengths` do not add up to its tokens"
+        for name, number in zip(("packs", "sequences", "tokens"), self.totals, strict=True):
+            if number != getattr(self._shard, name):
+                yield f"`{self._shard.name}` has {number} {name}, the manifest says {getattr(self._shard, name)}"
+
+    def _against(self, tokens: Tokens) -> Iterator[str]:
+        """Compares every value with the source's."""
+        packed = set(self._table.column_names) - {"seq_lengths", "sequence_ids"}
+        for name in sorted(packed ^ set(tokens.table.column_names)):
+            yield f"column `{name}` is in the {'packs' if name in packed else 'source'} only"
+        source_lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()[self._ids]
+        truncated = self._shards.manifest.options.get("overlong") == "truncate"
+        allowed = np.minimum(source_lengths, self._shards.max_length) if truncated else source_lengths
+        wrong = np.flatnonzero(self._lengths != allowed)
+        for piece in wrong:
+            yield f"{self._where(int(piece))} has {self._lengths[piece]} tokens, its source {source_lengths[piece]}"
+        if len(wrong):
+            return
+        ends = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        for name in sorted(packed & set(tokens.table.column_names)):
+            expected = gather_values(tokens.table[name], self._ids, self._lengths)
+            values = _values(self._table[name])
+            if values.type != expected.type:
+                yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
+                continue
+            if len(values) != len(expected):
+                yield f"`{self._shard.name}` has {len(values)} values of `{name}`, its source {len(expected)}"
+                continue
+            differ = np.flatnonzero(_bytes(values) != _bytes(expected))
+            pieces = np.searchsorted(ends, differ // _width(values), side="right") - 1
+            for piece, at in zip(*np.unique(pieces, return_index=True), strict=True):
+                token = int(differ[at] // _width(values))
+                yield (
+                    f"{self._where(int(piece))}: `{name}` is {values[token]} at token {token - ends[piece]}, "
+                    f"in the source {expected[token]}"
+                )
+
+    def _pack(self, pack: int) -> str:
+        return f"`{self._shard.name}` pack {pack}"
+
+    def _where(self, piece: int) -> str:
+        pack = int(np.searchsorted(self._pieces, piece, side="right")) - 1
+        row = int(self._ids[piece])
+        name = f"row {row}"
+        if self._tokens is not None and 0 <= row < self._tokens.source.num_rows:
+            name = self._tokens.source.where(row)
+        return f"{self._pack(pack)}, sequence {piece - self._pieces[pack]} ({name})"
+
+
+def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    lists = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    offsets: NDArray[np.int64] = lists.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0]
+
+
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0).flatten() if column.num_chunks else pa.array([], column.type.value_type)
+
+
+def _width(values: pa.Array) -> int:
+    return max(1, int(values.type.bit_width) // 8)
+
+
+def _bytes(values: pa.Array) -> NDArray[np.uint8]:
+    """Compared as bytes, since NaN differs from itself."""
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    return np.ascontiguousarray(values.to_numpy()).view(np.uint8)

@@ -1,0 +1,251 @@
+"""Packed shards: from a source to a directory that a training loop reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from packsort import _core
+from packsort._files import output_error
+from packsort._folder import Folder, shard_names
+from packsort.errors import OptionError
+from packsort.gathering import gather_packs, plan_lengths
+from packsort.manifest import FORMAT_VERSION, Counts, Manifest, ShardInfo, checksum
+from packsort.planning import Plan, check_max_length
+from packsort.sources import Source, Tokens, open_source, read_tokens
+
+Advance = Callable[[int], None]
+Stage = Callable[..., AbstractContextManager[Advance]]
+
+_SUFFIXES = {"arrow": "arrow", "parquet": "parquet"}
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_TOKENS_A_ROW_GROUP = 4_000_000
+
+
+@contextmanager
+def quiet(name: str, *, total: int | None = None, unit: str = "") -> Any:
+    """A stage that nobody looks at."""
+    yield lambda done: None
+
+
+def write_shards(
+    source: Any,
+    out: str | os.PathLike[str],
+    max_length: int,
+    *,
+    tokenizer: Any = None,
+    strategy: str = "ffd",
+    overlong: str = "error",
+    seed: int | None = 0,
+    epoch: int = 0,
+    format: str = "arrow",
+    shard_size: int | str = "256MB",
+    overwrite: bool = False,
+    stage: Stage = quiet,
+) -> Manifest:
+    """Packs a source into a directory of shards and a manifest.
+
+    The directory is whole or not there: shards come into place at the end, the manifest last. When this fails or is
+    interrupted, what was there before is as it was. After a kill, the same call goes on from the finished shards.
+
+    Args:
+        source: files, folders or glob patterns of Parquet or Arrow; a table, a `datasets.Dataset`. With `input_ids`,
+            or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
+        out: the directory.
+        max_length: the most tokens a pack may hold.
+        tokenizer: a `transformers` tokenizer; None where the source has tokens.
+        strategy: as for `packsort.plan`.
+        overlong: as for `packsort.plan`.
+        seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
+        epoch: as for `packsort.plan`.
+        format: `arrow` (uncompressed, memory-mapped) or `parquet`.
+        shard_size: bytes of a shard before compression, about: a number, or such as `256MB`.
+        overwrite: whether what packsort wrote in `out` before may be replaced.
+        stage: called as `stage(name, total=, unit=)` for each stage of the work; a context that yields a function to
+            be called with the units done.
+
+    Returns:
+        The manifest written.
+
+    Raises:
+        SourceError, LengthError: something is wrong with the source; the message names file, column and row.
+        OutputExistsError: `out` is not empty. OutputError: it cannot be written.
+        OptionError: an option has a value that is not allowed.
+
+    Example:
+        >>> import packsort, pyarrow as pa, tempfile
+        >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8]]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     manifest = packsort.write_shards(table, folder + "/packed", max_length=5)
+        ...     packed = packsort.open_shards(folder + "/packed")
+        ...     sorted(pack["input_ids"].tolist() for pack in packed)
+        [[1, 2, 3], [4, 5, 6, 7, 8]]
+    """
+    check_max_length(max_length)
+    if format not in _SUFFIXES:
+        raise OptionError(f"format is {format!r}, allowed are 'arrow', 'parquet'")
+    options = {"strategy": strategy, "overlong": overlong, "seed": seed, "epoch": epoch}
+    target = _bytes(shard_size)
+    opened = open_source(source)
+    with Folder(Path(out), overwrite=overwrite) as folder:
+        tokens, about = read_or_tokenize(opened, tokenizer, stage)
+        with stage("planning"):
+            column = "input_ids" if about is None else about["columns"][0]
+            planned = plan_lengths(opened, tokens.lengths, column, max_length, **options)
+            bound = planned.lower_bound
+        writer = _Writer(folder, tokens.table, planned, format, target)
+        run = _run(opened, about, planned, {**options, "format": format, "shard_size": target})
+        shards = writer.write(folder.begin(run), stage)
+        manifest = Manifest(
+            packsort_version=_core.__version__,
+            max_length=planned.max_length,
+            options={**options, "format": format, "shard_size": target},
+            sources=tuple({"path": f.path, "rows": f.rows, "bytes": f.bytes} for f in opened.files),
+            tokenizer=about,
+            columns={field.name: str(field.type) for field in writer.schema},
+            left_out=tokens.left_out,
+            counts=Counts(
+                rows=planned.num_rows,
+                sequences=planned.num_sequences,
+                tokens=planned.num_tokens,
+                packs=planned.num_packs,
+                lower_bound=bound,
+                dropped=planned.num_dropped,
+                truncated=planned.num_truncated,
+                split=0,
+                tokens_lost=planned.tokens_lost,
+            ),
+            plan=planned.fingerprint,
+            shards=tuple(shards),
+        )
+        folder.commit(manifest)
+    return manifest
+
+
+def read_or_tokenize(source: Source, tokenizer: Any, stage: Stage) -> tuple[Tokens, dict[str, Any] | None]:
+    """Token columns, read or made, and how they were made."""
+    if tokenizer is None:
+        with stage("reading"):
+            return read_tokens(source), None
+    from packsort.tokenizing import tokenize
+
+    with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
+        made = tokenize(source, tokenizer, on_progress=advance)
+        table = made.read().drop_columns("length")
+    left_out = tuple(name for name in source.schema.names if name not in made.columns)
+    template = getattr(tokenizer, "chat_template", None)
+    about = {
+        "name": str(getattr(tokenizer, "name_or_path", "")),
+        "columns": list(made.columns),
+        "loss_rule": made.loss_rule.value,
+        "loss_tokens": made.loss_tokens,
+        "without_loss": made.without_loss,
+        "notes": list(made.notes),
+        "chat_template": None if template is None else _digest(template),
+    }
+    return Tokens(table, left_out, source), about
+
+
+class _Writer:
+    """Writes the shards of a plan: while one is written, the next is gathered."""
+
+    def __init__(self, folder: Folder, table: pa.Table, planned: Plan, format: str, target: int) -> None:
+        self._folder, self._table, self._plan, self._format = folder, table, planned, format
+        self.schema = gather_packs(table, planned, 0, 0).schema.with_metadata(
+            {"packsort": json.dumps({"format_version": FORMAT_VERSION, "max_length": planned.max_length})}
+        )
+        width = sum(field.type.value_type.bit_width for field in table.schema) / 8
+        # 32-bit offsets, whatever size is asked for
+        fits = min(target / (width * planned.max_length), (2**31 - 1) // planned.max_length)
+        self._count = max(1, -(-planned.num_packs // max(1, int(fits))))
+
+    def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
+        names = shard_names(self._count, _SUFFIXES[self._format])
+        shards: list[ShardInfo] = []
+        waiting: list[Future[ShardInfo]] = []
+
+        def settle() -> None:
+            shard = waiting.pop(0).result()
+            self._folder.finish(shard)
+            shards.append(shard)
+            advance(shard.packs)
+
+        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, ThreadPoolExecutor(1) as pool:
+            for i, name in enumerate(names):
+                if name in finished:
+                    if waiting:
+                        settle()
+                    shards.append(finished[name])
+                    advance(finished[name].packs)
+                    continue
+                start, stop = (self._plan.num_packs * at // self._count for at in (i, i + 1))
+                rows = gather_packs(self._table, self._plan, start, stop).cast(self.schema)
+                if waiting:
+                    settle()
+                waiting.append(pool.submit(self._write_one, name, rows))
+            while waiting:
+                settle()
+        return shards
+
+    def _write_one(self, name: str, rows: pa.Table) -> ShardInfo:
+        path = self._folder.path_of(name)
+        try:
+            with path.open("wb") as file:
+                if self._format == "arrow":
+                    with pa.ipc.new_file(file, self.schema) as writer:
+                        writer.write_table(rows)
+                else:
+                    packs = max(1, _TOKENS_A_ROW_GROUP // self._plan.max_length)
+                    pq.write_table(rows, file, compression="zstd", row_group_size=packs)
+                file.flush()
+                os.fsync(file.fileno())
+            return ShardInfo(
+                name=name,
+                packs=rows.num_rows,
+                sequences=pc.sum(pc.list_value_length(rows["sequence_ids"])).as_py() or 0,
+                tokens=pc.sum(pc.list_value_length(rows["input_ids"])).as_py() or 0,
+                bytes=path.stat().st_size,
+                checksum=checksum(path),
+            )
+        except OSError as error:
+            raise output_error(self._folder.out / name, error) from error
+
+
+def _run(source: Source, about: dict[str, Any] | None, planned: Plan, options: dict[str, Any]) -> str:
+    """Says what a run packs and how: two that say the same write the same shards."""
+    files = []
+    for file in source.files:
+        path = Path(file.path)
+        # rows in memory are compared by nothing cheaper than themselves, so they are never gone on with
+        stamp = [path.stat().st_mtime_ns, file.bytes] if path.is_file() else os.urandom(8).hex()
+        files.append([str(path.resolve()), stamp])
+    facts = [_core.__version__, files, about, planned.fingerprint, options]
+    return _digest(json.dumps(facts, default=str))
+
+
+def _digest(text: str | dict[str, str]) -> str:
+    return xxhash.xxh3_128(json.dumps(text, sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(size: int | str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(size), re.IGNORECASE)
+    number = 0
+    if match:
+        unit = _UNITS[match[2].upper()]
+        if match[3]:
+            unit = 1 << {1: 0, 10**3: 10, 10**6: 20, 10**9: 30, 10**12: 40}[unit]
+        number = int(float(match[1]) * unit)
+    if number < 1:
+        raise OptionError(f"shard size is {size!r}, allowed are bytes such as 256MB or 1GiB")
+    return number

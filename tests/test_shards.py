@@ -1,0 +1,323 @@
+"""Packing in memory and to shards, reading back, and the proof."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import packsort
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packsort.manifest import checksum
+from reference import first_fit_decreasing, gather
+from token_rows import token_table, write_parts
+
+PER_TOKEN = ["input_ids", "labels", "weights", "answer"]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[list[int]], pa.Table]:
+    rows = draw(st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=12), min_size=1, max_size=40))
+    kind = draw(st.sampled_from([pa.list_(pa.int32()), pa.large_list(pa.int64()), pa.list_(pa.uint32())]))
+    cut = draw(st.integers(0, len(rows)))
+    column = pa.chunked_array([pa.array(rows[:cut], kind), pa.array([*rows[:1], *rows[cut:]], kind).slice(1)])
+    flags = pa.chunked_array([[[token % 2 == 0 for token in row] for row in rows]])
+    small = pa.chunked_array([pa.array([[token % 100 for token in row] for row in rows], pa.list_(pa.int8()))])
+    return rows, pa.table({"input_ids": column, "even": flags, "small": small})
+
+
+@given(tables(), st.integers(12, 40))
+@settings(max_examples=150, deadline=None)
+def test_packs_hold_the_textbooks_tokens(case: tuple[list[list[int]], pa.Table], max_length: int) -> None:
+    rows, table = case
+    packs = first_fit_decreasing([len(row) for row in rows], max_length)
+    packed = packsort.pack(table, max_length, seed=None)
+    assert packed["input_ids"].to_pylist() == gather(rows, packs, max_length)
+    assert packed["even"].to_pylist() == [[t % 2 == 0 for t in pack] for pack in gather(rows, packs, max_length)]
+    assert packed["small"].to_pylist() == [[t % 100 for t in pack] for pack in gather(rows, packs, max_length)]
+    assert packed["sequence_ids"].to_pylist() == packs
+    assert packed["seq_lengths"].to_pylist() == [[len(rows[i]) for i in pack] for pack in packs]
+    assert packed.schema.field("input_ids").type == pa.list_(pa.int32())
+    assert packed.schema.field("small").type.value_type == pa.int8()
+    assert packed.schema.field("sequence_ids").type.value_type == pa.int64()
+
+
+@given(tables(), st.integers(1, 11))
+@settings(max_examples=100, deadline=None)
+def test_truncated_packs_hold_the_first_tokens(case: tuple[list[list[int]], pa.Table], max_length: int) -> None:
+    rows, table = case
+    packs = first_fit_decreasing([min(len(row), max_length) for row in rows], max_length)
+    packed = packsort.pack(table, max_length, seed=None, overlong="truncate")
+    assert packed["input_ids"].to_pylist() == gather(rows, packs, max_length)
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet"])
+def test_shards_hold_what_packing_in_memory_gives(tmp_path: Path, format: str) -> None:
+    table = token_table()
+    sources = write_parts(table, tmp_path / "tokens")
+    manifest = packsort.write_shards(tmp_path / "tokens", tmp_path / "packed", 128, format=format, shard_size="20kB")
+    expected = packsort.pack(table, 128)
+    shards = packsort.open_shards(tmp_path / "packed")
+    assert len(manifest.shards) > 3
+    assert sorted(p.name for p in (tmp_path / "packed").iterdir()) == sorted(
+        ["manifest.json", *(shard.name for shard in manifest.shards)]
+    )
+    assert manifest.shards[1].name == f"train-00001-of-{len(manifest.shards):05}.{format}"
+    assert len(shards) == expected.num_rows == manifest.counts.packs
+    for name in [*PER_TOKEN, "seq_lengths", "sequence_ids"]:
+        assert [pack[name].tolist() for pack in shards] == expected[name].to_pylist()
+    assert [source["path"] for source in manifest.sources] == [str(path) for path in sources]
+    assert manifest.left_out == ("source",)
+    assert shards.manifest == manifest
+    result = shards.verify(sources)
+    assert result.ok, result.problems
+    assert (result.packs, result.sequences, result.tokens) == (len(shards), 500, manifest.counts.tokens)
+
+
+def test_packs_are_views_of_the_mapped_file(tmp_path: Path) -> None:
+    packsort.write_shards(token_table(), tmp_path / "packed", 128)
+    shards = packsort.open_shards(tmp_path / "packed")
+    first, again = shards[0]["input_ids"], shards[0]["input_ids"]
+    assert first.ctypes.data == again.ctypes.data
+    assert not first.flags.owndata
+    assert not first.flags.writeable
+    assert first.dtype == np.int32
+    assert shards[-1]["sequence_ids"].dtype == np.int64
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert "train-00000-of-00001.arrow" in maps.read_text()
+    assert [p["input_ids"].tolist() for p in pickle.loads(pickle.dumps(shards))][3] == shards[3]["input_ids"].tolist()
+    with pytest.raises(IndexError, match=r"has .* packs"):
+        shards[len(shards)]
+
+
+def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
+    table = token_table()
+    for name in ("a", "b"):
+        packsort.write_shards(table, tmp_path / name, 128, shard_size="20kB")
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> tuple[Path, pa.Table]:
+    table = token_table()
+    packsort.write_shards(table, tmp_path / "packed", 128, shard_size="40kB")
+    return tmp_path / "packed", table
+
+
+def reseal(folder: Path, index: int, table: pa.Table) -> None:
+    """Writes a shard anew and makes the manifest say so: damage that no checksum finds."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shard = manifest["shards"][index]
+    path = folder / shard["name"]
+    with pa.ipc.new_file(folder / "new", table.schema) as writer:
+        writer.write_table(table)
+    (folder / "new").replace(path)  # the old one may still be mapped
+    shard["bytes"], shard["checksum"] = path.stat().st_size, checksum(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def changed(table: pa.Table, column: str, row: int, change: object) -> pa.Table:
+    rows = table[column].to_pylist()
+    rows[row] = change(rows[row])  # type: ignore[operator]
+    field = table.schema.field(column)
+    return table.set_column(table.schema.get_field_index(column), field, pa.array(rows, field.type))
+
+
+def test_every_changed_byte_is_found(packed: tuple[Path, pa.Table]) -> None:
+    folder, _ = packed
+    path = folder / packsort.open_shards(folder).manifest.shards[1].name
+    whole = path.read_bytes()
+    for at in range(0, len(whole), len(whole) // 23):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        path.write_bytes(damaged)
+        result = packsort.open_shards(folder).verify()
+        assert not result.ok
+        assert any(path.name in problem and "checksum" in problem for problem in result.problems)
+
+
+@pytest.mark.parametrize("column", ["input_ids", "labels", "weights", "answer"])
+def test_a_changed_value_is_found_and_named(packed: tuple[Path, pa.Table], column: str) -> None:
+    folder, table = packed
+    shards = packsort.open_shards(folder)
+    row = int(shards.table(1)["sequence_ids"][2].as_py()[0])
+    other = changed(
+        shards.table(1), column, 2, lambda values: [not values[0] if column == "answer" else 7, *values[1:]]
+    )
+    reseal(folder, 1, other)
+    assert packsort.open_shards(folder).verify().ok
+    (problem,) = packsort.open_shards(folder).verify(table).problems
+    assert problem.startswith(
+        f"`{shards.manifest.shards[1].name}` pack 2, sequence 0 (`<table>` row {row}): `{column}` is "
+    )
+    assert "at token 0, in the source" in problem
+
+
+def test_swapped_lost_and_doubled_sequences_are_found(packed: tuple[Path, pa.Table]) -> None:
+    folder, table = packed
+    shard = packsort.open_shards(folder).table(0)
+    lost = int(shard["sequence_ids"][0].as_py()[0])
+    twice = int(shard["sequence_ids"][1].as_py()[0])
+    reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [twice, *ids[1:]]))
+    problems = "\n".join(packsort.open_shards(folder).verify(table).problems)
+    assert "it is in more than one place" in problems
+    assert f"1 sequences are in no pack (first: [{lost}])" in problems
+    reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [10_000, *ids[1:]]))
+    assert "sequence id 10000 is no row of the source" in "\n".join(packsort.open_shards(folder).verify(table).problems)
+
+
+def test_a_moved_boundary_is_found(packed: tuple[Path, pa.Table]) -> None:
+    folder, table = packed
+    shard = packsort.open_shards(folder).table(0)
+    pack = next(i for i, lengths in enumerate(shard["seq_lengths"].to_pylist()) if len(lengths) > 1)
+    reseal(folder, 0, changed(shard, "seq_lengths", pack, lambda n: [n[0] + 1, n[1] - 1, *n[2:]]))
+    assert any("tokens, its source" in problem for problem in packsort.open_shards(folder).verify(table).problems)
+    reseal(folder, 0, changed(shard, "seq_lengths", pack, lambda n: [n[0] + 1, *n[1:]]))
+    assert any("do not add up" in problem for problem in packsort.open_shards(folder).verify().problems)
+
+
+def test_another_source_is_found(packed: tuple[Path, pa.Table]) -> None:
+    folder, table = packed
+    assert "the source has 499 rows, packed were 500" in packsort.open_shards(folder).verify(table.slice(1)).problems[0]
+    assert not packsort.open_shards(folder).verify(table.take(np.arange(499, -1, -1))).ok
+    without = packsort.open_shards(folder).verify(table.drop_columns("labels"))
+    assert without.problems == ("column `labels` is in the packs only",) * len(without.problems)
+
+
+def test_dropped_and_truncated_sequences_are_proven_too(tmp_path: Path) -> None:
+    table = token_table(longest=300)
+    for overlong in ("drop", "truncate"):
+        manifest = packsort.write_shards(table, tmp_path / overlong, 64, overlong=overlong)
+        assert manifest.counts.dropped + manifest.counts.truncated > 10
+        result = packsort.open_shards(tmp_path / overlong).verify(table)
+        assert result.ok, result.problems
+
+
+def test_nan_and_float16_are_moved_bit_for_bit(tmp_path: Path) -> None:
+    halves = pa.array([[np.float16(1.5), np.float16("nan")], [np.float16(-0.0)]], pa.list_(pa.float16()))
+    table = pa.table({"input_ids": [[1, 2], [3]], "h": halves, "d": [[float("nan"), 1e300], [2.0]]})
+    packsort.write_shards(table, tmp_path / "packed", 3)
+    assert packsort.open_shards(tmp_path / "packed").verify(table).ok
+
+
+def test_unfinished_and_damaged_directories_are_refused(packed: tuple[Path, pa.Table], tmp_path: Path) -> None:
+    folder, _ = packed
+    with pytest.raises(FileNotFoundError):
+        packsort.open_shards(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(packsort.DamagedError, match=r"has no manifest\.json: it is no packed directory, or"):
+        packsort.open_shards(tmp_path / "empty")
+    shard = folder / packsort.open_shards(folder).manifest.shards[0].name
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-9])
+    with pytest.raises(packsort.DamagedError, match=f"has {len(whole) - 9} bytes, the manifest says"):
+        packsort.open_shards(folder)
+    shard.unlink()
+    with pytest.raises(packsort.DamagedError, match="is missing"):
+        packsort.open_shards(folder)
+    for text, said in [("{", "is not JSON"), ("{}", "not a packsort manifest"), ("[]", "not a packsort manifest")]:
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(packsort.DamagedError, match=said):
+            packsort.open_shards(folder)
+
+
+def test_what_is_there_is_not_touched_without_overwrite(packed: tuple[Path, pa.Table]) -> None:
+    folder, table = packed
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(packsort.OutputExistsError, match="not empty; `--overwrite`"):
+        packsort.write_shards(table, folder, 64, overlong="truncate")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    with pytest.raises(packsort.LengthError):
+        packsort.write_shards(table, folder, 64, overwrite=True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_overwriting_replaces_what_packsort_wrote_and_nothing_else(packed: tuple[Path, pa.Table]) -> None:
+    folder, table = packed
+    (folder / "notes.txt").write_text("mine")
+    packsort.write_shards(table, folder, 256, overwrite=True)
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "notes.txt", "train-00000-of-00001.arrow"]
+    assert packsort.open_shards(folder).verify(table).ok
+
+
+def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
+    table = token_table(rows=30, longest=20)
+    long = pa.table({"input_ids": pa.array([[1] * 50], pa.list_(pa.int32()))})
+    paths = write_parts(table.select(["input_ids"]), tmp_path / "tokens", 2)
+    pq.write_table(pa.concat_tables([table.select(["input_ids"]).slice(0, 4), long]), tmp_path / "tokens" / "z.parquet")
+    with pytest.raises(packsort.LengthError) as caught:
+        packsort.write_shards(tmp_path / "tokens", tmp_path / "out", 40)
+    assert str(caught.value) == (
+        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40; "
+        "overlong `drop` or `truncate` allows that"
+    )
+    assert not (tmp_path / "out").exists()
+    assert len(paths) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "csv"}, "format is 'csv', allowed are 'arrow', 'parquet'"),
+        ({"shard_size": "big"}, "shard size is 'big', allowed are bytes such as 256MB or 1GiB"),
+        ({"shard_size": 0}, "shard size is 0, allowed are bytes such as 256MB or 1GiB"),
+        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2147483647"),
+    ],
+)
+def test_wrong_options_write_nothing(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(packsort.OptionError) as caught:
+        packsort.write_shards(token_table(), tmp_path / "out", **{"max_length": 128, **options})  # type: ignore[arg-type]
+    assert str(caught.value) == message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from packsort import writing
+
+    table = token_table()
+    write_parts(table, tmp_path / "tokens")
+    call = (tmp_path / "tokens", tmp_path / "packed", 128)
+    names = [shard.name for shard in packsort.write_shards(*call, shard_size="40kB").shards]
+    whole = {p.name: p.read_bytes() for p in (tmp_path / "packed").iterdir()}
+    # as a kill leaves it: finished shards in the work folder, no manifest
+    work = tmp_path / "packed" / ".packsort-unfinished"
+    written: list[str] = []
+    write_one = writing._Writer._write_one
+
+    def stop_at_third(self: object, name: str, rows: pa.Table) -> object:
+        if name == names[2]:
+            shutil.copytree(work, tmp_path / "left", dirs_exist_ok=True)
+        written.append(name)
+        return write_one(self, name, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writing._Writer, "_write_one", stop_at_third)
+    shutil.rmtree(tmp_path / "packed")
+    packsort.write_shards(*call, shard_size="40kB")
+    shutil.rmtree(tmp_path / "packed")
+    shutil.copytree(tmp_path / "left", work)
+    with pytest.raises(packsort.OutputExistsError, match="an unfinished run of another source or other options"):
+        packsort.write_shards(*call, shard_size="50kB")
+    assert (work / names[0]).exists()
+    (work / names[1]).write_bytes(b"torn")
+    written.clear()
+    packsort.write_shards(*call, shard_size="40kB")
+    assert names[0] not in written
+    assert names[1] in written
+    assert {p.name: p.read_bytes() for p in (tmp_path / "packed").iterdir()} == whole
+
+
+def test_an_empty_plan_makes_an_empty_directory_that_opens(tmp_path: Path) -> None:
+    table = pa.table({"input_ids": [[1, 2, 3]]})
+    manifest = packsort.write_shards(table, tmp_path / "packed", 2, overlong="drop")
+    assert (manifest.counts.packs, manifest.counts.dropped) == (0, 1)
+    shards = packsort.open_shards(tmp_path / "packed")
+    assert list(shards) == []
+    assert shards.verify(table).ok
