@@ -1,0 +1,59 @@
+"""The same algorithms as the core's, written to be read. Slow; for tests only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[int]]:
+    """Textbook first-fit decreasing: longest first, equal ones in input order, into the first open pack with room."""
+    packs: list[list[int]] = []
+    rooms: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        pack = next((pack for pack, room in enumerate(rooms) if lengths[i] <= room), len(packs))
+        if pack == len(packs):
+            packs.append([])
+            rooms.append(max_length)
+        packs[pack].append(i)
+        rooms[pack] -= lengths[i]
+    return packs
+
+
+def fewest_packs(lengths: Sequence[int], max_length: int) -> int:
+    """The true optimum, by trying everything: for up to about nine sequences."""
+    ordered = sorted(lengths, reverse=True)
+    best = len(ordered)
+
+    def place(i: int, rooms: list[int]) -> None:
+        nonlocal best
+        if len(rooms) >= best:
+            return
+        if i == len(ordered):
+            best = len(rooms)
+            return
+        for pack in range(len(rooms)):
+            if ordered[i] <= rooms[pack]:
+                rooms[pack] -= ordered[i]
+                place(i + 1, rooms)
+                rooms[pack] += ordered[i]
+        place(i + 1, [*rooms, max_length - ordered[i]])
+
+    place(0, [])
+    return best
+
+
+def martello_toth_l2(lengths: Sequence[int], max_length: int) -> int:
+    """Lower bound L2, straight from its definition (Martello and Toth, 1990)."""
+    best = -(-sum(lengths) // max_length)
+    for a in range(max_length // 2 + 1):
+        large = [w for w in lengths if w > max_length - a]
+        middle = [w for w in lengths if max_length - a >= w > max_length / 2]
+        small = [w for w in lengths if max_length / 2 >= w >= a]
+        room = len(middle) * max_length - sum(middle)
+        best = max(best, len(large) + len(middle) + max(0, -(-(sum(small) - room) // max_length)))
+    return best
+
+
+def gather(rows: Sequence[Sequence[int]], packs: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
+    """The tokens of each pack: its sequences one after another, each cut at `limit`."""
+    return [[token for i in pack for token in rows[i][:limit]] for pack in packs]
