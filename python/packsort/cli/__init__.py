@@ -1,0 +1,5 @@
+"""The command line: `packsort <command>`."""
+
+from packsort.cli.main import main
+
+__all__ = ["main"]

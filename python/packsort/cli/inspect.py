@@ -1,0 +1,145 @@
+"""`packsort inspect`: one pack as a person wants to see it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from packsort.cli.options import add_json, lines
+from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
+
+if TYPE_CHECKING:
+    from packsort.shards import Shards
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the command line."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show what is in a pack",
+        description="Shows where each sequence of a pack begins and ends, which row of the source it is, and, given a "
+        "tokenizer, its text; text that carries loss is marked.",
+    )
+    parser.add_argument("packed", metavar="DIR", help="the packed directory")
+    parser.add_argument("--pack", type=int, default=0, metavar="N", help="which pack, from 0; -1 is the last (0)")
+    parser.add_argument("--full", action="store_true", help="show whole texts, not their beginnings and ends")
+    add_tokenizer_options(parser, required=False)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from packsort.errors import OptionError
+    from packsort.shards import open_shards
+
+    shards = open_shards(args.packed)
+    if not -len(shards) <= args.pack < len(shards):
+        raise OptionError(f"--pack is {args.pack}, allowed is 0 to {len(shards) - 1}")
+    tokenizer: Any = tokenizer_from(args) if args.tokenizer else None
+    number = args.pack % len(shards)
+    facts = describe(shards, number, tokenizer)
+    if args.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        _show(shards, facts, full=args.full)
+    return 0
+
+
+def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, Any]:
+    """One pack and its sequences: where each begins and ends, its source row, loss tokens, and text."""
+    pack = shards[number]
+    labels = pack.get("labels")
+    begin = 0
+    sequences = []
+    for row, length in zip(pack["sequence_ids"].tolist(), pack["seq_lengths"].tolist(), strict=True):
+        end = begin + length
+        one: dict[str, Any] = {"begin": begin, "end": end, "tokens": length, "row": row, **_origin(shards, row)}
+        if labels is not None:
+            one["loss_tokens"] = int((labels[begin:end] >= 0).sum())
+        ids = pack["input_ids"][begin:end]
+        if tokenizer is None:
+            one["input_ids"] = ids.tolist()
+        else:
+            one["runs"] = _runs(tokenizer, ids, None if labels is None else labels[begin:end])
+        sequences.append(one)
+        begin = end
+    return {
+        "pack": number,
+        "packs": len(shards),
+        "tokens": begin,
+        "max_length": shards.max_length,
+        "sequences": sequences,
+    }
+
+
+def _origin(shards: Shards, row: int) -> dict[str, Any]:
+    """The file of a source row, and the row within it."""
+    for source in shards.manifest.sources:
+        if row < source["rows"]:
+            return {"file": source["path"], "file_row": row}
+        row -= source["rows"]
+    return {}
+
+
+def _runs(tokenizer: Any, ids: Any, labels: Any) -> list[dict[str, Any]]:
+    """Text in runs of tokens that carry loss or do not."""
+    import numpy as np
+
+    with_loss = np.zeros(len(ids), bool) if labels is None else labels >= 0
+    edges = [0, *(np.flatnonzero(np.diff(with_loss)) + 1).tolist(), len(ids)]
+    return [
+        {"loss": bool(with_loss[a]), "text": tokenizer.decode(ids[a:b].tolist(), skip_special_tokens=False)}
+        for a, b in pairwise(edges)
+    ]
+
+
+def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # nobody folds a pipe
+    left = facts["max_length"] - facts["tokens"]
+    print(
+        lines(
+            [
+                ("pack", f"{facts['pack']:,} of {facts['packs']:,}"),
+                ("tokens", f"{facts['tokens']:,} of {facts['max_length']:,}, {left:,} left"),
+                ("columns", ", ".join(shards.column_names)),
+            ]
+        )
+    )
+    table = Table("sequence", "begins", "ends", "tokens", "loss tokens", "source", box=None, pad_edge=False)
+    for i, one in enumerate(facts["sequences"]):
+        loss = one.get("loss_tokens")
+        source = f"{one['file']} row {one['file_row']}" if "file" in one else f"row {one['row']}"
+        cells = [str(i), *(f"{one[name]:,}" for name in ("begin", "end", "tokens"))]
+        table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(source, overflow="fold"))
+    console.print(table)
+    for i, one in enumerate(facts["sequences"]):
+        text = Text()
+        if "runs" in one:
+            for run in one["runs"]:
+                # brackets, too: colours are gone where this is piped
+                shown = f"⟦{run['text']}⟧" if run["loss"] else run["text"]
+                text.append(shown, style="bold green" if run["loss"] else "dim")
+        else:
+            text.append(" ".join(map(str, one["input_ids"])))
+        console.print()
+        console.rule(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}", align="left", characters="-")
+        console.print(text if full else _shortened(text), soft_wrap=True)
+
+
+def _shortened(text: object, most: int = 600) -> object:
+    from rich.text import Text
+
+    assert isinstance(text, Text)
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return Text.assemble(text[:half], (f" ... {len(text) - most:,} characters ... ", "yellow"), text[-half:])

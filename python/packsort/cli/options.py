@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Adds the source: one or more files, folders or patterns."""
+    parser.add_argument("source", nargs="+", metavar="SOURCE", help="Parquet or Arrow files, folders or glob patterns")
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what `packsort.plan` takes."""
+    parser.add_argument("--max-length", type=int, required=True, metavar="N", help="the most tokens a pack may hold")
+    parser.add_argument("--strategy", choices=["ffd"], default="ffd", help="how sequences are put together (ffd)")
+    parser.add_argument(
+        "--overlong",
+        choices=["error", "drop", "truncate"],
+        default="error",
+        help="what becomes of sequences longer than --max-length (error)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="shuffles packs and equal lengths; `none` does not (0)"
+    )
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="shuffles anew for each epoch (0)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def lines(pairs: list[tuple[str, str]]) -> str:
+    """Names and values, one pair a line, values in a column."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in pairs)
+
+
+def _seed(text: str) -> int | None:
+    return None if text.lower() == "none" else int(text)
+
+
+_seed.__name__ = "number"  # argparse's "invalid number value"

@@ -1,0 +1,107 @@
+"""`packsort pack`: from conversations or tokens to packed shards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from packsort.cli.options import add_json, add_plan_options, add_source, lines
+from packsort.cli.stopwatch import Stopwatch
+from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
+
+if TYPE_CHECKING:
+    from packsort.manifest import Manifest
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the command line."""
+    parser = subparsers.add_parser(
+        "pack",
+        help="pack token files, or conversations, into shards",
+        description="Packs whole sequences into rows of at most --max-length tokens and writes shards and a manifest. "
+        "With --tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized first.",
+    )
+    add_source(parser)
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the packed directory to write")
+    add_plan_options(parser)
+    add_tokenizer_options(parser, required=False)
+    parser.add_argument("--format", choices=["arrow", "parquet"], default="arrow", help="of the shards (arrow)")
+    parser.add_argument("--shard-size", default="256MB", metavar="SIZE", help="of a shard, uncompressed (256MB)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from packsort.planning import check_max_length
+    from packsort.sources import open_source
+    from packsort.writing import write_shards
+
+    check_max_length(args.max_length)
+    source = open_source(args.source)
+    watch = Stopwatch()
+    tokenizer = None
+    if args.tokenizer is not None:
+        with watch.stage("loading the tokenizer"):
+            tokenizer = tokenizer_from(args)
+    manifest = write_shards(
+        source,
+        args.out,
+        args.max_length,
+        tokenizer=tokenizer,
+        strategy=args.strategy,
+        overlong=args.overlong,
+        seed=args.seed,
+        epoch=args.epoch,
+        format=args.format,
+        shard_size=args.shard_size,
+        overwrite=args.overwrite,
+        stage=watch.stage,
+    )
+    print(_as_json(manifest, watch) if args.json else summary(manifest, args.out, watch))
+    return 0
+
+
+def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
+    seconds = {name: round(value, 3) for name, value in watch.seconds.items()}
+    return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
+
+
+def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
+    """What a person wants to know at the end."""
+    counts = manifest.counts
+    above = counts.packs - counts.lower_bound
+    bound = (
+        "the fewest possible" if above == 0 else f"{above:,} ({above / counts.lower_bound:.2%}) above the lower bound"
+    )
+    padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
+    pairs = [
+        ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),
+        ("tokens", f"{counts.tokens:,}"),
+        ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
+        ("efficiency", f"{manifest.efficiency:.2%} of the packs' room is tokens"),
+        (
+            "padding",
+            f"one sequence a row would make {counts.sequences:,} rows, {padded:.2%} tokens: "
+            f"{counts.sequences / max(1, counts.packs):.1f} times as many rows",
+        ),
+    ]
+    for number, what in ((counts.dropped, "dropped"), (counts.truncated, "truncated")):
+        if number:
+            longer = f"longer than {manifest.max_length:,}: {counts.tokens_lost:,} tokens are not in the packs"
+            pairs.append((what, f"{number:,} sequences {longer}"))
+    if manifest.tokenizer is not None:
+        share = manifest.tokenizer["loss_tokens"]
+        pairs.append(("loss on", f"{manifest.tokenizer['loss_rule']}, {share:,} tokens before packing"))
+        if manifest.tokenizer["without_loss"]:
+            number = manifest.tokenizer["without_loss"]
+            pairs.append(("without loss", f"{number:,} sequences have no token that carries loss"))
+        pairs += [("note", note) for note in manifest.tokenizer["notes"]]
+    if manifest.left_out:
+        pairs.append(("left out", ", ".join(f"`{name}`" for name in manifest.left_out) + " (not per-token)"))
+    size = sum(shard.bytes for shard in manifest.shards)
+    files = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
+    pairs += [("wrote", f"{files}, {size / 1e6:,.1f} MB in {out}"), ("time", watch.text())]
+    return lines(pairs)

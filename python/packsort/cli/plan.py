@@ -1,0 +1,82 @@
+"""`packsort plan`: which sequences would share a pack, without moving a token."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from packsort.cli.options import add_json, add_plan_options, add_source, lines
+from packsort.cli.stopwatch import Stopwatch
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the command line."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="decide which sequences share a pack, and save that",
+        description="Plans on the column `length`, or on the lengths of `input_ids`, and saves the plan to a file that "
+        "`packsort.load_plan` reads.",
+    )
+    add_source(parser)
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="the plan's file, such as plan.arrow; none: only the summary"
+    )
+    add_plan_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from packsort.errors import OutputExistsError
+    from packsort.gathering import plan_lengths, source_lengths
+    from packsort.planning import check_max_length
+    from packsort.sources import open_source
+
+    check_max_length(args.max_length)
+    if args.out and Path(args.out).exists() and not args.overwrite:
+        raise OutputExistsError(f"`{args.out}` is already there; `--overwrite` replaces it")
+    watch = Stopwatch()
+    with watch.stage("reading"):
+        source = open_source(args.source)
+        lengths, column = source_lengths(source)
+    with watch.stage("planning"):
+        planned = plan_lengths(
+            source,
+            lengths,
+            column,
+            args.max_length,
+            strategy=args.strategy,
+            overlong=args.overlong,
+            seed=args.seed,
+            epoch=args.epoch,
+        )
+        bound = planned.lower_bound
+    if args.out:
+        planned.save(args.out)
+    facts: dict[str, Any] = {
+        "sequences": planned.num_sequences,
+        "tokens": planned.num_tokens,
+        "packs": planned.num_packs,
+        "lower_bound": bound,
+        "efficiency": planned.efficiency,
+        "dropped": planned.num_dropped,
+        "truncated": planned.num_truncated,
+        "tokens_lost": planned.tokens_lost,
+        "patterns": planned.num_patterns,
+        "fingerprint": planned.fingerprint,
+    }
+    if args.json:
+        print(json.dumps({**facts, "out": args.out, "seconds": watch.seconds}))
+        return 0
+    pairs = [
+        (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        for name, value in facts.items()
+    ]
+    pairs[4] = ("efficiency", f"{planned.efficiency:.2%}")
+    pairs = [pair for pair in pairs if pair[1] != "0"]
+    print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
+    return 0
