@@ -1,0 +1,63 @@
+# Each target makes what it needs: a machine with Python 3.11 and cargo is enough.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench wheel clean
+
+help:
+	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
+	@echo "make test    every test, of Rust and of Python"
+	@echo "make check   formatters, linters, types"
+	@echo "make bench   the benchmarks of benches/README.md"
+	@echo "make wheel   the wheel that is uploaded, in dist/"
+
+# The package itself, and what only some targets need, in separate steps: the demo needs no test tools.
+$(BIN)/maturin:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "maturin>=1.9,<2"
+
+$(VENV)/.built: $(BIN)/maturin $(RUST) pyproject.toml
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --quiet --extras hf,torch
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.built
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --quiet --extras test,check
+	touch $@
+
+demo: $(VENV)/.built
+	rm -rf demo
+	$(BIN)/python examples/make_chats.py demo
+	$(BIN)/packsort pack demo/chats.parquet -o demo/packed --tokenizer demo/tokenizer --max-length 1024
+	$(BIN)/packsort verify demo/packed --source demo/chats.parquet
+	$(BIN)/packsort inspect demo/packed --pack 1 --tokenizer demo/tokenizer
+	$(BIN)/python examples/train.py demo/packed
+
+test: $(VENV)/.tools
+	cargo test --workspace --quiet
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest packsort._core
+
+format: $(VENV)/.tools
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.tools
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --quiet --extras bench
+	$(BIN)/python benches/run.py
+
+wheel: $(BIN)/maturin
+	$(BIN)/maturin build --profile wheel --out dist
+
+clean:
+	rm -rf $(VENV) target demo dist python/packsort/*.so
