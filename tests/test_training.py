@@ -1,0 +1,198 @@
+"""A batch is right when a model's loss and gradients on it equal those of the same sequences run one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import packsort
+from packed_rows import VOCABULARY, packed, rows
+from packsort.torch import PackedLoader
+
+TOLERANCE = 1e-5  # of float32 sums in another order
+LARGE = 1e-2  # what a wrong batch is off by, at least
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def model(request):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.3,  # attention far from uniform, so that what it sees matters
+        attn_implementation=request.param,
+        use_cache=False,
+    )
+    return LlamaForCausalLM(config).train()
+
+
+@pytest.fixture(scope="module")
+def source():
+    return rows()
+
+
+@pytest.fixture(scope="module")
+def path(source, tmp_path_factory):
+    return packed(tmp_path_factory.mktemp("training"), source)
+
+
+def gradients(model):
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    model.zero_grad()
+    return found
+
+
+def run_batch(model, batch, **changes):
+    """Loss and gradients as transformers computes them for a batch."""
+    loss = model(**batch | changes).loss
+    loss.backward()
+    return loss.item(), gradients(model)
+
+
+def run_one_by_one(model, sequences):
+    """Loss and gradients of sequences, each alone: loss summed over labels, divided by their number."""
+    total = sum(label != -100 for _, labels in sequences for label in labels[1:])
+    loss = 0.0
+    for ids, labels in sequences:
+        logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+        one = cross_entropy(logits, torch.tensor(labels[1:], dtype=torch.int64), reduction="sum") / total
+        one.backward()
+        loss += one.item()
+    return loss, gradients(model)
+
+
+def sequences_of(source, packs):
+    """The rows of the source that packs say they hold."""
+    taken = source.take(np.concatenate([pack["sequence_ids"] for pack in packs])).to_pydict()
+    return list(zip(taken["input_ids"], taken.get("labels", taken["input_ids"]), strict=True))
+
+
+def difference(one, other):
+    """Of two (loss, gradients): the larger of the relative differences."""
+    (loss, grads), (other_loss, other_grads) = one, other
+    return max(abs(loss - other_loss) / other_loss, ((grads - other_grads).norm() / other_grads.norm()).item())
+
+
+def compare_all(model, source, path, batch_size):
+    shards = packsort.open_shards(path)
+    for i, batch in enumerate(PackedLoader(shards, batch_size=batch_size)):
+        packs = [shards[j] for j in range(i * batch_size, min((i + 1) * batch_size, len(shards)))]
+        alone = run_one_by_one(model, sequences_of(source, packs))
+        assert alone[1].norm() > 0.1
+        assert difference(run_batch(model, batch), alone) < TOLERANCE
+    return i + 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_loss_and_gradients_equal_those_of_sequences_run_one_by_one(model, source, path, batch_size):
+    assert compare_all(model, source, path, batch_size) > 3
+
+
+def test_loss_and_gradients_are_equal_without_labels(model, tmp_path):
+    source = rows(labels=False, seed=1)
+    assert compare_all(model, source, packed(tmp_path, source, format="parquet"), 2) > 3
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the conversations of ../shared/data are not here")
+def test_loss_and_gradients_are_equal_on_real_conversations(model, tmp_path):
+    from packsort.tokenizing import load_tokenizer, tokenize
+
+    conversations = pq.read_table(SHARED / "multi_turn.parquet").slice(15_000, 40)
+    tokens = tokenize(conversations, load_tokenizer(SHARED / "tokenizer")).read()
+
+    def fold(column):  # into the small model's vocabulary
+        return pa.array([np.where(np.array(row) < 0, row, np.mod(row, VOCABULARY)) for row in column.to_pylist()])
+
+    source = pa.table({name: fold(tokens[name]) for name in ("input_ids", "labels")})
+    assert compare_all(model, source, packed(tmp_path, source, 512), 2) > 2
+
+
+# The comparison notices what is wrong
+
+
+@pytest.fixture(scope="module")
+def one(source, path):
+    """A batch of two packs with several sequences each, and its sequences."""
+    shards = packsort.open_shards(path)
+    start = next(i for i in range(0, len(shards) - 1, 2) if min(len(shards[j]["seq_lengths"]) for j in (i, i + 1)) > 2)
+    packs = [shards[start], shards[start + 1]]
+    batch = list(PackedLoader(shards, batch_size=2))[start // 2]
+    return batch, packs, sequences_of(source, packs)
+
+
+def test_position_ids_that_run_on_over_the_batch_are_noticed(model, one):
+    batch, _, sequences = one
+    wrong = torch.arange(batch["input_ids"].shape[1])[None]
+    assert difference(run_batch(model, batch, position_ids=wrong), run_one_by_one(model, sequences)) > LARGE
+
+
+def test_position_ids_that_restart_only_at_packs_are_noticed(model, one):
+    batch, packs, sequences = one
+    wrong = torch.cat([torch.arange(len(pack["input_ids"])) for pack in packs])[None]
+    assert difference(run_batch(model, batch, position_ids=wrong), run_one_by_one(model, sequences)) > LARGE
+
+
+def test_loss_on_the_first_token_of_sequences_is_noticed(model, one):
+    batch, _, sequences = one
+    wrong = torch.where(batch["position_ids"] == 0, batch["input_ids"], batch["labels"])
+    assert difference(run_batch(model, batch, labels=wrong), run_one_by_one(model, sequences)) > LARGE
+
+
+def test_a_cache_makes_transformers_mix_the_sequences(model, one):
+    """Why `PackedLoader` says to train with `use_cache=False`: with a cache, `position_ids` are not looked at."""
+    batch, _, sequences = one
+    assert difference(run_batch(model, batch, use_cache=True), run_one_by_one(model, sequences)) > LARGE
+
+
+# Sequences do not see each other
+
+
+def seen(model, batch, position_ids):
+    """Matrix (sequences, sequences): how much the loss of one depends on the input embeddings of another."""
+    embeddings = model.get_input_embeddings()(batch["input_ids"]).detach().requires_grad_()
+    logits = model(inputs_embeds=embeddings, position_ids=position_ids).logits[0]
+    ends = batch["cu_seq_lens_q"].tolist()
+    found = torch.zeros(len(ends) - 1, len(ends) - 1)
+    for i in range(len(ends) - 1):
+        own = slice(ends[i], ends[i + 1])
+        losses = cross_entropy(logits[own][:-1], batch["labels"][0, own][1:], reduction="sum")
+        (gradient,) = torch.autograd.grad(losses, embeddings, retain_graph=True)
+        for j in range(len(ends) - 1):
+            found[i, j] = gradient[0, ends[j] : ends[j + 1]].abs().max()
+    return found
+
+
+def test_loss_of_a_sequence_has_exactly_no_gradient_at_others(model, one):
+    batch, _, _ = one
+    found = seen(model, batch, batch["position_ids"])
+    others = ~torch.eye(len(found), dtype=torch.bool)
+    assert len(found) > 5
+    assert torch.count_nonzero(found[others]) == 0
+    labelled = [bool((labels[1:] != -100).any()) for labels in batch["labels"][0].split(lengths(batch))]
+    assert (found.diagonal() > 0).tolist() == labelled
+    assert sum(labelled) > 3
+
+
+def test_sequences_see_those_before_them_if_positions_run_on(model, one):
+    batch, _, _ = one
+    found = seen(model, batch, torch.arange(batch["input_ids"].shape[1])[None])
+    labelled = found.diagonal() > 0
+    earlier = torch.ones_like(found).tril(-1).bool() & labelled[:, None]
+    assert (found[earlier] > 0).all()
+
+
+def lengths(batch):
+    return batch["cu_seq_lens_q"].diff().tolist()
