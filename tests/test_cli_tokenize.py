@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 import tiny_tokenizer
 
 CHAT = [{"role": "user", "content": "Add two and three."}, {"role": "assistant", "content": "five"}]

@@ -14,7 +14,6 @@ from itertools import pairwise
 import datasets
 import duckdb
 import numpy as np
-import packsort
 import pandas as pd
 import polars as pl
 import psutil
@@ -24,6 +23,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import packsort
 from reference import fewest_packs, first_fit_decreasing, martello_toth_l2
 
 LENGTHS = [30, 7, 100, 55, 45, 7, 62, 1, 99, 38, 38]

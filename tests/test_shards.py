@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import packsort
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import packsort
 from packsort.manifest import checksum
 from reference import first_fit_decreasing, gather
 from token_rows import token_table, write_parts

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from packsort.errors import SourceError, SourceNotFoundError
 from packsort.sources import find_files, open_source, read_tokens
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
-import tiny_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import tiny_tokenizer
 from packsort.errors import OptionError, OutputError, OutputExistsError, SourceError, TokenizerError
 from packsort.tokenizing import LossRule, load_tokenizer, tokenize, write_tokens
 

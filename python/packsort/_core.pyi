@@ -21,6 +21,7 @@ def fill_flat(
     position_ids: NDArray[np.int64],
     cu_seq_lens: NDArray[np.int32],
 ) -> int: ...
+
 @final
 class Plan:
     @staticmethod

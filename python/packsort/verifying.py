@@ -93,7 +93,8 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
     missing = np.flatnonzero(seen == 0)
     if len(missing) != counts.dropped:
         found.add(
-            f"{len(missing):,} sequences are in no pack (first: {missing[:5].tolist()}), dropped were {counts.dropped:,}"
+            f"{len(missing):,} sequences are in no pack (first: {missing[:5].tolist()}), the manifest says "
+            f"{counts.dropped:,}"
         )
     if tokens is not None:
         lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()
@@ -220,7 +221,8 @@ class _Check:
 def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:
     lists = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     offsets: NDArray[np.int64] = lists.offsets.to_numpy().astype(np.int64)
-    return offsets - offsets[0]
+    ends: NDArray[np.int64] = offsets - offsets[0]
+    return ends
 
 
 def _values(column: pa.ChunkedArray) -> pa.Array:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from packsort.cli import inspect, pack, plan, tokenize, verify
-from packsort.errors import OptionError, PacksortError
+from packsort.errors import PacksortError
 
 COMMANDS = (pack, tokenize, plan, inspect, verify)
 OK, FAILED, WRONG_CALL = 0, 1, 2
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments, without the program's name; None for those the process was called with.
 
     Returns:
-        0 where it worked, 1 where it failed, 2 where it was called in a wrong way. Exceptions that nobody foresaw go
+        0 where it worked, 1 where it failed, 2 where its options cannot be parsed. Exceptions that nobody foresaw go
         through, with their traceback.
     """
     try:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except PacksortError as error:
         _say(f"error: {error}", *getattr(error, "__notes__", ()))
-        return WRONG_CALL if isinstance(error, OptionError) else FAILED
+        return FAILED
     except OSError as error:
         _drop_stdout()
         name = f"`{error.filename}`: " if error.filename is not None else ""
