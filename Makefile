@@ -1,6 +1,7 @@
 # Each target makes what it needs: a machine with Python 3.11 and cargo is enough.
 PYTHON ?= python3.11
 VENV ?= .venv
+export PIP_QUIET ?= 1
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
+import tiny_tokenizer
 from packsort.manifest import checksum
 from reference import first_fit_decreasing, gather
 from token_rows import token_table, write_parts
@@ -322,3 +323,27 @@ def test_an_empty_plan_makes_an_empty_directory_that_opens(tmp_path: Path) -> No
     shards = packsort.open_shards(tmp_path / "packed")
     assert list(shards) == []
     assert shards.verify(table).ok
+
+
+def test_packed_directories_inside_a_source_are_not_packed_again(tmp_path: Path) -> None:
+    write_parts(token_table(), tmp_path / "tokens")
+    for _ in range(2):
+        manifest = packsort.write_shards(tmp_path / "tokens", tmp_path / "tokens" / "packed", 128, overwrite=True)
+        assert manifest.counts.rows == 500
+    with pytest.raises(packsort.SourceError, match="column `seq_lengths` is one that packing makes"):
+        packsort.write_shards(tmp_path / "tokens" / "packed", tmp_path / "again", 128)
+
+
+def test_another_chat_template_is_found(tmp_path: Path) -> None:
+    folder = tiny_tokenizer.build(tmp_path / "tokenizer")
+    chat = [{"role": "user", "content": "where is the boat"}, {"role": "assistant", "content": "at Port Hale"}]
+    table = pa.table({"messages": [chat, chat * 2]})
+    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=folder)
+    shards = packsort.open_shards(tmp_path / "packed")
+    assert shards.verify(table, tokenizer=str(folder)).ok
+    with pytest.raises(packsort.OptionError, match="verifying them needs the tokenizer"):
+        shards.verify(table)
+    other = tiny_tokenizer.build(tmp_path / "other", template=tiny_tokenizer.UNMARKED_TEMPLATE)
+    problems = shards.verify(table, tokenizer=other).problems
+    assert any("the tokenizer's chat_template is" in problem for problem in problems)
+    assert any("`labels` is" in problem for problem in problems)

@@ -100,6 +100,9 @@ def token_columns(source: Source) -> tuple[list[str], tuple[str, ...]]:
         kind = schema.field("labels").type
         if is_list(kind) and not _is_list_of(kind, types.is_integer):
             raise SourceError(f"column `labels` is {kind}; lists of integers are needed")
+    made = [name for name in ("seq_lengths", "sequence_ids", "piece_starts") if name in schema.names]
+    if made:
+        raise SourceError(f"column `{made[0]}` is one that packing makes: the source is packed already, or rename it")
     others = [field.name for field in schema if field.name != "input_ids" and _is_list_of(field.type, _is_plain)]
     columns = ["input_ids", *others]
     return columns, tuple(name for name in schema.names if name not in columns)

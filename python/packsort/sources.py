@@ -215,7 +215,8 @@ def find_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     """Finds the files that a path, a list of paths, a folder or a glob pattern stands for.
 
     A folder gives the `*.parquet` and `*.arrow` files in it and in its folders, sorted by path, without those that are
-    hidden or start with `_`; a folder that `Dataset.save_to_disk` wrote gives its data, without `datasets`' caches.
+    hidden or start with `_`, and without packed directories inside it; a folder that `Dataset.save_to_disk` wrote gives
+    its data, without `datasets`' caches.
     A glob pattern gives the files that match, sorted. A list keeps its order.
 
     Returns:
@@ -263,7 +264,7 @@ def _in_folder(folder: Path) -> list[Path]:
     found: list[Path] = []
     denied: list[OSError] = []
     for root, folders, names in os.walk(folder, onerror=denied.append):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        folders[:] = [name for name in folders if not name.startswith((".", "_")) and not _is_packed(Path(root, name))]
         # `Dataset.map` leaves caches beside the data of a saved dataset; read as data, every row would come twice.
         saved = _saved_dataset(Path(root, "state.json")) if "state.json" in names else None
         found += [
@@ -276,6 +277,15 @@ def _in_folder(folder: Path) -> list[Path]:
     if not found:
         raise SourceNotFoundError(f"folder `{folder}` holds no *.parquet or *.arrow file")
     return sorted(found)
+
+
+def _is_packed(folder: Path) -> bool:
+    """Whether a folder inside the source is what packing it wrote: read as data, every token would come twice."""
+    try:
+        facts = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("format") == "packsort"
 
 
 def _saved_dataset(state: Path) -> set[str] | None:

@@ -57,7 +57,7 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
     Args:
         shards: the packed directory.
         source: what it was packed from, in the same order.
-        tokenizer: where packing tokenized too, the tokenizer to do it again with.
+        tokenizer: where packing tokenized too, the tokenizer to do it again with, or its folder or name.
         stage: as for `packsort.write_shards`.
     """
     manifest = shards.manifest
@@ -66,7 +66,12 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
     if source is not None:
         if tokenizer is None and manifest.tokenizer is not None and "input_ids" not in open_source(source).schema.names:
             raise OptionError("the packs were tokenized from this source; verifying them needs the tokenizer")
-        tokens = read_or_tokenize(open_source(source), tokenizer, stage)[0]
+        tokens, about = read_or_tokenize(open_source(source), tokenizer, stage)
+        if about is not None and manifest.tokenizer is not None:
+            for name in ("columns", "loss_rule", "chat_template"):
+                now, then = about[name], manifest.tokenizer[name]
+                if now != then:
+                    found.add(f"the tokenizer's {name} is {now!r}, packed was with {then!r}")
         if tokens.table.num_rows != manifest.counts.rows:
             found.add(f"the source has {tokens.table.num_rows:,} rows, packed were {manifest.counts.rows:,}")
             tokens = None

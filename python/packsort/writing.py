@@ -64,7 +64,7 @@ def write_shards(
             or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
         out: the directory.
         max_length: the most tokens a pack may hold.
-        tokenizer: a `transformers` tokenizer; None where the source has tokens.
+        tokenizer: a `transformers` tokenizer, or its folder or name; None where the source has tokens.
         strategy: as for `packsort.plan`.
         overlong: as for `packsort.plan`.
         seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
@@ -138,8 +138,10 @@ def read_or_tokenize(source: Source, tokenizer: Any, stage: Stage) -> tuple[Toke
     if tokenizer is None:
         with stage("reading"):
             return read_tokens(source), None
-    from packsort.tokenizing import tokenize
+    from packsort.tokenizing import load_tokenizer, tokenize
 
+    if isinstance(tokenizer, (str, os.PathLike)):
+        tokenizer = load_tokenizer(tokenizer)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         made = tokenize(source, tokenizer, on_progress=advance)
         table = made.read().drop_columns("length")

@@ -33,6 +33,8 @@ pub fn fill_flat(
         position_ids: position_ids.as_slice_mut()?,
         cu_seq_lens: cu_seq_lens.as_slice_mut()?,
     };
-    py.detach(|| if flat.input_ids.len() < PARALLEL_FROM { fill(&views, flat) } else { pool::run(|| fill(&views, flat)) })
-        .map_err(to_py)
+    py.detach(
+        || if flat.input_ids.len() < PARALLEL_FROM { fill(&views, flat) } else { pool::run(|| fill(&views, flat)) },
+    )
+    .map_err(to_py)
 }

@@ -60,9 +60,7 @@ impl Plan {
             let value = parts.as_any().get_item(name)?;
             T::extract(value.as_borrowed()).map_err(Into::into)
         }
-        let vec = |name| -> PyResult<Vec<i64>> {
-            Ok(part::<PyReadonlyArray1<i64>>(parts, name)?.as_array().to_vec())
-        };
+        let vec = |name| -> PyResult<Vec<i64>> { Ok(part::<PyReadonlyArray1<i64>>(parts, name)?.as_array().to_vec()) };
         let lengths = vec("slot_lengths")?;
         let slots = lengths.into_iter().zip(vec("slot_copies")?);
         let narrow = |n: i64| u32::try_from(n).unwrap_or(0); // 0 is refused by the core
