@@ -5,6 +5,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Plan", "__version__", "fill_flat", "gather", "num_threads"]
+
 __version__: str
 
 def num_threads() -> int: ...
