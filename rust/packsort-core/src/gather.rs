@@ -176,22 +176,24 @@ pub fn gather(
     let places = Disjoint::new(&mut out);
     (0..shares).into_par_iter().try_for_each(|w| {
         let mut at = firsts[w];
-        for i in split(ids.len(), shares, w) {
-            if i + AHEAD < ids.len() {
-                prefetch(request.piece(i + AHEAD)?);
-            }
-            let piece = request.piece(i)?;
+        let mut coming = [&[] as &[u8]; AHEAD];
+        let pieces = split(ids.len(), shares, w);
+        for i in pieces.start..pieces.end + AHEAD {
+            let far = if i < pieces.end { request.piece(i)? } else { &[] };
+            prefetch(far);
+            let near = std::mem::replace(&mut coming[i % AHEAD], far);
             // SAFETY: shares are laid out one after another, each as long as its pieces are together.
-            unsafe { places.copy(at, piece) };
-            at += piece.len();
+            unsafe { places.copy(at, near) };
+            at += near.len();
         }
         Ok(())
     })?;
     Ok(out)
 }
 
-/// Pieces between the one that is copied and the one that is asked for from memory.
-const AHEAD: usize = 4;
+/// Pieces between the one that is copied and the one that is asked for from memory. Asking for none takes a fifth longer;
+/// 4 to 12 are alike. Asking for whole pieces is slower, and stores past the cache are no faster into fresh memory.
+const AHEAD: usize = 8;
 
 impl Request<'_> {
     /// Bytes of each share of the pieces.

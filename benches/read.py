@@ -1,0 +1,82 @@
+"""Batches of mapped shards, against transformers' `DataCollatorWithFlattening` on the sequences of the same packs."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from bench import MAX_LENGTH, Figure, Way, arguments, lognormal, measure, show, write_json
+from transformers import DataCollatorWithFlattening
+
+import packsort
+from packsort.torch import PackedLoader
+
+SEQUENCES = 7_000
+MEDIAN = 350
+Features = list[dict[str, Any]]
+
+
+def table() -> pa.Table:
+    """Random tokens; the first half of each sequence is a prompt, which takes no loss."""
+    lengths = lognormal(SEQUENCES, MEDIAN)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
+    tokens = np.random.default_rng(1).integers(0, 128_000, offsets[-1], np.int32)
+    positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], lengths)
+    labels = np.where(positions < np.repeat(lengths // 2, lengths), np.int32(-100), tokens)
+    return pa.table({n: pa.ListArray.from_arrays(offsets, v) for n, v in (("input_ids", tokens), ("labels", labels))})
+
+
+def features(pack: dict[str, Any]) -> Features:
+    """The sequences of a pack, as NumPy arrays."""
+    cuts = np.cumsum(pack["seq_lengths"])[:-1]
+    parts = (np.split(pack[name], cuts) for name in ("input_ids", "labels"))
+    return [{"input_ids": ids, "labels": labels} for ids, labels in zip(*parts, strict=True)]
+
+
+def as_lists(sequences: Features) -> Features:
+    return [{name: values.tolist() for name, values in sequence.items()} for sequence in sequences]
+
+
+def last(batches: Iterable[Any]) -> Any:
+    """Takes all, keeps one, as a training loop does."""
+    batch = None
+    for batch in batches:  # noqa: B007
+        pass
+    return batch
+
+
+def run(rounds: int) -> list[Figure]:
+    collate = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
+        loader = PackedLoader(f"{folder}/packed", batch_size=1, layout="flat")
+        arrays = [features(pack) for pack in loader.shards]
+        lists = [as_lists(sequences) for sequences in arrays]
+        for batch, by_arrays, by_lists in zip(loader, arrays, lists, strict=True):
+            for expected in (collate(by_arrays), collate(by_lists)):
+                assert batch.keys() == expected.keys()
+                for name, value in expected.items():
+                    assert torch.equal(torch.as_tensor(batch[name]), torch.as_tensor(value)), name
+        ways = [
+            Way("packsort", lambda: last(loader), note=f"{len(loader)} batches of one pack"),
+            Way("collator, lists", lambda: last(map(collate, lists)), 30, "lists of ints, in memory already"),
+            Way("collator, arrays", lambda: last(map(collate, arrays)), 30, "NumPy arrays, in memory already"),
+        ]
+        return measure("read/8192/flat", manifest.counts.tokens, ways, rounds)
+
+
+def main() -> int:
+    args = arguments(__doc__).parse_args()
+    figures = run(args.rounds or 7)
+    show(figures, "tokens")
+    write_json(figures, args.json)
+    return int(not all(figure.met for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
