@@ -347,3 +347,24 @@ def test_another_chat_template_is_found(tmp_path: Path) -> None:
     problems = shards.verify(table, tokenizer=other).problems
     assert any("the tokenizer's chat_template is" in problem for problem in problems)
     assert any("`labels` is" in problem for problem in problems)
+
+
+def test_groups_and_alone_are_columns_of_the_source(tmp_path: Path) -> None:
+    table = token_table().append_column("long", [[n > 60 for n in map(len, token_table()["input_ids"].to_pylist())]])
+    write_parts(table, tmp_path / "tokens")
+    options = {"groups": "source", "alone": "long", "max_sequences": 4, "strategy": "bfd"}
+    manifest = packsort.write_shards(tmp_path / "tokens", tmp_path / "packed", 128, **options)
+    assert {name: manifest.options[name] for name in options} == options
+    shards = packsort.open_shards(tmp_path / "packed")
+    sources, long = table["source"].to_pylist(), table["long"].to_pylist()
+    for pack in shards:
+        ids = pack["sequence_ids"].tolist()
+        assert len({sources[i] for i in ids}) == 1 or len(ids) == 1
+        assert len(ids) <= 4
+        assert len(ids) == 1 or not any(long[i] for i in ids)
+    assert shards.verify(table).ok
+    missing = pa.table({"input_ids": [[1], [2]], "kind": ["a", None]})
+    with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null, allowed is a value"):
+        packsort.pack(missing, 8, groups="kind")
+    with pytest.raises(packsort.SourceError, match="no column `other`"):
+        packsort.pack(missing, 8, groups="other")

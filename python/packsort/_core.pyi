@@ -27,7 +27,16 @@ def fill_flat(
 @final
 class Plan:
     @staticmethod
-    def first_fit_decreasing(lengths: Any, max_length: int, overlong: str, seed: int | None, epoch: int) -> Plan: ...
+    def make(
+        lengths: Any,
+        max_length: int,
+        strategy: str,
+        overlong: str,
+        max_sequences: int,
+        groups: tuple[NDArray[np.uint32], int, bool] | None,
+        seed: int | None,
+        epoch: int,
+    ) -> Plan: ...
     @staticmethod
     def from_parts(parts: dict[str, Any]) -> Plan: ...
     def parts(self) -> dict[str, Any]: ...
@@ -35,7 +44,11 @@ class Plan:
     @property
     def max_length(self) -> int: ...
     @property
+    def strategy(self) -> str: ...
+    @property
     def overlong(self) -> str: ...
+    @property
+    def max_sequences(self) -> int: ...
     @property
     def seed(self) -> int | None: ...
     @property

@@ -78,10 +78,23 @@ def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
     )
 
 
-def plan_lengths(source: Source, lengths: Any, column: str, max_length: int, **plan_options: Any) -> Plan:
-    """The plan of a source's lengths; one that is wrong is named with its file, its row there and `column`."""
+def plan_lengths(
+    source: Source, lengths: Any, column: str, max_length: int, *, groups: Any = None, alone: Any = None, **options: Any
+) -> Plan:
+    """The plan of a source's lengths; one that is wrong is named with its file, its row there and `column`.
+
+    Args:
+        source: the rows.
+        lengths: tokens of each row.
+        column: where the lengths come from.
+        max_length: as for `packsort.plan`.
+        groups: as for `packsort.plan`, or the name of a column of the source.
+        alone: likewise.
+        **options: as for `packsort.plan`.
+    """
+    groups, alone = _source_column(source, groups), _source_column(source, alone)
     try:
-        return plan(lengths, max_length, **plan_options)
+        return plan(lengths, max_length, groups=groups, alone=alone, **options)
     except LengthError as error:
         if error.row is None:
             raise
@@ -96,6 +109,17 @@ def plan_lengths(source: Source, lengths: Any, column: str, max_length: int, **p
                 "overlong `drop` or `truncate` allows that"
             )
         raise LengthError(text, error.row, error.length) from None
+
+
+def _source_column(source: Source, values: Any) -> Any:
+    """A column of the source where `values` is its name."""
+    if not isinstance(values, str):
+        return values
+    column = source.read([values])[values]
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise SourceError(f"{source.where(row)}: column `{values}` is null, allowed is a value for each row")
+    return column
 
 
 def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int) -> pa.Table:

@@ -16,6 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from packsort import _core
+from packsort._columns import as_codes, as_flags
 from packsort._files import replace_file
 from packsort._lengths import as_column
 from packsort.errors import DamagedError, OptionError
@@ -23,7 +24,6 @@ from packsort.errors import DamagedError, OptionError
 Ids = NDArray[np.uint32] | NDArray[np.int64]
 
 _MAX_LENGTH = 2**31 - 1
-_OVERLONG = ("error", "drop", "truncate")
 
 
 class Plan:
@@ -50,13 +50,18 @@ class Plan:
 
     @property
     def strategy(self) -> str:
-        """How sequences were put together."""
-        return "ffd"
+        """How sequences were put together: `ffd`, `bfd` or `padding`."""
+        return self._core.strategy
 
     @property
     def overlong(self) -> str:
         """What became of sequences longer than `max_length`: `error`, `drop` or `truncate`."""
         return self._core.overlong
+
+    @property
+    def max_sequences(self) -> int | None:
+        """The most sequences a pack may hold; None: any number."""
+        return self._core.max_sequences or None
 
     @property
     def seed(self) -> int | None:
@@ -115,7 +120,11 @@ class Plan:
 
     @cached_property
     def lower_bound(self) -> int:
-        """Packs that any plan needs: the better of ceil(tokens / max_length) and Martello and Toth's L2 (1990)."""
+        """Packs that any plan of these sequences needs.
+
+        The better of ceil(tokens / max_length) and L2 of Martello and Toth (1990), and what `max_sequences` asks for;
+        with groups, the sum over them.
+        """
         return self._core.lower_bound()
 
     @cached_property
@@ -159,7 +168,7 @@ class Plan:
             {
                 "pattern": np.repeat(np.arange(len(slots), dtype=np.int32), slots),
                 "repeat": np.repeat(parts["repeats"], slots),
-                "length": parts["slot_lengths"].astype(np.int32),
+                "length": parts["class_lengths"][parts["slot_classes"]].astype(np.int32),
                 "copies": parts["slot_copies"].astype(np.int32),
             }
         )
@@ -241,7 +250,7 @@ class Plan:
         parts = self._core.parts()
         arrays = {name: value for name, value in parts.items() if isinstance(value, np.ndarray)}
         facts = {name: value for name, value in parts.items() if name not in arrays}
-        facts |= {"format": _FORMAT, "strategy": self.strategy, "fingerprint": _fingerprint(parts)}
+        facts |= {"format": _FORMAT, "fingerprint": _fingerprint(parts)}
         columns = {name: _one_row(array) for name, array in arrays.items()}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
         with replace_file(Path(path)) as file, pa.ipc.new_file(file, table.schema) as writer:
@@ -258,23 +267,31 @@ def plan(
     *,
     strategy: str = "ffd",
     overlong: str = "error",
+    max_sequences: int | None = None,
+    groups: Any = None,
+    alone: Any = None,
     seed: int | None = None,
     epoch: int = 0,
 ) -> Plan:
-    """Decides which sequences share a pack, by first-fit decreasing on the histogram of lengths.
+    """Decides which sequences share a pack, on the histogram of their lengths.
 
-    First-fit decreasing (Johnson, 1973) gives the same packs as filling one pack after another with the longest
-    sequence that still fits, so it is decided by counts of lengths; ids are handed out afterwards.
+    Filling one pack after another with the longest sequence that still fits gives the packs of first-fit decreasing
+    (Johnson, 1973), so they are decided by counts of lengths; ids are handed out afterwards.
 
     Args:
         lengths: tokens of each sequence, (n,): any integer Arrow column (pyarrow, polars, pandas, duckdb; a table of
             one column), NumPy array, or sequence of ints. Arrow columns and contiguous arrays are not copied.
         max_length: the most tokens a pack may hold, 1 to 2**31 - 1.
-        strategy: `ffd`, the paper's greedy packing.
+        strategy: `ffd`, first-fit decreasing, the paper's greedy packing; `bfd`, best-fit decreasing, packs as long as
+            those of TRL's `bfd`; `padding`, one sequence a pack.
         overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, or `truncate` (keep the first
             `max_length` tokens).
-        seed: None for the textbook's packs, id for id: packs in the order they are opened, equal lengths in input
-            order. A number shuffles equal lengths and the order of packs.
+        max_sequences: the most sequences a pack may hold; None for any number.
+        groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. They come
+            group after group, in the order in which groups first appear, unless a seed shuffles them.
+        alone: booleans, (n,): sequences that get a pack of their own, whatever their group.
+        seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
+            id for id. A number shuffles equal lengths and the order of packs.
         epoch: shuffles anew for each epoch; the packs by length, and so their number, stay.
 
     Raises:
@@ -293,13 +310,29 @@ def plan(
         Traceback (most recent call last):
         packsort.errors.LengthError: sequence 1 has 3000 tokens, more than max_length 1024
     """
-    if strategy != "ffd":
-        raise OptionError(f"strategy is {strategy!r}, allowed is 'ffd'")
-    if overlong not in _OVERLONG:
-        raise OptionError(f"overlong is {overlong!r}, allowed are {', '.join(map(repr, _OVERLONG))}")
     limit = check_max_length(max_length)
+    most = 0 if max_sequences is None else _integer("max_sequences", max_sequences)
+    if max_sequences is not None and not 1 <= most < 2**32:
+        raise OptionError(f"max_sequences is {most}, allowed is 1 to 2**32 - 1, or None for any number")
     seed = None if seed is None else _natural("seed", seed)
-    return Plan(_core.Plan.first_fit_decreasing(as_column(lengths), limit, overlong, seed, _natural("epoch", epoch)))
+    epoch = _natural("epoch", epoch)
+    column = as_column(lengths)
+    return Plan(
+        _core.Plan.make(
+            column, limit, str(strategy), str(overlong), most, _groups(groups, alone, len(column)), seed, epoch
+        )
+    )
+
+
+def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:
+    """The group of each sequence, their number, and whether the last is of those that share with nobody."""
+    if groups is None and alone is None:
+        return None
+    codes = np.zeros(rows, np.uint32) if groups is None else as_codes(groups, rows)
+    count = int(codes.max(initial=0)) + 1
+    if alone is None:
+        return codes, count, False
+    return np.where(as_flags("alone", alone, rows), np.uint32(count), codes), count + 1, True
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -316,7 +349,6 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             if facts.pop("format") != _FORMAT:
                 raise DamagedError(f"`{os.fspath(path)}` is a plan of another format version than {_FORMAT}")
             fingerprint = facts.pop("fingerprint")
-            facts.pop("strategy")
             arrays = {n: table[n].combine_chunks().values.to_numpy().copy() for n in table.column_names}
             parts = facts | arrays
             if _fingerprint(parts) != fingerprint:

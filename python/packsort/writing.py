@@ -47,6 +47,9 @@ def write_shards(
     tokenizer: Any = None,
     strategy: str = "ffd",
     overlong: str = "error",
+    max_sequences: int | None = None,
+    groups: Any = None,
+    alone: Any = None,
     seed: int | None = 0,
     epoch: int = 0,
     format: str = "arrow",
@@ -67,6 +70,9 @@ def write_shards(
         tokenizer: a `transformers` tokenizer, or its folder or name; None where the source has tokens.
         strategy: as for `packsort.plan`.
         overlong: as for `packsort.plan`.
+        max_sequences: as for `packsort.plan`.
+        groups: as for `packsort.plan`, or the name of a column of the source.
+        alone: likewise.
         seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
         epoch: as for `packsort.plan`.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
@@ -95,22 +101,29 @@ def write_shards(
     check_max_length(max_length)
     if format not in _SUFFIXES:
         raise OptionError(f"format is {format!r}, allowed are 'arrow', 'parquet'")
-    options = {"strategy": strategy, "overlong": overlong, "seed": seed, "epoch": epoch}
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "overlong": overlong,
+        "max_sequences": max_sequences,
+        "seed": seed,
+        "epoch": epoch,
+    }
     target = _bytes(shard_size)
     opened = open_source(source)
     with Folder(Path(out), overwrite=overwrite) as folder:
         tokens, about = read_or_tokenize(opened, tokenizer, stage)
         with stage("planning"):
             column = "input_ids" if about is None else about["columns"][0]
-            planned = plan_lengths(opened, tokens.lengths, column, max_length, **options)
+            planned = plan_lengths(opened, tokens.lengths, column, max_length, groups=groups, alone=alone, **options)
             bound = planned.lower_bound
+        options |= {"groups": _named(groups), "alone": _named(alone), "format": format, "shard_size": target}
         writer = _Writer(folder, tokens.table, planned, format, target)
-        run = _run(opened, about, planned, {**options, "format": format, "shard_size": target})
+        run = _run(opened, about, planned, options)
         shards = writer.write(folder.begin(run), stage)
         manifest = Manifest(
             packsort_version=_core.__version__,
             max_length=planned.max_length,
-            options={**options, "format": format, "shard_size": target},
+            options=options,
             sources=tuple({"path": f.path, "rows": f.rows, "bytes": f.bytes} for f in opened.files),
             tokenizer=about,
             columns={field.name: str(field.type) for field in writer.schema},
@@ -234,6 +247,11 @@ def _run(source: Source, about: dict[str, Any] | None, planned: Plan, options: d
         files.append([str(path.resolve()), stamp])
     facts = [_core.__version__, files, about, planned.fingerprint, options]
     return _digest(json.dumps(facts, default=str))
+
+
+def _named(values: Any) -> str | None:
+    """How the manifest calls a column of groups or flags."""
+    return values if values is None or isinstance(values, str) else "<values>"
 
 
 def _digest(text: str | dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -13,17 +14,31 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """Adds what `packsort.plan` takes."""
     parser.add_argument("--max-length", type=int, required=True, metavar="N", help="the most tokens a pack may hold")
-    parser.add_argument("--strategy", choices=["ffd"], default="ffd", help="how sequences are put together (ffd)")
+    parser.add_argument(
+        "--strategy",
+        choices=["ffd", "bfd", "padding"],
+        default="ffd",
+        help="first-fit decreasing, best-fit decreasing as TRL's, or one sequence a pack (ffd)",
+    )
     parser.add_argument(
         "--overlong",
         choices=["error", "drop", "truncate"],
         default="error",
         help="what becomes of sequences longer than --max-length (error)",
     )
+    parser.add_argument("--max-sequences", type=int, metavar="N", help="the most sequences a pack may hold")
+    parser.add_argument("--groups", metavar="COLUMN", help="packs never mix rows that differ in this column")
+    parser.add_argument("--alone", metavar="COLUMN", help="rows where this boolean column is true get a pack each")
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="shuffles packs and equal lengths; `none` does not (0)"
     )
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="shuffles anew for each epoch (0)")
+
+
+def plan_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_plan_options`, as `packsort.plan` names them."""
+    names = ("strategy", "overlong", "max_sequences", "groups", "alone", "seed", "epoch")
+    return {name: getattr(args, name) for name in names}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

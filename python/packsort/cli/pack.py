@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json, add_plan_options, add_source, lines
+from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
@@ -51,10 +51,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         args.max_length,
         tokenizer=tokenizer,
-        strategy=args.strategy,
-        overlong=args.overlong,
-        seed=args.seed,
-        epoch=args.epoch,
+        **plan_options(args),
         format=args.format,
         shard_size=args.shard_size,
         overwrite=args.overwrite,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from packsort.cli.options import add_json, add_plan_options, add_source, lines
+from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options
 from packsort.cli.stopwatch import Stopwatch
 
 
@@ -44,16 +44,7 @@ def run(args: argparse.Namespace) -> int:
         source = open_source(args.source)
         lengths, column = source_lengths(source)
     with watch.stage("planning"):
-        planned = plan_lengths(
-            source,
-            lengths,
-            column,
-            args.max_length,
-            strategy=args.strategy,
-            overlong=args.overlong,
-            seed=args.seed,
-            epoch=args.epoch,
-        )
+        planned = plan_lengths(source, lengths, column, args.max_length, **plan_options(args))
         bound = planned.lower_bound
     if args.out:
         planned.save(args.out)

@@ -15,13 +15,17 @@
 //! ```
 
 pub mod batch;
+mod best_fit;
 mod bounds;
+mod classes;
 mod count;
 mod disjoint;
 mod error;
 mod gather;
+mod grouped;
 mod length_set;
 mod lengths;
+mod listing;
 mod memory;
 mod order;
 mod patterns;
@@ -29,11 +33,13 @@ mod permutation;
 mod plan;
 
 pub use bounds::lower_bound;
+pub use classes::Classes;
 pub use count::{Counts, Overlong};
 pub use error::Error;
 pub use gather::{Ids, ListChunk, Offsets, gather, gathered_len};
 pub use lengths::{Chunk, Lengths};
+pub use listing::{Listing, Pack};
 pub use order::Order;
-pub use patterns::{Patterns, Slot};
+pub use patterns::{Patterns, Slot, Strategy};
 pub use permutation::Permutation;
-pub use plan::{Listing, Pack, Plan};
+pub use plan::{Excess, Groups, Options, Parts, Plan};

@@ -1,19 +1,33 @@
 //! Steps 2 and 3: which lengths share a pack, and how many packs are alike.
 
-use crate::Error;
-use crate::length_set::LengthSet;
+use rayon::prelude::*;
 
-/// So many sequences of one length in a pattern.
+use crate::count::split;
+use crate::length_set::LengthSet;
+use crate::{Classes, Error};
+
+/// So many sequences of one class in a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Tokens of each.
-    pub length: u32,
+    /// Which class, see [`Classes`].
+    pub class: u32,
     /// How many a pack holds.
     pub copies: u32,
 }
 
-/// All patterns of a plan, in the order in which first-fit decreasing opens their packs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How sequences are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Longest first, into the first open pack with room.
+    FirstFit,
+    /// Longest first, into the open pack with the least room that is enough.
+    BestFit,
+    /// One sequence a pack.
+    Padding,
+}
+
+/// All patterns of a plan, group after group, in the order in which their packs are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patterns {
     /// Packs alike, by pattern.
     pub repeats: Vec<u64>,
@@ -23,8 +37,59 @@ pub struct Patterns {
     pub slots: Vec<Slot>,
 }
 
+impl Default for Patterns {
+    fn default() -> Self {
+        Self { repeats: vec![], slot_offsets: vec![0], slots: vec![] }
+    }
+}
+
 impl Patterns {
-    /// First-fit decreasing on counts: `counts[l]` sequences of length `l`, `counts[0]` is 0.
+    /// The patterns of all groups; those of the last hold one sequence each where it is `last_alone`.
+    pub(crate) fn of_groups(
+        strategy: Strategy,
+        classes: &Classes,
+        max_length: u32,
+        max_sequences: u64,
+        last_alone: bool,
+    ) -> Self {
+        let groups = classes.groups.len() - 1;
+        let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
+        let parts: Vec<Self> = (0..shares)
+            .into_par_iter()
+            .map(|share| {
+                let mut found = Self::default();
+                let mut scratch = Scratch::new(classes);
+                for group in split(groups, shares, share) {
+                    match strategy {
+                        Strategy::Padding => found.add_padding(classes, group),
+                        _ if last_alone && group + 1 == groups => found.add_padding(classes, group),
+                        Strategy::FirstFit => {
+                            found.add_first_fit(classes, group, max_length, max_sequences, &mut scratch)
+                        }
+                        Strategy::BestFit => found.add_best_fit(classes, group, max_length, max_sequences),
+                    }
+                }
+                found
+            })
+            .collect();
+        let mut all = Self::default();
+        for part in parts {
+            let slots = all.slots.len();
+            all.repeats.extend(part.repeats);
+            all.slot_offsets.extend(part.slot_offsets[1..].iter().map(|offset| offset + slots));
+            all.slots.extend(part.slots);
+        }
+        all
+    }
+
+    fn add_padding(&mut self, classes: &Classes, group: usize) {
+        for class in classes.of_group(group).rev() {
+            self.slots.push(Slot { class: class as u32, copies: 1 });
+            self.add(classes.count(class));
+        }
+    }
+
+    /// First-fit decreasing on counts.
     ///
     /// A pack takes the longest length left, then the longest that still fits, as many copies as fit and are left;
     /// the next packs are the same while those lengths last. Johnson (1973) has the algorithm on items; filling
@@ -33,44 +98,60 @@ impl Patterns {
     /// # Complexity
     /// O(patterns x slots a pattern) steps, whatever the number of sequences; patterns are at most about twice the
     /// distinct lengths, since each uses up the last copies of a length or more.
-    pub fn first_fit_decreasing(counts: &[u64], max_length: u32) -> Self {
-        let top = counts.len() - 1;
-        let mut left = counts.to_vec();
-        let mut set = LengthSet::new(top);
-        for (length, &count) in counts.iter().enumerate() {
-            if count > 0 {
-                set.insert(length);
-            }
+    fn add_first_fit(
+        &mut self,
+        classes: &Classes,
+        group: usize,
+        max_length: u32,
+        max_sequences: u64,
+        scratch: &mut Scratch,
+    ) {
+        let own = classes.of_group(group);
+        let lengths = &classes.lengths;
+        let Some(&top) = lengths[own.clone()].last() else { return };
+        let mut left: Vec<u64> = own.clone().map(|class| classes.count(class)).collect();
+        let Scratch { set, class_of } = scratch;
+        for class in own.clone() {
+            class_of[lengths[class] as usize] = class as u32;
+            set.insert(lengths[class] as usize);
         }
-        let mut found = Self { slot_offsets: vec![0], ..Self::default() };
-        let mut longest = top;
+        let mut longest = top as usize;
         while let Some(first) = set.largest_up_to(longest) {
             longest = first;
-            let start = found.slots.len();
+            let start = self.slots.len();
             let mut room = max_length as usize;
+            let mut more = max_sequences;
             let mut repeat = u64::MAX;
             let mut next = Some(first);
             while let Some(length) = next {
-                let copies = ((room / length) as u64).min(left[length]);
-                found.slots.push(Slot { length: length as u32, copies: copies as u32 });
-                repeat = repeat.min(left[length] / copies);
+                let class = class_of[length];
+                let left = left[class as usize - own.start];
+                let copies = ((room / length) as u64).min(left).min(more);
+                self.slots.push(Slot { class, copies: copies as u32 });
+                repeat = repeat.min(left / copies);
                 room -= length * copies as usize;
+                more -= copies;
                 next = match room.min(length - 1) {
                     0 => None,
+                    _ if more == 0 => None,
                     fits => set.largest_up_to(fits),
                 };
             }
-            for slot in &found.slots[start..] {
-                let left = &mut left[slot.length as usize];
+            for slot in &self.slots[start..] {
+                let left = &mut left[slot.class as usize - own.start];
                 *left -= repeat * u64::from(slot.copies);
                 if *left == 0 {
-                    set.remove(slot.length as usize);
+                    set.remove(lengths[slot.class as usize] as usize);
                 }
             }
-            found.repeats.push(repeat);
-            found.slot_offsets.push(found.slots.len());
+            self.add(repeat);
         }
-        found
+    }
+
+    /// Makes a pattern of the slots that were pushed since the last.
+    pub(crate) fn add(&mut self, repeat: u64) {
+        self.repeats.push(repeat);
+        self.slot_offsets.push(self.slots.len());
     }
 
     /// Number of patterns.
@@ -88,8 +169,9 @@ impl Patterns {
         &self.slots[self.slot_offsets[p]..self.slot_offsets[p + 1]]
     }
 
-    /// The counts these patterns use up, or what is wrong with them: for patterns that come from a file.
-    pub fn counts(&self, max_length: u32) -> Result<Vec<u64>, Error> {
+    /// Checks patterns that come from a file: that they use up the classes exactly, each pattern those of one group,
+    /// and that no pack is over full.
+    pub(crate) fn check(&self, classes: &Classes, max_length: u32) -> Result<(), Error> {
         let bad = |what| Err(Error::Inconsistent(what));
         if self.slot_offsets.len() != self.repeats.len() + 1
             || self.slot_offsets.first() != Some(&0)
@@ -98,28 +180,42 @@ impl Patterns {
         {
             return bad("slot offsets do not divide the slots into patterns");
         }
-        let top = self.slots.iter().map(|s| s.length).max().unwrap_or(0);
-        if top > max_length {
-            return bad("a pattern holds a sequence longer than max_length");
-        }
-        let mut counts = vec![0_u64; top as usize + 1];
+        let mut used = vec![0_u64; classes.len()];
         for (p, &repeat) in self.repeats.iter().enumerate() {
             let mut tokens = 0_u64;
             for slot in self.slots_of(p) {
-                if slot.length == 0 || slot.copies == 0 || repeat == 0 {
-                    return bad("a pattern has a length, copies or repeat of zero");
+                let class = slot.class as usize;
+                if class >= classes.len() || slot.copies == 0 || repeat == 0 {
+                    return bad("a pattern has no copies, no repeat, or an unknown class");
                 }
-                tokens += u64::from(slot.length) * u64::from(slot.copies);
-                let count = &mut counts[slot.length as usize];
-                match repeat.checked_mul(slot.copies.into()).and_then(|n| count.checked_add(n)) {
-                    Some(sum) => *count = sum,
+                tokens += u64::from(classes.lengths[class]) * u64::from(slot.copies);
+                match repeat.checked_mul(slot.copies.into()).and_then(|n| used[class].checked_add(n)) {
+                    Some(sum) => used[class] = sum,
                     None => return bad("a pattern repeats more often than there are numbers"),
                 }
             }
-            if tokens > max_length.into() {
-                return bad("a pattern holds more tokens than max_length");
+            let group = |slot: &Slot| classes.groups.partition_point(|&first| first <= slot.class as usize);
+            if tokens > max_length.into() || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0])) {
+                return bad("a pattern holds more tokens than max_length, or sequences of several groups");
             }
         }
-        Ok(counts)
+        if (0..classes.len()).any(|class| used[class] != classes.count(class)) {
+            return bad("the patterns hold another number of sequences than there are ids");
+        }
+        Ok(())
+    }
+}
+
+/// Tables of one worker, by length, left as they were found: a table for each of many small groups would cost more than
+/// what it is for.
+struct Scratch {
+    set: LengthSet,
+    class_of: Vec<u32>,
+}
+
+impl Scratch {
+    fn new(classes: &Classes) -> Self {
+        let top = classes.lengths.iter().copied().max().unwrap_or(0) as usize;
+        Self { set: LengthSet::new(top), class_of: vec![0; top + 1] }
     }
 }

@@ -39,17 +39,28 @@ impl Permutation {
     /// Where `i` goes; `i` is below the length.
     #[inline]
     pub fn get(&self, i: u64) -> u64 {
-        debug_assert!(i < self.len);
-        let mut x = i;
-        loop {
-            for key in self.keys {
-                x = x.wrapping_mul(key | 1).wrapping_add(key >> 32) & self.mask;
-                x ^= x >> self.shift;
-            }
-            if x < self.len {
-                return x;
-            }
+        debug_assert!(self.has(i));
+        let mut x = self.step(i);
+        while !self.has(x) {
+            x = self.step(x);
         }
+        x
+    }
+
+    /// One step of the walk from a place to where it goes: it ends at the first place it meets.
+    #[inline(always)]
+    pub(crate) fn step(&self, mut x: u64) -> u64 {
+        for key in self.keys {
+            x = x.wrapping_mul(key | 1).wrapping_add(key >> 32) & self.mask;
+            x ^= x >> self.shift;
+        }
+        x
+    }
+
+    /// Whether `x` is a place, not one of those that fill up the power of two.
+    #[inline(always)]
+    pub(crate) fn has(&self, x: u64) -> bool {
+        x < self.len
     }
 }
 

@@ -1,77 +1,146 @@
 //! Step 4: which sequences go into which pack.
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use rayon::prelude::*;
-
-use crate::count::{count, split};
+use crate::count::count;
+use crate::grouped::sort_grouped;
 use crate::lengths::Lengths;
-use crate::memory::zeroed;
 use crate::order::{Id, Order, sort};
 use crate::permutation::{Permutation, key};
-use crate::{Counts, Error, Overlong, Patterns, lower_bound};
+use crate::{Classes, Error, Overlong, Patterns, Slot, Strategy, lower_bound};
 
 /// Which sequences share a pack. Holds no tokens; cheap to clone, and to look at from another seed or epoch.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    body: Arc<Body>,
+    pub(crate) body: Arc<Body>,
     seed: Option<u64>,
     epoch: u64,
-    shuffle: Option<Arc<Shuffle>>,
+    pub(crate) shuffle: Option<Arc<Shuffle>>,
+}
+
+/// What a plan is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The most tokens a pack may hold.
+    pub max_length: u32,
+    /// How sequences are put together.
+    pub strategy: Strategy,
+    /// What becomes of sequences over `max_length`.
+    pub overlong: Overlong,
+    /// The most sequences a pack may hold; 0 for any number.
+    pub max_sequences: u32,
+}
+
+/// Which sequences may share a pack: those of one group.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups<'a> {
+    /// The group of each row.
+    pub of: &'a [u32], // (rows,)
+    /// Number of groups.
+    pub count: usize,
+    /// Whether those of the last group share with nobody: a pack for each.
+    pub last_alone: bool,
 }
 
 /// What all epochs of a plan share.
 #[derive(Debug)]
-struct Body {
-    max_length: u32,
-    overlong: Overlong,
+pub(crate) struct Body {
+    options: Options,
     rows: u64,
-    counts: Counts,
-    patterns: Patterns,
-    order: Order,
-    first_pack: Vec<u64>,  // (patterns + 1,): packs before each pattern
-    first_id: Vec<u64>,    // (patterns + 1,): sequences before each pattern
-    slot_source: Vec<u64>, // (slots,): where in `order` the slot's ids start
-    first_of: Vec<u64>,    // (lengths + 1,): where in `order` a length's ids start
+    excess: Excess,
+    last_alone: bool,
+    pub classes: Classes,
+    pub patterns: Patterns,
+    pub order: Order,
+    pub first_pack: Vec<u64>,  // (patterns + 1,): packs before each pattern
+    first_id: Vec<u64>,        // (patterns + 1,): sequences before each pattern
+    pub slot_source: Vec<u64>, // (slots,): where in `order` the slot's ids start
     bound: OnceLock<u64>,
+}
+
+/// Sequences longer than `max_length`, dropped or truncated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Excess {
+    /// How many.
+    pub sequences: u64,
+    /// Tokens of them that are not in the plan.
+    pub tokens: u64,
+}
+
+/// All that makes a plan, as a file holds it.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// What the plan is.
+    pub options: Options,
+    /// Rows of the source, planned or not.
+    pub rows: u64,
+    /// What is not in the plan.
+    pub excess: Excess,
+    /// Whether each sequence of the last group has a pack of its own.
+    pub last_alone: bool,
+    /// Lengths and groups.
+    pub classes: Classes,
+    /// Which share a pack.
+    pub patterns: Patterns,
+    /// Ids by class.
+    pub order: Order,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// The epoch.
+    pub epoch: u64,
 }
 
 /// The shuffles of one epoch.
 #[derive(Debug)]
-struct Shuffle {
-    packs: Permutation,
-    ids: Vec<Permutation>, // by length
-}
-
-/// One pack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pack {
-    /// Rows of the source.
-    pub ids: Vec<u64>,
-    /// Tokens of each.
-    pub lengths: Vec<u32>,
-}
-
-/// Packs `range` of a plan, listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// Pack `i` of the range holds `ids[offsets[i]..offsets[i + 1]]`.
-    pub offsets: Vec<i64>, // (packs + 1,)
-    /// Rows of the source.
-    pub ids: Order, // (sequences,)
+pub(crate) struct Shuffle {
+    pub packs: Permutation,
+    pub ids: Vec<Permutation>, // (classes,)
 }
 
 impl Plan {
-    /// First-fit decreasing. Without a seed it is the textbook's, id for id: packs in the order in which they are
-    /// opened, equal lengths in input order. A seed shuffles equal lengths and the order of packs, each epoch anew.
+    /// Plans lengths, those of each group for themselves.
+    ///
+    /// Without a seed, first-fit decreasing is the textbook's, id for id: packs in the order in which they are opened,
+    /// equal lengths in input order. A seed shuffles equal lengths and the order of packs, each epoch anew.
     ///
     /// # Errors
     /// A `max_length` of 0 or above `i32::MAX`; a length that is zero or negative; one over `max_length` where
-    /// `overlong` says so.
+    /// `overlong` says so; groups of another number of rows.
     ///
     /// # Complexity
-    /// Two passes over the lengths and O(max_length) between them.
+    /// Two passes over the lengths, two more where there are groups, and O(max_length) a group between them.
+    pub fn new(
+        lengths: &Lengths,
+        groups: Option<Groups>,
+        options: Options,
+        seed: Option<u64>,
+        epoch: u64,
+    ) -> Result<Self, Error> {
+        if options.max_length == 0 || options.max_length > i32::MAX as u32 {
+            return Err(Error::MaxLength(options.max_length.into()));
+        }
+        let rows = lengths.len();
+        if groups.is_some_and(|g| g.of.len() != rows || g.of.iter().any(|&group| group as usize >= g.count)) {
+            return Err(Error::Inconsistent("groups are not one for each length"));
+        }
+        let (classes, order, excess) = if rows <= u32::MAX as usize {
+            let (classes, ids, excess) = sorted::<u32>(lengths, groups, options)?;
+            (classes, Order::U32(ids), excess)
+        } else {
+            let (classes, ids, excess) = sorted::<i64>(lengths, groups, options)?;
+            (classes, Order::I64(ids), excess)
+        };
+        let last_alone = groups.is_some_and(|g| g.last_alone);
+        let most = most(options.max_sequences);
+        let patterns = Patterns::of_groups(options.strategy, &classes, options.max_length, most, last_alone);
+        let parts = Parts { options, rows: rows as u64, excess, last_alone, classes, patterns, order, seed, epoch };
+        Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
+    }
+
+    /// First-fit decreasing of all lengths together.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
     pub fn first_fit_decreasing(
         lengths: &Lengths,
         max_length: u32,
@@ -79,52 +148,46 @@ impl Plan {
         seed: Option<u64>,
         epoch: u64,
     ) -> Result<Self, Error> {
-        if max_length == 0 || max_length > i32::MAX as u32 {
-            return Err(Error::MaxLength(max_length.into()));
-        }
-        let (counts, order) = if lengths.len() <= u32::MAX as usize {
-            let (counts, shares) = count::<u32>(lengths, max_length, overlong)?;
-            let order = Order::U32(sort(lengths, &counts.by_length, shares, overlong));
-            (counts, order)
-        } else {
-            let (counts, shares) = count::<i64>(lengths, max_length, overlong)?;
-            let order = Order::I64(sort(lengths, &counts.by_length, shares, overlong));
-            (counts, order)
-        };
-        let patterns = Patterns::first_fit_decreasing(&counts.by_length, max_length);
-        let body = Body::new(max_length, overlong, lengths.len() as u64, counts, patterns, order);
-        Ok(Self::of(Arc::new(body), seed, epoch))
+        let options = Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0 };
+        Self::new(lengths, None, options, seed, epoch)
     }
 
-    /// A plan from its parts, as a file holds them.
+    /// A plan from its parts.
     ///
     /// # Errors
     /// Parts that do not fit each other: a pattern over `max_length`, ids missing or given twice.
-    #[allow(clippy::too_many_arguments)]
-    pub fn from_parts(
-        max_length: u32,
-        overlong: Overlong,
-        rows: u64,
-        overlong_sequences: u64,
-        tokens_lost: u64,
-        patterns: Patterns,
-        order: Order,
-        seed: Option<u64>,
-        epoch: u64,
-    ) -> Result<Self, Error> {
+    pub fn from_parts(parts: Parts) -> Result<Self, Error> {
+        let max_length = parts.options.max_length;
         if max_length == 0 || max_length > i32::MAX as u32 {
             return Err(Error::MaxLength(max_length.into()));
         }
-        let by_length = patterns.counts(max_length)?;
-        let counts = Counts { by_length, overlong: overlong_sequences, tokens_lost };
-        if counts.sequences() != order.len() as u64 {
-            return Err(Error::Inconsistent("the patterns hold another number of sequences than there are ids"));
+        parts.classes.check()?;
+        parts.patterns.check(&parts.classes, max_length)?;
+        if parts.classes.sequences() != parts.order.len() as u64 {
+            return Err(Error::Inconsistent("the classes hold another number of sequences than there are ids"));
         }
-        match &order {
-            Order::U32(ids) => each_once(ids, rows)?,
-            Order::I64(ids) => each_once(ids, rows)?,
+        match &parts.order {
+            Order::U32(ids) => each_once(ids, parts.rows)?,
+            Order::I64(ids) => each_once(ids, parts.rows)?,
         }
-        Ok(Self::of(Arc::new(Body::new(max_length, overlong, rows, counts, patterns, order)), seed, epoch))
+        let (seed, epoch) = (parts.seed, parts.epoch);
+        Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
+    }
+
+    /// What [`Plan::from_parts`] takes.
+    pub fn parts(&self) -> Parts {
+        let body = &*self.body;
+        Parts {
+            options: body.options,
+            rows: body.rows,
+            excess: body.excess,
+            last_alone: body.last_alone,
+            classes: body.classes.clone(),
+            patterns: body.patterns.clone(),
+            order: body.order.clone(),
+            seed: self.seed,
+            epoch: self.epoch,
+        }
     }
 
     fn of(body: Arc<Body>, seed: Option<u64>, epoch: u64) -> Self {
@@ -142,14 +205,14 @@ impl Plan {
         Self::of(self.body.clone(), self.seed, epoch)
     }
 
-    /// The most tokens a pack may hold.
-    pub fn max_length(&self) -> u32 {
-        self.body.max_length
+    /// What the plan is.
+    pub fn options(&self) -> Options {
+        self.body.options
     }
 
     /// What became of sequences over `max_length`.
-    pub fn overlong(&self) -> Overlong {
-        self.body.overlong
+    pub fn excess(&self) -> Excess {
+        self.body.excess
     }
 
     /// The seed it was made with.
@@ -179,12 +242,12 @@ impl Plan {
 
     /// Number of planned tokens.
     pub fn num_tokens(&self) -> u64 {
-        self.body.counts.tokens()
+        self.body.classes.tokens()
     }
 
-    /// The histogram, and what became of sequences over `max_length`.
-    pub fn counts(&self) -> &Counts {
-        &self.body.counts
+    /// Lengths and groups.
+    pub fn classes(&self) -> &Classes {
+        &self.body.classes
     }
 
     /// Which lengths share a pack.
@@ -197,188 +260,80 @@ impl Plan {
         &self.body.order
     }
 
-    /// Packs that any plan of these lengths needs; see [`lower_bound`].
+    /// Packs that any plan of these sequences under these constraints needs: for each group the best of
+    /// [`lower_bound`] and what `max_sequences` asks for.
     pub fn lower_bound(&self) -> u64 {
-        let body = &self.body;
-        *body.bound.get_or_init(|| lower_bound(&body.counts.by_length, body.max_length))
-    }
-
-    /// Pack `index` alone, in O(its sequences + log patterns); `None` outside the plan.
-    pub fn pack(&self, index: u64) -> Option<Pack> {
-        (index < self.num_packs()).then(|| {
-            let (pattern, copy) = self.locate(index);
-            let mut ids = vec![];
-            match &self.body.order {
-                Order::U32(order) => self.deal(order, pattern, copy, |id| ids.push(id.to_u64())),
-                Order::I64(order) => self.deal(order, pattern, copy, |id| ids.push(id.to_u64())),
-            }
-            let slots = self.body.patterns.slots_of(pattern);
-            let lengths = slots.iter().flat_map(|s| std::iter::repeat_n(s.length, s.copies as usize));
-            Pack { ids, lengths: lengths.collect() }
-        })
-    }
-
-    /// Packs `range`, listed in parallel. The range is cut at the number of packs.
-    pub fn list(&self, range: Range<u64>) -> Listing {
-        let range = range.start.min(self.num_packs())..range.end.min(self.num_packs());
-        let (offsets, found) = self.offsets(&range);
-        let ids = match &self.body.order {
-            Order::U32(order) => Order::U32(self.ids(order, &range, &offsets, &found)),
-            Order::I64(order) => Order::I64(self.ids(order, &range, &offsets, &found)),
-        };
-        Listing { offsets, ids }
-    }
-
-    /// Tokens of each sequence of packs `range`, in the order of [`Plan::list`].
-    pub fn list_lengths(&self, range: Range<u64>) -> Vec<i32> {
-        let range = range.start.min(self.num_packs())..range.end.min(self.num_packs());
-        let (offsets, found) = self.offsets(&range);
-        let mut lengths = zeroed::<i32>(offsets[offsets.len() - 1] as usize);
-        self.for_each_share(&range, &mut lengths, &offsets, |packs, out| {
-            let mut at = 0;
-            for pack in packs {
-                for slot in self.body.patterns.slots_of(found[pack] as usize) {
-                    out[at..at + slot.copies as usize].fill(slot.length as i32);
-                    at += slot.copies as usize;
-                }
-            }
-        });
-        lengths
-    }
-
-    /// The pattern of pack `index`, and the how-manieth of its packs it is.
-    fn locate(&self, index: u64) -> (usize, u64) {
-        let opened = match &self.shuffle {
-            None => index,
-            Some(shuffle) => shuffle.packs.get(index),
-        };
-        let pattern = self.body.first_pack.partition_point(|&first| first <= opened) - 1;
-        (pattern, opened - self.body.first_pack[pattern])
-    }
-
-    /// Where each pack of `range` starts, and its pattern.
-    fn offsets(&self, range: &Range<u64>) -> (Vec<i64>, Vec<u32>) {
-        let packs = (range.end - range.start) as usize;
-        let mut found = zeroed::<u32>(packs);
-        let each = packs.div_ceil(rayon::current_num_threads()).max(MIN_PACKS_A_WORKER);
-        found.par_chunks_mut(each).enumerate().for_each(|(w, found)| {
-            let first = range.start + (w * each) as u64;
-            if self.shuffle.is_some() {
-                for (pattern, index) in found.iter_mut().zip(first..) {
-                    *pattern = self.locate(index).0 as u32;
-                }
-            } else {
-                let mut at = self.locate(first).0;
-                for (pattern, index) in found.iter_mut().zip(first..) {
-                    at += usize::from(self.body.first_pack[at + 1] <= index);
-                    *pattern = at as u32;
-                }
-            }
-        });
-        let mut offsets = zeroed::<i64>(packs + 1);
-        let mut at = 0;
-        for (offset, &pattern) in offsets[1..].iter_mut().zip(&found) {
-            at += self.body.sequences_of(pattern as usize) as i64;
-            *offset = at;
-        }
-        (offsets, found)
-    }
-
-    fn ids<I: Id>(&self, order: &[I], range: &Range<u64>, offsets: &[i64], found: &[u32]) -> Vec<I> {
-        let mut ids = zeroed::<I>(offsets[offsets.len() - 1] as usize);
-        self.for_each_share(range, &mut ids, offsets, |packs, out| {
-            let mut out = out.iter_mut();
-            for pack in packs {
-                let index = range.start + pack as u64;
-                let pattern = found[pack] as usize;
-                let opened = self.shuffle.as_ref().map_or(index, |s| s.packs.get(index));
-                let copy = opened - self.body.first_pack[pattern];
-                self.deal(order, pattern, copy, |id| {
-                    if let Some(place) = out.next() {
-                        *place = id;
-                    }
-                });
-            }
-        });
-        ids
-    }
-
-    /// Cuts `out` where packs start and gives each worker the packs (counted from 0) and places that are its own.
-    fn for_each_share<T: Send>(
-        &self,
-        range: &Range<u64>,
-        out: &mut [T],
-        offsets: &[i64],
-        work: impl Fn(Range<usize>, &mut [T]) + Sync,
-    ) {
-        let packs = (range.end - range.start) as usize;
-        let workers = rayon::current_num_threads().min(packs / MIN_PACKS_A_WORKER + 1);
-        let mut rest = out;
-        rayon::scope(|scope| {
-            for w in 0..workers {
-                let packs = split(packs, workers, w);
-                let places = (offsets[packs.end] - offsets[packs.start]) as usize;
-                let (own, others) = std::mem::take(&mut rest).split_at_mut(places);
-                rest = others;
-                let work = &work;
-                scope.spawn(move |_| work(packs, own));
-            }
-        });
-    }
-
-    /// The ids of one pack, in the pattern's order.
-    #[inline]
-    fn deal<I: Id>(&self, order: &[I], pattern: usize, copy: u64, mut take: impl FnMut(I)) {
         let body = &*self.body;
-        let slots = body.patterns.slot_offsets[pattern]..body.patterns.slot_offsets[pattern + 1];
-        for (slot, source) in body.patterns.slots[slots.clone()].iter().zip(&body.slot_source[slots]) {
-            let start = source + copy * u64::from(slot.copies);
-            match &self.shuffle {
-                None => {
-                    for &id in &order[start as usize..(start + u64::from(slot.copies)) as usize] {
-                        take(id);
+        *body.bound.get_or_init(|| {
+            let groups = 0..body.classes.groups.len() - 1;
+            groups
+                .map(|group| {
+                    let counts = body.classes.histogram(group);
+                    let sequences: u64 = counts.iter().sum();
+                    if body.last_alone && group + 2 == body.classes.groups.len() {
+                        return sequences;
                     }
-                }
-                Some(shuffle) => {
-                    let first = body.first_of[slot.length as usize];
-                    let places = &shuffle.ids[slot.length as usize];
-                    for place in start - first..start - first + u64::from(slot.copies) {
-                        take(order[(first + places.get(place)) as usize]);
-                    }
-                }
-            }
-        }
+                    let most = most(body.options.max_sequences);
+                    lower_bound(&counts, body.options.max_length).max(sequences.div_ceil(most))
+                })
+                .sum()
+        })
     }
 }
 
-/// Fewer packs than this a worker are listed faster than a thread is woken.
-const MIN_PACKS_A_WORKER: usize = 2048;
+/// `max_sequences` as a number of sequences.
+fn most(max_sequences: u32) -> u64 {
+    if max_sequences == 0 { u64::MAX } else { max_sequences.into() }
+}
+
+/// Classes, ids by class, and what is left out.
+fn sorted<I: Id>(
+    lengths: &Lengths,
+    groups: Option<Groups>,
+    options: Options,
+) -> Result<(Classes, Vec<I>, Excess), Error> {
+    let (counts, shares) = count::<I>(lengths, options.max_length, options.overlong)?;
+    let excess = Excess { sequences: counts.overlong, tokens: counts.tokens_lost };
+    let (ids, classes) = match groups {
+        None => {
+            let ids = sort(lengths, &counts.by_length, shares, options.overlong);
+            (ids, Classes::of_lengths(&counts.by_length))
+        }
+        Some(groups) => sort_grouped(lengths, groups, counts.by_length.len() as u32 - 1, options.overlong),
+    };
+    Ok((classes, ids, excess))
+}
 
 impl Body {
-    fn new(max_length: u32, overlong: Overlong, rows: u64, counts: Counts, patterns: Patterns, order: Order) -> Self {
-        let mut first_of = vec![0; counts.by_length.len() + 1];
-        for (length, count) in counts.by_length.iter().enumerate() {
-            first_of[length + 1] = first_of[length] + count;
-        }
-        let mut next = first_of.clone();
+    fn new(parts: Parts) -> Self {
+        let Parts { options, rows, excess, last_alone, classes, patterns, order, .. } = parts;
+        let mut next = classes.first.clone();
         let (mut packs, mut ids) = (0, 0);
         let (mut first_pack, mut first_id) = (vec![0], vec![0]);
         let mut slot_source = Vec::with_capacity(patterns.slots.len());
         for (p, &repeat) in patterns.repeats.iter().enumerate() {
             for slot in patterns.slots_of(p) {
-                slot_source.push(next[slot.length as usize]);
-                next[slot.length as usize] += repeat * u64::from(slot.copies);
-                ids += repeat * u64::from(slot.copies);
+                let taken = repeat * u64::from(slot.copies);
+                slot_source.push(next[slot.class as usize]);
+                next[slot.class as usize] += taken;
+                ids += taken;
             }
             packs += repeat;
             first_pack.push(packs);
             first_id.push(ids);
         }
         let bound = OnceLock::new();
-        Self { max_length, overlong, rows, counts, patterns, order, first_pack, first_id, slot_source, first_of, bound }
+        Self { options, rows, excess, last_alone, classes, patterns, order, first_pack, first_id, slot_source, bound }
     }
 
-    fn sequences_of(&self, pattern: usize) -> u64 {
+    /// What a pattern holds, and where in `order` the ids of each slot start.
+    #[inline]
+    pub fn slots_of(&self, pattern: usize) -> impl Iterator<Item = (Slot, u64)> {
+        let slots = self.patterns.slot_offsets[pattern]..self.patterns.slot_offsets[pattern + 1];
+        self.patterns.slots[slots.clone()].iter().copied().zip(self.slot_source[slots].iter().copied())
+    }
+
+    pub fn sequences_of(&self, pattern: usize) -> u64 {
         (self.first_id[pattern + 1] - self.first_id[pattern]) / self.patterns.repeats[pattern]
     }
 }
@@ -386,11 +341,14 @@ impl Body {
 impl Shuffle {
     fn new(body: &Body, seed: u64, epoch: u64) -> Self {
         let packs = body.first_pack[body.patterns.len()];
-        let ids = body.counts.by_length.iter().zip(0..);
-        Self {
-            packs: Permutation::new(packs, key([seed, epoch, 0])), // no sequence has length 0
-            ids: ids.map(|(&count, length)| Permutation::new(count, key([seed, epoch, length]))).collect(),
+        let mut ids = Vec::with_capacity(body.classes.len());
+        for group in 0..body.classes.groups.len() - 1 {
+            for class in body.classes.of_group(group) {
+                let stream = (group as u64) << 32 | u64::from(body.classes.lengths[class]);
+                ids.push(Permutation::new(body.classes.count(class), key([seed, epoch, stream])));
+            }
         }
+        Self { packs: Permutation::new(packs, key([seed, epoch, 0])), ids } // no sequence has length 0
     }
 }
 

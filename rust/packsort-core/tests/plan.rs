@@ -1,20 +1,26 @@
 //! Plans against the textbook, and what every plan must keep.
 
-use packsort_core::{Chunk, Error, Lengths, Order, Overlong, Plan};
+use packsort_core::{Chunk, Error, Groups, Lengths, Options, Order, Overlong, Plan, Strategy};
 use proptest::prelude::*;
 
 /// First-fit decreasing as textbooks have it: longest first (input order among equals), into the first open pack
 /// with room.
 fn textbook(lengths: &[i64], max_length: i64) -> Vec<Vec<u64>> {
+    textbook_of(lengths, max_length, usize::MAX)
+}
+
+/// The same with at most `max_sequences` a pack.
+fn textbook_of(lengths: &[i64], max_length: i64, max_sequences: usize) -> Vec<Vec<u64>> {
     let mut by_length: Vec<usize> = (0..lengths.len()).collect();
     by_length.sort_by_key(|&i| -lengths[i]);
     let (mut packs, mut rooms): (Vec<Vec<u64>>, Vec<i64>) = (vec![], vec![]);
     for i in by_length {
-        let fits = rooms.iter().position(|&room| room >= lengths[i]).unwrap_or_else(|| {
+        let takes = |pack: usize| rooms[pack] >= lengths[i] && packs[pack].len() < max_sequences;
+        let fits = (0..packs.len()).find(|&pack| takes(pack)).unwrap_or(packs.len());
+        if fits == packs.len() {
             packs.push(vec![]);
             rooms.push(max_length);
-            packs.len() - 1
-        });
+        }
         packs[fits].push(i as u64);
         rooms[fits] -= lengths[i];
     }
@@ -120,7 +126,7 @@ proptest! {
         let truncated = Plan::first_fit_decreasing(&column, max_length, Overlong::Truncate, None, 0).unwrap();
         prop_assert_eq!(listed(&truncated), textbook(&cut, limit));
         let lost: i64 = lengths.iter().map(|&l| (l - limit).max(0)).sum();
-        prop_assert_eq!(truncated.counts().tokens_lost, lost as u64);
+        prop_assert_eq!(truncated.excess().tokens, lost as u64);
 
         let dropped = Plan::first_fit_decreasing(&column, max_length, Overlong::Drop, None, 0).unwrap();
         let kept: Vec<u64> = (0..lengths.len() as u64).filter(|&i| lengths[i as usize] <= limit).collect();
@@ -130,26 +136,79 @@ proptest! {
             .map(|pack| pack.iter().map(|&i| kept[i as usize]).collect())
             .collect();
         prop_assert_eq!(listed(&dropped), expected);
-        prop_assert_eq!(dropped.counts().overlong, (lengths.len() - kept.len()) as u64);
+        prop_assert_eq!(dropped.excess().sequences, (lengths.len() - kept.len()) as u64);
         let gone: i64 = lengths.iter().filter(|&&l| l > limit).sum();
-        prop_assert_eq!(dropped.counts().tokens_lost, gone as u64);
+        prop_assert_eq!(dropped.excess().tokens, gone as u64);
     }
 
     #[test]
     fn a_plan_survives_its_parts((lengths, max_length) in any_lengths(), seed: Option<u64>) {
         let plan = plan(&lengths, max_length, seed);
-        let again = Plan::from_parts(
-            max_length, Overlong::Error, plan.rows(), 0, 0, plan.patterns().clone(), plan.order().clone(), seed, 0,
-        ).unwrap();
+        let again = Plan::from_parts(plan.parts()).unwrap();
         prop_assert_eq!(listed(&again), listed(&plan));
-        if !lengths.is_empty() {
-            let Order::U32(mut ids) = plan.order().clone() else { unreachable!() };
+        if lengths.len() > 1 {
+            let mut parts = plan.parts();
+            let Order::U32(mut ids) = parts.order else { unreachable!() };
             ids[0] = *ids.last().unwrap();
-            let twice = Plan::from_parts(
-                max_length, Overlong::Error, plan.rows(), 0, 0, plan.patterns().clone(), Order::U32(ids), seed, 0,
-            );
-            prop_assert_eq!(twice.is_err(), lengths.len() > 1);
+            parts.order = Order::U32(ids);
+            prop_assert!(Plan::from_parts(parts).is_err());
+            let mut parts = plan.parts();
+            parts.patterns.repeats[0] += 1;
+            prop_assert!(Plan::from_parts(parts).is_err());
+            let mut parts = plan.parts();
+            parts.options.max_length = *lengths.iter().max().unwrap() as u32 - 1;
+            prop_assert!(Plan::from_parts(parts).is_err());
         }
+    }
+
+    #[test]
+    fn constraints_hold_together(
+        (lengths, max_length) in any_lengths(),
+        strategy in prop::sample::select(vec![Strategy::FirstFit, Strategy::BestFit, Strategy::Padding]),
+        max_sequences in 0_u32..5,
+        marks in prop::collection::vec((0_u32..3, prop::bool::weighted(0.2)), 400),
+        seed: Option<u64>,
+    ) {
+        let of: Vec<u32> = marks[..lengths.len()].iter().map(|&(group, alone)| if alone { 3 } else { group }).collect();
+        let groups = Groups { of: &of, count: 4, last_alone: true };
+        let options = Options { max_length, strategy, overlong: Overlong::Error, max_sequences };
+        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, seed, 3).unwrap();
+        let packs = listed(&plan);
+        let mut seen: Vec<u64> = packs.concat();
+        seen.sort();
+        prop_assert_eq!(seen, (0..lengths.len() as u64).collect::<Vec<_>>());
+        let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
+        for pack in &packs {
+            let group = of[pack[0] as usize];
+            prop_assert!(pack.iter().all(|&i| of[i as usize] == group));
+            prop_assert!(pack.iter().map(|&i| lengths[i as usize]).sum::<i64>() <= max_length.into());
+            let most = if group == 3 || strategy == Strategy::Padding { 1 } else { most };
+            prop_assert!(pack.len() <= most);
+        }
+        prop_assert!(plan.lower_bound() <= plan.num_packs());
+        prop_assert_eq!(listed(&Plan::from_parts(plan.parts()).unwrap()), packs);
+    }
+
+    #[test]
+    fn groups_are_planned_for_themselves(
+        (lengths, max_length) in any_lengths(),
+        marks in prop::collection::vec(0_u32..3, 400),
+        max_sequences in 0_u32..5,
+    ) {
+        let of = &marks[..lengths.len()];
+        let options = Options { max_length, strategy: Strategy::FirstFit, overlong: Overlong::Error, max_sequences };
+        let groups = Groups { of, count: 3, last_alone: false };
+        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, None, 0).unwrap();
+        let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
+        let mut expected = vec![];
+        for group in 0..3 {
+            let ids: Vec<usize> = (0..lengths.len()).filter(|&i| of[i] == group).collect();
+            let own: Vec<i64> = ids.iter().map(|&i| lengths[i]).collect();
+            for pack in textbook_of(&own, max_length.into(), most) {
+                expected.push(pack.iter().map(|&i| ids[i as usize] as u64).collect::<Vec<_>>());
+            }
+        }
+        prop_assert_eq!(listed(&plan), expected);
     }
 }
 
@@ -179,7 +238,7 @@ fn a_long_limit_over_short_sequences_needs_no_long_table() {
     let lengths = [5_i64, 7, 5];
     let plan = plan(&lengths, i32::MAX as u32, None);
     assert_eq!(listed(&plan), [[1, 0, 2]]);
-    assert_eq!(plan.counts().by_length.len(), 8);
+    assert_eq!(plan.classes().lengths, [5, 7]);
 }
 
 #[test]

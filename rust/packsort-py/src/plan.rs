@@ -1,5 +1,7 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use packsort_core::{self as core, Lengths, Order, Overlong, Patterns, Slot};
+use packsort_core::{
+    self as core, Classes, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Slot, Strategy,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3_arrow::PyChunkedArray;
@@ -15,13 +17,22 @@ pub struct Plan(core::Plan);
 
 type Array<'py, T> = Bound<'py, PyArray1<T>>;
 
-fn overlong(name: &str) -> PyResult<Overlong> {
-    Ok(match name {
-        "error" => Overlong::Error,
-        "drop" => Overlong::Drop,
-        "truncate" => Overlong::Truncate,
-        _ => return Err(OptionError::new_err(format!("overlong is {name:?}, allowed are error, drop, truncate"))),
+const OVERLONG: [(&str, Overlong); 3] =
+    [("error", Overlong::Error), ("drop", Overlong::Drop), ("truncate", Overlong::Truncate)];
+const STRATEGIES: [(&str, Strategy); 3] =
+    [("ffd", Strategy::FirstFit), ("bfd", Strategy::BestFit), ("padding", Strategy::Padding)];
+
+/// The value that has this name.
+fn named<T: Copy>(option: &str, names: &[(&str, T)], name: &str) -> PyResult<T> {
+    names.iter().find(|(known, _)| *known == name).map(|&(_, value)| value).ok_or_else(|| {
+        let known: Vec<String> = names.iter().map(|(known, _)| format!("'{known}'")).collect();
+        OptionError::new_err(format!("{option} is '{name}', allowed are {}", known.join(", ")))
     })
+}
+
+/// The name of a value.
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    names.iter().find(|(_, known)| known == value).map_or("", |&(name, _)| name)
 }
 
 fn ids_array(py: Python<'_>, ids: Order) -> Bound<'_, PyAny> {
@@ -31,75 +42,117 @@ fn ids_array(py: Python<'_>, ids: Order) -> Bound<'_, PyAny> {
     }
 }
 
+/// What `parts` holds, by name.
+struct Fields<'a, 'py>(&'a Bound<'py, PyDict>);
+
+impl<'py> Fields<'_, 'py> {
+    fn get<T>(&self, name: &str) -> PyResult<T>
+    where
+        T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>,
+    {
+        let value = self.0.as_any().get_item(name)?;
+        T::extract(value.as_borrowed()).map_err(Into::into)
+    }
+
+    /// Numbers, as another type; what does not fit becomes 0, which the core refuses.
+    fn numbers<T: TryFrom<i64> + Default>(&self, name: &str) -> PyResult<Vec<T>> {
+        let numbers: PyReadonlyArray1<i64> = self.get(name)?;
+        Ok(numbers.as_array().iter().map(|&n| T::try_from(n).unwrap_or_default()).collect())
+    }
+}
+
 #[pymethods]
 impl Plan {
     #[staticmethod]
-    #[pyo3(signature = (lengths, max_length, overlong, seed, epoch))]
-    fn first_fit_decreasing(
+    #[pyo3(signature = (lengths, max_length, strategy, overlong, max_sequences, groups, seed, epoch))]
+    #[allow(clippy::too_many_arguments)]
+    fn make(
         py: Python<'_>,
         lengths: PyChunkedArray,
         max_length: u32,
-        #[pyo3(from_py_with = overlong_arg)] overlong: Overlong,
+        strategy: &str,
+        overlong: &str,
+        max_sequences: u32,
+        groups: Option<(PyReadonlyArray1<'_, u32>, usize, bool)>,
         seed: Option<u64>,
         epoch: u64,
     ) -> PyResult<Self> {
         let chunks = lengths.chunks().iter().map(columns::lengths).collect::<PyResult<Vec<_>>>()?;
         let lengths = Lengths::new(chunks);
-        py.detach(|| pool::run(|| core::Plan::first_fit_decreasing(&lengths, max_length, overlong, seed, epoch)))
-            .map(Self)
-            .map_err(to_py)
+        let options = Options {
+            max_length,
+            strategy: named("strategy", &STRATEGIES, strategy)?,
+            overlong: named("overlong", &OVERLONG, overlong)?,
+            max_sequences,
+        };
+        let groups = match &groups {
+            None => None,
+            Some((of, count, last_alone)) => {
+                Some(Groups { of: of.as_slice()?, count: *count, last_alone: *last_alone })
+            }
+        };
+        py.detach(|| pool::run(|| core::Plan::new(&lengths, groups, options, seed, epoch))).map(Self).map_err(to_py)
     }
 
     /// The inverse of `parts`.
     #[staticmethod]
     fn from_parts(py: Python<'_>, parts: &Bound<'_, PyDict>) -> PyResult<Self> {
-        fn part<'py, T>(parts: &Bound<'py, PyDict>, name: &str) -> PyResult<T>
-        where
-            T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>,
-        {
-            let value = parts.as_any().get_item(name)?;
-            T::extract(value.as_borrowed()).map_err(Into::into)
-        }
-        let vec = |name| -> PyResult<Vec<i64>> { Ok(part::<PyReadonlyArray1<i64>>(parts, name)?.as_array().to_vec()) };
-        let lengths = vec("slot_lengths")?;
-        let slots = lengths.into_iter().zip(vec("slot_copies")?);
-        let narrow = |n: i64| u32::try_from(n).unwrap_or(0); // 0 is refused by the core
-        let patterns = Patterns {
-            repeats: vec("repeats")?.into_iter().map(|n| n.max(0) as u64).collect(),
-            slot_offsets: vec("slot_offsets")?.into_iter().map(|n| n.max(0) as usize).collect(),
-            slots: slots.map(|(length, copies)| Slot { length: narrow(length), copies: narrow(copies) }).collect(),
+        let fields = Fields(parts);
+        let (strategy, overlong): (String, String) = (fields.get("strategy")?, fields.get("overlong")?);
+        let slots = fields.numbers("slot_classes")?.into_iter().zip(fields.numbers("slot_copies")?);
+        let parts = Parts {
+            options: Options {
+                max_length: fields.get("max_length")?,
+                strategy: named("strategy", &STRATEGIES, &strategy)?,
+                overlong: named("overlong", &OVERLONG, &overlong)?,
+                max_sequences: fields.get("max_sequences")?,
+            },
+            rows: fields.get("rows")?,
+            excess: Excess { sequences: fields.get("num_overlong")?, tokens: fields.get("tokens_lost")? },
+            last_alone: fields.get("last_alone")?,
+            classes: Classes {
+                lengths: fields.numbers("class_lengths")?,
+                first: fields.numbers("class_first")?,
+                groups: fields.numbers("group_first")?,
+            },
+            patterns: Patterns {
+                repeats: fields.numbers("repeats")?,
+                slot_offsets: fields.numbers("slot_offsets")?,
+                slots: slots.map(|(class, copies)| Slot { class, copies }).collect(),
+            },
+            order: match fields.get::<IdsArg>("order")? {
+                IdsArg::U32(ids) => Order::U32(ids.as_array().to_vec()),
+                IdsArg::I64(ids) => Order::I64(ids.as_array().to_vec()),
+            },
+            seed: fields.get("seed")?,
+            epoch: fields.get("epoch")?,
         };
-        let order = match part::<IdsArg>(parts, "order")? {
-            IdsArg::U32(ids) => Order::U32(ids.as_array().to_vec()),
-            IdsArg::I64(ids) => Order::I64(ids.as_array().to_vec()),
-        };
-        let name: String = part(parts, "overlong")?;
-        let (max_length, rows) = (part(parts, "max_length")?, part(parts, "rows")?);
-        let (over, lost) = (part(parts, "num_overlong")?, part(parts, "tokens_lost")?);
-        let (seed, epoch) = (part(parts, "seed")?, part(parts, "epoch")?);
-        let overlong = overlong(&name)?;
-        py.detach(|| core::Plan::from_parts(max_length, overlong, rows, over, lost, patterns, order, seed, epoch))
-            .map(Self)
-            .map_err(to_py)
+        py.detach(|| core::Plan::from_parts(parts)).map(Self).map_err(to_py)
     }
 
     /// All that makes the plan: what a file holds.
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let Parts { options, rows, excess, last_alone, classes, patterns, order, seed, epoch } = self.0.parts();
         let parts = PyDict::new(py);
-        let patterns = self.0.patterns();
-        let array = |numbers: Vec<i64>| numbers.into_pyarray(py);
-        parts.set_item("max_length", self.0.max_length())?;
+        parts.set_item("max_length", options.max_length)?;
+        parts.set_item("strategy", self.strategy())?;
         parts.set_item("overlong", self.overlong())?;
-        parts.set_item("rows", self.0.rows())?;
-        parts.set_item("num_overlong", self.0.counts().overlong)?;
-        parts.set_item("tokens_lost", self.0.counts().tokens_lost)?;
-        parts.set_item("seed", self.0.seed())?;
-        parts.set_item("epoch", self.0.epoch())?;
-        parts.set_item("repeats", array(patterns.repeats.iter().map(|&n| n as i64).collect()))?;
-        parts.set_item("slot_offsets", array(patterns.slot_offsets.iter().map(|&n| n as i64).collect()))?;
-        parts.set_item("slot_lengths", array(patterns.slots.iter().map(|s| s.length.into()).collect()))?;
-        parts.set_item("slot_copies", array(patterns.slots.iter().map(|s| s.copies.into()).collect()))?;
-        parts.set_item("order", ids_array(py, self.0.order().clone()))?;
+        parts.set_item("max_sequences", options.max_sequences)?;
+        parts.set_item("rows", rows)?;
+        parts.set_item("num_overlong", excess.sequences)?;
+        parts.set_item("tokens_lost", excess.tokens)?;
+        parts.set_item("last_alone", last_alone)?;
+        parts.set_item("seed", seed)?;
+        parts.set_item("epoch", epoch)?;
+        let numbers = |name, numbers: Vec<i64>| parts.set_item(name, numbers.into_pyarray(py));
+        numbers("class_lengths", classes.lengths.into_iter().map(i64::from).collect())?;
+        numbers("class_first", classes.first.into_iter().map(|n| n as i64).collect())?;
+        numbers("group_first", classes.groups.into_iter().map(|n| n as i64).collect())?;
+        numbers("repeats", patterns.repeats.into_iter().map(|n| n as i64).collect())?;
+        numbers("slot_offsets", patterns.slot_offsets.into_iter().map(|n| n as i64).collect())?;
+        numbers("slot_classes", patterns.slots.iter().map(|s| s.class.into()).collect())?;
+        numbers("slot_copies", patterns.slots.iter().map(|s| s.copies.into()).collect())?;
+        parts.set_item("order", ids_array(py, order))?;
         Ok(parts)
     }
 
@@ -109,16 +162,22 @@ impl Plan {
 
     #[getter]
     fn max_length(&self) -> u32 {
-        self.0.max_length()
+        self.0.options().max_length
+    }
+
+    #[getter]
+    fn strategy(&self) -> &'static str {
+        name_of(&STRATEGIES, &self.0.options().strategy)
     }
 
     #[getter]
     fn overlong(&self) -> &'static str {
-        match self.0.overlong() {
-            Overlong::Error => "error",
-            Overlong::Drop => "drop",
-            Overlong::Truncate => "truncate",
-        }
+        name_of(&OVERLONG, &self.0.options().overlong)
+    }
+
+    #[getter]
+    fn max_sequences(&self) -> u32 {
+        self.0.options().max_sequences
     }
 
     #[getter]
@@ -153,12 +212,12 @@ impl Plan {
 
     #[getter]
     fn num_overlong(&self) -> u64 {
-        self.0.counts().overlong
+        self.0.excess().sequences
     }
 
     #[getter]
     fn tokens_lost(&self) -> u64 {
-        self.0.counts().tokens_lost
+        self.0.excess().tokens
     }
 
     #[getter]
@@ -189,8 +248,4 @@ impl Plan {
     fn list_lengths<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> Array<'py, i32> {
         py.detach(|| pool::run(|| self.0.list_lengths(start..stop))).into_pyarray(py)
     }
-}
-
-fn overlong_arg(name: &Bound<'_, PyAny>) -> PyResult<Overlong> {
-    overlong(&name.extract::<String>()?)
 }

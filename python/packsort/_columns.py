@@ -1,0 +1,66 @@
+"""Columns beside the lengths: groups of any type, and booleans; one value for each sequence, none of them null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from packsort.errors import OptionError
+
+
+def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
+    """A number for each group, counted in the order in which groups first appear.
+
+    Args:
+        groups: a column of any type that Arrow can compare, (rows,): Arrow, NumPy, pandas, polars, a list.
+        rows: how many sequences there are.
+
+    Returns:
+        uint32, (rows,).
+
+    Raises:
+        OptionError: a null, another number of values than `rows`, or values that cannot be compared.
+    """
+    column = _column("groups", groups, rows)
+    try:
+        encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+        encoded = encoded.unify_dictionaries()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise OptionError(f"`groups` is {column.type}, allowed is a type whose values can be compared") from error
+    codes = [np.asarray(chunk.indices.to_numpy(), np.uint32) for chunk in encoded.chunks]
+    return np.concatenate(codes) if codes else np.zeros(0, np.uint32)
+
+
+def as_flags(name: str, flags: Any, rows: int) -> NDArray[np.bool_]:
+    """A boolean for each sequence, (rows,).
+
+    Raises:
+        OptionError: not booleans, a null, or another number of values than `rows`.
+    """
+    column = _column(name, flags, rows)
+    if not pa.types.is_boolean(column.type) and len(column):
+        raise OptionError(f"`{name}` is {column.type}, allowed are booleans")
+    parts = [chunk.to_numpy(zero_copy_only=False).astype(np.bool_) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+
+
+def _column(name: str, values: Any, rows: int) -> pa.ChunkedArray:
+    try:
+        if isinstance(values, pa.ChunkedArray):
+            column = values
+        elif hasattr(values, "__arrow_c_stream__"):
+            column = pa.chunked_array(values)
+        else:
+            column = pa.chunked_array([values if isinstance(values, pa.Array) else pa.array(values)])
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise OptionError(f"`{name}` is a {type(values).__name__}, allowed is a column: {error}") from error
+    if len(column) != rows:
+        raise OptionError(f"`{name}` has {len(column):,} values, but there are {rows:,} lengths: allowed is one each")
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise OptionError(f"`{name}` is null at sequence {row}, allowed is a value for each sequence")
+    return column

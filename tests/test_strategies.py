@@ -1,0 +1,154 @@
+"""Strategies and constraints, alone and together."""
+
+from __future__ import annotations
+
+import datetime
+
+import datasets
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import trl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import packsort
+from reference import first_fit_decreasing
+
+
+def packs_of(plan: packsort.Plan) -> list[list[int]]:
+    return [ids.tolist() for ids in plan]
+
+
+@given(st.integers(1, 60), st.lists(st.integers(1, 60), min_size=1, max_size=150))
+@settings(max_examples=60, deadline=None)
+def test_bfd_packs_are_as_long_as_those_of_trl(max_length: int, lengths: list[int]) -> None:
+    lengths = [min(length, max_length) for length in lengths]
+    rows = pa.table({"input_ids": [[0] * length for length in lengths]})
+    theirs = trl.data_utils._pack_bfd(rows, max_length)["seq_lengths"].to_pylist()
+    ours = packs_of(packsort.plan(lengths, max_length, strategy="bfd"))
+    assert [[lengths[i] for i in pack] for pack in ours] == theirs
+    assert sorted(i for pack in ours for i in pack) == list(range(len(lengths)))
+
+
+def test_bfd_is_trls_over_a_whole_dataset() -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(4, 1, 3000), 1, 512).astype(int).tolist()
+    dataset = datasets.Dataset.from_dict({"input_ids": [[0] * length for length in lengths]})
+    packed = trl.pack_dataset(dataset, 512, "bfd", map_kwargs={"batch_size": len(lengths)})
+    plan = packsort.plan(lengths, 512, strategy="bfd")
+    assert [[lengths[i] for i in pack] for pack in packs_of(plan)] == packed["seq_lengths"]
+
+
+def test_padding_is_one_sequence_a_pack() -> None:
+    plan = packsort.plan([3, 9, 5], 10, strategy="padding")
+    assert packs_of(plan) == [[1], [2], [0]]
+    assert plan.efficiency == 17 / 30
+    assert plan.lower_bound == 2
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.sampled_from("abc"), st.booleans()), max_size=120),
+    st.sampled_from(["ffd", "bfd", "padding"]),
+    st.none() | st.integers(1, 6),
+    st.sampled_from(["error", "drop", "truncate"]),
+    st.none() | st.integers(0, 9),
+)
+@settings(max_examples=250, deadline=None)
+def test_constraints_hold_together(
+    rows: list[tuple[int, str, bool]], strategy: str, most: int | None, overlong: str, seed: int | None
+) -> None:
+    limit = 50 if overlong == "error" else 30
+    lengths, groups, alone = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    options = {"strategy": strategy, "overlong": overlong, "max_sequences": most, "seed": seed}
+    plan = packsort.plan(
+        lengths, limit, groups=pa.array(groups, pa.string()), alone=pa.array(alone, pa.bool_()), **options
+    )
+    planned = [min(length, limit) for length in lengths]
+    kept = [i for i, length in enumerate(lengths) if length <= limit or overlong == "truncate"]
+    packs = packs_of(plan)
+    assert sorted(i for pack in packs for i in pack) == kept
+    for pack in packs:
+        assert sum(planned[i] for i in pack) <= limit
+        assert len({(groups[i], alone[i]) for i in pack}) == 1
+        assert len(pack) <= (most or len(pack))
+        assert len(pack) == 1 or not (alone[pack[0]] or strategy == "padding")
+    assert plan.lower_bound <= plan.num_packs
+    assert plan.piece_lengths.tolist() == [planned[i] for pack in packs for i in pack]
+    assert [plan[i].tolist() for i in range(len(plan))] == packs
+    later = plan.with_epoch(4)
+    assert sorted(sorted(planned[i] for i in pack) for pack in packs_of(later)) == sorted(
+        sorted(planned[i] for i in pack) for pack in packs
+    )
+    assert all(len({(groups[i], alone[i]) for i in pack}) == 1 for pack in packs_of(later))
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1, max_size=100))
+@settings(max_examples=80, deadline=None)
+def test_each_group_has_the_packs_it_has_by_itself(rows: list[tuple[int, int]]) -> None:
+    lengths, groups = (np.array(column) for column in zip(*rows, strict=True))
+    found = packs_of(packsort.plan(lengths, 40, groups=groups))
+    expected = []
+    for group in dict.fromkeys(groups.tolist()):
+        ids = np.flatnonzero(groups == group)
+        expected += [ids[pack].tolist() for pack in first_fit_decreasing(lengths[ids].tolist(), 40)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        ["x", "y", "x", "y"],
+        [b"x", b"y", b"x", b"y"],
+        [1.5, 2.5, 1.5, 2.5],
+        [7, -1, 7, -1],
+        [True, False, True, False],
+        [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)] * 2,
+        np.array(["x", "y", "x", "y"]),
+        pd.Series(["x", "y", "x", "y"], dtype="category"),
+        pl.Series(["x", "y", "x", "y"], dtype=pl.Categorical),
+        pa.chunked_array([pa.array(["x"]).dictionary_encode(), pa.array(["y", "x", "y"]).dictionary_encode()]),
+        pa.array([None, "x", "y", "x", "y"]).slice(1),
+    ],
+)
+def test_groups_are_of_any_type(groups: object) -> None:
+    assert packs_of(packsort.plan([1, 2, 3, 4], 8, groups=groups)) == [[2, 0], [3, 1]]
+
+
+def test_a_cap_on_sequences_is_kept_and_counted_in_the_bound() -> None:
+    plan = packsort.plan([1] * 10, 100, max_sequences=4)
+    assert [len(pack) for pack in packs_of(plan)] == [4, 4, 2]
+    assert plan.lower_bound == 3
+    assert plan.max_sequences == 4
+
+
+def test_saved_plans_keep_groups_and_caps(tmp_path: object) -> None:
+    rng = np.random.default_rng(0)
+    options = {"groups": rng.integers(0, 9, 2000), "alone": rng.random(2000) < 0.1, "max_sequences": 5}
+    plan = packsort.plan(rng.integers(1, 100, 2000), 256, strategy="bfd", seed=2, **options)
+    plan.save(tmp_path / "plan.arrow")  # type: ignore[operator]
+    again = packsort.load_plan(tmp_path / "plan.arrow")  # type: ignore[operator]
+    assert again == plan
+    assert (again.strategy, again.max_sequences, again.lower_bound) == ("bfd", 5, plan.lower_bound)
+    assert packs_of(again.with_epoch(3)) == packs_of(plan.with_epoch(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": ["a", None]}, "`groups` is null at sequence 1, allowed is a value for each sequence"),
+        ({"groups": ["a"]}, "`groups` has 1 values, but there are 2 lengths: allowed is one each"),
+        ({"groups": [[1], [2]]}, "`groups` is list<item: int64>, allowed is a type whose values can be compared"),
+        ({"groups": 3}, "`groups` is a int, allowed is a column"),
+        ({"alone": [1, 0]}, "`alone` is int64, allowed are booleans"),
+        ({"alone": [True, None]}, "`alone` is null at sequence 1, allowed is a value for each sequence"),
+        ({"alone": [True, False, True]}, "`alone` has 3 values, but there are 2 lengths: allowed is one each"),
+        ({"max_sequences": 0}, "max_sequences is 0, allowed is 1 to 2**32 - 1, or None for any number"),
+        ({"max_sequences": 1.5}, "max_sequences is 1.5, allowed is an integer"),
+    ],
+)
+def test_wrong_constraints_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(packsort.OptionError) as caught:
+        packsort.plan([1, 2], 8, **options)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
