@@ -122,7 +122,7 @@ def reseal(folder: Path, index: int, table: pa.Table) -> None:
     with pa.ipc.new_file(folder / "new", table.schema) as writer:
         writer.write_table(table)
     (folder / "new").replace(path)  # the old one may still be mapped
-    shard["bytes"], shard["checksum"] = path.stat().st_size, checksum(path)
+    shard["bytes"], shard["checksum"], shard["packs"] = path.stat().st_size, checksum(path), table.num_rows
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -368,3 +368,34 @@ def test_groups_and_alone_are_columns_of_the_source(tmp_path: Path) -> None:
         packsort.pack(missing, 8, groups="kind")
     with pytest.raises(packsort.SourceError, match="no column `other`"):
         packsort.pack(missing, 8, groups="other")
+
+
+@pytest.mark.parametrize("overlong", ["error", "drop", "truncate"])
+def test_cut_sequences_are_proven_piece_by_piece(tmp_path: Path, overlong: str) -> None:
+    table = token_table(longest=300)
+    manifest = packsort.write_shards(
+        table, tmp_path / "packed", 64, strategy="random", overlong=overlong, shard_size="10kB"
+    )
+    assert manifest.counts.split > 50
+    shards = packsort.open_shards(tmp_path / "packed")
+    result = shards.verify(table)
+    assert result.ok, result.problems
+    shard = shards.table(1)
+    reseal(tmp_path / "packed", 1, changed(shard, "piece_starts", 0, lambda starts: [starts[0] + 1, *starts[1:]]))
+    problems = packsort.open_shards(tmp_path / "packed").verify().problems
+    assert any("a piece begins at token" in problem for problem in problems)
+    reseal(tmp_path / "packed", 1, changed(shard, "labels", 0, lambda labels: [7, *labels[1:]]))
+    problems = packsort.open_shards(tmp_path / "packed").verify(table).problems
+    start = shard["piece_starts"][0].as_py()[0]
+    assert any(f"`labels` is 7 at token {start}, in the source" in problem for problem in problems)
+
+
+def test_a_lost_piece_is_found(tmp_path: Path) -> None:
+    table = pa.table({"input_ids": [[1, 2, 3, 4, 5], [6, 7, 8]]})
+    packsort.write_shards(table, tmp_path / "packed", 4, strategy="random", seed=None)
+    shard = packsort.open_shards(tmp_path / "packed").table(0)
+    assert shard["piece_starts"].to_pylist() == [[0], [4, 0]]
+    reseal(tmp_path / "packed", 0, shard.slice(0, 1))
+    problems = "\n".join(packsort.open_shards(tmp_path / "packed").verify(table).problems)
+    assert "row 0: its pieces end at token 4, it has 5" in problems
+    assert "1 sequences are in no pack (first: [1])" in problems

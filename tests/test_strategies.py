@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from itertools import pairwise
 
 import datasets
 import numpy as np
@@ -152,3 +153,58 @@ def test_wrong_constraints_are_named(options: dict[str, object], message: str) -
     with pytest.raises(packsort.OptionError) as caught:
         packsort.plan([1, 2], 8, **options)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
+
+
+@given(st.lists(st.integers(1, 60), max_size=100), st.integers(1, 40), st.none() | st.integers(0, 9), st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_random_packs_are_cuts_of_all_tokens(lengths: list[int], max_length: int, seed: int | None, epoch: int) -> None:
+    plan = packsort.plan(lengths, max_length, strategy="random", seed=seed, epoch=epoch)
+    pieces = list(zip(plan.sequence_ids.tolist(), plan.piece_starts.tolist(), plan.piece_lengths.tolist(), strict=True))
+    tokens = [(i, token) for i, start, length in pieces for token in range(start, start + length)]
+    order = list(dict.fromkeys(i for i, _ in tokens))
+    assert tokens == [(i, token) for i in order for token in range(lengths[i])]
+    assert sorted(order) == list(range(len(lengths)))
+    if seed is None and epoch == 0:
+        assert order == sorted(order)
+    packs = [sum(n for _, _, n in pieces[a:b]) for a, b in pairwise(plan.pack_offsets.tolist())]
+    assert packs == [max_length] * (sum(lengths) // max_length) + [sum(lengths) % max_length] * (
+        sum(lengths) % max_length > 0
+    )
+    assert plan.num_split == sum(sum(i == j for i, _, _ in pieces) > 1 for j in range(len(lengths)))
+    assert plan.num_packs == plan.lower_bound == -(-sum(lengths) // max_length)
+    assert [plan[i].tolist() for i in range(len(plan))] == packs_of(plan)
+    assert plan.with_epoch(epoch) == plan
+
+
+def test_random_packs_without_a_seed_are_trls_wrapped() -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 99, n).tolist() for n in rng.integers(1, 50, 200)]
+    packed = packsort.pack(pa.table({"input_ids": rows}), 64, strategy="random", seed=None)
+    theirs = trl.data_utils._pack_wrapped(pa.table({"input_ids": rows}), 64)
+    assert packed["input_ids"].to_pylist() == theirs["input_ids"].to_pylist()
+    starts = [token for pack in packed["piece_starts"].to_pylist() for token in pack]
+    assert sum(start > 0 for start in starts) >= packsort.plan(list(map(len, rows)), 64, strategy="random").num_split
+
+
+def test_random_packing_drops_and_truncates_if_asked() -> None:
+    lengths = [3, 50, 4]
+    assert packsort.plan(lengths, 10, strategy="random").num_tokens == 57
+    dropped = packsort.plan(lengths, 10, strategy="random", overlong="drop")
+    assert (dropped.num_tokens, dropped.num_dropped, dropped.tokens_lost) == (7, 1, 50)
+    cut = packsort.plan(lengths, 10, strategy="random", overlong="truncate")
+    assert (cut.num_tokens, cut.num_truncated, cut.tokens_lost) == (17, 1, 40)
+
+
+def test_saved_random_plans_come_back(tmp_path: object) -> None:
+    plan = packsort.plan(np.random.default_rng(0).integers(1, 99, 500), 64, strategy="random", seed=5)
+    plan.save(tmp_path / "plan.arrow")  # type: ignore[operator]
+    again = packsort.load_plan(tmp_path / "plan.arrow")  # type: ignore[operator]
+    assert again == plan
+    assert again.with_epoch(2) == plan.with_epoch(2) != plan
+    assert again.patterns.num_rows == again.num_patterns == 0
+
+
+def test_random_packing_clashes_with_constraints() -> None:
+    for name, value in {"groups": ["a", "b"], "alone": [True, False], "max_sequences": 3}.items():
+        with pytest.raises(packsort.OptionError, match=f"strategy 'random' and {name} clash"):
+            packsort.plan([1, 2], 8, strategy="random", **{name: value})  # type: ignore[arg-type]

@@ -32,7 +32,8 @@ def pack(table: Any, max_length: int, *, seed: int | None = 0, **plan_options: A
 
     Returns:
         One row a pack: `input_ids` and `labels` list<int32>, other per-token columns in their own type, `seq_lengths`
-        list<int32> (tokens of each sequence, in order), `sequence_ids` list<int64> (its row in `table`).
+        list<int32> (tokens of each sequence, in order), `sequence_ids` list<int64> (its row in `table`), and, only
+        where sequences are cut, `piece_starts` list<int32> (the first token of each piece in its sequence).
 
     Raises:
         SourceError: there is no usable column, or a value in it is wrong.
@@ -133,22 +134,28 @@ def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int) -> pa.Ta
     """
     offsets, ids = planned.list_packs(start, stop)
     lengths = planned.list_lengths(start, stop)
+    starts = planned.list_starts(start, stop) if planned.num_split else None
     ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     rows = pa.array(ends[offsets].astype(np.int32))
     pieces = pa.array(offsets.astype(np.int32))
     columns = {
-        name: pa.ListArray.from_arrays(rows, gather_values(table[name], ids, lengths)) for name in table.column_names
+        name: pa.ListArray.from_arrays(rows, gather_values(table[name], ids, lengths, starts))
+        for name in table.column_names
     }
     columns["seq_lengths"] = pa.ListArray.from_arrays(pieces, pa.array(lengths))
     columns["sequence_ids"] = pa.ListArray.from_arrays(pieces, pa.array(ids.astype(np.int64)))
+    if starts is not None:
+        columns["piece_starts"] = pa.ListArray.from_arrays(pieces, pa.array(starts))
     return pa.table(columns)
 
 
-def gather_values(column: pa.ChunkedArray, ids: Ids, lengths: NDArray[np.int32]) -> pa.Array:
-    """The first `lengths[i]` values of rows `ids[i]`, one row after another, in the column's value type."""
+def gather_values(
+    column: pa.ChunkedArray, ids: Ids, lengths: NDArray[np.int32], starts: NDArray[np.int32] | None = None
+) -> pa.Array:
+    """Values `starts[i]` and on, `lengths[i]` of them, of rows `ids[i]`, one row after another, in their own type."""
     kind = column.type.value_type
     if types.is_boolean(kind):  # eight to a byte: gathered as bytes
         lists = pa.large_list if types.is_large_list(column.type) else pa.list_
-        return gather_values(column.cast(lists(pa.uint8())), ids, lengths).cast(kind)
-    values = _core.gather(column, ids, None, lengths)
+        return gather_values(column.cast(lists(pa.uint8())), ids, lengths, starts).cast(kind)
+    values = _core.gather(column, ids, starts, lengths)
     return pa.Array.from_buffers(kind, len(values) * 8 // kind.bit_width, [None, pa.py_buffer(values)])

@@ -40,7 +40,7 @@ class Plan:
         [[1, 2], [0, 3]]
     """
 
-    def __init__(self, core: _core.Plan) -> None:
+    def __init__(self, core: _core.Plan | _core.Concatenation) -> None:
         self._core = core
 
     @property
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def strategy(self) -> str:
-        """How sequences were put together: `ffd`, `bfd` or `padding`."""
+        """How sequences were put together: `ffd`, `bfd`, `padding` or `random`."""
         return self._core.strategy
 
     @property
@@ -90,8 +90,13 @@ class Plan:
 
     @property
     def num_patterns(self) -> int:
-        """Number of different packs by length."""
-        return self._core.num_patterns
+        """Number of different packs by length; 0 where sequences are cut, and no two packs need be alike."""
+        return self._core.num_patterns if isinstance(self._core, _core.Plan) else 0
+
+    @property
+    def num_split(self) -> int:
+        """Number of sequences that are in more than one pack."""
+        return 0 if isinstance(self._core, _core.Plan) else self._core.num_split
 
     @property
     def num_tokens(self) -> int:
@@ -138,7 +143,9 @@ class Plan:
 
     @property
     def sequence_ids(self) -> Ids:
-        """Rows of the source, pack after pack: uint32 (num_sequences,), int64 from 2**32 rows on.
+        """Rows of the source, pack after pack: uint32 (pieces,), int64 from 2**32 rows on.
+
+        There is a piece for each sequence, and more where sequences are cut.
 
         Pack `i` holds `sequence_ids[pack_offsets[i]:pack_offsets[i + 1]]`.
         """
@@ -146,13 +153,12 @@ class Plan:
 
     @cached_property
     def piece_starts(self) -> NDArray[np.int32]:
-        """First token of each piece in its sequence: int32 (num_sequences,); 0 where nothing is split."""
-        starts: NDArray[np.int32] = _frozen(np.zeros(self.num_sequences, np.int32))
-        return starts
+        """First token of each piece in its sequence: int32 (pieces,); 0 where nothing is split."""
+        return self.list_starts(0, self.num_packs)
 
     @cached_property
     def piece_lengths(self) -> NDArray[np.int32]:
-        """Tokens of each piece, in the order of `sequence_ids`: int32 (num_sequences,)."""
+        """Tokens of each piece, in the order of `sequence_ids`: int32 (pieces,)."""
         return self.list_lengths(0, self.num_packs)
 
     @cached_property
@@ -160,8 +166,11 @@ class Plan:
         """Which lengths share a pack: one row a pattern and length.
 
         Columns: `pattern` int32, `repeat` int64 (packs alike), `length` int32 (tokens), `copies` int32 (sequences of
-        that length in each of the packs). In the order in which first-fit decreasing opens packs.
+        that length in each of the packs). In the order in which packs are opened. Empty where sequences are cut.
         """
+        if not isinstance(self._core, _core.Plan):
+            kinds = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
+            return pa.schema(list(kinds.items())).empty_table()
         parts = self._core.parts()
         slots = np.diff(parts["slot_offsets"])
         return pa.table(
@@ -182,15 +191,24 @@ class Plan:
         """Packs `start` to `stop`, not included, without listing the others.
 
         Returns:
-            (offsets int64 (packs + 1,), from 0; sequence ids uint32 or int64 (sequences,)).
+            (offsets int64 (packs + 1,), from 0; sequence ids uint32 or int64 (pieces,)).
         """
         offsets, ids = self._core.list(start, stop)
         return _frozen(offsets), _frozen(ids)
 
     def list_lengths(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Tokens of each piece of packs `start` to `stop`, not included: int32 (sequences,)."""
+        """Tokens of each piece of packs `start` to `stop`, not included: int32 (pieces,)."""
         lengths: NDArray[np.int32] = _frozen(self._core.list_lengths(start, stop))
         return lengths
+
+    def list_starts(self, start: int, stop: int) -> NDArray[np.int32]:
+        """First token of each piece of packs `start` to `stop`, not included, in its sequence: int32 (pieces,)."""
+        starts: NDArray[np.int32]
+        if isinstance(self._core, _core.Plan):
+            starts = _frozen(np.zeros(self._core.list(start, stop)[0][-1], np.int32))
+        else:
+            starts = _frozen(self._core.list_starts(start, stop))
+        return starts
 
     def with_epoch(self, epoch: int) -> Plan:
         """The same packs by length, with other ids of those lengths, in another order.
@@ -283,9 +301,10 @@ def plan(
             one column), NumPy array, or sequence of ints. Arrow columns and contiguous arrays are not copied.
         max_length: the most tokens a pack may hold, 1 to 2**31 - 1.
         strategy: `ffd`, first-fit decreasing, the paper's greedy packing; `bfd`, best-fit decreasing, packs as long as
-            those of TRL's `bfd`; `padding`, one sequence a pack.
+            those of TRL's `bfd`; `padding`, one sequence a pack; `random`, the paper's random packing: sequences
+            shuffled (by `seed`; None: in input order), concatenated and cut, so that all packs but the last are full.
         overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, or `truncate` (keep the first
-            `max_length` tokens).
+            `max_length` tokens). With `random`, `error` cuts them like any.
         max_sequences: the most sequences a pack may hold; None for any number.
         groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. They come
             group after group, in the order in which groups first appear, unless a seed shuffles them.
@@ -317,6 +336,14 @@ def plan(
     seed = None if seed is None else _natural("seed", seed)
     epoch = _natural("epoch", epoch)
     column = as_column(lengths)
+    if strategy == "random":
+        for name, value in (("max_sequences", max_sequences), ("groups", groups), ("alone", alone)):
+            if value is not None:
+                raise OptionError(
+                    f"strategy 'random' and {name} clash: random packing concatenates all sequences; "
+                    "allowed with it are 'ffd', 'bfd', 'padding'"
+                )
+        return Plan(_core.Concatenation.make(column, limit, str(overlong), seed, epoch))
     return Plan(
         _core.Plan.make(
             column, limit, str(strategy), str(overlong), most, _groups(groups, alone, len(column)), seed, epoch
@@ -383,7 +410,8 @@ def _natural(name: str, value: int) -> int:
 
 
 def _from_parts(parts: dict[str, Any]) -> Plan:
-    return Plan(_core.Plan.from_parts(parts))
+    kind = _core.Concatenation if parts["strategy"] == "random" else _core.Plan
+    return Plan(kind.from_parts(parts))
 
 
 def _fingerprint(parts: dict[str, Any]) -> str:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from packsort.errors import DamagedError, OptionError
 from packsort.gathering import gather_values
-from packsort.manifest import ShardInfo, checksum
+from packsort.manifest import Manifest, ShardInfo, checksum
 from packsort.shards import Shards
 from packsort.sources import Tokens, open_source
 from packsort.writing import Stage, quiet, read_or_tokenize
 
 _MOST = 20
+_PIECES = {"seq_lengths", "sequence_ids", "piece_starts"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Verification:
 
     Attributes:
         packs: packs looked at.
-        sequences: sequences in them.
+        sequences: pieces in them: a sequence that was cut counts once for each.
         tokens: tokens in them.
         against_source: whether they were compared with the source.
         problems: what is wrong, in words; empty where all is well. Past the first 20 they are only counted.
@@ -50,9 +51,10 @@ class Verification:
 def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: Stage = quiet) -> Verification:
     """Checks a packed directory, and, given its source, that nothing of it is lost or changed.
 
-    Always: files and checksums are those of the manifest, no pack is over `max_length`, pieces add up to packs,
-    each sequence is in one pack, counts are those of the manifest. With a source: each sequence's tokens, labels and
-    other per-token values are those of its row, in order; what is not there was dropped as too long.
+    Always: files and checksums are those of the manifest, no pack is over `max_length`, pieces add up to packs, each
+    sequence is in one pack, or its pieces lie end to end, counts are those of the manifest. With a source: each
+    sequence's tokens, labels and other per-token values are those of its row, in order; what is not there was dropped
+    as too long.
 
     Args:
         shards: the packed directory.
@@ -75,7 +77,7 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
         if tokens.table.num_rows != manifest.counts.rows:
             found.add(f"the source has {tokens.table.num_rows:,} rows, packed were {manifest.counts.rows:,}")
             tokens = None
-    seen = np.zeros(manifest.counts.rows, np.uint8)
+    seen = _Pieces(manifest.counts.rows) if "piece_starts" in manifest.columns else _Whole(manifest.counts.rows)
     totals = [0, 0, 0]
     with stage("verifying", total=len(shards), unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
@@ -85,24 +87,32 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
                 found.add(str(error))
                 continue
             check = _Check(shards, shard, table, tokens)
-            for problem in check.problems(seen):
+            for problem in [*check.problems(), *seen.add(check)]:
                 found.add(problem)
             totals = [a + b for a, b in zip(totals, check.totals, strict=True)]
             advance(shard.packs)
     counts = manifest.counts
+    # the manifest counts sequences in all, but pieces in each shard
+    pieces = sum(shard.sequences for shard in manifest.shards)
     for name, number, said in zip(
-        ("packs", "sequences", "tokens"), totals, (counts.packs, counts.sequences, counts.tokens), strict=True
+        ("packs", "sequences", "tokens"), totals, (counts.packs, pieces, counts.tokens), strict=True
     ):
         if number != said:
             found.add(f"there are {number:,} {name}, the manifest says {said:,}")
-    missing = np.flatnonzero(seen == 0)
+    lengths = None
+    if tokens is not None:
+        lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()
+    for problem in seen.problems(lengths, manifest):
+        found.add(problem)
+    missing = np.flatnonzero(~seen.there)
+    if len(seen.there) - len(missing) != counts.sequences:
+        found.add(f"there are {len(seen.there) - len(missing):,} sequences, the manifest says {counts.sequences:,}")
     if len(missing) != counts.dropped:
         found.add(
             f"{len(missing):,} sequences are in no pack (first: {missing[:5].tolist()}), the manifest says "
             f"{counts.dropped:,}"
         )
-    if tokens is not None:
-        lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()
+    if tokens is not None and lengths is not None:
         for row in missing[lengths[missing] <= manifest.max_length][:_MOST]:
             found.add(f"{tokens.source.where(int(row))}: its {lengths[row]} tokens are in no pack")
     return Verification(totals[0], totals[1], totals[2], source is not None, tuple(found.first), found.count)
@@ -144,21 +154,20 @@ class _Check:
         self._shards, self._shard, self._table, self._tokens = shards, shard, table, tokens
         self._rows = _ends(table["input_ids"])  # (packs + 1,) in tokens
         self._pieces = _ends(table["seq_lengths"])  # (packs + 1,) in pieces
-        self._lengths = _values(table["seq_lengths"]).to_numpy()  # (pieces,)
-        self._ids = _values(table["sequence_ids"]).to_numpy()  # (pieces,)
-        self.totals = (table.num_rows, len(self._ids), int(self._rows[-1]))
+        self.lengths = _values(table["seq_lengths"]).to_numpy()  # (pieces,)
+        self.ids = _values(table["sequence_ids"]).to_numpy()  # (pieces,)
+        self.starts = np.zeros_like(self.lengths)  # (pieces,)
+        if "piece_starts" in table.column_names:
+            self.starts = _values(table["piece_starts"]).to_numpy()
+        self.inside = (self.ids >= 0) & (self.ids < shards.manifest.counts.rows)  # (pieces,)
+        self.totals = (table.num_rows, len(self.ids), int(self._rows[-1]))
 
-    def problems(self, seen: NDArray[np.uint8]) -> Iterator[str]:
-        """What is wrong. Marks in `seen`, (rows,), which sequences are here."""
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the shard itself, and, given the source, what differs from it."""
         yield from self._shapes()
-        inside = (self._ids >= 0) & (self._ids < len(seen))
-        for piece in np.flatnonzero(~inside):
-            yield f"{self._where(int(piece))}: sequence id {self._ids[piece]} is no row of the source"
-        ids, firsts, copies = np.unique(self._ids[inside], return_index=True, return_counts=True)
-        for piece in firsts[(copies > 1) | (seen[ids] > 0)]:
-            yield f"{self._where(int(np.flatnonzero(inside)[piece]))}: it is in more than one place"
-        seen[ids] = 1
-        if self._tokens is not None and inside.all():
+        for piece in np.flatnonzero(~self.inside):
+            yield f"{self.where(int(piece))}: sequence id {self.ids[piece]} is no row of the source"
+        if self._tokens is not None and self.inside.all():
             yield from self._against(self._tokens)
 
     def _shapes(self) -> Iterator[str]:
@@ -167,12 +176,12 @@ class _Check:
         for pack in np.flatnonzero(lengths > limit):
             yield f"{self._pack(int(pack))} has {lengths[pack]} tokens, more than max_length {limit}"
         for name in self._table.column_names:
-            like = self._pieces if name in ("seq_lengths", "sequence_ids") else self._rows
+            like = self._pieces if name in _PIECES else self._rows
             for pack in np.flatnonzero(np.diff(_ends(self._table[name])) != np.diff(like)):
                 yield f"{self._pack(int(pack))}: column `{name}` has another number of values than its neighbours"
-        for piece in np.flatnonzero(self._lengths < 1):
-            yield f"{self._where(int(piece))} has {self._lengths[piece]} tokens"
-        ends = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        for piece in np.flatnonzero(self.lengths < 1):
+            yield f"{self.where(int(piece))} has {self.lengths[piece]} tokens"
+        ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
         for pack in np.flatnonzero(np.diff(ends[self._pieces]) != lengths):
             yield f"{self._pack(int(pack))}: `seq_lengths` do not add up to its tokens"
         for name, number in zip(("packs", "sequences", "tokens"), self.totals, strict=True):
@@ -181,20 +190,23 @@ class _Check:
 
     def _against(self, tokens: Tokens) -> Iterator[str]:
         """Compares every value with the source's."""
-        packed = set(self._table.column_names) - {"seq_lengths", "sequence_ids"}
+        packed = set(self._table.column_names) - _PIECES
         for name in sorted(packed ^ set(tokens.table.column_names)):
             yield f"column `{name}` is in the {'packs' if name in packed else 'source'} only"
-        source_lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()[self._ids]
+        source_lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()[self.ids]
         truncated = self._shards.manifest.options.get("overlong") == "truncate"
         allowed = np.minimum(source_lengths, self._shards.max_length) if truncated else source_lengths
-        wrong = np.flatnonzero(self._lengths != allowed)
+        if "piece_starts" in self._table.column_names:
+            wrong = np.flatnonzero((self.starts < 0) | (self.starts + self.lengths > allowed))
+        else:
+            wrong = np.flatnonzero(self.lengths != allowed)
         for piece in wrong:
-            yield f"{self._where(int(piece))} has {self._lengths[piece]} tokens, its source {source_lengths[piece]}"
+            yield f"{self.where(int(piece))} has {self.lengths[piece]} tokens, its source {source_lengths[piece]}"
         if len(wrong):
             return
-        ends = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
         for name in sorted(packed & set(tokens.table.column_names)):
-            expected = gather_values(tokens.table[name], self._ids, self._lengths)
+            expected = gather_values(tokens.table[name], self.ids, self.lengths, self.starts)
             values = _values(self._table[name])
             if values.type != expected.type:
                 yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
@@ -206,21 +218,76 @@ class _Check:
             pieces = np.searchsorted(ends, differ // _width(values), side="right") - 1
             for piece, at in zip(*np.unique(pieces, return_index=True), strict=True):
                 token = int(differ[at] // _width(values))
+                there = self.starts[piece] + token - ends[piece]
                 yield (
-                    f"{self._where(int(piece))}: `{name}` is {values[token]} at token {token - ends[piece]}, "
+                    f"{self.where(int(piece))}: `{name}` is {values[token]} at token {there}, "
                     f"in the source {expected[token]}"
                 )
 
     def _pack(self, pack: int) -> str:
         return f"`{self._shard.name}` pack {pack}"
 
-    def _where(self, piece: int) -> str:
+    def where(self, piece: int) -> str:
         pack = int(np.searchsorted(self._pieces, piece, side="right")) - 1
-        row = int(self._ids[piece])
+        row = int(self.ids[piece])
         name = f"row {row}"
         if self._tokens is not None and 0 <= row < self._tokens.source.num_rows:
             name = self._tokens.source.where(row)
         return f"{self._pack(pack)}, sequence {piece - self._pieces[pack]} ({name})"
+
+
+class _Whole:
+    """Which sequences were met, where each is in one piece."""
+
+    def __init__(self, rows: int) -> None:
+        self.there = np.zeros(rows, np.bool_)
+
+    def add(self, check: _Check) -> Iterator[str]:
+        """Notes the sequences of a shard; says which were met before."""
+        ids, firsts, copies = np.unique(check.ids[check.inside], return_index=True, return_counts=True)
+        for piece in firsts[(copies > 1) | self.there[ids]]:
+            yield f"{check.where(int(np.flatnonzero(check.inside)[piece]))}: it is in more than one place"
+        self.there[ids] = True
+
+    def problems(self, lengths: NDArray[np.int64] | None, manifest: Manifest) -> Iterator[str]:
+        """Nothing more: a sequence that was met is whole."""
+        return iter(())
+
+
+class _Pieces:
+    """Which tokens were met, where sequences may be cut."""
+
+    def __init__(self, rows: int) -> None:
+        self.there = np.zeros(rows, np.bool_)
+        self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+
+    def add(self, check: _Check) -> Iterator[str]:
+        """Notes the pieces of a shard."""
+        columns = (check.ids, check.starts, check.lengths)
+        ids, starts, lengths = (column[check.inside].astype(np.int64) for column in columns)
+        self._parts.append((ids, starts, lengths))
+        self.there[ids] = True
+        return iter(())
+
+    def problems(self, lengths: NDArray[np.int64] | None, manifest: Manifest) -> Iterator[str]:
+        """Says which sequences are not covered by their pieces, each token once."""
+        if not self._parts:
+            return
+        ids, starts, pieces = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        order = np.lexsort((starts, ids))
+        ids, starts, ends = ids[order], starts[order], (starts + pieces)[order]
+        first = np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, np.bool_)
+        before = np.where(first, 0, np.concatenate([[0], ends[:-1]]))
+        for at in np.flatnonzero(starts != before):
+            yield f"row {ids[at]}: a piece begins at token {starts[at]}, the one before it ends at {before[at]}"
+        if lengths is None:
+            return
+        last = np.concatenate([first[1:], [True]])
+        whole = lengths[ids[last]]
+        if manifest.options.get("overlong") == "truncate":
+            whole = np.minimum(whole, manifest.max_length)
+        for at in np.flatnonzero(ends[last] != whole):
+            yield f"row {ids[last][at]}: its pieces end at token {ends[last][at]}, it has {whole[at]}"
 
 
 def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -136,7 +136,7 @@ def write_shards(
                 lower_bound=bound,
                 dropped=planned.num_dropped,
                 truncated=planned.num_truncated,
-                split=0,
+                split=planned.num_split,
                 tokens_lost=planned.tokens_lost,
             ),
             plan=planned.fingerprint,

@@ -54,9 +54,12 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
     labels = pack.get("labels")
     begin = 0
     sequences = []
-    for row, length in zip(pack["sequence_ids"].tolist(), pack["seq_lengths"].tolist(), strict=True):
+    starts = pack.get("piece_starts")
+    for i, (row, length) in enumerate(zip(pack["sequence_ids"].tolist(), pack["seq_lengths"].tolist(), strict=True)):
         end = begin + length
         one: dict[str, Any] = {"begin": begin, "end": end, "tokens": length, "row": row, **_origin(shards, row)}
+        if starts is not None:
+            one["piece_start"] = int(starts[i])
         if labels is not None:
             one["loss_tokens"] = int((labels[begin:end] >= 0).sum())
         ids = pack["input_ids"][begin:end]
@@ -118,6 +121,8 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
     for i, one in enumerate(facts["sequences"]):
         loss = one.get("loss_tokens")
         source = f"{one['file']} row {one['file_row']}" if "file" in one else f"row {one['row']}"
+        if "piece_start" in one:
+            source += f", from token {one['piece_start']:,}"
         cells = [str(i), *(f"{one[name]:,}" for name in ("begin", "end", "tokens"))]
         table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(source, overflow="fold"))
     console.print(table)

@@ -16,9 +16,10 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, required=True, metavar="N", help="the most tokens a pack may hold")
     parser.add_argument(
         "--strategy",
-        choices=["ffd", "bfd", "padding"],
+        choices=["ffd", "bfd", "padding", "random"],
         default="ffd",
-        help="first-fit decreasing, best-fit decreasing as TRL's, or one sequence a pack (ffd)",
+        help="first-fit decreasing, best-fit decreasing as TRL's, one sequence a pack, or shuffled, concatenated and "
+        "cut (ffd)",
     )
     parser.add_argument(
         "--overlong",

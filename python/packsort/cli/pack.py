@@ -89,6 +89,8 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
         if number:
             longer = f"longer than {manifest.max_length:,}: {counts.tokens_lost:,} tokens are not in the packs"
             pairs.append((what, f"{number:,} sequences {longer}"))
+    if counts.split:
+        pairs.append(("split", f"{counts.split:,} sequences are cut and in more than one pack"))
     if manifest.tokenizer is not None:
         share = manifest.tokenizer["loss_tokens"]
         pairs.append(("loss on", f"{manifest.tokenizer['loss_rule']}, {share:,} tokens before packing"))

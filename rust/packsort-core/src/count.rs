@@ -53,6 +53,9 @@ const MIN_ROWS_A_WORKER: usize = 1 << 15;
 /// Up to this `max_length` a table of all lengths is small; above it the longest length there is is looked up first.
 const SMALL_TABLE: usize = 1 << 17;
 
+/// The longest sequence that is planned: tables go up to it, and take a gigabyte then.
+pub(crate) const LONGEST: usize = 1 << 26;
+
 /// Counts lengths; each share also serves to hand out positions to its rows, see `order`.
 pub(crate) fn count<I: Id>(
     lengths: &Lengths,
@@ -60,7 +63,10 @@ pub(crate) fn count<I: Id>(
     overlong: Overlong,
 ) -> Result<(Counts, Vec<Share<I>>), Error> {
     let rows = lengths.len();
-    let top = table_top(lengths, max_length);
+    let top = table_top(lengths, max_length, overlong);
+    if top > LONGEST {
+        return Err(longer_than_planned(lengths, max_length, overlong)?);
+    }
     let workers = rayon::current_num_threads().min(rows / MIN_ROWS_A_WORKER.max(top / 4) + 1).max(1);
     let shares: Vec<Share<I>> = (0..workers)
         .into_par_iter()
@@ -110,21 +116,22 @@ fn count_slice<L: Length, I: Id>(lengths: &[L], bins: &mut [I]) {
 }
 
 /// The largest length that needs a bin of its own.
-fn table_top(lengths: &Lengths, max_length: u32) -> usize {
-    let max_length = max_length as usize;
-    if max_length <= SMALL_TABLE {
-        return max_length;
+fn table_top(lengths: &Lengths, max_length: u32, overlong: Overlong) -> usize {
+    let limit = u64::from(max_length);
+    if max_length as usize <= SMALL_TABLE {
+        return max_length as usize;
     }
     let workers = rayon::current_num_threads();
+    let planned = |length: u64| match length <= limit {
+        true => length,
+        false if overlong == Overlong::Truncate => limit,
+        false => 0,
+    };
+    let longest_of = |(_, chunk)| with_slice!(chunk, s => s.iter().map(|l| planned(l.wrapped())).max().unwrap_or(0));
     let longest = (0..workers)
         .into_par_iter()
-        .map(|w| {
-            let longest_of = |(_, chunk)| with_slice!(chunk, s => s.iter().map(|l| l.wrapped()).max().unwrap_or(0));
-            lengths.pieces(split(lengths.len(), workers, w)).map(longest_of).max().unwrap_or(0)
-        })
-        .max()
-        .unwrap_or(0);
-    longest.min(max_length as u64) as usize
+        .map(|w| lengths.pieces(split(lengths.len(), workers, w)).map(longest_of).max().unwrap_or(0));
+    longest.max().unwrap_or(0) as usize
 }
 
 /// Names the first length that is not allowed; otherwise the tokens of all that are over `max_length`.
@@ -145,4 +152,18 @@ fn misfits(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<u64
         })
     }
     Ok(tokens)
+}
+
+/// Names the first sequence that is longer than is planned, unless something is wrong with another.
+fn longer_than_planned(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<Error, Error> {
+    misfits(lengths, max_length, overlong)?;
+    for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
+        with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row as u64..) {
+            let length = length.wrapped();
+            if length > LONGEST as u64 && (length <= max_length.into() || overlong == Overlong::Truncate) {
+                return Ok(Error::Unplannable { row, length });
+            }
+        })
+    }
+    Ok(Error::Inconsistent("a length is more than can be planned"))
 }

@@ -21,6 +21,13 @@ pub enum Error {
         /// The limit.
         max_length: u32,
     },
+    /// Sequence `row` is longer than is planned at all.
+    Unplannable {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+        /// What was found.
+        length: u64,
+    },
     /// A sequence id is not a row of the column.
     NoSuchRow {
         /// The id asked for.
@@ -54,6 +61,13 @@ impl fmt::Display for Error {
             }
             Self::TooLong { row, length, max_length } => {
                 write!(f, "sequence {row} has {length} tokens, more than max_length {max_length}")
+            }
+            Self::Unplannable { row, length } => {
+                write!(
+                    f,
+                    "sequence {row} has {length} tokens, packsort plans sequences of up to {}",
+                    crate::count::LONGEST
+                )
             }
             Self::NoSuchRow { row, rows } => {
                 write!(f, "sequence id {row} is not a row of the column, which has {rows}")

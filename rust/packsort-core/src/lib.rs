@@ -18,6 +18,7 @@ pub mod batch;
 mod best_fit;
 mod bounds;
 mod classes;
+mod concatenation;
 mod count;
 mod disjoint;
 mod error;
@@ -34,6 +35,7 @@ mod plan;
 
 pub use bounds::lower_bound;
 pub use classes::Classes;
+pub use concatenation::{Concatenation, Pieces};
 pub use count::{Counts, Overlong};
 pub use error::Error;
 pub use gather::{Ids, ListChunk, Offsets, gather, gathered_len};

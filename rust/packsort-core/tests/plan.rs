@@ -242,6 +242,20 @@ fn a_long_limit_over_short_sequences_needs_no_long_table() {
 }
 
 #[test]
+fn sequences_too_long_for_any_table_are_named() {
+    let try_plan = |lengths: &[i64], overlong| {
+        Plan::first_fit_decreasing(&Lengths::from(lengths), i32::MAX as u32, overlong, None, 0)
+    };
+    let long = [5, i64::from(i32::MAX)];
+    let said = "sequence 1 has 2147483647 tokens, packsort plans sequences of up to 67108864";
+    assert_eq!(try_plan(&long, Overlong::Error).unwrap_err().to_string(), said);
+    assert!(try_plan(&[5, i64::MAX], Overlong::Truncate).is_err());
+    assert_eq!(try_plan(&[5, i64::MAX], Overlong::Drop).unwrap().num_sequences(), 1);
+    let negative = try_plan(&[i64::from(i32::MAX), -3], Overlong::Error).unwrap_err();
+    assert_eq!(negative, Error::NotPositive { row: 1, length: -3 });
+}
+
+#[test]
 fn misfits_are_named_with_their_row() {
     let try_plan = |lengths: Lengths, overlong| Plan::first_fit_decreasing(&lengths, 4, overlong, None, 0).unwrap_err();
     let signed = Lengths::new(vec![Chunk::I8(&[1, 2]), Chunk::I16(&[3, -4, 9])]);

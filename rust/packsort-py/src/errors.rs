@@ -14,6 +14,7 @@ pub fn to_py(error: Error) -> PyErr {
         Error::MaxLength(_) => OptionError::new_err(text),
         Error::NotPositive { row, length } => LengthError::new_err((text, row, length)),
         Error::TooLong { row, length, .. } => LengthError::new_err((text, row, length)),
+        Error::Unplannable { row, length } => LengthError::new_err((text, row, length)),
         Error::NoSuchRow { .. } | Error::PieceOutside { .. } => SourceError::new_err(text),
         Error::Inconsistent(_) => DamagedError::new_err(text),
     }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod batch;
 mod columns;
+mod concatenation;
 mod errors;
 mod gather;
 mod plan;
@@ -13,6 +14,8 @@ mod pool;
 mod _core {
     #[pymodule_export]
     use super::batch::fill_flat;
+    #[pymodule_export]
+    use super::concatenation::Concatenation;
     #[pymodule_export]
     use super::gather::gather;
     #[pymodule_export]

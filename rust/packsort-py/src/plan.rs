@@ -15,15 +15,15 @@ use crate::pool;
 #[pyclass(frozen, module = "packsort._core")]
 pub struct Plan(core::Plan);
 
-type Array<'py, T> = Bound<'py, PyArray1<T>>;
+pub type Array<'py, T> = Bound<'py, PyArray1<T>>;
 
-const OVERLONG: [(&str, Overlong); 3] =
+pub const OVERLONG: [(&str, Overlong); 3] =
     [("error", Overlong::Error), ("drop", Overlong::Drop), ("truncate", Overlong::Truncate)];
 const STRATEGIES: [(&str, Strategy); 3] =
     [("ffd", Strategy::FirstFit), ("bfd", Strategy::BestFit), ("padding", Strategy::Padding)];
 
 /// The value that has this name.
-fn named<T: Copy>(option: &str, names: &[(&str, T)], name: &str) -> PyResult<T> {
+pub fn named<T: Copy>(option: &str, names: &[(&str, T)], name: &str) -> PyResult<T> {
     names.iter().find(|(known, _)| *known == name).map(|&(_, value)| value).ok_or_else(|| {
         let known: Vec<String> = names.iter().map(|(known, _)| format!("'{known}'")).collect();
         OptionError::new_err(format!("{option} is '{name}', allowed are {}", known.join(", ")))
@@ -31,11 +31,11 @@ fn named<T: Copy>(option: &str, names: &[(&str, T)], name: &str) -> PyResult<T> 
 }
 
 /// The name of a value.
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+pub fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
     names.iter().find(|(_, known)| known == value).map_or("", |&(name, _)| name)
 }
 
-fn ids_array(py: Python<'_>, ids: Order) -> Bound<'_, PyAny> {
+pub fn ids_array(py: Python<'_>, ids: Order) -> Bound<'_, PyAny> {
     match ids {
         Order::U32(ids) => ids.into_pyarray(py).into_any(),
         Order::I64(ids) => ids.into_pyarray(py).into_any(),
@@ -43,10 +43,10 @@ fn ids_array(py: Python<'_>, ids: Order) -> Bound<'_, PyAny> {
 }
 
 /// What `parts` holds, by name.
-struct Fields<'a, 'py>(&'a Bound<'py, PyDict>);
+pub struct Fields<'a, 'py>(pub &'a Bound<'py, PyDict>);
 
 impl<'py> Fields<'_, 'py> {
-    fn get<T>(&self, name: &str) -> PyResult<T>
+    pub fn get<T>(&self, name: &str) -> PyResult<T>
     where
         T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>,
     {
