@@ -86,9 +86,9 @@ def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, toke
         (["pack-it"], 2, "invalid choice"),
         (["tokenize", "x.parquet", "-o", "t", "--tokenizer", "."], 1, "error: no file or folder `x.parquet`"),
         (["tokenize", "{chats}", "-o", "{tmp}/t", "--tokenizer", "{tmp}"], 1, "holds no tokenizer"),
-        (["tokenize", "{chats}", "-o", "{tmp}/t", "--tokenizer", "{tok}", "--keep", "length"], 2, "cannot be kept"),
-        (["tokenize", "{chats}", "-o", "{tmp}", "--overwrite", "--tokenizer", "{tok}"], 2, "would replace a file"),
-        (["tokenize", "{chats}", "-o", "t", "--tokenizer", "{tok}", "--chat-template", "no"], 2, "chat template `no`"),
+        (["tokenize", "{chats}", "-o", "{tmp}/t", "--tokenizer", "{tok}", "--keep", "length"], 1, "cannot be kept"),
+        (["tokenize", "{chats}", "-o", "{tmp}", "--overwrite", "--tokenizer", "{tok}"], 1, "would replace a file"),
+        (["tokenize", "{chats}", "-o", "t", "--tokenizer", "{tok}", "--chat-template", "no"], 1, "chat template `no`"),
     ],
 )
 def test_errors_are_short_and_have_a_status(tmp_path, chats, tokenizer, args, status, said):
