@@ -31,6 +31,7 @@ class Figure:
         per_second: millions of units of work (sequences, tokens) a second, by the median.
         ratio: how many times as long as ours, by the medians; below 1 is faster than ours.
         required: what the ratio has to be at least.
+        allowed: what it may be at most.
         note: what else was seen.
     """
 
@@ -41,12 +42,13 @@ class Figure:
     per_second: float
     ratio: float
     required: float | None = None
+    allowed: float | None = None
     note: str = ""
 
     @property
     def met(self) -> bool:
         """Whether it is as was required."""
-        return self.required is None or self.ratio >= self.required
+        return (self.required or 0) <= self.ratio <= (self.allowed or float("inf"))
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Way:
     run: Callable[[], Any]
     required: float | None = None
     note: str = ""
+    allowed: float | None = None
 
 
 def lognormal(count: int, median: float, seed: int = 0) -> NDArray[np.int32]:
@@ -83,7 +86,17 @@ def measure(case: str, work: int, ways: list[Way], rounds: int) -> list[Figure]:
                 found += [1e3 * seconds for seconds in turn]
     medians = [statistics.median(found) for found in times]
     return [
-        Figure(case, way.name, median, min(found), work / median / 1e3, median / medians[0], way.required, way.note)
+        Figure(
+            case=case,
+            way=way.name,
+            milliseconds=median,
+            fastest=min(found),
+            per_second=work / median / 1e3,
+            ratio=median / medians[0],
+            required=way.required,
+            allowed=way.allowed,
+            note=way.note,
+        )
         for way, found, median in zip(ways, times, medians, strict=True)
     ]
 
@@ -95,7 +108,8 @@ def show(figures: list[Figure], unit: str) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for f in figures:
-        needed = "" if f.required is None else f">= {f.required:g} {'yes' if f.met else 'NO'}"
+        limits = [f"{sign} {limit:g}" for sign, limit in ((">=", f.required), ("<=", f.allowed)) if limit is not None]
+        needed = f"{' '.join(limits)} {'yes' if f.met else 'NO'}" if limits else ""
         numbers = (f"{f.milliseconds:,.2f}", f"{f.fastest:,.2f}", f"{f.per_second:,.1f}", f"{f.ratio:.2f}")
         table.add_row(f.case, f.way, *numbers, needed, f.note)
     Console(width=140).print(table)

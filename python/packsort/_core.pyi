@@ -5,11 +5,17 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Concatenation", "Plan", "__version__", "fill_flat", "gather", "num_threads"]
+__all__ = ["Concatenation", "Plan", "__version__", "fill_flat", "gather", "num_threads", "pack_costs", "schedule"]
 
 __version__: str
 
 def num_threads() -> int: ...
+def pack_costs(
+    offsets: NDArray[np.int64], lengths: NDArray[np.int32], linear: float, quadratic: float, whole_pack: bool
+) -> NDArray[np.float64]: ...
+def schedule(
+    costs: NDArray[np.float64], world_size: int, accumulation: int, window: int, tail: str, seed: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[float, float], tuple[float, float]]: ...
 def gather(
     column: Any,
     ids: NDArray[np.uint32] | NDArray[np.int64],

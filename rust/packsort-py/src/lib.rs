@@ -9,6 +9,7 @@ mod errors;
 mod gather;
 mod plan;
 mod pool;
+mod schedule;
 
 #[pymodule]
 mod _core {
@@ -22,6 +23,8 @@ mod _core {
     use super::plan::Plan;
     #[pymodule_export]
     use super::pool::num_threads;
+    #[pymodule_export]
+    use super::schedule::{pack_costs, schedule};
 
     use super::*;
 

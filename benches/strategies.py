@@ -1,0 +1,59 @@
+"""Strategies and constraints, and new epochs, against first-fit decreasing of the same lengths."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from bench import MAX_LENGTH, Figure, Way, arguments, lognormal, measure, show, write_json
+
+import packsort
+
+
+def listed(plan: packsort.Plan) -> tuple[Any, Any]:
+    return plan.pack_offsets, plan.sequence_ids
+
+
+def run(count: int, rounds: int) -> list[Figure]:
+    lengths = lognormal(count, 350)
+    groups = np.random.default_rng(0).integers(0, 1000, count).astype(np.uint32)
+    options: dict[str, tuple[dict[str, Any], float | None]] = {
+        "ffd": ({}, None),
+        "bfd": ({"strategy": "bfd"}, 3),
+        "random, seed 0": ({"strategy": "random", "seed": 0}, None),
+        "padding": ({"strategy": "padding"}, None),
+        "max_sequences 8": ({"max_sequences": 8}, None),
+        "1,000 groups": ({"groups": groups}, 5),
+    }
+    ways = []
+    for name, (given, allowed) in options.items():
+        plan = packsort.plan(lengths, MAX_LENGTH, **given)
+        assert np.array_equal(np.unique(plan.sequence_ids), np.arange(count))
+        if "groups" in given:
+            first = np.repeat(groups[plan.sequence_ids[plan.pack_offsets[:-1]]], np.diff(plan.pack_offsets))
+            assert np.array_equal(groups[plan.sequence_ids], first)
+        note = f"{plan.num_packs:,} packs"
+        ways.append(
+            Way(name, lambda given=given: listed(packsort.plan(lengths, MAX_LENGTH, **given)), None, note, allowed)  # type: ignore[misc]
+        )
+    figures = measure(f"strategies/{count:.0e}/lognormal".replace("e+0", "e"), count, ways, rounds)
+
+    first = packsort.plan(lengths, MAX_LENGTH, seed=0)
+    epochs = [
+        Way("first plan, seed 0", lambda: listed(packsort.plan(lengths, MAX_LENGTH, seed=0))),
+        Way("with_epoch", lambda: listed(first.with_epoch(1)), allowed=1),
+    ]
+    return figures + measure(f"epochs/{count:.0e}/lognormal".replace("e+0", "e"), count, epochs, rounds)
+
+
+def main() -> int:
+    args = arguments(__doc__).parse_args()
+    figures = run(10**6, args.rounds or 15)
+    show(figures, "sequences")
+    write_json(figures, args.json)
+    return int(not all(figure.met for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

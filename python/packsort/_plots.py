@@ -1,0 +1,178 @@
+"""Plots of the HTML report, as SVG that takes its colours and fonts from the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+if TYPE_CHECKING:
+    from packsort.comparing import Comparison, Histogram, Method
+
+# Colours that only stand for variables of the style sheet, which differ between light and dark.
+_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
+_SERIES = {"padding": "#040404", "random": "#050505", "ffd": "#060606"}
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--grid)",
+    "#040404": "var(--padding)",
+    "#050505": "var(--random)",
+    "#060606": "var(--greedy)",
+}
+_TITLES = {"padding": "padding", "random": "random packing", "ffd": "greedy packing"}
+
+
+def length_plot(comparison: Comparison, *, wide: bool) -> str:
+    """Sequences by their length, with the limits that were compared."""
+    figure, axes = _axes((7.4 if wide else 3.5, 2.3))
+    edges, counts = comparison.lengths.edges, comparison.lengths.counts
+    axes.stairs(counts, edges, fill=True, color=_MUTED, alpha=0.55)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(edges[0], max(edges[-1], *(one.max_length * 1.1 for one in comparison.at)))
+    top = max(counts) * 1.16
+    axes.set_ylim(0, top)
+    for one in comparison.at:
+        axes.axvline(one.max_length, color=_INK, linewidth=1, linestyle=(0, (3, 2)))
+        axes.annotate(
+            f"{one.max_length:,}",
+            (one.max_length, top),
+            xytext=(-3, 0),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            rotation=90,
+            fontsize=7,
+            color=_INK,
+        )
+    axes.xaxis.set_major_locator(_powers(edges[0], edges[-1], 12 if wide else 6))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.set_xlabel("tokens of a sequence (logarithmic)")
+    axes.set_ylabel("sequences")
+    shortest = f"{comparison.num_sequences:,} sequences by length; the longest has {comparison.longest:,} tokens"
+    return _svg(figure, f"lengths-{wide}", shortest)
+
+
+def fill_plot(method: Method, key: str) -> str:
+    """How full rows are."""
+    figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
+    _bars(axes, method.fill, _SERIES[method.name], method.rows)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
+    axes.set_xlabel("share of the row that is tokens")
+    full = method.fill.counts[-1] / method.rows
+    return _svg(figure, f"fill-{key}", f"{_TITLES[method.name]}: {full:.0%} of rows are at least 95% full")
+
+
+def samples_plot(method: Method, key: str) -> str:
+    """How many samples packs hold."""
+    figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
+    _bars(axes, method.samples_counts, _SERIES[method.name], method.rows)
+    axes.axvline(method.samples.mean, color=_INK, linewidth=1, linestyle=(0, (3, 2)))
+    axes.set_xlim(0, method.samples_counts.edges[-1])
+    axes.set_ylim(0, max(method.samples_counts.counts) / method.rows * 1.15)
+    axes.annotate(
+        f"mean {method.samples.mean:,.1f}",
+        (method.samples.mean, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=7,
+        color=_INK,
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("samples in a pack")
+    text = f"{_TITLES[method.name]}: {method.samples.mean:,.1f} samples a pack, up to {method.samples.most:,}"
+    return _svg(figure, f"samples-{key}", text)
+
+
+def steps_plot(method: Method, key: str, top: float) -> str:
+    """What the first steps cost the slowest rank, as a multiple of the mean over ranks."""
+    figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
+    work = method.with_masks
+    numbers = range(1, len(work.mean_costs) + 1)
+    mean = sum(work.mean_costs) / len(work.mean_costs) or 1.0
+    means, slowest = ([cost / mean for cost in costs] for costs in (work.mean_costs, work.slowest_costs))
+    colour = _SERIES[method.name]
+    axes.fill_between(numbers, means, slowest, color=colour, alpha=0.25, linewidth=0, step="mid")
+    axes.step(numbers, slowest, where="mid", color=colour, linewidth=1.3)
+    axes.step(numbers, means, where="mid", color=_INK, linewidth=1)
+    axes.set_ylim(0, top)
+    axes.set_xlim(0.5, max(len(numbers), 2) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("step")
+    axes.set_ylabel("cost, mean = 1")
+    return _svg(figure, f"steps-{key}", f"{_TITLES[method.name]}: ranks are busy {work.utilization:.1%} of the time")
+
+
+def steps_top(methods: tuple[Method, ...]) -> float:
+    """One scale for the steps of all methods."""
+    most = 1.0
+    for method in methods:
+        work = method.with_masks
+        mean = sum(work.mean_costs) / len(work.mean_costs) or 1.0
+        most = max(most, max(work.slowest_costs) / mean)
+    return most * 1.08
+
+
+def _axes(size: tuple[float, float], title: str | None = None) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size, layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRID)
+    axes.tick_params(colors=_MUTED, labelcolor=_MUTED, labelsize=7.5, color=_GRID)
+    axes.xaxis.label.set(color=_MUTED, fontsize=8)
+    axes.yaxis.label.set(color=_MUTED, fontsize=8)
+    axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.6g}"))
+    if title is not None:
+        axes.set_title(title, fontsize=9, loc="left", color=_INK)
+    return figure, axes
+
+
+def _bars(axes: Any, histogram: Histogram, colour: str, rows: int) -> None:
+    axes.stairs([count / rows for count in histogram.counts], histogram.edges, fill=True, color=colour)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}" if y == 0 else f"{100 * y:.3g}%"))
+    axes.set_ylabel("rows")
+
+
+def _powers(least: float, most: float, ticks: int) -> Any:
+    """Ticks at powers of two, no more than fit."""
+    from matplotlib.ticker import FixedLocator
+
+    powers = [2.0**i for i in range(64) if least <= 2**i <= most * 1.5]
+    return FixedLocator(powers[:: -(-len(powers) // ticks)] or [least])
+
+
+def _svg(figure: Figure, salt: str, label: str) -> str:
+    """The figure as an `<svg>` element without any address, size or fixed colour."""
+    file = io.StringIO()
+    # Without the date and with a salt, the same comparison gives the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r'<svg width="[^"]*" height="[^"]*"|<svg height="[^"]*" width="[^"]*"', "<svg", text, count=1)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    # Groups are numbered in each figure alike; only what is referred to needs a name.
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    for name in used:
+        text = re.sub(rf'(id="|href="#|url\(#){re.escape(name)}(?=["\)])', rf"\g<1>{salt}-{name}", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

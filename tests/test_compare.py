@@ -1,0 +1,324 @@
+"""`packsort.compare`: its counts by hand, and against slow, readable ones."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import packsort
+from packsort._turns import source_turns
+from packsort.comparing import Method, compare
+from packsort.sources import open_source
+
+TOKENS_ONLY = SimpleNamespace(linear=1.0, quadratic=0.0)
+COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
+
+
+def figures(method: Method) -> dict[str, object]:
+    names = ("rows", "steps", "tokens", "padding_tokens", "lower_bound", "split", "truncated", "tokens_lost", "broken")
+    return {name: getattr(method, name) for name in names}
+
+
+@pytest.fixture
+def in_input_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: SimpleNamespace(permutation=np.arange))
+
+
+@pytest.mark.usefixtures("in_input_order")
+def test_counts_are_those_made_by_hand() -> None:
+    # Seven conversations, rows of 8 tokens, 2 rows on each of 2 ranks, a cost of 1 a token.
+    lengths, turns = [5, 3, 6, 2, 10, 4, 1], [2, 1, 3, 1, 2, 1, 2]
+    found = compare(lengths, 8, batch_size=2, world_size=2, turns=turns, model=TOKENS_ONLY)
+    assert (found.num_sequences, found.num_tokens, found.longest, found.multi_turn) == (7, 31, 10, 4)
+    at = found[8]
+
+    # Padding: 10 is cut to 8, so 29 tokens. Batches (5, 3), (6, 2), (8, 4), (1) are 5, 6, 8 and 1 wide:
+    # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven rows, four a step: two steps. The 10 has 2 turns: broken.
+    cut = {"rows": 7, "steps": 2, "tokens": 29, "lower_bound": 4, "split": 0, "truncated": 1, "tokens_lost": 2}
+    assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1}
+    assert at.padding.efficiency == 29 / 39
+    assert at.padding.with_masks.attention == 25 + 9 + 36 + 4 + 64 + 16 + 1
+    assert at.padding.without_masks.attention == 2 * 25 + 2 * 36 + 2 * 64 + 1
+    # Step 1: ranks do 10 and 12; step 2: 16 and 1. The slowest take 12 + 16, the mean is 11 + 8.5.
+    assert at.padding.with_masks.cost == 28
+    assert at.padding.with_masks.utilization == 19.5 / 28
+    assert at.padding.with_masks.relative_time == 1
+
+    # Padded to 8: 7 x 8 - 29 = 27. Step 1: 16 and 16; step 2: 16 and 8.
+    assert figures(at.padding_fixed) == {**cut, "padding_tokens": 27, "broken": 1}
+    assert at.padding_fixed.without_masks.attention == 7 * 64
+    assert at.padding_fixed.with_masks.utilization == 28 / 32
+    assert at.padding_fixed.with_masks.relative_time == 32 / 28
+
+    # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 goes on in the next row, the last row lacks one token.
+    assert figures(at.random) == {
+        **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4},
+        **{"split": 1, "truncated": 0, "tokens_lost": 0, "broken": 1},
+    }
+    assert at.random.samples_counts.counts == (1, 2, 1)
+    assert at.random.samples_counts.edges == (1, 2, 3, 4)
+    assert at.random.with_masks.attention == 25 + 9 + 36 + 4 + 64 + 4 + 16 + 1
+    assert at.random.without_masks.attention == 4 * 64
+    assert at.random.with_masks.utilization == 15.5 / 16
+
+    # Greedy: 8 | 6 2 | 5 3 | 4 1. The one pack of 5 and a full one make 13, the other rank does 16.
+    assert figures(at.ffd) == {
+        **{"rows": 4, "steps": 1, "tokens": 29, "padding_tokens": 3, "lower_bound": 4},
+        **{"split": 0, "truncated": 1, "tokens_lost": 2, "broken": 1},
+    }
+    assert at.ffd.samples == packsort.comparing.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2)
+    assert at.ffd.with_masks.attention == at.padding.with_masks.attention
+    assert at.ffd.with_masks.utilization == 14.5 / 16
+    assert at.ffd.with_masks.relative_time == 16 / 28
+    assert at.ffd.without_masks.utilization == 1
+    assert at.ffd.fill.counts == (*[0] * 12, 1, *[0] * 6, 3)
+    assert at.advice.choice == "ffd"
+    # A padded step has 4 samples, a pack 1.75: 2.3 packs, one on each of 2 ranks, which hold 3.5 samples.
+    assert (at.batch.samples_per_step, at.batch.batch_size, at.batch.samples_at_batch_size) == (4, 1, 3.5)
+
+
+def slow_rows(name: str, lengths: Sequence[int], limit: int, batch_size: int) -> list[tuple[list[int], int]]:
+    """The pieces of each row, and its tokens with padding to the longest of the batch."""
+    if name == "random":
+        tokens = [i for i, length in enumerate(lengths) for _ in range(length)]
+        rows = [tokens[at : at + limit] for at in range(0, len(tokens), limit)]
+        return [([len(list(run)) for _, run in groupby(row)], len(row)) for row in rows]
+    batches = [lengths[at : at + batch_size] for at in range(0, len(lengths), batch_size)]
+    return [([min(one, limit)], min(max(batch), limit)) for batch in batches for one in batch]
+
+
+def slow_work(costs: Sequence[float], batch_size: int, world_size: int) -> tuple[float, float]:
+    """Cost of all steps, and the share of it that ranks do not wait."""
+    mean = slowest = 0.0
+    step = batch_size * world_size
+    for at in range(0, len(costs), step):
+        ranks = [sum(costs[at + i * batch_size : at + (i + 1) * batch_size][:step]) for i in range(world_size)]
+        mean += sum(ranks) / world_size
+        slowest += max(ranks)
+    return slowest, mean / slowest
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=60),
+    st.integers(1, 50),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from(["truncate", "drop"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_figures_are_those_of_slow_readable_code(
+    lengths: list[int], limit: int, batch_size: int, world_size: int, seed: int, overlong: str
+) -> None:
+    turns = [1 + length % 3 for length in lengths]
+    options = {"batch_size": batch_size, "world_size": world_size, "seed": seed, "overlong": overlong}
+    if overlong == "drop" and min(lengths) > limit:
+        with pytest.raises(packsort.LengthError, match=f"all {len(lengths)} sequences are longer than max_length"):
+            compare(lengths, limit, turns=turns, model=COSTS, **options)  # type: ignore[arg-type]
+        return
+    at = compare(lengths, limit, turns=turns, model=COSTS, **options)[limit]  # type: ignore[arg-type]
+    order = [i for i in np.random.default_rng(seed).permutation(len(lengths)) if not over(lengths[i], limit, overlong)]
+    shuffled = [lengths[i] for i in order]
+    plan = packsort.plan(lengths, limit, seed=seed, overlong=overlong)
+    packs = [[min(lengths[i], limit) for i in pack] for pack in plan]
+    rows = {
+        "padding": slow_rows("padding", shuffled, limit, batch_size),
+        "padding_fixed": [(row, limit) for row, _ in slow_rows("padding", shuffled, limit, batch_size)],
+        "random": slow_rows("random", shuffled, limit, batch_size),
+        "ffd": [(pack, sum(pack)) for pack in packs],
+    }
+    for method in at.methods:
+        made = rows[method.name]
+        packed = method.name in ("random", "ffd")
+        assert method.rows == len(made)
+        assert method.steps == -(-len(made) // (batch_size * world_size))
+        assert method.tokens == sum(sum(row) for row, _ in made)
+        room = [limit if packed else width for _, width in made]
+        assert method.padding_tokens == sum(room) - method.tokens
+        assert method.with_masks.attention == sum(length**2 for row, _ in made for length in row)
+        assert method.without_masks.attention == sum(width**2 for width in room)
+        masked = [3 * width + 0.25 * sum(length**2 for length in row) for row, width in made]
+        whole = [3 * width + 0.25 * width**2 for width in room]
+        for work, costs in ((method.with_masks, masked), (method.without_masks, whole)):
+            cost, busy = slow_work(costs, batch_size, world_size)
+            assert (work.cost, work.utilization) == (pytest.approx(cost), pytest.approx(busy))
+            assert work.relative_time == pytest.approx(cost / at.padding.with_masks.cost)
+        assert method.samples.mean == pytest.approx(np.mean([len(row) for row, _ in made]))
+        assert method.samples.deviation == pytest.approx(np.std([len(row) for row, _ in made]))
+        assert sum(method.samples_counts.counts) == sum(method.fill.counts) == method.rows
+        assert method.above_lower_bound >= 0
+    long = [i for i in range(len(lengths)) if lengths[i] > limit]
+    assert {m.dropped for m in at.methods} == {len(long) if overlong == "drop" else 0}
+    assert at.ffd.truncated == at.padding.truncated == (len(long) if overlong == "truncate" else 0)
+    cut = [i for i in long if turns[i] > 1] if overlong == "truncate" else []
+    assert at.ffd.broken == at.padding.broken == at.padding_fixed.broken == len(cut)
+    in_rows = Counter(i for row in row_ids(shuffled, limit) for i in row)
+    split = [order[i] for i, number in in_rows.items() if number > 1]
+    assert (at.random.split, at.random.broken) == (len(split), sum(turns[i] > 1 for i in split))
+
+
+def over(length: int, limit: int, overlong: str) -> bool:
+    return overlong == "drop" and length > limit
+
+
+def row_ids(lengths: Sequence[int], limit: int) -> list[set[int]]:
+    tokens = [i for i, length in enumerate(lengths) for _ in range(length)]
+    return [set(tokens[at : at + limit]) for at in range(0, len(tokens), limit)]
+
+
+def chat_shaped(rows: int, seed: int = 7) -> np.ndarray:
+    return np.clip(np.random.default_rng(seed).lognormal(5.5, 0.9, rows), 1, 4096).astype(np.int32)
+
+
+def test_a_comparison_is_plain_data() -> None:
+    found = compare(chat_shaped(2_000), [1024, 4096], model=COSTS)
+    facts = json.loads(json.dumps(found.to_dict()))
+    assert [one["max_length"] for one in facts["at"]] == [1024, 4096]
+    assert facts["at"][1]["ffd"]["rows"] == packsort.plan(chat_shaped(2_000), 4096).num_packs
+    assert facts["multi_turn"] is None
+    assert facts["at"][0]["random"]["broken"] is None
+    assert sum(facts["lengths"]["counts"]) == 2_000
+    assert len(repr(found)) < 200
+    assert found == compare(chat_shaped(2_000), [1024, 4096], model=COSTS)
+    with pytest.raises(KeyError, match="max_length 2048 was not compared; there are 1024, 4096"):
+        found[2048]
+
+
+def test_large_lengths_do_not_overflow() -> None:
+    found = compare(np.full(20_000, 2**25), [2**25, 2**24], model=TOKENS_ONLY)
+    assert found[2**25].ffd.with_masks.attention == pytest.approx(20_000 * 2.0**50), "more than 64 bits hold"
+    assert found[2**24].random.split == 20_000
+    assert sum(found.lengths.counts) == 20_000
+
+
+def test_advice_follows_the_papers_findings(costs: None) -> None:
+    def choice(rows: int, model: object, turns: object = None) -> tuple[str, str]:
+        advice = compare(chat_shaped(rows), 4096, model=model, turns=turns)[4096].advice
+        return advice.choice, " ".join(advice.reasons)
+
+    small, text = choice(25_000, "8B")
+    assert small == "padding"
+    assert "small model (8B) on a small dataset (20 K to 30 K" in text
+    assert "is a guess" not in text
+    assert "is a guess" in choice(5_000, "1B")[1]
+    assert choice(25_000, "70B")[0] == "ffd"
+    assert choice(60_000, "8B")[0] == "ffd"
+    unknown, text = choice(25_000, COSTS)
+    assert unknown == "ffd"
+    assert "How large the model is was not said" in text
+    assert "multi-turn conversations is not known" in text
+    assert "few-shot" in choice(60_000, "8B", np.ones(60_000, int))[1]
+    assert "following instructions" in choice(60_000, "8B", np.full(60_000, 2))[1]
+    full = compare(np.full(100, 4000), 4096, model="70B")[4096].advice
+    assert full.choice == "padding"
+    assert "fills a row of 4,096 by itself" in full.reasons[0]
+    # Two of 52 do not fit into 100 three times over, one of 47 is left: pairs leave half of each row empty.
+    loose = compare(np.array([60] * 400 + [10] * 100), 100, model="70B", turns=[1] * 500)[100]
+    assert loose.advice.choice == "random"
+    assert "Each of these loses" in compare(np.full(100, 4000), [1000, 2000], model=COSTS).summary[0]
+    assert "No sequence is longer than 4,096" in compare(chat_shaped(100), [4096, 8192], model=COSTS).summary[0]
+
+
+def test_batch_of_as_many_samples() -> None:
+    # Eight to a pack: 64 padded rows a step are 8 packs.
+    batch = compare(np.full(800, 128), 1024, batch_size=16, world_size=4, model=COSTS)[1024].batch
+    assert (batch.packs_per_step, batch.batch_size, batch.samples_at_batch_size) == (8, 2, 64)
+    batch = compare(np.full(800, 128), 1024, batch_size=1, world_size=4, model=COSTS)[1024].batch
+    assert (batch.packs_per_step, batch.batch_size, batch.samples_at_batch_size) == (0.5, 1, 32)
+    assert "fewer than the 4 ranks" in batch.note
+
+
+@pytest.fixture
+def costs() -> None:
+    pytest.importorskip("packsort.costs")
+
+
+@pytest.mark.usefixtures("costs")
+def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
+    numbers = {
+        **{"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+        **{"intermediate_size": 14336, "vocab_size": 128256},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(numbers))
+    named = compare([5, 3], 8, model="8b").model
+    assert named.parameters == pytest.approx(8.03e9, rel=0.001)  # as its authors say
+    for same in (numbers, tmp_path, str(tmp_path / "config.json")):
+        model = compare([5, 3], 8, model=same).model
+        assert (model.parameters, model.linear, model.quadratic) == (named.parameters, named.linear, named.quadratic)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_length", "options", "message"),
+    [
+        ([], 8, {}, "there are no lengths, allowed is one and more"),
+        ([3, 0], 8, {}, "sequence 1 has length 0, allowed is 1 and more"),
+        ([3, 9], 8, {"overlong": "error"}, "sequence 1 has 9 tokens, more than max_length 8"),
+        ([3], [], {}, "max_length is empty, allowed are one or several of 1 to 2147483647"),
+        ([3], [8, 0], {}, "max_length is 0, allowed is 1 to 2147483647"),
+        ([3], [8, 8], {}, "max_length 8 is given twice, allowed is once"),
+        ([3], "8", {}, "max_length is '8', allowed is an integer"),
+        ([3], 8, {"batch_size": 0}, "batch_size is 0, allowed is an integer of 1 and more"),
+        ([3], 8, {"world_size": 1.5}, "world_size is 1.5, allowed is an integer of 1 and more"),
+        ([3], 8, {"overlong": "split"}, "overlong is 'split', allowed are 'error', 'drop', 'truncate'"),
+        ([3], 8, {"seed": -1}, "seed is -1, allowed is 0 to 2**64 - 1"),
+        ([3], 8, {"turns": [1, 2]}, "turns has 2 values, but there are 1 lengths; allowed is one each"),
+        ([3], 8, {"turns": [None]}, "turns of sequence 0 is null, allowed is 0 and more, or true and false"),
+        ([3], 8, {"turns": ["a"]}, "turns are string, allowed are integers or booleans"),
+        ([3], 8, {"turns": "n"}, "turns is the column 'n', but lengths have no columns; allowed is one value each"),
+        ([3], 8, {"model": "9B"}, "model is '9B', allowed are '1B', '3B', '8B', '70B', '405B', a folder with a"),
+        ([3], 8, {"model": {"hidden_size": 8}}, "model lacks num_hidden_layers; needed are hidden_size, num_hidden"),
+        (
+            *([3], 8),
+            {"model": {"hidden_size": -8, "num_hidden_layers": 1, "num_attention_heads": 1}},
+            "model's hidden_size is -8, allowed is an integer of 1 and more",
+        ),
+        ([3], 8, {"model": {"num_experts": 64}}, "model is a mixture of experts (`num_experts` is 64)"),
+    ],
+)
+def test_errors_name_the_value_and_what_is_allowed(
+    lengths: list[int], max_length: object, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises((packsort.OptionError, packsort.LengthError)) as caught:
+        compare(lengths, max_length, **{"model": COSTS, **options})  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+    expected = packsort.LengthError if "lengths" in message[:20] or "sequence 1" in message else packsort.OptionError
+    assert isinstance(caught.value, expected)
+
+
+ASK, ANSWER = {"role": "user", "content": "where is the cat"}, {"role": "assistant", "content": "on the mat"}
+
+
+def turns_in(table: pa.Table, column: str | None = None) -> object:
+    return source_turns(open_source(table), column)[0].tolist()
+
+
+def test_turns_come_from_messages_labels_or_a_column(tmp_path: Path) -> None:
+    messages = [[ASK, ANSWER] * n for n in (1, 2, 3)] + [[ASK]]
+    labels = [[-100, 5], [-100, 5, 6, -100, 7], [1, -100, 2, -100, 3], [-100]]
+    columns = {"length": [2, 5, 5, 1], "number": [1, 2, 3, 0], "many": [False, True, True, False]}
+    table = pa.table({"messages": messages, "labels": labels, **columns})
+    pq.write_table(table.slice(0, 1), tmp_path / "0.parquet")
+    pq.write_table(table.slice(1), tmp_path / "1.parquet")
+    counted = turns_in(table), turns_in(table.select(["labels"]), "labels")
+    assert counted == ([1, 2, 3, 0], [1, 2, 3, 0]), "loss at the end of a row and the start of the next is two turns"
+    for source in (table, tmp_path, [tmp_path / "0.parquet", tmp_path / "1.parquet"]):
+        for turns in (None, "messages", "labels", "number", "many"):
+            assert compare(source, 8, model=COSTS, turns=turns).multi_turn == 2, turns
+    assert compare(table.select(["length"]), 8, model=COSTS).multi_turn is None
+    everywhere = pa.table({"length": [2, 1], "labels": [[5, 5], [5]]})
+    assert compare(everywhere, 8, model=COSTS).multi_turn is None, "loss on every token tells no turns apart"
+    with pytest.raises(packsort.SourceError, match="no column `turns` to count turns by; there are `length`, `labels`"):
+        compare(everywhere, 8, model=COSTS, turns="turns")
+    with pytest.raises(packsort.LengthError, match=r"0.parquet` row 0: column `length` has 2 tokens, more than"):
+        compare(tmp_path, 1, model=COSTS, overlong="error")
