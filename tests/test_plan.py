@@ -251,7 +251,7 @@ def test_damaged_plans_are_refused(tmp_path: object) -> None:
     path = tmp_path / "plan.arrow"  # type: ignore[operator]
     packsort.plan(list(range(1, 500)), 600, seed=1).save(path)
     whole = path.read_bytes()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(packsort.SourceNotFoundError, match="no saved plan `"):
         packsort.load_plan(tmp_path / "none.arrow")  # type: ignore[operator]
     for at in range(200, len(whole), 97):
         path.write_bytes(whole[:at])

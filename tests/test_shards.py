@@ -212,7 +212,7 @@ def test_nan_and_float16_are_moved_bit_for_bit(tmp_path: Path) -> None:
 
 def test_unfinished_and_damaged_directories_are_refused(packed: tuple[Path, pa.Table], tmp_path: Path) -> None:
     folder, _ = packed
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(packsort.SourceNotFoundError, match="no packed directory `"):
         packsort.open_shards(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(packsort.DamagedError, match=r"has no manifest\.json: it is no packed directory, or"):

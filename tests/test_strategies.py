@@ -91,7 +91,7 @@ def test_each_group_has_the_packs_it_has_by_itself(rows: list[tuple[int, int]]) 
     lengths, groups = (np.array(column) for column in zip(*rows, strict=True))
     found = packs_of(packsort.plan(lengths, 40, groups=groups))
     expected = []
-    for group in dict.fromkeys(groups.tolist()):
+    for group in sorted(set(groups.tolist())):
         ids = np.flatnonzero(groups == group)
         expected += [ids[pack].tolist() for pack in first_fit_decreasing(lengths[ids].tolist(), 40)]
     assert found == expected

@@ -13,19 +13,23 @@ from packsort.errors import OptionError
 
 
 def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
-    """A number for each group, counted in the order in which groups first appear.
+    """A number for each group: by value for small integers, else in the order in which groups first appear.
 
     Args:
         groups: a column of any type that Arrow can compare, (rows,): Arrow, NumPy, pandas, polars, a list.
         rows: how many sequences there are.
 
     Returns:
-        uint32, (rows,).
+        uint32, (rows,). Integers from 0 up, not many more than rows, are their own numbers.
 
     Raises:
         OptionError: a null, another number of values than `rows`, or values that cannot be compared.
     """
     column = _column("groups", groups, rows)
+    if pa.types.is_integer(column.type) and rows:
+        bounds = pc.min_max(column).as_py()
+        if bounds["min"] >= 0 and bounds["max"] < 2 * rows:
+            return np.concatenate([chunk.to_numpy().astype(np.uint32) for chunk in column.chunks])
     try:
         encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
         encoded = encoded.unify_dictionaries()

@@ -10,7 +10,7 @@ from typing import Any
 import xxhash
 
 from packsort._files import replace_file
-from packsort.errors import DamagedError
+from packsort.errors import DamagedError, SourceNotFoundError
 
 NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -112,12 +112,12 @@ class Manifest:
         """Reads a packed directory's manifest.
 
         Raises:
-            FileNotFoundError: there is no such directory.
+            SourceNotFoundError: there is no such directory.
             DamagedError: the directory is unfinished, or the manifest is not one.
         """
         path = folder / NAME
         if not folder.is_dir():
-            raise FileNotFoundError(2, "no packed directory there", str(folder))
+            raise SourceNotFoundError(f"no packed directory `{folder}`")
         try:
             facts = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:

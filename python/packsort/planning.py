@@ -19,7 +19,7 @@ from packsort import _core
 from packsort._columns import as_codes, as_flags
 from packsort._files import replace_file
 from packsort._lengths import as_column
-from packsort.errors import DamagedError, OptionError
+from packsort.errors import DamagedError, OptionError, SourceNotFoundError
 
 Ids = NDArray[np.uint32] | NDArray[np.int64]
 
@@ -306,8 +306,9 @@ def plan(
         overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, or `truncate` (keep the first
             `max_length` tokens). With `random`, `error` cuts them like any.
         max_sequences: the most sequences a pack may hold; None for any number.
-        groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. They come
-            group after group, in the order in which groups first appear, unless a seed shuffles them.
+        groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. Unless a
+            seed shuffles them they come group after group: by value where these are small integers, else in the order
+            in which groups first appear.
         alone: booleans, (n,): sequences that get a pack of their own, whatever their group.
         seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
             id for id. A number shuffles equal lengths and the order of packs.
@@ -366,7 +367,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     """Reads a plan that `Plan.save` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        SourceNotFoundError: there is no such file.
         DamagedError: it is not a saved plan, or is truncated or changed.
     """
     try:
@@ -381,6 +382,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             if _fingerprint(parts) != fingerprint:
                 raise DamagedError(f"`{os.fspath(path)}` was changed after it was saved: its fingerprint differs")
             return _from_parts(parts)
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no saved plan `{os.fspath(path)}`") from None
     except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(f"`{os.fspath(path)}` is not a saved plan, or is damaged ({error})") from error
 

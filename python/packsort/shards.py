@@ -31,7 +31,7 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         path: the directory that `packsort pack` or `packsort.write_shards` wrote.
 
     Raises:
-        FileNotFoundError: it is not there.
+        SourceNotFoundError: it is not there.
         DamagedError: it is unfinished, or a shard is missing or has another size than the manifest says.
     """
     return Shards(path)

@@ -54,7 +54,7 @@ class PackedLoader:
     Raises:
         OptionError: an option has a value that is not allowed, or another `max_length` than was packed with.
         SourceError: `source` is no packed directory but a file, a table or the like.
-        FileNotFoundError: there is no such directory.
+        SourceNotFoundError: there is no such directory.
         DamagedError: the directory is unfinished or damaged; iterating raises it too.
 
     Example:

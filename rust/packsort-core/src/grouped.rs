@@ -59,10 +59,11 @@ pub(crate) fn sort_grouped<I: Id>(
         work.push((own, ids));
         (pairs, rest) = (others, more);
     }
+    let half = (u32::BITS - top.leading_zeros()).div_ceil(2);
     let runs: Vec<Vec<(u32, u64)>> = work
         .into_par_iter()
         .with_min_len(16)
-        .map_init(|| vec![0_u32; top as usize + 1], |counts, (pairs, ids)| sort_group(pairs, ids, counts))
+        .map_init(Vec::new, |spare, (pairs, ids)| sort_group(pairs, ids, spare, half))
         .collect();
     let mut classes = Classes { lengths: vec![], first: vec![0], groups: vec![0] };
     let mut next = 0;
@@ -105,29 +106,38 @@ impl Kept {
     }
 }
 
-/// Sorts one group by length into `ids`; returns each length and how often it comes. `counts` is all 0 before and after.
-fn sort_group<I: Id>(pairs: &mut [(I, u32)], ids: &mut [I], counts: &mut [u32]) -> Vec<(u32, u64)> {
-    if pairs.len() * 16 < counts.len() || pairs.len() > u32::MAX as usize {
+/// Sorts one group by length into `ids`; returns each length and how often it comes.
+///
+/// Two counting sorts by the lower and the upper half of the length's bits: a table of all lengths would take longer to
+/// look through than a small group takes to sort.
+fn sort_group<I: Id>(pairs: &mut [(I, u32)], ids: &mut [I], spare: &mut Vec<(I, u32)>, half: u32) -> Vec<(u32, u64)> {
+    if pairs.len() < 64 {
         pairs.sort_by_key(|&(_, length)| length);
-        ids.iter_mut().zip(&*pairs).for_each(|(id, pair)| *id = pair.0);
-        return pairs.chunk_by(|a, b| a.1 == b.1).map(|run| (run[0].1, run.len() as u64)).collect();
+    } else {
+        spare.clear();
+        spare.extend_from_slice(pairs);
+        let mask = (1 << half) - 1;
+        sort_by_digit(spare, pairs, 1 << half, |length| length & mask);
+        spare.copy_from_slice(pairs);
+        sort_by_digit(spare, pairs, 1 << half, |length| length >> half);
     }
-    for &(_, length) in &*pairs {
-        counts[length as usize] += 1;
+    ids.iter_mut().zip(&*pairs).for_each(|(id, pair)| *id = pair.0);
+    pairs.chunk_by(|a, b| a.1 == b.1).map(|run| (run[0].1, run.len() as u64)).collect()
+}
+
+/// A stable counting sort of `from` into `to` by a digit below `digits`.
+fn sort_by_digit<I: Id>(from: &[(I, u32)], to: &mut [(I, u32)], digits: usize, digit: impl Fn(u32) -> u32) {
+    let mut next = vec![0_usize; digits];
+    for pair in from {
+        next[digit(pair.1) as usize] += 1;
     }
-    let mut runs = vec![];
     let mut at = 0;
-    for (count, length) in counts.iter_mut().zip(0..) {
-        if *count > 0 {
-            runs.push((length, u64::from(*count)));
-            at += std::mem::replace(count, at);
-        }
+    for place in &mut next {
+        at += std::mem::replace(place, at);
     }
-    for &(id, length) in &*pairs {
-        let place = &mut counts[length as usize];
-        ids[*place as usize] = id;
+    for &pair in from {
+        let place = &mut next[digit(pair.1) as usize];
+        to[*place] = pair;
         *place += 1;
     }
-    runs.iter().for_each(|&(length, _)| counts[length as usize] = 0);
-    runs
 }

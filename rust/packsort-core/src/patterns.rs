@@ -126,9 +126,12 @@ impl Patterns {
             while let Some(length) = next {
                 let class = class_of[length];
                 let left = left[class as usize - own.start];
-                let copies = ((room / length) as u64).min(left).min(more);
+                // most classes of a small group have one sequence left, and a division takes longer than all else here
+                let copies = if left == 1 { 1 } else { ((room / length) as u64).min(left).min(more) };
                 self.slots.push(Slot { class, copies: copies as u32 });
-                repeat = repeat.min(left / copies);
+                if repeat > 1 {
+                    repeat = repeat.min(left / copies);
+                }
                 room -= length * copies as usize;
                 more -= copies;
                 next = match room.min(length - 1) {

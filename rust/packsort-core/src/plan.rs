@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
+
 use crate::count::count;
 use crate::grouped::sort_grouped;
 use crate::lengths::Lengths;
@@ -120,7 +122,9 @@ impl Plan {
             return Err(Error::MaxLength(options.max_length.into()));
         }
         let rows = lengths.len();
-        if groups.is_some_and(|g| g.of.len() != rows || g.of.iter().any(|&group| group as usize >= g.count)) {
+        if groups.is_some_and(|g| {
+            g.of.len() != rows || g.of.par_iter().with_min_len(1 << 15).any(|&group| group as usize >= g.count)
+        }) {
             return Err(Error::Inconsistent("groups are not one for each length"));
         }
         let (classes, order, excess) = if rows <= u32::MAX as usize {
