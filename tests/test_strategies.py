@@ -176,6 +176,66 @@ def test_random_packs_are_cuts_of_all_tokens(lengths: list[int], max_length: int
     assert plan.with_epoch(epoch) == plan
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 90), st.integers(0, 2), st.booleans()), max_size=80),
+    st.integers(1, 40),
+    st.sampled_from(["ffd", "bfd", "padding"]),
+    st.none() | st.integers(0, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_split_sequences_are_packed_piece_by_piece(
+    rows: list[tuple[int, int, bool]], max_length: int, strategy: str, seed: int | None
+) -> None:
+    lengths, groups, alone = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    plan = packsort.plan(
+        lengths,
+        max_length,
+        strategy=strategy,
+        overlong="split",
+        seed=seed,
+        groups=pa.array(groups, pa.int32()),
+        alone=pa.array(alone, pa.bool_()),
+    )
+    pieces = list(zip(plan.sequence_ids.tolist(), plan.piece_starts.tolist(), plan.piece_lengths.tolist(), strict=True))
+    tokens = [(i, token) for i, start, length in pieces for token in range(start, start + length)]
+    assert sorted(tokens) == [(i, token) for i, length in enumerate(lengths) for token in range(length)]
+    # as few pieces as can be: all but the last of a sequence fill a pack
+    assert len(pieces) == sum(-(-length // max_length) for length in lengths)
+    assert plan.num_split == sum(length > max_length for length in lengths)
+    assert (plan.num_sequences, plan.num_tokens, plan.tokens_lost) == (len(lengths), sum(lengths), 0)
+    for a, b in pairwise(plan.pack_offsets.tolist()):
+        assert sum(length for _, _, length in pieces[a:b]) <= max_length
+        assert len({(groups[i], alone[i]) for i, _, _ in pieces[a:b]}) == 1
+    assert [plan[i].tolist() for i in range(len(plan))] == packs_of(plan)
+    assert sorted(plan.with_epoch(3).sequence_ids.tolist()) == sorted(plan.sequence_ids.tolist())
+
+
+def test_split_without_long_sequences_changes_nothing() -> None:
+    lengths = np.random.default_rng(0).integers(1, 64, 1000)
+    whole, split = (packsort.plan(lengths, 64, overlong=overlong) for overlong in ("error", "split"))
+    assert packs_of(split) == packs_of(whole)
+    assert split.num_split == 0
+    assert "piece_starts" not in packsort.pack(pa.table({"input_ids": [[1, 2]]}), 4, overlong="split").column_names
+
+
+def test_saved_plans_keep_cuts(tmp_path: object) -> None:
+    plan = packsort.plan([3, 70, 5, 200], 64, overlong="split", seed=1)
+    plan.save(tmp_path / "plan.arrow")  # type: ignore[operator]
+    again = packsort.load_plan(tmp_path / "plan.arrow")  # type: ignore[operator]
+    assert again == plan
+    assert again.piece_starts.tolist() == plan.piece_starts.tolist()
+    assert again.with_epoch(5) == plan.with_epoch(5)
+
+
+def test_split_packs_are_as_long_as_those_of_trls_bfd_split() -> None:
+    lengths = np.random.default_rng(0).lognormal(4, 1, 800).astype(int).clip(1).tolist()
+    rows = pa.table({"input_ids": [[0] * length for length in lengths]})
+    theirs = trl.data_utils._pack_bfd(rows, 64, "split")["seq_lengths"].to_pylist()
+    plan = packsort.plan(lengths, 64, strategy="bfd", overlong="split")
+    ours = [plan.piece_lengths[a:b].tolist() for a, b in pairwise(plan.pack_offsets.tolist())]
+    assert ours == theirs
+
+
 def test_random_packs_without_a_seed_are_trls_wrapped() -> None:
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, 99, n).tolist() for n in rng.integers(1, 50, 200)]

@@ -107,7 +107,7 @@ def plan_lengths(
         else:
             text = (
                 f"{where} has {error.length} tokens, more than max_length {max_length}; "
-                "overlong `drop` or `truncate` allows that"
+                "overlong `drop`, `truncate` or `split` allows that"
             )
         raise LengthError(text, error.row, error.length) from None
 

@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def overlong(self) -> str:
-        """What became of sequences longer than `max_length`: `error`, `drop` or `truncate`."""
+        """What became of sequences longer than `max_length`: `error`, `drop`, `truncate` or `split`."""
         return self._core.overlong
 
     @property
@@ -95,8 +95,8 @@ class Plan:
 
     @property
     def num_split(self) -> int:
-        """Number of sequences that are in more than one pack."""
-        return 0 if isinstance(self._core, _core.Plan) else self._core.num_split
+        """Number of sequences that are in more than one piece."""
+        return self._core.num_split
 
     @property
     def num_tokens(self) -> int:
@@ -203,11 +203,7 @@ class Plan:
 
     def list_starts(self, start: int, stop: int) -> NDArray[np.int32]:
         """First token of each piece of packs `start` to `stop`, not included, in its sequence: int32 (pieces,)."""
-        starts: NDArray[np.int32]
-        if isinstance(self._core, _core.Plan):
-            starts = _frozen(np.zeros(self._core.list(start, stop)[0][-1], np.int32))
-        else:
-            starts = _frozen(self._core.list_starts(start, stop))
+        starts: NDArray[np.int32] = _frozen(self._core.list_starts(start, stop))
         return starts
 
     def with_epoch(self, epoch: int) -> Plan:
@@ -303,8 +299,9 @@ def plan(
         strategy: `ffd`, first-fit decreasing, the paper's greedy packing; `bfd`, best-fit decreasing, packs as long as
             those of TRL's `bfd`; `padding`, one sequence a pack; `random`, the paper's random packing: sequences
             shuffled (by `seed`; None: in input order), concatenated and cut, so that all packs but the last are full.
-        overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, or `truncate` (keep the first
-            `max_length` tokens). With `random`, `error` cuts them like any.
+        overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, `truncate` (keep the first
+            `max_length` tokens), or `split` (into pieces of `max_length` and what is left, packed like sequences).
+            `random` cuts sequences anyway, with `error` as with `split`.
         max_sequences: the most sequences a pack may hold; None for any number.
         groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. Unless a
             seed shuffles them they come group after group: by value where these are small integers, else in the order

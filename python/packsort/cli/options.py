@@ -23,7 +23,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--overlong",
-        choices=["error", "drop", "truncate"],
+        choices=["error", "drop", "truncate", "split"],
         default="error",
         help="what becomes of sequences longer than --max-length (error)",
     )

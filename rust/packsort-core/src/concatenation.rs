@@ -54,7 +54,10 @@ impl Concatenation {
         if lengths.len() > u32::MAX as usize {
             return Err(Error::Inconsistent("random packing takes up to 2**32 - 1 sequences"));
         }
-        let limit = if options.overlong == Overlong::Error { i32::MAX as u32 } else { options.max_length };
+        let limit = match options.overlong {
+            Overlong::Error | Overlong::Split => i32::MAX as u32,
+            Overlong::Drop | Overlong::Truncate => options.max_length,
+        };
         let mut excess = Excess::default();
         let mut planned = zeroed::<u32>(lengths.len());
         for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
@@ -65,7 +68,7 @@ impl Concatenation {
                 let length = length.wrapped();
                 planned[row] = match options.overlong {
                     _ if length <= limit.into() => length as u32,
-                    Overlong::Error => return Err(Error::TooLong { row: row as u64, length, max_length: limit }),
+                    Overlong::Error | Overlong::Split => return Err(Error::TooLong { row: row as u64, length, max_length: limit }),
                     Overlong::Drop => 0,
                     Overlong::Truncate => limit,
                 };

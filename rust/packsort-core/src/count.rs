@@ -17,6 +17,8 @@ pub enum Overlong {
     Drop,
     /// It keeps its first `max_length` tokens.
     Truncate,
+    /// It is cut into pieces of `max_length` tokens and what is left.
+    Split,
 }
 
 /// How many sequences there are of each length, and what became of those over `max_length`.

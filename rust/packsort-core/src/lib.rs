@@ -32,6 +32,7 @@ mod memory;
 mod order;
 mod patterns;
 mod permutation;
+mod pieces;
 mod plan;
 mod schedule;
 
@@ -47,5 +48,6 @@ pub use listing::{Listing, Pack};
 pub use order::Order;
 pub use patterns::{Patterns, Slot, Strategy};
 pub use permutation::Permutation;
+pub use pieces::Cuts;
 pub use plan::{Excess, Groups, Options, Parts, Plan};
 pub use schedule::{Balance, Layout, Schedule, Tail};

@@ -38,10 +38,11 @@ impl Plan {
             let copy = opened - self.body.first_pack[pattern];
             let mut ids = vec![];
             self.deal(pattern, copy, |place| {
-                ids.push(match &self.body.order {
+                let item = match &self.body.order {
                     Order::U32(order) => order[place].to_u64(),
                     Order::I64(order) => order[place].to_u64(),
-                });
+                };
+                ids.push(self.body.cuts.locate(item, self.body.rows).0);
             });
             let slots = self.body.patterns.slots_of(pattern);
             let lengths = slots
@@ -53,6 +54,16 @@ impl Plan {
 
     /// Packs `range`, listed in parallel. The range is cut at the number of packs.
     pub fn list(&self, range: Range<u64>) -> Listing {
+        let items = self.list_items(range);
+        Listing { ids: self.body.cuts.rows_of(items.ids, self.body.rows), ..items }
+    }
+
+    /// First token of each piece of packs `range` in its sequence, in the order of [`Plan::list`].
+    pub fn list_starts(&self, range: Range<u64>) -> Vec<i32> {
+        self.body.cuts.starts_of(&self.list_items(range).ids, self.body.rows)
+    }
+
+    fn list_items(&self, range: Range<u64>) -> Listing {
         let turns = self.turns(range);
         let offsets = self.offsets(&turns);
         let ids = match &self.body.order {

@@ -9,7 +9,7 @@ use crate::grouped::sort_grouped;
 use crate::lengths::Lengths;
 use crate::order::{Id, Order, sort};
 use crate::permutation::{Permutation, key};
-use crate::{Classes, Error, Overlong, Patterns, Slot, Strategy, lower_bound};
+use crate::{Classes, Cuts, Error, Overlong, Patterns, Slot, Strategy, lower_bound};
 
 /// Which sequences share a pack. Holds no tokens; cheap to clone, and to look at from another seed or epoch.
 #[derive(Clone, Debug)]
@@ -48,19 +48,20 @@ pub struct Groups<'a> {
 #[derive(Debug)]
 pub(crate) struct Body {
     options: Options,
-    rows: u64,
+    pub rows: u64,
     excess: Excess,
     last_alone: bool,
+    pub cuts: Cuts,
     pub classes: Classes,
     pub patterns: Patterns,
-    pub order: Order,
+    pub order: Order,          // of items, see `Cuts`; where nothing is cut, of rows
     pub first_pack: Vec<u64>,  // (patterns + 1,): packs before each pattern
     first_id: Vec<u64>,        // (patterns + 1,): sequences before each pattern
     pub slot_source: Vec<u64>, // (slots,): where in `order` the slot's ids start
     bound: OnceLock<u64>,
 }
 
-/// Sequences longer than `max_length`, dropped or truncated.
+/// Sequences longer than `max_length`: dropped, truncated or split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Excess {
     /// How many.
@@ -80,6 +81,8 @@ pub struct Parts {
     pub excess: Excess,
     /// Whether each sequence of the last group has a pack of its own.
     pub last_alone: bool,
+    /// Which sequences are cut.
+    pub cuts: Cuts,
     /// Lengths and groups.
     pub classes: Classes,
     /// Which share a pack.
@@ -127,17 +130,26 @@ impl Plan {
         }) {
             return Err(Error::Inconsistent("groups are not one for each length"));
         }
-        let (classes, order, excess) = if rows <= u32::MAX as usize {
-            let (classes, ids, excess) = sorted::<u32>(lengths, groups, options)?;
+        let (cuts, items) = match options.overlong {
+            Overlong::Split => Cuts::of(lengths, options.max_length)?,
+            _ => Default::default(),
+        };
+        let items = if items.is_empty() { lengths.clone() } else { Lengths::from(&items[..]) };
+        let item_groups = groups.filter(|_| !cuts.rows.is_empty()).map(|g| cuts.groups(g.of));
+        let groups = groups.map(|g| Groups { of: item_groups.as_deref().unwrap_or(g.of), ..g });
+        let (classes, order, mut excess) = if items.len() <= u32::MAX as usize {
+            let (classes, ids, excess) = sorted::<u32>(&items, groups, options)?;
             (classes, Order::U32(ids), excess)
         } else {
-            let (classes, ids, excess) = sorted::<i64>(lengths, groups, options)?;
+            let (classes, ids, excess) = sorted::<i64>(&items, groups, options)?;
             (classes, Order::I64(ids), excess)
         };
+        excess.sequences += cuts.rows.len() as u64;
         let last_alone = groups.is_some_and(|g| g.last_alone);
         let most = most(options.max_sequences);
         let patterns = Patterns::of_groups(options.strategy, &classes, options.max_length, most, last_alone);
-        let parts = Parts { options, rows: rows as u64, excess, last_alone, classes, patterns, order, seed, epoch };
+        let rows = rows as u64;
+        let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch };
         Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
     }
 
@@ -165,14 +177,15 @@ impl Plan {
         if max_length == 0 || max_length > i32::MAX as u32 {
             return Err(Error::MaxLength(max_length.into()));
         }
+        parts.cuts.check(parts.rows)?;
         parts.classes.check()?;
         parts.patterns.check(&parts.classes, max_length)?;
         if parts.classes.sequences() != parts.order.len() as u64 {
             return Err(Error::Inconsistent("the classes hold another number of sequences than there are ids"));
         }
         match &parts.order {
-            Order::U32(ids) => each_once(ids, parts.rows)?,
-            Order::I64(ids) => each_once(ids, parts.rows)?,
+            Order::U32(ids) => each_once(ids, parts.rows + parts.cuts.full_rows.len() as u64)?,
+            Order::I64(ids) => each_once(ids, parts.rows + parts.cuts.full_rows.len() as u64)?,
         }
         let (seed, epoch) = (parts.seed, parts.epoch);
         Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
@@ -186,6 +199,7 @@ impl Plan {
             rows: body.rows,
             excess: body.excess,
             last_alone: body.last_alone,
+            cuts: body.cuts.clone(),
             classes: body.classes.clone(),
             patterns: body.patterns.clone(),
             order: body.order.clone(),
@@ -241,7 +255,12 @@ impl Plan {
 
     /// Number of planned sequences.
     pub fn num_sequences(&self) -> u64 {
-        self.body.order.len() as u64
+        (self.body.order.len() - self.body.cuts.full_rows.len()) as u64
+    }
+
+    /// Number of sequences that are in more than one piece.
+    pub fn num_split(&self) -> u64 {
+        self.body.cuts.rows.len() as u64
     }
 
     /// Number of planned tokens.
@@ -310,7 +329,7 @@ fn sorted<I: Id>(
 
 impl Body {
     fn new(parts: Parts) -> Self {
-        let Parts { options, rows, excess, last_alone, classes, patterns, order, .. } = parts;
+        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, .. } = parts;
         let mut next = classes.first.clone();
         let (mut packs, mut ids) = (0, 0);
         let (mut first_pack, mut first_id) = (vec![0], vec![0]);
@@ -327,7 +346,20 @@ impl Body {
             first_id.push(ids);
         }
         let bound = OnceLock::new();
-        Self { options, rows, excess, last_alone, classes, patterns, order, first_pack, first_id, slot_source, bound }
+        Self {
+            options,
+            rows,
+            excess,
+            last_alone,
+            cuts,
+            classes,
+            patterns,
+            order,
+            first_pack,
+            first_id,
+            slot_source,
+            bound,
+        }
     }
 
     /// What a pattern holds, and where in `order` the ids of each slot start.

@@ -1,6 +1,6 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{
-    self as core, Classes, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Slot, Strategy,
+    self as core, Classes, Cuts, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Slot, Strategy,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -17,8 +17,12 @@ pub struct Plan(core::Plan);
 
 pub type Array<'py, T> = Bound<'py, PyArray1<T>>;
 
-pub const OVERLONG: [(&str, Overlong); 3] =
-    [("error", Overlong::Error), ("drop", Overlong::Drop), ("truncate", Overlong::Truncate)];
+pub const OVERLONG: [(&str, Overlong); 4] = [
+    ("error", Overlong::Error),
+    ("drop", Overlong::Drop),
+    ("truncate", Overlong::Truncate),
+    ("split", Overlong::Split),
+];
 const STRATEGIES: [(&str, Strategy); 3] =
     [("ffd", Strategy::FirstFit), ("bfd", Strategy::BestFit), ("padding", Strategy::Padding)];
 
@@ -110,6 +114,12 @@ impl Plan {
             rows: fields.get("rows")?,
             excess: Excess { sequences: fields.get("num_overlong")?, tokens: fields.get("tokens_lost")? },
             last_alone: fields.get("last_alone")?,
+            cuts: Cuts {
+                rows: fields.numbers("cut_rows")?,
+                rests: fields.numbers("cut_rests")?,
+                full_rows: fields.numbers("full_rows")?,
+                full_starts: fields.numbers("full_starts")?,
+            },
             classes: Classes {
                 lengths: fields.numbers("class_lengths")?,
                 first: fields.numbers("class_first")?,
@@ -132,7 +142,7 @@ impl Plan {
 
     /// All that makes the plan: what a file holds.
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let Parts { options, rows, excess, last_alone, classes, patterns, order, seed, epoch } = self.0.parts();
+        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch } = self.0.parts();
         let parts = PyDict::new(py);
         parts.set_item("max_length", options.max_length)?;
         parts.set_item("strategy", self.strategy())?;
@@ -145,6 +155,10 @@ impl Plan {
         parts.set_item("seed", seed)?;
         parts.set_item("epoch", epoch)?;
         let numbers = |name, numbers: Vec<i64>| parts.set_item(name, numbers.into_pyarray(py));
+        numbers("cut_rows", cuts.rows.into_iter().map(|n| n as i64).collect())?;
+        numbers("cut_rests", cuts.rests.into_iter().map(i64::from).collect())?;
+        numbers("full_rows", cuts.full_rows.into_iter().map(|n| n as i64).collect())?;
+        numbers("full_starts", cuts.full_starts.into_iter().map(i64::from).collect())?;
         numbers("class_lengths", classes.lengths.into_iter().map(i64::from).collect())?;
         numbers("class_first", classes.first.into_iter().map(|n| n as i64).collect())?;
         numbers("group_first", classes.groups.into_iter().map(|n| n as i64).collect())?;
@@ -220,6 +234,12 @@ impl Plan {
         self.0.excess().tokens
     }
 
+    /// Sequences in more than one piece.
+    #[getter]
+    fn num_split(&self) -> u64 {
+        self.0.num_split()
+    }
+
     #[getter]
     fn num_patterns(&self) -> usize {
         self.0.patterns().len()
@@ -247,5 +267,10 @@ impl Plan {
     /// Tokens of each sequence of packs `start..stop`.
     fn list_lengths<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> Array<'py, i32> {
         py.detach(|| pool::run(|| self.0.list_lengths(start..stop))).into_pyarray(py)
+    }
+
+    /// First token of each piece of packs `start..stop`.
+    fn list_starts<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> Array<'py, i32> {
+        py.detach(|| pool::run(|| self.0.list_starts(start..stop))).into_pyarray(py)
     }
 }
