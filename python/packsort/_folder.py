@@ -119,7 +119,7 @@ class Folder:
         self._committing = True  # from here on, going on is the way to a whole directory
         try:
             (self.out / NAME).unlink(missing_ok=True)
-            for path in self.out.iterdir():
+            for path in sorted(self.out.iterdir()):
                 if _SHARD.fullmatch(path.name) and ((self._work / path.name).exists() or path.name not in names):
                     path.unlink()
             for name in sorted(names):
