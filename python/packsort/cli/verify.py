@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     if not result.ok:
         print(f"error: `{args.packed}` is not right: {result.num_problems:,} problems", file=sys.stderr)
         return 1
-    what = f"{result.packs:,} packs, {result.sequences:,} sequences, {result.tokens:,} tokens"
+    split = shards.manifest.counts.split
+    number = f"{result.sequences:,} {f'pieces ({split:,} sequences are cut)' if split else 'sequences'}"
+    what = f"{result.packs:,} packs, {number}, {result.tokens:,} tokens"
     proof = "every token of every sequence is in exactly one pack, in order, with its labels"
     dropped = shards.manifest.counts.dropped
     print(f"ok: {what}; checksums hold")
