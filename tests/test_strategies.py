@@ -124,6 +124,22 @@ def test_a_cap_on_sequences_is_kept_and_counted_in_the_bound() -> None:
     assert plan.max_sequences == 4
 
 
+def test_the_number_of_packs_is_a_multiple_by_splitting_packs() -> None:
+    plan = packsort.plan([5, 5, 5, 5, 9], 10, num_packs_multiple_of=4)
+    assert packs_of(plan) == [[4], [0, 1], [2], [3]]
+    assert plan.lower_bound == plan.num_packs == 4
+    lengths = np.random.default_rng(0).integers(1, 100, 5000)
+    for multiple in (8, 64, 3000):
+        plan = packsort.plan(lengths, 512, num_packs_multiple_of=multiple, seed=0)
+        assert plan.num_packs == -(-packsort.plan(lengths, 512).num_packs // multiple) * multiple
+        assert sorted(plan.sequence_ids.tolist()) == list(range(5000))
+        assert plan.with_epoch(1).num_packs == plan.num_packs
+    assert packsort.plan([], 8, num_packs_multiple_of=8).num_packs == 0
+    with pytest.raises(packsort.OptionError) as caught:
+        packsort.plan([1, 2, 3], 8, num_packs_multiple_of=8)
+    assert str(caught.value) == "num_packs_multiple_of is 8, which takes 8 packs, but there are 3 sequences"
+
+
 def test_saved_plans_keep_groups_and_caps(tmp_path: object) -> None:
     rng = np.random.default_rng(0)
     options = {"groups": rng.integers(0, 9, 2000), "alone": rng.random(2000) < 0.1, "max_sequences": 5}
@@ -147,6 +163,7 @@ def test_saved_plans_keep_groups_and_caps(tmp_path: object) -> None:
         ({"alone": [True, False, True]}, "`alone` has 3 values, but there are 2 lengths: allowed is one each"),
         ({"max_sequences": 0}, "max_sequences is 0, allowed is 1 to 2**32 - 1, or None for any number"),
         ({"max_sequences": 1.5}, "max_sequences is 1.5, allowed is an integer"),
+        ({"num_packs_multiple_of": 0}, "num_packs_multiple_of is 0, allowed is 1 to 2**32 - 1"),
     ],
 )
 def test_wrong_constraints_are_named(options: dict[str, object], message: str) -> None:
@@ -265,6 +282,11 @@ def test_saved_random_plans_come_back(tmp_path: object) -> None:
 
 
 def test_random_packing_clashes_with_constraints() -> None:
-    for name, value in {"groups": ["a", "b"], "alone": [True, False], "max_sequences": 3}.items():
+    for name, value in {
+        "groups": ["a", "b"],
+        "alone": [True, False],
+        "max_sequences": 3,
+        "num_packs_multiple_of": 2,
+    }.items():
         with pytest.raises(packsort.OptionError, match=f"strategy 'random' and {name} clash"):
             packsort.plan([1, 2], 8, strategy="random", **{name: value})  # type: ignore[arg-type]

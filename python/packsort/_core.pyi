@@ -39,6 +39,7 @@ class Plan:
         strategy: str,
         overlong: str,
         max_sequences: int,
+        multiple: int,
         groups: tuple[NDArray[np.uint32], int, bool] | None,
         seed: int | None,
         epoch: int,

@@ -282,6 +282,7 @@ def plan(
     strategy: str = "ffd",
     overlong: str = "error",
     max_sequences: int | None = None,
+    num_packs_multiple_of: int = 1,
     groups: Any = None,
     alone: Any = None,
     seed: int | None = None,
@@ -303,6 +304,8 @@ def plan(
             `max_length` tokens), or `split` (into pieces of `max_length` and what is left, packed like sequences).
             `random` cuts sequences anyway, with `error` as with `split`.
         max_sequences: the most sequences a pack may hold; None for any number.
+        num_packs_multiple_of: the number of packs is a multiple of this, such as ranks x accumulation: packs with the
+            most sequences are split in two until it is, so no sequence is dropped.
         groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. Unless a
             seed shuffles them they come group after group: by value where these are small integers, else in the order
             in which groups first appear.
@@ -331,11 +334,19 @@ def plan(
     most = 0 if max_sequences is None else _integer("max_sequences", max_sequences)
     if max_sequences is not None and not 1 <= most < 2**32:
         raise OptionError(f"max_sequences is {most}, allowed is 1 to 2**32 - 1, or None for any number")
+    multiple = _integer("num_packs_multiple_of", num_packs_multiple_of)
+    if not 1 <= multiple < 2**32:
+        raise OptionError(f"num_packs_multiple_of is {multiple}, allowed is 1 to 2**32 - 1")
     seed = None if seed is None else _natural("seed", seed)
     epoch = _natural("epoch", epoch)
     column = as_column(lengths)
     if strategy == "random":
-        for name, value in (("max_sequences", max_sequences), ("groups", groups), ("alone", alone)):
+        for name, value in (
+            ("max_sequences", max_sequences),
+            ("num_packs_multiple_of", multiple if multiple > 1 else None),
+            ("groups", groups),
+            ("alone", alone),
+        ):
             if value is not None:
                 raise OptionError(
                     f"strategy 'random' and {name} clash: random packing concatenates all sequences; "
@@ -344,7 +355,15 @@ def plan(
         return Plan(_core.Concatenation.make(column, limit, str(overlong), seed, epoch))
     return Plan(
         _core.Plan.make(
-            column, limit, str(strategy), str(overlong), most, _groups(groups, alone, len(column)), seed, epoch
+            column,
+            limit,
+            str(strategy),
+            str(overlong),
+            most,
+            multiple,
+            _groups(groups, alone, len(column)),
+            seed,
+            epoch,
         )
     )
 

@@ -48,6 +48,7 @@ def write_shards(
     strategy: str = "ffd",
     overlong: str = "error",
     max_sequences: int | None = None,
+    num_packs_multiple_of: int = 1,
     groups: Any = None,
     alone: Any = None,
     seed: int | None = 0,
@@ -71,6 +72,7 @@ def write_shards(
         strategy: as for `packsort.plan`.
         overlong: as for `packsort.plan`.
         max_sequences: as for `packsort.plan`.
+        num_packs_multiple_of: as for `packsort.plan`.
         groups: as for `packsort.plan`, or the name of a column of the source.
         alone: likewise.
         seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
@@ -105,6 +107,7 @@ def write_shards(
         "strategy": strategy,
         "overlong": overlong,
         "max_sequences": max_sequences,
+        "num_packs_multiple_of": num_packs_multiple_of,
         "seed": seed,
         "epoch": epoch,
     }

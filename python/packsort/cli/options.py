@@ -28,6 +28,13 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="what becomes of sequences longer than --max-length (error)",
     )
     parser.add_argument("--max-sequences", type=int, metavar="N", help="the most sequences a pack may hold")
+    parser.add_argument(
+        "--num-packs-multiple-of",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split packs until their number is a multiple of N, such as ranks x accumulation (1)",
+    )
     parser.add_argument("--groups", metavar="COLUMN", help="packs never mix rows that differ in this column")
     parser.add_argument("--alone", metavar="COLUMN", help="rows where this boolean column is true get a pack each")
     parser.add_argument(
@@ -38,7 +45,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def plan_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_plan_options`, as `packsort.plan` names them."""
-    names = ("strategy", "overlong", "max_sequences", "groups", "alone", "seed", "epoch")
+    names = ("strategy", "overlong", "max_sequences", "num_packs_multiple_of", "groups", "alone", "seed", "epoch")
     return {name: getattr(args, name) for name in names}
 
 

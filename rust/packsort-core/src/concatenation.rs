@@ -218,7 +218,7 @@ mod tests {
         fn packs_are_cuts_of_all_tokens_in_order(
             lengths in prop::collection::vec(1_i64..40, 0..80), max_length in 1_u32..30, seed: Option<u64>,
         ) {
-            let options = Options { max_length, strategy: Way::FirstFit, overlong: Overlong::Error, max_sequences: 0 };
+            let options = Options { max_length, strategy: Way::FirstFit, overlong: Overlong::Error, max_sequences: 0, multiple: 1 };
             let plan = Concatenation::new(&Lengths::from(&lengths[..]), options, seed, 0).unwrap();
             let all = plan.list(0..u64::MAX);
             let Order::U32(ids) = &all.ids else { unreachable!() };

@@ -28,6 +28,15 @@ pub enum Error {
         /// What was found.
         length: u64,
     },
+    /// Not even a pack for each sequence makes the number of packs a multiple of what was asked.
+    TooFewSequences {
+        /// Sequences there are.
+        sequences: u64,
+        /// Packs there would have to be.
+        packs: u64,
+        /// Of what their number is to be a multiple.
+        multiple: u64,
+    },
     /// A sequence id is not a row of the column.
     NoSuchRow {
         /// The id asked for.
@@ -67,6 +76,12 @@ impl fmt::Display for Error {
                     f,
                     "sequence {row} has {length} tokens, packsort plans sequences of up to {}",
                     crate::count::LONGEST
+                )
+            }
+            Self::TooFewSequences { sequences, packs, multiple } => {
+                write!(
+                    f,
+                    "num_packs_multiple_of is {multiple}, which takes {packs} packs, but there are {sequences} sequences"
                 )
             }
             Self::NoSuchRow { row, rows } => {

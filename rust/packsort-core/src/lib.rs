@@ -29,6 +29,7 @@ mod length_set;
 mod lengths;
 mod listing;
 mod memory;
+mod multiple;
 mod order;
 mod patterns;
 mod permutation;

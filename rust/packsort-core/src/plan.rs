@@ -31,6 +31,8 @@ pub struct Options {
     pub overlong: Overlong,
     /// The most sequences a pack may hold; 0 for any number.
     pub max_sequences: u32,
+    /// Of what the number of packs is a multiple.
+    pub multiple: u32,
 }
 
 /// Which sequences may share a pack: those of one group.
@@ -147,7 +149,10 @@ impl Plan {
         excess.sequences += cuts.rows.len() as u64;
         let last_alone = groups.is_some_and(|g| g.last_alone);
         let most = most(options.max_sequences);
-        let patterns = Patterns::of_groups(options.strategy, &classes, options.max_length, most, last_alone);
+        let mut patterns = Patterns::of_groups(options.strategy, &classes, options.max_length, most, last_alone);
+        if options.multiple > 1 {
+            patterns.split_to_multiple(&classes, options.multiple.into())?;
+        }
         let rows = rows as u64;
         let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch };
         Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
@@ -164,7 +169,7 @@ impl Plan {
         seed: Option<u64>,
         epoch: u64,
     ) -> Result<Self, Error> {
-        let options = Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0 };
+        let options = Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0, multiple: 1 };
         Self::new(lengths, None, options, seed, epoch)
     }
 
@@ -299,7 +304,8 @@ impl Plan {
                     let most = most(body.options.max_sequences);
                     lower_bound(&counts, body.options.max_length).max(sequences.div_ceil(most))
                 })
-                .sum()
+                .sum::<u64>()
+                .next_multiple_of(body.options.multiple.max(1).into())
         })
     }
 }

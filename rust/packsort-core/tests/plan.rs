@@ -166,13 +166,23 @@ proptest! {
         (lengths, max_length) in any_lengths(),
         strategy in prop::sample::select(vec![Strategy::FirstFit, Strategy::BestFit, Strategy::Padding]),
         max_sequences in 0_u32..5,
+        multiple in 1_u32..9,
         marks in prop::collection::vec((0_u32..3, prop::bool::weighted(0.2)), 400),
         seed: Option<u64>,
     ) {
         let of: Vec<u32> = marks[..lengths.len()].iter().map(|&(group, alone)| if alone { 3 } else { group }).collect();
         let groups = Groups { of: &of, count: 4, last_alone: true };
-        let options = Options { max_length, strategy, overlong: Overlong::Error, max_sequences };
-        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, seed, 3).unwrap();
+        let options = Options { max_length, strategy, overlong: Overlong::Error, max_sequences, multiple };
+        let free = Options { multiple: 1, ..options };
+        let packs = Plan::new(&Lengths::from(&lengths[..]), Some(groups), free, seed, 3).unwrap().num_packs();
+        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, seed, 3);
+        if packs.next_multiple_of(multiple.into()) > lengths.len() as u64 {
+            let too_few = matches!(plan, Err(Error::TooFewSequences { .. }));
+            prop_assert!(too_few);
+            return Ok(());
+        }
+        let plan = plan.unwrap();
+        prop_assert_eq!(plan.num_packs(), packs.next_multiple_of(multiple.into()));
         let packs = listed(&plan);
         let mut seen: Vec<u64> = packs.concat();
         seen.sort();
@@ -196,7 +206,7 @@ proptest! {
         max_sequences in 0_u32..5,
     ) {
         let of = &marks[..lengths.len()];
-        let options = Options { max_length, strategy: Strategy::FirstFit, overlong: Overlong::Error, max_sequences };
+        let options = Options { max_length, strategy: Strategy::FirstFit, overlong: Overlong::Error, max_sequences, multiple: 1 };
         let groups = Groups { of, count: 3, last_alone: false };
         let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, None, 0).unwrap();
         let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };

@@ -14,7 +14,7 @@ use crate::pool;
 pub struct Concatenation(core::Concatenation);
 
 fn options(max_length: u32, overlong: Overlong) -> Options {
-    Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0 }
+    Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0, multiple: 1 }
 }
 
 #[pymethods]

@@ -11,7 +11,7 @@ pyo3::import_exception!(packsort.errors, SourceError);
 pub fn to_py(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
-        Error::MaxLength(_) => OptionError::new_err(text),
+        Error::MaxLength(_) | Error::TooFewSequences { .. } => OptionError::new_err(text),
         Error::NotPositive { row, length } => LengthError::new_err((text, row, length)),
         Error::TooLong { row, length, .. } => LengthError::new_err((text, row, length)),
         Error::Unplannable { row, length } => LengthError::new_err((text, row, length)),

@@ -68,7 +68,7 @@ impl<'py> Fields<'_, 'py> {
 #[pymethods]
 impl Plan {
     #[staticmethod]
-    #[pyo3(signature = (lengths, max_length, strategy, overlong, max_sequences, groups, seed, epoch))]
+    #[pyo3(signature = (lengths, max_length, strategy, overlong, max_sequences, multiple, groups, seed, epoch))]
     #[allow(clippy::too_many_arguments)]
     fn make(
         py: Python<'_>,
@@ -77,6 +77,7 @@ impl Plan {
         strategy: &str,
         overlong: &str,
         max_sequences: u32,
+        multiple: u32,
         groups: Option<(PyReadonlyArray1<'_, u32>, usize, bool)>,
         seed: Option<u64>,
         epoch: u64,
@@ -88,6 +89,7 @@ impl Plan {
             strategy: named("strategy", &STRATEGIES, strategy)?,
             overlong: named("overlong", &OVERLONG, overlong)?,
             max_sequences,
+            multiple,
         };
         let groups = match &groups {
             None => None,
@@ -110,6 +112,7 @@ impl Plan {
                 strategy: named("strategy", &STRATEGIES, &strategy)?,
                 overlong: named("overlong", &OVERLONG, &overlong)?,
                 max_sequences: fields.get("max_sequences")?,
+                multiple: fields.get("multiple")?,
             },
             rows: fields.get("rows")?,
             excess: Excess { sequences: fields.get("num_overlong")?, tokens: fields.get("tokens_lost")? },
@@ -148,6 +151,7 @@ impl Plan {
         parts.set_item("strategy", self.strategy())?;
         parts.set_item("overlong", self.overlong())?;
         parts.set_item("max_sequences", options.max_sequences)?;
+        parts.set_item("multiple", options.multiple)?;
         parts.set_item("rows", rows)?;
         parts.set_item("num_overlong", excess.sequences)?;
         parts.set_item("tokens_lost", excess.tokens)?;
