@@ -32,18 +32,6 @@ pub struct Counts {
     pub tokens_lost: u64,
 }
 
-impl Counts {
-    /// Sequences in the plan.
-    pub fn sequences(&self) -> u64 {
-        self.by_length.iter().sum()
-    }
-
-    /// Tokens in the plan.
-    pub fn tokens(&self) -> u64 {
-        self.by_length.iter().zip(0_u64..).map(|(&count, length)| count * length).sum()
-    }
-}
-
 /// Rows handled by one worker, and how many of each bin it met: lengths 0 to `top`, and one bin for all above.
 pub(crate) struct Share<I> {
     pub rows: Range<usize>,

@@ -138,21 +138,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Bytes that [`gather()`] of the same arguments needs.
-///
-/// # Errors
-/// As [`gather()`].
-pub fn gathered_len(
-    chunks: &[ListChunk],
-    width: usize,
-    ids: Ids,
-    starts: Option<&[i32]>,
-    lengths: Option<&[i32]>,
-) -> Result<usize, Error> {
-    let request = Request::new(chunks, width, ids, starts, lengths)?;
-    Ok(request.share_lens(1)?[0])
-}
-
 /// The values of rows `ids`, one row after another, as bytes. With `lengths`, of each row only so many values are
 /// taken, with `starts` from there on.
 ///

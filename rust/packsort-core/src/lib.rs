@@ -43,7 +43,7 @@ pub use concatenation::{Concatenation, Pieces};
 pub use cost::CostModel;
 pub use count::{Counts, Overlong};
 pub use error::Error;
-pub use gather::{Ids, ListChunk, Offsets, gather, gathered_len};
+pub use gather::{Ids, ListChunk, Offsets, gather};
 pub use lengths::{Chunk, Lengths};
 pub use listing::{Listing, Pack};
 pub use order::Order;

@@ -60,6 +60,10 @@ impl Plan {
 
     /// First token of each piece of packs `range` in its sequence, in the order of [`Plan::list`].
     pub fn list_starts(&self, range: Range<u64>) -> Vec<i32> {
+        if self.body.cuts.rows.is_empty() {
+            let turns = self.turns(range);
+            return vec![0; self.offsets(&turns)[turns.len()] as usize];
+        }
         self.body.cuts.starts_of(&self.list_items(range).ids, self.body.rows)
     }
 

@@ -95,7 +95,6 @@ impl Cuts {
     pub(crate) fn starts_of(&self, items: &Order, rows: u64) -> Vec<i32> {
         let start = |item| self.locate(item, rows).1 as i32;
         match items {
-            _ if self.rows.is_empty() => vec![0; items.len()],
             Order::U32(items) => items.iter().map(|&item| start(item.into())).collect(),
             Order::I64(items) => items.iter().map(|&item| start(item as u64)).collect(),
         }
