@@ -1,4 +1,4 @@
-"""Batches of PyTorch tensors from a packed directory."""
+"""Batches of PyTorch tensors from a packed directory, in its order."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-from packsort import _core
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.shards import Shards, open_shards
-
-try:
-    import torch
-except ImportError as error:
-    raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
-
-LAYOUTS = ("flat",)
+from packsort.torch.layouts import LAYOUTS, flat_batch
 
 
 class PackedLoader:
@@ -113,50 +106,6 @@ class PackedLoader:
 
     def __repr__(self) -> str:
         return f"PackedLoader({self.shards!r}, batch_size={self.batch_size}, layout={self.layout!r})"
-
-
-def flat_batch(packs: list[dict[str, Any]], *, seq_idx: bool = False) -> dict[str, Any]:
-    """A batch of packs, one after another in one row; `PackedLoader` says what is in it.
-
-    Args:
-        packs: as `packsort.Shards` gives them: `input_ids`, `seq_lengths` and, all or none, `labels`.
-        seq_idx: whether the batch has `seq_idx`.
-
-    Raises:
-        DamagedError: a pack's columns do not fit each other.
-
-    Example:
-        >>> import numpy as np
-        >>> from packsort.torch import flat_batch
-        >>> ids, lengths = np.array([7, 8, 9], np.int32), np.array([1, 2], np.int32)
-        >>> flat_batch([{"input_ids": ids, "seq_lengths": lengths}], seq_idx=True)["seq_idx"]
-        tensor([[0, 1, 1]], dtype=torch.int32)
-    """
-    parts = [(pack["input_ids"], pack.get("labels"), pack["seq_lengths"]) for pack in packs]
-    tokens = sequences = 0
-    for ids, _, lengths in parts:
-        tokens += len(ids)
-        sequences += len(lengths)
-    input_ids = torch.empty((1, tokens), dtype=torch.int64)
-    labels = torch.empty((1, tokens), dtype=torch.int64)
-    position_ids = torch.empty((1, tokens), dtype=torch.int64)
-    cu_seq_lens = torch.empty(sequences + 1, dtype=torch.int32)
-    longest = _core.fill_flat(
-        parts, input_ids.numpy()[0], labels.numpy()[0], position_ids.numpy()[0], cu_seq_lens.numpy()
-    )
-    batch = {
-        "input_ids": input_ids,
-        "labels": labels,
-        "position_ids": position_ids,
-        "cu_seq_lens_q": cu_seq_lens,
-        "cu_seq_lens_k": cu_seq_lens,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
-    if seq_idx:
-        numbers = torch.arange(sequences, dtype=torch.int32)
-        batch["seq_idx"] = numbers.repeat_interleave(cu_seq_lens.diff(), output_size=tokens)[None]
-    return batch
 
 
 def _open(source: Any) -> Shards:
