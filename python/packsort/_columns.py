@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from packsort._types import is_list
 from packsort.errors import OptionError
 
 
@@ -50,6 +51,27 @@ def as_flags(name: str, flags: Any, rows: int) -> NDArray[np.bool_]:
         raise OptionError(f"`{name}` is {column.type}, allowed are booleans")
     parts = [chunk.to_numpy(zero_copy_only=False).astype(np.bool_) for chunk in column.chunks]
     return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+
+
+def as_lists(name: str, lists: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """A list of integers for each sequence: where each starts, int64 (rows + 1,), and all values, int32.
+
+    Raises:
+        OptionError: not lists of integers, a null, another number of lists than `rows`, or a value over 31 bits.
+    """
+    column = _column(name, lists, rows)
+    if not len(column):
+        return np.zeros(1, np.int64), np.zeros(0, np.int32)
+    if not is_list(column.type) or not pa.types.is_integer(column.type.value_type):
+        raise OptionError(f"`{name}` is {column.type}, allowed are lists of integers")
+    lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
+    try:
+        values = pc.list_flatten(column).cast(pa.int32())
+    except pa.ArrowInvalid as error:
+        raise OptionError(f"`{name}` has a value that does not fit 32 bits: {error}") from error
+    if values.null_count:
+        raise OptionError(f"`{name}` has a null, allowed are integers")
+    return np.concatenate([[0], np.cumsum(lengths)]), np.ascontiguousarray(values.to_numpy())
 
 
 def _column(name: str, values: Any, rows: int) -> pa.ChunkedArray:

@@ -36,11 +36,15 @@ class Tokens:
             `list` or `large_list` of integers, floats or booleans; `input_ids` and `labels` hold int32.
         left_out: the source's other columns, which are not packed.
         source: where the rows come from.
+        piece_starts: where each row is cut: lists of the first token of each piece; None where none is.
+        by_file: for each file of the source, what cutting left out: `turns_left_out`, `tokens_left_out`.
     """
 
     table: pa.Table
     left_out: tuple[str, ...]
     source: Source
+    piece_starts: pa.ChunkedArray | None = None
+    by_file: tuple[dict[str, int], ...] = ()
 
     @property
     def lengths(self) -> pa.ChunkedArray:

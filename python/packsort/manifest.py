@@ -23,8 +23,8 @@ class ShardInfo:
     Attributes:
         name: its file's name.
         packs: rows in it.
-        sequences: pieces in its packs.
-        tokens: tokens in its packs.
+        sequences: pieces of sequences in its packs.
+        tokens: their tokens.
         bytes: the file's size.
         checksum: of the whole file, such as `xxh3_128:<32 hexadecimal digits>`.
     """
@@ -44,13 +44,16 @@ class Counts:
     Attributes:
         rows: rows of the source.
         sequences: sequences in packs.
-        tokens: tokens in packs.
+        tokens: their tokens in packs.
         packs: packs written.
         lower_bound: packs that any plan of these lengths needs.
+        separators: tokens in packs that stand between sequences.
+        padding: tokens in packs that fill sequences up to a multiple.
         dropped: sequences left out because they are longer than `max_length`.
-        truncated: sequences of which only the first `max_length` tokens are in.
+        truncated: sequences of which only the first, or last, `max_length` tokens are in.
         split: sequences in more than one piece.
-        tokens_lost: tokens of dropped and truncated sequences that are in no pack.
+        tokens_lost: tokens of dropped and truncated sequences, and of turns left out, that are in no pack.
+        turns_left_out: turns of conversations that are longer than `max_length` alone.
     """
 
     rows: int
@@ -58,10 +61,13 @@ class Counts:
     tokens: int
     packs: int
     lower_bound: int
+    separators: int
+    padding: int
     dropped: int
     truncated: int
     split: int
     tokens_lost: int
+    turns_left_out: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Manifest:
         packsort_version: the version that wrote it.
         max_length: the most tokens a pack may hold.
         options: of the plan and the files, by name.
-        sources: the files packed: `path`, `rows`, `bytes`.
+        sources: the files packed: `path`, `rows`, `bytes`, and what became of their sequences: `dropped`, `truncated`,
+            `split`, `tokens_lost`, `turns_left_out`, as in `counts`.
         tokenizer: `name`, `loss_rule` and `chat_template`'s checksum where packing tokenized too; else None.
         columns: type of each column.
         left_out: columns of the source that are not per-token and so not here.

@@ -16,7 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._columns import as_codes, as_flags
+from packsort._columns import as_codes, as_flags, as_lists
 from packsort._files import replace_file
 from packsort._lengths import as_column
 from packsort.errors import DamagedError, OptionError, SourceNotFoundError
@@ -43,80 +43,124 @@ class Plan:
     def __init__(self, core: _core.Plan | _core.Concatenation) -> None:
         self._core = core
 
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return self._core.facts()
+
     @property
     def max_length(self) -> int:
         """The most tokens a pack may hold."""
-        return self._core.max_length
+        return self._fact("max_length")
 
     @property
     def strategy(self) -> str:
-        """How sequences were put together: `ffd`, `bfd`, `padding` or `random`."""
-        return self._core.strategy
+        """How sequences were put together: `ffd`, `bfd`, `hybrid`, `padding` or `random`."""
+        return str(self._facts["strategy"])
 
     @property
     def overlong(self) -> str:
         """What became of sequences longer than `max_length`: `error`, `drop`, `truncate` or `split`."""
-        return self._core.overlong
+        return str(self._facts["overlong"])
+
+    @property
+    def truncation_side(self) -> str:
+        """Where truncated sequences lose tokens: `right` or `left`."""
+        return "left" if self._facts["keep_end"] else "right"
 
     @property
     def max_sequences(self) -> int | None:
         """The most sequences a pack may hold; None: any number."""
-        return self._core.max_sequences or None
+        return self._fact("max_sequences") or None
+
+    @property
+    def pad_to_multiple_of(self) -> int:
+        """Of what each sequence takes a multiple, with the padding after it."""
+        return self._fact("pad_multiple")
+
+    @property
+    def separator(self) -> bool:
+        """Whether there is room for a token between any two sequences of a pack."""
+        return bool(self._facts["separated"])
 
     @property
     def seed(self) -> int | None:
         """The seed of the shuffle; None: none in epoch 0."""
-        return self._core.seed
+        seed: int | None = self._facts["seed"]
+        return seed
 
     @property
     def epoch(self) -> int:
         """The epoch whose shuffle this is."""
-        return self._core.epoch
+        return self._fact("epoch")
 
     @property
     def num_rows(self) -> int:
         """Lengths that were given, planned or not."""
-        return self._core.num_rows
+        return self._fact("num_rows")
 
     @property
     def num_packs(self) -> int:
         """Number of packs: of rows that a model trains on."""
-        return self._core.num_packs
+        return self._fact("num_packs")
 
     @property
     def num_sequences(self) -> int:
         """Number of sequences in packs."""
-        return self._core.num_sequences
+        return self._fact("num_sequences")
 
     @property
     def num_patterns(self) -> int:
-        """Number of different packs by length; 0 where sequences are cut, and no two packs need be alike."""
-        return self._core.num_patterns if isinstance(self._core, _core.Plan) else 0
+        """Number of different packs by length; 0 for `random`, where no two packs need be alike."""
+        return self._fact("num_patterns")
 
-    @property
+    @cached_property
     def num_split(self) -> int:
         """Number of sequences that are in more than one piece."""
-        return self._core.num_split
+        return self._core.num_split()
+
+    @cached_property
+    def split_rows(self) -> NDArray[np.int64]:
+        """Rows of the sequences that are in more than one piece, ascending: int64 (num_split,)."""
+        rows: NDArray[np.int64] = _frozen(self._core.split_rows())
+        return rows
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether any of `piece_starts` may be other than 0: sequences are cut, or keep their end."""
+        return bool(self._facts["has_starts"])
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens in packs."""
-        return self._core.num_tokens
+        """Number of tokens of sequences in packs."""
+        return self._fact("num_tokens")
+
+    @cached_property
+    def num_separators(self) -> int:
+        """Number of tokens in packs that stand between sequences."""
+        return self._core.fillers()[0]
+
+    @cached_property
+    def num_padding(self) -> int:
+        """Number of tokens in packs that fill sequences up to `pad_to_multiple_of`."""
+        return self._core.fillers()[1]
 
     @property
     def num_dropped(self) -> int:
         """Sequences left out because they are longer than `max_length`."""
-        return self._core.num_overlong if self.overlong == "drop" else 0
+        return self._fact("num_overlong") if self.overlong == "drop" else 0
 
     @property
     def num_truncated(self) -> int:
-        """Sequences of which only the first `max_length` tokens are in."""
-        return self._core.num_overlong if self.overlong == "truncate" else 0
+        """Sequences of which only the first, or last, `max_length` tokens are in."""
+        return self._fact("num_overlong") if self.overlong == "truncate" else 0
 
     @property
     def tokens_lost(self) -> int:
         """Tokens that dropping or truncating left out."""
-        return self._core.tokens_lost
+        return self._fact("tokens_lost")
+
+    def _fact(self, name: str) -> int:
+        return int(self._facts[name])
 
     @property
     def efficiency(self) -> float:
@@ -127,8 +171,8 @@ class Plan:
     def lower_bound(self) -> int:
         """Packs that any plan of these sequences needs.
 
-        The better of ceil(tokens / max_length) and L2 of Martello and Toth (1990), and what `max_sequences` asks for;
-        with groups, the sum over them.
+        The better of ceil(tokens / max_length) and L2 of Martello and Toth (1990), and what `max_sequences` asks for,
+        with what separators and padding take; with groups, the sum over them. Where sequences are cut, of their pieces.
         """
         return self._core.lower_bound()
 
@@ -153,7 +197,7 @@ class Plan:
 
     @cached_property
     def piece_starts(self) -> NDArray[np.int32]:
-        """First token of each piece in its sequence: int32 (pieces,); 0 where nothing is split."""
+        """First token of each piece in its sequence: int32 (pieces,); 0 where `has_starts` is false."""
         return self.list_starts(0, self.num_packs)
 
     @cached_property
@@ -166,7 +210,7 @@ class Plan:
         """Which lengths share a pack: one row a pattern and length.
 
         Columns: `pattern` int32, `repeat` int64 (packs alike), `length` int32 (tokens), `copies` int32 (sequences of
-        that length in each of the packs). In the order in which packs are opened. Empty where sequences are cut.
+        that length in each of the packs). In the order in which packs are opened. Empty for `random`.
         """
         if not isinstance(self._core, _core.Plan):
             kinds = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
@@ -281,10 +325,15 @@ def plan(
     *,
     strategy: str = "ffd",
     overlong: str = "error",
+    truncation_side: str = "right",
     max_sequences: int | None = None,
+    pad_to_multiple_of: int = 1,
+    separator: bool = False,
     num_packs_multiple_of: int = 1,
     groups: Any = None,
+    splittable: Any = None,
     alone: Any = None,
+    piece_starts: Any = None,
     seed: int | None = None,
     epoch: int = 0,
 ) -> Plan:
@@ -298,18 +347,28 @@ def plan(
             one column), NumPy array, or sequence of ints. Arrow columns and contiguous arrays are not copied.
         max_length: the most tokens a pack may hold, 1 to 2**31 - 1.
         strategy: `ffd`, first-fit decreasing, the paper's greedy packing; `bfd`, best-fit decreasing, packs as long as
-            those of TRL's `bfd`; `padding`, one sequence a pack; `random`, the paper's random packing: sequences
-            shuffled (by `seed`; None: in input order), concatenated and cut, so that all packs but the last are full.
-        overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, `truncate` (keep the first
-            `max_length` tokens), or `split` (into pieces of `max_length` and what is left, packed like sequences).
-            `random` cuts sequences anyway, with `error` as with `split`.
+            those of TRL's `bfd`; `hybrid`, as `ffd`, with sequences that are `splittable` cut to fill the room that
+            whole ones leave, where that takes fewer packs; `padding`, one sequence a pack; `random`, the paper's
+            random packing: sequences shuffled (by `seed`; None: in input order), concatenated and cut, so that all
+            packs but the last are full.
+        overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, `truncate`, or `split` (into
+            pieces of `max_length` and what is left, packed like sequences). `random` cuts sequences anyway, with
+            `error` as with `split`; `hybrid` splits those that are splittable.
+        truncation_side: where `truncate` takes tokens off: `right` keeps the first `max_length`, `left` the last.
         max_sequences: the most sequences a pack may hold; None for any number.
+        pad_to_multiple_of: each sequence takes a multiple of this of its pack, 1 to `max_length`: 8 or 16 for tensor
+            cores, 2 x the context-parallel size. None can then be longer than the largest multiple in `max_length`.
+        separator: whether each pack has room for a token between any two sequences. With `pad_to_multiple_of` it counts
+            before rounding up.
         num_packs_multiple_of: the number of packs is a multiple of this, such as ranks x accumulation: packs with the
             most sequences are split in two until it is, so no sequence is dropped.
         groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. Unless a
             seed shuffles them they come group after group: by value where these are small integers, else in the order
             in which groups first appear.
+        splittable: booleans, (n,): sequences that `hybrid` may cut; single turns, documents.
         alone: booleans, (n,): sequences that get a pack of their own, whatever their group.
+        piece_starts: lists of integers, (n,): where each sequence is cut beforehand; the first token of each of its
+            pieces, from 0 on. Pieces are packed like sequences. Of length 0, with an empty list, a sequence is left out.
         seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
             id for id. A number shuffles equal lengths and the order of packs.
         epoch: shuffles anew for each epoch; the packs by length, and so their number, stay.
@@ -317,7 +376,7 @@ def plan(
     Raises:
         LengthError: a length is null, zero, negative, or over `max_length` where `overlong` is `error`; it has the
             row. LengthTypeError: lengths are not integers.
-        OptionError: an option has a value that is not allowed.
+        OptionError: an option has a value that is not allowed, or two contradict each other.
 
     Example:
         >>> import packsort
@@ -329,43 +388,78 @@ def plan(
         >>> packsort.plan([700, 3000], max_length=1024)
         Traceback (most recent call last):
         packsort.errors.LengthError: sequence 1 has 3000 tokens, more than max_length 1024
+
+        Three sequences of 600 tokens; two packs hold them if one may be cut.
+
+        >>> plan = packsort.plan([600, 600, 600], max_length=1000, strategy="hybrid", splittable=[True, False, False])
+        >>> plan.num_packs, plan.num_split, plan.piece_lengths.tolist()
+        (2, 1, [600, 400, 600, 200])
     """
     limit = check_max_length(max_length)
-    most = 0 if max_sequences is None else _integer("max_sequences", max_sequences)
-    if max_sequences is not None and not 1 <= most < 2**32:
-        raise OptionError(f"max_sequences is {most}, allowed is 1 to 2**32 - 1, or None for any number")
-    multiple = _integer("num_packs_multiple_of", num_packs_multiple_of)
-    if not 1 <= multiple < 2**32:
-        raise OptionError(f"num_packs_multiple_of is {multiple}, allowed is 1 to 2**32 - 1")
+    strategy = _one_of("strategy", strategy, _STRATEGIES)
+    if overlong == "split_turns":
+        raise OptionError(
+            "overlong is 'split_turns' and there are lengths only: it cuts conversations, where they are tokenized; "
+            f"allowed are {_listed(_OVERLONG)}"
+        )
+    multiple = _integer("pad_to_multiple_of", pad_to_multiple_of)
+    if not 1 <= multiple <= limit:
+        raise OptionError(
+            f"pad_to_multiple_of is {multiple} and max_length {limit}, allowed is 1 to {limit}: "
+            "a sequence takes a multiple of it, and has to fit"
+        )
+    if not isinstance(separator, (bool, np.bool_)):
+        raise OptionError(f"separator is {separator!r}, allowed are True and False")
+    options = {
+        "max_length": limit,
+        "strategy": strategy,
+        "overlong": _one_of("overlong", overlong, _OVERLONG),
+        "keep_end": _one_of("truncation_side", truncation_side, ("right", "left")) == "left",
+        "max_sequences": 0 if max_sequences is None else _count("max_sequences", max_sequences, ", or None for any number"),
+        "packs_multiple": _count("num_packs_multiple_of", num_packs_multiple_of),
+        "pad_multiple": multiple,
+        "separated": bool(separator),
+    }
+    if truncation_side == "left" and overlong != "truncate":
+        raise _clash("truncation_side 'left'", f"overlong {overlong!r}", "it says which end 'truncate' takes off")
+    if splittable is not None and strategy != "hybrid":
+        raise _clash("splittable", f"strategy {strategy!r}", "only 'hybrid' cuts what is splittable")
+    if splittable is None and strategy == "hybrid":
+        raise OptionError("strategy is 'hybrid' and splittable is None: say which sequences may be cut, (n,) booleans")
+    if piece_starts is not None and strategy == "hybrid":
+        raise _clash("piece_starts", "strategy 'hybrid'", "cutting beforehand goes with 'ffd', 'bfd' and 'padding'")
+    if piece_starts is not None and overlong != "error":
+        raise _clash("piece_starts", f"overlong {overlong!r}", "what is cut beforehand is not too long")
+    if strategy == "random":
+        given: dict[str, bool] = {
+            "max_sequences": max_sequences is not None,
+            "pad_to_multiple_of": multiple > 1,
+            "separator": bool(separator),
+            "num_packs_multiple_of": options["packs_multiple"] != 1,
+            "groups": groups is not None,
+            "alone": alone is not None,
+            "piece_starts": piece_starts is not None,
+        }
+        for name in (name for name, there in given.items() if there):
+            raise OptionError(
+                f"strategy 'random' and {name} clash: random packing concatenates all sequences; "
+                "allowed with it are 'ffd', 'bfd', 'hybrid', 'padding'"
+            )
     seed = None if seed is None else _natural("seed", seed)
     epoch = _natural("epoch", epoch)
     column = as_column(lengths)
+    rows = len(column)
     if strategy == "random":
-        for name, value in (
-            ("max_sequences", max_sequences),
-            ("num_packs_multiple_of", multiple if multiple > 1 else None),
-            ("groups", groups),
-            ("alone", alone),
-        ):
-            if value is not None:
-                raise OptionError(
-                    f"strategy 'random' and {name} clash: random packing concatenates all sequences; "
-                    "allowed with it are 'ffd', 'bfd', 'padding'"
-                )
-        return Plan(_core.Concatenation.make(column, limit, str(overlong), seed, epoch))
-    return Plan(
-        _core.Plan.make(
-            column,
-            limit,
-            str(strategy),
-            str(overlong),
-            most,
-            multiple,
-            _groups(groups, alone, len(column)),
-            seed,
-            epoch,
-        )
-    )
+        return Plan(_core.Concatenation.make(column, options, seed, epoch))
+    flags = None if splittable is None else as_flags("splittable", splittable, rows)
+    starts = None if piece_starts is None else as_lists("piece_starts", piece_starts, rows)
+    if starts is not None:
+        options["overlong"] = "drop"
+    return Plan(_core.Plan.make(column, options, _groups(groups, alone, rows), flags, starts, seed, epoch))
+
+
+_STRATEGIES = ("ffd", "bfd", "hybrid", "padding", "random")
+_OVERLONG = ("error", "drop", "truncate", "split")
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:
@@ -419,6 +513,27 @@ def _integer(name: str, value: int) -> int:
         return int(value.__index__())
     except (TypeError, AttributeError):
         raise OptionError(f"{name} is {value!r}, allowed is an integer") from None
+
+
+def _count(name: str, value: int, more: str = "") -> int:
+    number = _integer(name, value)
+    if not 1 <= number < 2**32:
+        raise OptionError(f"{name} is {number}, allowed is 1 to 2**32 - 1{more}")
+    return number
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise OptionError(f"{name} is {value!r}, allowed are {_listed(allowed)}")
+    return value
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _clash(one: str, other: str, why: str) -> OptionError:
+    return OptionError(f"{one} and {other} clash: {why}")
 
 
 def _natural(name: str, value: int) -> int:

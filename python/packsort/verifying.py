@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort.errors import DamagedError, OptionError
-from packsort.gathering import gather_values
+from packsort.gathering import PADDING, SEPARATOR, Fillers, gather_values
 from packsort.manifest import Manifest, ShardInfo, checksum
 from packsort.shards import Shards
 from packsort.sources import Tokens, open_source
-from packsort.writing import Stage, quiet, read_or_tokenize
+from packsort.writing import Stage, quiet, read_or_tokenize, turn_limit
 
 _MOST = 20
 _PIECES = {"seq_lengths", "sequence_ids", "piece_starts"}
@@ -68,7 +68,10 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
     if source is not None:
         if tokenizer is None and manifest.tokenizer is not None and "input_ids" not in open_source(source).schema.names:
             raise OptionError("the packs were tokenized from this source; verifying them needs the tokenizer")
-        tokens, about = read_or_tokenize(open_source(source), tokenizer, stage)
+        split_turns = None
+        if manifest.options.get("overlong") == "split_turns":
+            split_turns = turn_limit(manifest.max_length, manifest.options["pad_to_multiple_of"], tokenizer)
+        tokens, about = read_or_tokenize(open_source(source), tokenizer, stage, split_turns=split_turns)
         if about is not None and manifest.tokenizer is not None:
             for name in ("columns", "loss_rule", "chat_template"):
                 now, then = about[name], manifest.tokenizer[name]
@@ -77,7 +80,8 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
         if tokens.table.num_rows != manifest.counts.rows:
             found.add(f"the source has {tokens.table.num_rows:,} rows, packed were {manifest.counts.rows:,}")
             tokens = None
-    seen = _Pieces(manifest.counts.rows) if "piece_starts" in manifest.columns else _Whole(manifest.counts.rows)
+    options = _Options(manifest)
+    seen = _Pieces(options) if "piece_starts" in manifest.columns else _Whole(manifest.counts.rows)
     totals = [0, 0, 0]
     with stage("verifying", total=len(shards), unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
@@ -86,7 +90,7 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
             except DamagedError as error:
                 found.add(str(error))
                 continue
-            check = _Check(shards, shard, table, tokens)
+            check = _Check(shards, shard, table, tokens, options)
             for problem in [*check.problems(), *seen.add(check)]:
                 found.add(problem)
             totals = [a + b for a, b in zip(totals, check.totals, strict=True)]
@@ -102,7 +106,7 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
     lengths = None
     if tokens is not None:
         lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()
-    for problem in seen.problems(lengths, manifest):
+    for problem in seen.problems(lengths):
         found.add(problem)
     missing = np.flatnonzero(~seen.there)
     if len(seen.there) - len(missing) != counts.sequences:
@@ -113,7 +117,7 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
             f"{counts.dropped:,}"
         )
     if tokens is not None and lengths is not None:
-        for row in missing[lengths[missing] <= manifest.max_length][:_MOST]:
+        for row in missing[(lengths[missing] > 0) & (lengths[missing] <= options.limit)][:_MOST]:
             found.add(f"{tokens.source.where(int(row))}: its {lengths[row]} tokens are in no pack")
     return Verification(totals[0], totals[1], totals[2], source is not None, tuple(found.first), found.count)
 
@@ -147,11 +151,36 @@ def _whole(shards: Shards, index: int) -> pa.Table:
     return table
 
 
+class _Options:
+    """What the manifest says of how sequences were packed."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        options = manifest.options
+        self.rows = manifest.counts.rows
+        self.multiple = int(options.get("pad_to_multiple_of") or 1)
+        self.fillers = Fillers(int(options.get("pad_token_id") or 0), options.get("separator"))
+        self.limit = manifest.max_length // self.multiple * self.multiple
+        self.truncated = options.get("overlong") == "truncate"
+        self.keep_end = self.truncated and options.get("truncation_side") == "left"
+        self.hybrid = options.get("strategy") == "hybrid"
+
+    def kept(self, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first token of sequences that is packed, and the end, where they are of these lengths and too long."""
+        first, end = np.zeros_like(lengths), lengths
+        if self.truncated:
+            over = np.maximum(lengths - self.limit, 0)
+            first, end = (over, end) if self.keep_end else (first, end - over)
+        return first, end
+
+
 class _Check:
     """One shard's packs."""
 
-    def __init__(self, shards: Shards, shard: ShardInfo, table: pa.Table, tokens: Tokens | None) -> None:
+    def __init__(
+        self, shards: Shards, shard: ShardInfo, table: pa.Table, tokens: Tokens | None, options: _Options
+    ) -> None:
         self._shards, self._shard, self._table, self._tokens = shards, shard, table, tokens
+        self._options = options
         self._rows = _ends(table["input_ids"])  # (packs + 1,) in tokens
         self._pieces = _ends(table["seq_lengths"])  # (packs + 1,) in pieces
         self.lengths = _values(table["seq_lengths"]).to_numpy()  # (pieces,)
@@ -159,15 +188,24 @@ class _Check:
         self.starts = np.zeros_like(self.lengths)  # (pieces,)
         if "piece_starts" in table.column_names:
             self.starts = _values(table["piece_starts"]).to_numpy()
-        self.inside = (self.ids >= 0) & (self.ids < shards.manifest.counts.rows)  # (pieces,)
-        self.totals = (table.num_rows, len(self.ids), int(self._rows[-1]))
+        self.inside = (self.ids >= 0) & (self.ids < options.rows)  # (pieces,)
+        self.filler = np.zeros_like(self.inside)  # (pieces,)
+        if options.fillers.separator is not None:
+            self.filler |= self.ids == SEPARATOR
+        if options.multiple > 1:
+            self.filler |= self.ids == PADDING
+        packed = ~self.filler
+        self.totals = (table.num_rows, int(packed.sum()), int(self.lengths[packed].sum()))
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the shard itself, and, given the source, what differs from it."""
         yield from self._shapes()
-        for piece in np.flatnonzero(~self.inside):
+        wrong = ~self.inside & ~self.filler
+        for piece in np.flatnonzero(wrong):
             yield f"{self.where(int(piece))}: sequence id {self.ids[piece]} is no row of the source"
-        if self._tokens is not None and self.inside.all():
+        if self._options.multiple > 1 or self._options.fillers.separator is not None:
+            yield from self._between()
+        if self._tokens is not None and not wrong.any():
             yield from self._against(self._tokens)
 
     def _shapes(self) -> Iterator[str]:
@@ -188,25 +226,64 @@ class _Check:
             if number != getattr(self._shard, name):
                 yield f"`{self._shard.name}` has {number} {name}, the manifest says {getattr(self._shard, name)}"
 
+    def _between(self) -> Iterator[str]:
+        """Says where separators and padding are not what and where they have to be."""
+        multiple, fillers = self._options.multiple, self._options.fillers
+        starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+        firsts = self._pieces[:-1][np.diff(self._pieces) > 0]
+        place = starts[:-1] - np.repeat(self._rows[:-1], np.diff(self._pieces))  # (pieces,) from the pack's start
+        for piece in np.flatnonzero(~self.filler & (place % multiple != 0)):
+            yield f"{self.where(int(piece))} begins at token {place[piece]}, no multiple of {multiple}"
+        for pack in np.flatnonzero(np.diff(self._rows) % multiple):
+            yield f"{self._pack(int(pack))} has {np.diff(self._rows)[pack]} tokens, no multiple of {multiple}"
+        first = np.zeros(len(self.ids), np.bool_)
+        first[firsts] = True
+        last = np.roll(first, -1)
+        after = np.roll(self.ids, -1)
+        if fillers.separator is not None:
+            for piece in np.flatnonzero(~self.filler & ~last & (after != SEPARATOR)):
+                more = self.ids[piece + 1 :][: 1 + int(np.argmax(last[piece:]))]
+                if (more >= 0).any():
+                    yield f"{self.where(int(piece))}: no separator comes after it"
+        for piece in np.flatnonzero(self.filler & first):
+            yield f"{self._pack_of(int(piece))} begins with padding or a separator"
+        for piece in np.flatnonzero((self.ids == SEPARATOR) & self.filler & (self.lengths != 1)):
+            yield f"{self._pack_of(int(piece))}: a separator has {self.lengths[piece]} tokens"
+        inside = np.repeat(self.ids, np.maximum(self.lengths, 0))
+        for name, kind in (("padding", PADDING), ("separator", SEPARATOR)):
+            there = np.flatnonzero(inside == kind) if self.filler.any() else []
+            for column in ("input_ids", "labels"):
+                if not len(there) or column not in self._table.column_names:
+                    continue
+                values = _values(self._table[column]).to_numpy()[: len(inside)]
+                value = np.frombuffer(fillers.values(column, pa.int32())[kind == SEPARATOR], np.int32)[0]
+                for token in there[values[there] != value][:1]:
+                    yield f"`{self._shard.name}`: {column} of {name} is {values[token]}, the manifest says {value}"
+
     def _against(self, tokens: Tokens) -> Iterator[str]:
         """Compares every value with the source's."""
         packed = set(self._table.column_names) - _PIECES
-        for name in sorted(packed ^ set(tokens.table.column_names)):
+        sources = {name: tokens.table[name] for name in tokens.table.column_names}
+        if self._options.multiple > 1 or self._options.fillers.separator is not None:
+            sources.setdefault("labels", tokens.table["input_ids"])  # made to have no loss on fillers
+        for name in sorted(packed ^ set(sources)):
             yield f"column `{name}` is in the {'packs' if name in packed else 'source'} only"
-        source_lengths = pc.list_value_length(tokens.table["input_ids"]).to_numpy()[self.ids]
-        truncated = self._shards.manifest.options.get("overlong") == "truncate"
-        allowed = np.minimum(source_lengths, self._shards.max_length) if truncated else source_lengths
+        whole = pc.list_value_length(tokens.table["input_ids"]).to_numpy().astype(np.int64)
+        source_lengths = np.where(self.inside, whole[np.where(self.inside, self.ids, 0)], 0)
+        first, end = self._options.kept(source_lengths)
         if "piece_starts" in self._table.column_names:
-            wrong = np.flatnonzero((self.starts < 0) | (self.starts + self.lengths > allowed))
+            wrong = (self.starts < first) | (self.starts + self.lengths > end)
         else:
-            wrong = np.flatnonzero(self.lengths != allowed)
-        for piece in wrong:
+            wrong = self.lengths != end
+        for piece in np.flatnonzero(wrong & self.inside):
             yield f"{self.where(int(piece))} has {self.lengths[piece]} tokens, its source {source_lengths[piece]}"
-        if len(wrong):
+        if (wrong & self.inside).any():
             return
         ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-        for name in sorted(packed & set(tokens.table.column_names)):
-            expected = gather_values(tokens.table[name], self.ids, self.lengths, self.starts)
+        for name in sorted(packed & set(sources)):
+            expected = gather_values(
+                sources[name], name, self.ids, self.lengths, self.starts, self._options.fillers
+            )
             values = _values(self._table[name])
             if values.type != expected.type:
                 yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
@@ -226,6 +303,9 @@ class _Check:
 
     def _pack(self, pack: int) -> str:
         return f"`{self._shard.name}` pack {pack}"
+
+    def _pack_of(self, piece: int) -> str:
+        return self._pack(int(np.searchsorted(self._pieces, piece, side="right")) - 1)
 
     def where(self, piece: int) -> str:
         pack = int(np.searchsorted(self._pieces, piece, side="right")) - 1
@@ -249,7 +329,7 @@ class _Whole:
             yield f"{check.where(int(np.flatnonzero(check.inside)[piece]))}: it is in more than one place"
         self.there[ids] = True
 
-    def problems(self, lengths: NDArray[np.int64] | None, manifest: Manifest) -> Iterator[str]:
+    def problems(self, lengths: NDArray[np.int64] | None) -> Iterator[str]:
         """Nothing more: a sequence that was met is whole."""
         return iter(())
 
@@ -257,8 +337,9 @@ class _Whole:
 class _Pieces:
     """Which tokens were met, where sequences may be cut."""
 
-    def __init__(self, rows: int) -> None:
-        self.there = np.zeros(rows, np.bool_)
+    def __init__(self, options: _Options) -> None:
+        self.there = np.zeros(options.rows, np.bool_)
+        self._options = options
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
 
     def add(self, check: _Check) -> Iterator[str]:
@@ -269,7 +350,7 @@ class _Pieces:
         self.there[ids] = True
         return iter(())
 
-    def problems(self, lengths: NDArray[np.int64] | None, manifest: Manifest) -> Iterator[str]:
+    def problems(self, lengths: NDArray[np.int64] | None) -> Iterator[str]:
         """Says which sequences are not covered by their pieces, each token once."""
         if not self._parts:
             return
@@ -277,17 +358,19 @@ class _Pieces:
         order = np.lexsort((starts, ids))
         ids, starts, ends = ids[order], starts[order], (starts + pieces)[order]
         first = np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, np.bool_)
-        before = np.where(first, 0, np.concatenate([[0], ends[:-1]]))
+        begin, end = np.zeros_like(starts), None
+        if lengths is not None:
+            begin, end = (whole[ids] for whole in self._options.kept(lengths.astype(np.int64)))
+        elif self._options.keep_end:  # where that is, the source alone tells
+            begin = starts
+        before = np.where(first, begin, np.concatenate([[0], ends[:-1]]))
         for at in np.flatnonzero(starts != before):
             yield f"row {ids[at]}: a piece begins at token {starts[at]}, the one before it ends at {before[at]}"
-        if lengths is None:
+        if end is None:
             return
         last = np.concatenate([first[1:], [True]])
-        whole = lengths[ids[last]]
-        if manifest.options.get("overlong") == "truncate":
-            whole = np.minimum(whole, manifest.max_length)
-        for at in np.flatnonzero(ends[last] != whole):
-            yield f"row {ids[last][at]}: its pieces end at token {ends[last][at]}, it has {whole[at]}"
+        for at in np.flatnonzero(last & (ends != end)):
+            yield f"row {ids[at]}: its pieces end at token {ends[at]}, it has {end[at]}"
 
 
 def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -20,8 +20,9 @@ from packsort import _core
 from packsort._files import output_error
 from packsort._folder import Folder, shard_names
 from packsort.errors import OptionError
-from packsort.gathering import gather_packs, plan_lengths
-from packsort.manifest import FORMAT_VERSION, Counts, Manifest, ShardInfo, checksum
+from packsort.counting import count
+from packsort.gathering import Fillers, fillers, gather_packs, has_fillers, plan_lengths
+from packsort.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
 from packsort.planning import Plan, check_max_length
 from packsort.sources import Source, Tokens, open_source, read_tokens
 
@@ -47,9 +48,14 @@ def write_shards(
     tokenizer: Any = None,
     strategy: str = "ffd",
     overlong: str = "error",
+    truncation_side: str = "right",
     max_sequences: int | None = None,
+    pad_to_multiple_of: int = 1,
+    pad_token_id: int | None = None,
+    separator: int | str | None = None,
     num_packs_multiple_of: int = 1,
     groups: Any = None,
+    splittable: Any = None,
     alone: Any = None,
     seed: int | None = 0,
     epoch: int = 0,
@@ -70,10 +76,17 @@ def write_shards(
         max_length: the most tokens a pack may hold.
         tokenizer: a `transformers` tokenizer, or its folder or name; None where the source has tokens.
         strategy: as for `packsort.plan`.
-        overlong: as for `packsort.plan`.
+        overlong: as for `packsort.plan`; or, for `messages`, `split_turns`: conversations are cut between turns, the
+            system prompt repeated in each part without loss, each turn trained on once. A turn that does not fit
+            alone is left out and counted.
+        truncation_side: as for `packsort.plan`.
         max_sequences: as for `packsort.plan`.
+        pad_to_multiple_of: as for `packsort.plan`.
+        pad_token_id: the token that fills sequences up; None for the tokenizer's, or 0.
+        separator: a token to put between any two sequences of a pack: its id, or, with a tokenizer, its text.
         num_packs_multiple_of: as for `packsort.plan`.
         groups: as for `packsort.plan`, or the name of a column of the source.
+        splittable: likewise.
         alone: likewise.
         seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
         epoch: as for `packsort.plan`.
@@ -103,45 +116,52 @@ def write_shards(
     check_max_length(max_length)
     if format not in _SUFFIXES:
         raise OptionError(f"format is {format!r}, allowed are 'arrow', 'parquet'")
+    if isinstance(tokenizer, (str, os.PathLike)):
+        tokenizer = _load(tokenizer)
+    between = _fillers(separator, pad_token_id, tokenizer)
     options: dict[str, Any] = {
         "strategy": strategy,
         "overlong": overlong,
+        "truncation_side": truncation_side,
         "max_sequences": max_sequences,
+        "pad_to_multiple_of": pad_to_multiple_of,
         "num_packs_multiple_of": num_packs_multiple_of,
         "seed": seed,
         "epoch": epoch,
     }
+    columns = {"groups": groups, "splittable": splittable, "alone": alone}
     target = _bytes(shard_size)
     opened = open_source(source)
     with Folder(Path(out), overwrite=overwrite) as folder:
-        tokens, about = read_or_tokenize(opened, tokenizer, stage)
+        split_turns = None
+        if overlong == "split_turns":
+            split_turns = turn_limit(max_length, pad_to_multiple_of, tokenizer)
+        tokens, about = read_or_tokenize(opened, tokenizer, stage, split_turns=split_turns)
         with stage("planning"):
-            column = "input_ids" if about is None else about["columns"][0]
-            planned = plan_lengths(opened, tokens.lengths, column, max_length, groups=groups, alone=alone, **options)
-            bound = planned.lower_bound
-        options |= {"groups": _named(groups), "alone": _named(alone), "format": format, "shard_size": target}
-        writer = _Writer(folder, tokens.table, planned, format, target)
+            name = "input_ids" if about is None else about["columns"][0]
+            given = options | columns | {"separator": between.separator is not None}
+            if split_turns is not None:
+                given |= {"overlong": "error", "piece_starts": tokens.piece_starts}
+            planned = plan_lengths(opened, tokens.lengths, name, max_length, **given)
+            counts, by_file = count(planned, tokens)
+        options |= {option: _named(values) for option, values in columns.items()}
+        options |= {"separator": between.separator, "pad_token_id": between.padding if has_fillers(planned) else None}
+        options |= {"format": format, "shard_size": target}
+        writer = _Writer(folder, tokens.table, planned, between, format, target)
         run = _run(opened, about, planned, options)
         shards = writer.write(folder.begin(run), stage)
         manifest = Manifest(
             packsort_version=_core.__version__,
             max_length=planned.max_length,
             options=options,
-            sources=tuple({"path": f.path, "rows": f.rows, "bytes": f.bytes} for f in opened.files),
+            sources=tuple(
+                {"path": f.path, "rows": f.rows, "bytes": f.bytes, **found}
+                for f, found in zip(opened.files, by_file, strict=True)
+            ),
             tokenizer=about,
             columns={field.name: str(field.type) for field in writer.schema},
             left_out=tokens.left_out,
-            counts=Counts(
-                rows=planned.num_rows,
-                sequences=planned.num_sequences,
-                tokens=planned.num_tokens,
-                packs=planned.num_packs,
-                lower_bound=bound,
-                dropped=planned.num_dropped,
-                truncated=planned.num_truncated,
-                split=planned.num_split,
-                tokens_lost=planned.tokens_lost,
-            ),
+            counts=counts,
             plan=planned.fingerprint,
             shards=tuple(shards),
         )
@@ -149,18 +169,31 @@ def write_shards(
     return manifest
 
 
-def read_or_tokenize(source: Source, tokenizer: Any, stage: Stage) -> tuple[Tokens, dict[str, Any] | None]:
-    """Token columns, read or made, and how they were made."""
+def read_or_tokenize(
+    source: Source, tokenizer: Any, stage: Stage, *, split_turns: int | None = None
+) -> tuple[Tokens, dict[str, Any] | None]:
+    """Token columns, read or made, and how they were made.
+
+    Args:
+        source: the rows.
+        tokenizer: a tokenizer, its folder or name; None where the source has tokens.
+        stage: as for `write_shards`.
+        split_turns: the most tokens of a conversation, where longer ones are cut between turns.
+    """
     if tokenizer is None:
         with stage("reading"):
             return read_tokens(source), None
-    from packsort.tokenizing import load_tokenizer, tokenize
+    from packsort.tokenizing import tokenize
 
     if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = load_tokenizer(tokenizer)
+        tokenizer = _load(tokenizer)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        made = tokenize(source, tokenizer, on_progress=advance)
+        made = tokenize(source, tokenizer, on_progress=advance, split_turns=split_turns)
         table = made.read().drop_columns("length")
+    piece_starts = None
+    if split_turns is not None:
+        piece_starts = table["piece_starts"]
+        table = table.drop_columns("piece_starts")
     left_out = tuple(name for name in source.schema.names if name not in made.columns)
     template = getattr(tokenizer, "chat_template", None)
     about = {
@@ -172,15 +205,59 @@ def read_or_tokenize(source: Source, tokenizer: Any, stage: Stage) -> tuple[Toke
         "notes": list(made.notes),
         "chat_template": None if template is None else _digest(template),
     }
-    return Tokens(table, left_out, source), about
+    return Tokens(table, left_out, source, piece_starts, made.by_file if split_turns is not None else ()), about
+
+
+def turn_limit(max_length: int, pad_to_multiple_of: int, tokenizer: Any) -> int:
+    """The most tokens of a part of a conversation.
+
+    Raises:
+        OptionError: there is no tokenizer to cut conversations with.
+    """
+    if tokenizer is None:
+        raise OptionError(
+            "overlong is 'split_turns' and tokenizer is None: conversations are cut where they are tokenized; "
+            "allowed with tokens are 'error', 'drop', 'truncate', 'split'"
+        )
+    return max_length // max(1, pad_to_multiple_of) * max(1, pad_to_multiple_of) or max_length
+
+
+def _load(tokenizer: str | os.PathLike[str]) -> Any:
+    from packsort.tokenizing import load_tokenizer
+
+    return load_tokenizer(tokenizer)
+
+
+def _fillers(separator: int | str | None, pad_token_id: int | None, tokenizer: Any) -> Fillers:
+    """The fillers; the text of a separator is looked up."""
+    vocabulary = None if tokenizer is None else len(tokenizer)
+    if isinstance(separator, str):
+        if tokenizer is None:
+            raise OptionError(
+                f"separator is {separator!r} and tokenizer is None: a text is looked up in a tokenizer; "
+                "allowed without one is a token id"
+            )
+        token = tokenizer.get_vocab().get(separator)
+        if token is None:
+            raise OptionError(
+                f"separator is {separator!r}, which is no token of the tokenizer; allowed are its tokens, such as "
+                f"{tokenizer.eos_token or next(iter(tokenizer.get_vocab()))!r}, and ids 0 to {len(tokenizer) - 1}"
+            )
+        separator = int(token)
+    if pad_token_id is None and tokenizer is not None:
+        pad_token_id = tokenizer.pad_token_id
+    return fillers(separator, pad_token_id, vocabulary)
 
 
 class _Writer:
     """Writes the shards of a plan: while one is written, the next is gathered."""
 
-    def __init__(self, folder: Folder, table: pa.Table, planned: Plan, format: str, target: int) -> None:
-        self._folder, self._table, self._plan, self._format = folder, table, planned, format
-        self.schema = gather_packs(table, planned, 0, 0).schema.with_metadata(
+    def __init__(
+        self, folder: Folder, table: pa.Table, planned: Plan, between: Fillers, format: str, target: int
+    ) -> None:
+        self._folder, self._table, self._plan, self._fillers = folder, table, planned, between
+        self._format = format
+        self.schema = gather_packs(table, planned, 0, 0, between).schema.with_metadata(
             {"packsort": json.dumps({"format_version": FORMAT_VERSION, "max_length": planned.max_length})}
         )
         width = sum(field.type.value_type.bit_width for field in table.schema) / 8
@@ -208,7 +285,7 @@ class _Writer:
                     advance(finished[name].packs)
                     continue
                 start, stop = (self._plan.num_packs * at // self._count for at in (i, i + 1))
-                rows = gather_packs(self._table, self._plan, start, stop).cast(self.schema)
+                rows = gather_packs(self._table, self._plan, start, stop, self._fillers).cast(self.schema)
                 if waiting:
                     settle()
                 waiting.append(pool.submit(self._write_one, name, rows))
@@ -228,11 +305,13 @@ class _Writer:
                     pq.write_table(rows, file, compression="zstd", row_group_size=packs)
                 file.flush()
                 os.fsync(file.fileno())
+            pieces = pc.greater_equal(pc.list_flatten(rows["sequence_ids"]), 0)
+            tokens = pc.sum(pc.filter(pc.list_flatten(rows["seq_lengths"]), pieces)).as_py()
             return ShardInfo(
                 name=name,
                 packs=rows.num_rows,
-                sequences=pc.sum(pc.list_value_length(rows["sequence_ids"])).as_py() or 0,
-                tokens=pc.sum(pc.list_value_length(rows["input_ids"])).as_py() or 0,
+                sequences=pc.sum(pieces).as_py() or 0,
+                tokens=tokens or 0,
                 bytes=path.stat().st_size,
                 checksum=checksum(path),
             )

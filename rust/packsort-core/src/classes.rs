@@ -1,6 +1,6 @@
 //! Sequences that are alike to a plan: of one length, and of one group.
 
-use crate::Error;
+use crate::{Error, Room};
 
 /// The classes of a plan, by group and then by length, and where their ids are in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +73,13 @@ impl Classes {
         self.groups[group]..self.groups[group + 1]
     }
 
-    /// The histogram of a group: sequences by length, `0..=` its longest.
-    pub(crate) fn histogram(&self, group: usize) -> Vec<u64> {
+    /// The histogram of a group by what its sequences take of a pack's room: `0..=` the most.
+    pub(crate) fn histogram(&self, group: usize, room: Room) -> Vec<u64> {
         let classes = self.of_group(group);
-        let mut counts = vec![0; self.lengths[classes.clone()].last().map_or(1, |&l| l as usize + 1)];
+        let most = self.lengths[classes.clone()].last().map_or(0, |&longest| room.taken(longest));
+        let mut counts = vec![0; most as usize + 1];
         for class in classes {
-            counts[self.lengths[class] as usize] = self.count(class);
+            counts[room.taken(self.lengths[class]) as usize] += self.count(class);
         }
         counts
     }

@@ -21,10 +21,26 @@ pub struct Concatenation {
     options: Options,
     excess: Excess,
     lengths: Arc<Vec<u32>>, // (rows,): planned tokens, 0 where dropped
+    skipped: Arc<Skipped>,
     seed: Option<u64>,
     epoch: u64,
     order: Arc<Vec<u32>>, // (sequences,)
     ends: Arc<Vec<u64>>,  // (sequences,): tokens up to the end of each, in that order
+}
+
+/// Rows that keep their end: the tokens before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// The rows, ascending.
+    pub rows: Vec<u32>, // (skipped,)
+    /// Tokens left out of each.
+    pub tokens: Vec<u32>, // (skipped,)
+}
+
+impl Skipped {
+    fn of(&self, row: u32) -> u32 {
+        self.rows.binary_search(&row).map_or(0, |at| self.tokens[at])
+    }
 }
 
 /// Packs of a range, piece by piece.
@@ -48,9 +64,7 @@ impl Concatenation {
     /// A `max_length` of 0 or above `i32::MAX`; a length that is zero or negative; one over `i32::MAX`; more than
     /// `u32::MAX` sequences.
     pub fn new(lengths: &Lengths, options: Options, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
-        if options.max_length == 0 || options.max_length > i32::MAX as u32 {
-            return Err(Error::MaxLength(options.max_length.into()));
-        }
+        options.room()?;
         if lengths.len() > u32::MAX as usize {
             return Err(Error::Inconsistent("random packing takes up to 2**32 - 1 sequences"));
         }
@@ -59,6 +73,7 @@ impl Concatenation {
             Overlong::Drop | Overlong::Truncate => options.max_length,
         };
         let mut excess = Excess::default();
+        let mut skipped = Skipped::default();
         let mut planned = zeroed::<u32>(lengths.len());
         for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
             with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
@@ -75,10 +90,17 @@ impl Concatenation {
                 if length > limit.into() {
                     excess.sequences += 1;
                     excess.tokens += length - u64::from(planned[row]);
+                    if options.keep_end && options.overlong == Overlong::Truncate {
+                        if length > i32::MAX as u64 {
+                            return Err(Error::TooLong { row: row as u64, length, max_length: i32::MAX as u32 });
+                        }
+                        skipped.rows.push(row as u32);
+                        skipped.tokens.push(length as u32 - limit);
+                    }
                 }
             })
         }
-        Ok(Self::of(options, excess, Arc::new(planned), seed, epoch))
+        Ok(Self::of(options, excess, Arc::new(planned), Arc::new(skipped), seed, epoch))
     }
 
     /// A plan from what a file holds: `lengths` are planned tokens by row, 0 where dropped.
@@ -89,19 +111,32 @@ impl Concatenation {
         options: Options,
         excess: Excess,
         lengths: Vec<u32>,
+        skipped: Skipped,
         seed: Option<u64>,
         epoch: u64,
     ) -> Result<Self, Error> {
-        if options.max_length == 0 || options.max_length > i32::MAX as u32 {
-            return Err(Error::MaxLength(options.max_length.into()));
-        }
+        options.room()?;
         if lengths.len() > u32::MAX as usize || lengths.iter().any(|&l| l > i32::MAX as u32) {
             return Err(Error::Inconsistent("a length is more than fits 31 bits"));
         }
-        Ok(Self::of(options, excess, Arc::new(lengths), seed, epoch))
+        let sound = skipped.rows.len() == skipped.tokens.len()
+            && skipped.rows.is_sorted_by(|a, b| a < b)
+            && skipped.rows.iter().all(|&row| (row as usize) < lengths.len())
+            && skipped.tokens.iter().all(|&tokens| tokens <= i32::MAX as u32);
+        if !sound {
+            return Err(Error::Inconsistent("the beginnings that are left out are out of order"));
+        }
+        Ok(Self::of(options, excess, Arc::new(lengths), Arc::new(skipped), seed, epoch))
     }
 
-    fn of(options: Options, excess: Excess, lengths: Arc<Vec<u32>>, seed: Option<u64>, epoch: u64) -> Self {
+    fn of(
+        options: Options,
+        excess: Excess,
+        lengths: Arc<Vec<u32>>,
+        skipped: Arc<Skipped>,
+        seed: Option<u64>,
+        epoch: u64,
+    ) -> Self {
         let rows = lengths.len();
         let mut order = zeroed::<u32>(rows);
         match seed {
@@ -120,12 +155,12 @@ impl Concatenation {
             end
         });
         let ends = Arc::new(ends.collect());
-        Self { options, excess, lengths, seed, epoch, order: Arc::new(order), ends }
+        Self { options, excess, lengths, skipped, seed, epoch, order: Arc::new(order), ends }
     }
 
     /// The same sequences in another order.
     pub fn with_epoch(&self, epoch: u64) -> Self {
-        Self::of(self.options, self.excess, self.lengths.clone(), self.seed, epoch)
+        Self::of(self.options, self.excess, self.lengths.clone(), self.skipped.clone(), self.seed, epoch)
     }
 
     /// What the plan is.
@@ -141,6 +176,11 @@ impl Concatenation {
     /// Planned tokens by row, 0 where dropped.
     pub fn lengths(&self) -> &[u32] {
         &self.lengths
+    }
+
+    /// Rows that keep their end.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
     }
 
     /// The seed it was made with.
@@ -181,6 +221,21 @@ impl Concatenation {
         (split, pieces)
     }
 
+    /// The rows that are in more than one pack, ascending.
+    pub fn split_rows(&self) -> Vec<u64> {
+        let length = u64::from(self.options.max_length);
+        let mut start = 0;
+        let mut rows = vec![];
+        for (&id, &end) in self.order.iter().zip(&*self.ends) {
+            if (end - 1) / length > start / length {
+                rows.push(id.into());
+            }
+            start = end;
+        }
+        rows.sort_unstable();
+        rows
+    }
+
     /// Packs `range`, piece by piece; the range is cut at the number of packs.
     pub fn list(&self, range: Range<u64>) -> Pieces {
         let length = u64::from(self.options.max_length);
@@ -195,7 +250,7 @@ impl Concatenation {
                 let sequence_start = self.ends[place] - u64::from(self.lengths[id as usize]);
                 let piece_end = self.ends[place].min(end);
                 ids.push(id);
-                starts.push((at - sequence_start) as i32);
+                starts.push((at - sequence_start) as i32 + self.skipped.of(id) as i32);
                 lengths.push((piece_end - at) as i32);
                 place += usize::from(piece_end == self.ends[place]);
                 at = piece_end;
@@ -211,14 +266,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Strategy as Way;
 
     proptest! {
         #[test]
         fn packs_are_cuts_of_all_tokens_in_order(
             lengths in prop::collection::vec(1_i64..40, 0..80), max_length in 1_u32..30, seed: Option<u64>,
         ) {
-            let options = Options { max_length, strategy: Way::FirstFit, overlong: Overlong::Error, max_sequences: 0, multiple: 1 };
+            let options = Options::new(max_length);
             let plan = Concatenation::new(&Lengths::from(&lengths[..]), options, seed, 0).unwrap();
             let all = plan.list(0..u64::MAX);
             let Order::U32(ids) = &all.ids else { unreachable!() };

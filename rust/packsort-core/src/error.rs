@@ -21,6 +21,40 @@ pub enum Error {
         /// The limit.
         max_length: u32,
     },
+    /// Sequence `row` does not fit a pack in which each sequence takes a multiple.
+    TooLongForMultiple {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+        /// What was found.
+        length: u64,
+        /// The most tokens a pack may hold.
+        max_length: u32,
+        /// Of what each sequence takes a multiple.
+        multiple: u32,
+    },
+    /// A sequence would take a multiple of more than a pack holds.
+    PadMultiple {
+        /// Of what each sequence is to take a multiple.
+        multiple: u32,
+        /// The most tokens a pack may hold.
+        max_length: u32,
+    },
+    /// Where sequence `row` is to be cut makes no sense.
+    PieceStarts {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+    },
+    /// A piece of sequence `row` is longer than a pack.
+    PieceTooLong {
+        /// Index in the whole input, chunks run on.
+        row: u64,
+        /// First token of the piece.
+        start: u32,
+        /// Tokens of the piece.
+        length: u64,
+        /// The limit.
+        max_length: u32,
+    },
     /// Sequence `row` is longer than is planned at all.
     Unplannable {
         /// Index in the whole input, chunks run on.
@@ -70,6 +104,34 @@ impl fmt::Display for Error {
             }
             Self::TooLong { row, length, max_length } => {
                 write!(f, "sequence {row} has {length} tokens, more than max_length {max_length}")
+            }
+            Self::TooLongForMultiple { row, length, max_length, multiple } => {
+                let left = max_length / multiple * multiple;
+                write!(
+                    f,
+                    "sequence {row} has {length} tokens, more than the {left} that max_length {max_length} leaves in \
+                     multiples of {multiple}"
+                )
+            }
+            Self::PadMultiple { multiple, max_length } => {
+                write!(
+                    f,
+                    "pad_to_multiple_of is {multiple} and max_length {max_length}, allowed is 1 to {max_length}: no \
+                     sequence would fit"
+                )
+            }
+            Self::PieceStarts { row } => {
+                write!(
+                    f,
+                    "piece_starts of sequence {row} are not allowed: they begin with 0, ascend, and lie within it"
+                )
+            }
+            Self::PieceTooLong { row, start, length, max_length } => {
+                write!(
+                    f,
+                    "sequence {row} has a piece of {length} tokens from token {start} on, more than max_length \
+                     {max_length}"
+                )
             }
             Self::Unplannable { row, length } => {
                 write!(

@@ -75,6 +75,20 @@ impl Ids<'_> {
     }
 }
 
+/// What stands where the id is no row but [`PADDING`] or [`SEPARATOR`]: a value as bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fillers<'a> {
+    /// In padding.
+    pub padding: &'a [u8], // (width,)
+    /// In a separator.
+    pub separator: &'a [u8], // (width,)
+}
+
+/// The id of padding.
+pub const PADDING: i64 = -1;
+/// The id of a separator.
+pub const SEPARATOR: i64 = -2;
+
 /// A column of lists with what is asked of it.
 struct Request<'a> {
     chunks: &'a [ListChunk<'a>],
@@ -83,6 +97,8 @@ struct Request<'a> {
     ids: Ids<'a>,
     starts: Option<&'a [i32]>,
     lengths: Option<&'a [i32]>,
+    padding: &'a [u8],
+    separator: &'a [u8],
 }
 
 impl<'a> Request<'a> {
@@ -92,6 +108,7 @@ impl<'a> Request<'a> {
         ids: Ids<'a>,
         starts: Option<&'a [i32]>,
         lengths: Option<&'a [i32]>,
+        filled: &'a [Vec<u8>; 2],
     ) -> Result<Self, Error> {
         let one_each = |part: Option<&[i32]>| part.is_none_or(|p| p.len() == ids.len());
         if !one_each(starts) || !one_each(lengths) {
@@ -103,7 +120,7 @@ impl<'a> Request<'a> {
             rows += chunk.offsets.rows();
             first_rows.push(rows);
         }
-        Ok(Self { chunks, first_rows, width, ids, starts, lengths })
+        Ok(Self { chunks, first_rows, width, ids, starts, lengths, padding: &filled[0], separator: &filled[1] })
     }
 
     /// The bytes of piece `i`.
@@ -112,6 +129,12 @@ impl<'a> Request<'a> {
         let id = self.ids.get(i);
         let rows = self.first_rows[self.chunks.len()];
         if id < 0 || id as usize >= rows {
+            if let (PADDING | SEPARATOR, Some(lengths)) = (id, self.lengths) {
+                let value = if id == PADDING { self.padding } else { self.separator };
+                if let Some(filled) = usize::try_from(lengths[i]).ok().and_then(|n| value.get(..n * self.width)) {
+                    return Ok(filled);
+                }
+            }
             return Err(Error::NoSuchRow { row: id, rows: rows as u64 });
         }
         let row = id as usize;
@@ -139,7 +162,7 @@ impl<'a> Request<'a> {
 }
 
 /// The values of rows `ids`, one row after another, as bytes. With `lengths`, of each row only so many values are
-/// taken, with `starts` from there on.
+/// taken, with `starts` from there on. Where there are `fillers`, ids may be [`PADDING`] or [`SEPARATOR`].
 ///
 /// # Errors
 /// An id that is no row; a piece that reaches beyond its row; `starts` or `lengths` that are not as many as `ids`.
@@ -149,8 +172,10 @@ pub fn gather(
     ids: Ids,
     starts: Option<&[i32]>,
     lengths: Option<&[i32]>,
+    fillers: Option<Fillers>,
 ) -> Result<Vec<u8>, Error> {
-    let request = Request::new(chunks, width, ids, starts, lengths)?;
+    let filled = filled(width, ids, lengths, fillers)?;
+    let request = Request::new(chunks, width, ids, starts, lengths, &filled)?;
     let shares = (rayon::current_num_threads() * 8).min(ids.len() / 256 + 1);
     let lens = request.share_lens(shares)?;
     let mut firsts = vec![0];
@@ -174,6 +199,27 @@ pub fn gather(
         Ok(())
     })?;
     Ok(out)
+}
+
+/// The values of fillers as often as the longest of each kind needs them: padding, then separators.
+fn filled(
+    width: usize,
+    ids: Ids,
+    lengths: Option<&[i32]>,
+    fillers: Option<Fillers>,
+) -> Result<[Vec<u8>; 2], Error> {
+    let (Some(fillers), Some(lengths)) = (fillers, lengths) else { return Ok(Default::default()) };
+    let mut filled = <[Vec<u8>; 2]>::default();
+    for ((kind, value), filled) in
+        [(PADDING, fillers.padding), (SEPARATOR, fillers.separator)].into_iter().zip(&mut filled)
+    {
+        if value.len() != width {
+            return Err(Error::Inconsistent("a filler is not one value of the column"));
+        }
+        let longest = lengths.iter().zip(0..ids.len()).filter(|&(_, i)| ids.get(i) == kind).map(|(&l, _)| l).max();
+        *filled = value.repeat(longest.map_or(0, |l| l.max(0) as usize));
+    }
+    Ok(filled)
 }
 
 /// Pieces between the one that is copied and the one that is asked for from memory. Asking for none takes a fifth longer;

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::count::split;
 use crate::length_set::LengthSet;
+use crate::room::Room;
 use crate::{Classes, Error};
 
 /// So many sequences of one class in a pattern.
@@ -24,6 +25,8 @@ pub enum Strategy {
     BestFit,
     /// One sequence a pack.
     Padding,
+    /// First-fit decreasing, and splittable sequences cut to fill the room left where that takes fewer packs.
+    Hybrid,
 }
 
 /// All patterns of a plan, group after group, in the order in which their packs are opened.
@@ -48,7 +51,7 @@ impl Patterns {
     pub(crate) fn of_groups(
         strategy: Strategy,
         classes: &Classes,
-        max_length: u32,
+        room: Room,
         max_sequences: u64,
         last_alone: bool,
     ) -> Self {
@@ -63,10 +66,11 @@ impl Patterns {
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group),
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group),
-                        Strategy::FirstFit => {
-                            found.add_first_fit(classes, group, max_length, max_sequences, &mut scratch)
+                        Strategy::FirstFit | Strategy::Hybrid => {
+                            let counts = classes.of_group(group).map(|class| classes.count(class)).collect();
+                            found.add_first_fit(classes, group, counts, room, max_sequences, &mut scratch)
                         }
-                        Strategy::BestFit => found.add_best_fit(classes, group, max_length, max_sequences),
+                        Strategy::BestFit => found.add_best_fit(classes, group, room, max_sequences),
                     }
                 }
                 found
@@ -98,53 +102,55 @@ impl Patterns {
     /// # Complexity
     /// O(patterns x slots a pattern) steps, whatever the number of sequences; patterns are at most about twice the
     /// distinct lengths, since each uses up the last copies of a length or more.
-    fn add_first_fit(
+    ///
+    /// `left` are the sequences of each class of the group.
+    pub(crate) fn add_first_fit(
         &mut self,
         classes: &Classes,
         group: usize,
-        max_length: u32,
+        mut left: Vec<u64>,
+        room: Room,
         max_sequences: u64,
         scratch: &mut Scratch,
     ) {
         let own = classes.of_group(group);
-        let lengths = &classes.lengths;
-        let Some(&top) = lengths[own.clone()].last() else { return };
-        let mut left: Vec<u64> = own.clone().map(|class| classes.count(class)).collect();
+        let lengths = &classes.lengths[own.clone()];
         let Scratch { set, class_of } = scratch;
-        for class in own.clone() {
-            class_of[lengths[class] as usize] = class as u32;
-            set.insert(lengths[class] as usize);
+        for (class, &length) in lengths.iter().enumerate().filter(|&(class, _)| left[class] > 0) {
+            class_of[length as usize] = class as u32;
+            set.insert(length as usize);
         }
+        let Some(&top) = lengths.last() else { return };
         let mut longest = top as usize;
         while let Some(first) = set.largest_up_to(longest) {
             longest = first;
             let start = self.slots.len();
-            let mut room = max_length as usize;
+            let mut free = room.capacity();
             let mut more = max_sequences;
             let mut repeat = u64::MAX;
             let mut next = Some(first);
             while let Some(length) = next {
-                let class = class_of[length];
-                let left = left[class as usize - own.start];
+                let class = class_of[length] as usize;
+                let taken = room.taken(length as u32);
                 // most classes of a small group have one sequence left, and a division takes longer than all else here
-                let copies = if left == 1 { 1 } else { ((room / length) as u64).min(left).min(more) };
-                self.slots.push(Slot { class, copies: copies as u32 });
+                let copies = if left[class] == 1 { 1 } else { u64::from(free / taken).min(left[class]).min(more) };
+                self.slots.push(Slot { class: (own.start + class) as u32, copies: copies as u32 });
                 if repeat > 1 {
-                    repeat = repeat.min(left / copies);
+                    repeat = repeat.min(left[class] / copies);
                 }
-                room -= length * copies as usize;
+                free -= taken * copies as u32;
                 more -= copies;
-                next = match room.min(length - 1) {
+                next = match (room.longest_in(free) as usize).min(length - 1) {
                     0 => None,
                     _ if more == 0 => None,
                     fits => set.largest_up_to(fits),
                 };
             }
             for slot in &self.slots[start..] {
-                let left = &mut left[slot.class as usize - own.start];
-                *left -= repeat * u64::from(slot.copies);
-                if *left == 0 {
-                    set.remove(lengths[slot.class as usize] as usize);
+                let class = slot.class as usize - own.start;
+                left[class] -= repeat * u64::from(slot.copies);
+                if left[class] == 0 {
+                    set.remove(lengths[class] as usize);
                 }
             }
             self.add(repeat);
@@ -174,7 +180,7 @@ impl Patterns {
 
     /// Checks patterns that come from a file: that they use up the classes exactly, each pattern those of one group,
     /// and that no pack is over full.
-    pub(crate) fn check(&self, classes: &Classes, max_length: u32) -> Result<(), Error> {
+    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<(), Error> {
         let bad = |what| Err(Error::Inconsistent(what));
         if self.slot_offsets.len() != self.repeats.len() + 1
             || self.slot_offsets.first() != Some(&0)
@@ -185,20 +191,23 @@ impl Patterns {
         }
         let mut used = vec![0_u64; classes.len()];
         for (p, &repeat) in self.repeats.iter().enumerate() {
-            let mut tokens = 0_u64;
+            let mut taken = 0_u64;
             for slot in self.slots_of(p) {
                 let class = slot.class as usize;
                 if class >= classes.len() || slot.copies == 0 || repeat == 0 {
                     return bad("a pattern has no copies, no repeat, or an unknown class");
                 }
-                tokens += u64::from(classes.lengths[class]) * u64::from(slot.copies);
+                if classes.lengths[class] > room.longest() {
+                    return bad("a sequence is longer than a pack");
+                }
+                taken += u64::from(room.taken(classes.lengths[class])) * u64::from(slot.copies);
                 match repeat.checked_mul(slot.copies.into()).and_then(|n| used[class].checked_add(n)) {
                     Some(sum) => used[class] = sum,
                     None => return bad("a pattern repeats more often than there are numbers"),
                 }
             }
             let group = |slot: &Slot| classes.groups.partition_point(|&first| first <= slot.class as usize);
-            if tokens > max_length.into() || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0])) {
+            if taken > room.capacity().into() || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0])) {
                 return bad("a pattern holds more tokens than max_length, or sequences of several groups");
             }
         }
@@ -211,13 +220,13 @@ impl Patterns {
 
 /// Tables of one worker, by length, left as they were found: a table for each of many small groups would cost more than
 /// what it is for.
-struct Scratch {
+pub(crate) struct Scratch {
     set: LengthSet,
     class_of: Vec<u32>,
 }
 
 impl Scratch {
-    fn new(classes: &Classes) -> Self {
+    pub(crate) fn new(classes: &Classes) -> Self {
         let top = classes.lengths.iter().copied().max().unwrap_or(0) as usize;
         Self { set: LengthSet::new(top), class_of: vec![0; top + 1] }
     }

@@ -1,15 +1,11 @@
-//! Step 4: which sequences go into which pack.
+//! What a plan is, and what it tells of itself.
 
 use std::sync::{Arc, OnceLock};
 
-use rayon::prelude::*;
-
-use crate::count::count;
-use crate::grouped::sort_grouped;
 use crate::lengths::Lengths;
-use crate::order::{Id, Order, sort};
+use crate::order::{Id, Order};
 use crate::permutation::{Permutation, key};
-use crate::{Classes, Cuts, Error, Overlong, Patterns, Slot, Strategy, lower_bound};
+use crate::{Classes, Cuts, Error, Overlong, Patterns, Room, Slot, Strategy, lower_bound};
 
 /// Which sequences share a pack. Holds no tokens; cheap to clone, and to look at from another seed or epoch.
 #[derive(Clone, Debug)]
@@ -29,10 +25,73 @@ pub struct Options {
     pub strategy: Strategy,
     /// What becomes of sequences over `max_length`.
     pub overlong: Overlong,
+    /// Whether a truncated sequence keeps its end, not its beginning.
+    pub keep_end: bool,
     /// The most sequences a pack may hold; 0 for any number.
     pub max_sequences: u32,
     /// Of what the number of packs is a multiple.
-    pub multiple: u32,
+    pub packs_multiple: u32,
+    /// Of what each sequence takes a multiple.
+    pub pad_multiple: u32,
+    /// Whether a token stands between any two sequences.
+    pub separated: bool,
+}
+
+impl Options {
+    /// First-fit decreasing of whole sequences, with no constraint.
+    pub fn new(max_length: u32) -> Self {
+        Self {
+            max_length,
+            strategy: Strategy::FirstFit,
+            overlong: Overlong::Error,
+            keep_end: false,
+            max_sequences: 0,
+            packs_multiple: 1,
+            pad_multiple: 1,
+            separated: false,
+        }
+    }
+
+    /// The room of a pack.
+    ///
+    /// # Errors
+    /// As [`Room::new`].
+    pub fn room(&self) -> Result<Room, Error> {
+        Room::new(self.max_length, self.pad_multiple, self.separated)
+    }
+
+    /// `max_sequences` as a number of sequences.
+    pub(crate) fn most(&self) -> u64 {
+        if self.max_sequences == 0 { u64::MAX } else { self.max_sequences.into() }
+    }
+}
+
+/// What is planned.
+#[derive(Clone, Debug)]
+pub struct Sequences<'a> {
+    /// Tokens of each.
+    pub lengths: Lengths<'a>, // (rows,)
+    /// Which may share a pack.
+    pub groups: Option<Groups<'a>>,
+    /// Whether each may be cut, where the strategy cuts.
+    pub splittable: Option<&'a [bool]>, // (rows,)
+    /// Where each is cut beforehand.
+    pub starts: Option<Starts<'a>>,
+}
+
+impl<'a> From<Lengths<'a>> for Sequences<'a> {
+    fn from(lengths: Lengths<'a>) -> Self {
+        Self { lengths, groups: None, splittable: None, starts: None }
+    }
+}
+
+/// Where each sequence is cut beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Starts<'a> {
+    /// Row `i` is cut at `values[offsets[i]..offsets[i + 1]]`.
+    pub offsets: &'a [i64], // (rows + 1,)
+    /// The first token of each piece; the first of a row is 0.
+    pub values: &'a [i32],
 }
 
 /// Which sequences may share a pack: those of one group.
@@ -53,6 +112,7 @@ pub(crate) struct Body {
     pub rows: u64,
     excess: Excess,
     last_alone: bool,
+    room: Room,
     pub cuts: Cuts,
     pub classes: Classes,
     pub patterns: Patterns,
@@ -63,7 +123,7 @@ pub(crate) struct Body {
     bound: OnceLock<u64>,
 }
 
-/// Sequences longer than `max_length`: dropped, truncated or split.
+/// Sequences that are dropped or truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Excess {
     /// How many.
@@ -105,95 +165,24 @@ pub(crate) struct Shuffle {
 }
 
 impl Plan {
-    /// Plans lengths, those of each group for themselves.
-    ///
-    /// Without a seed, first-fit decreasing is the textbook's, id for id: packs in the order in which they are opened,
-    /// equal lengths in input order. A seed shuffles equal lengths and the order of packs, each epoch anew.
-    ///
-    /// # Errors
-    /// A `max_length` of 0 or above `i32::MAX`; a length that is zero or negative; one over `max_length` where
-    /// `overlong` says so; groups of another number of rows.
-    ///
-    /// # Complexity
-    /// Two passes over the lengths, two more where there are groups, and O(max_length) a group between them.
-    pub fn new(
-        lengths: &Lengths,
-        groups: Option<Groups>,
-        options: Options,
-        seed: Option<u64>,
-        epoch: u64,
-    ) -> Result<Self, Error> {
-        if options.max_length == 0 || options.max_length > i32::MAX as u32 {
-            return Err(Error::MaxLength(options.max_length.into()));
-        }
-        let rows = lengths.len();
-        if groups.is_some_and(|g| {
-            g.of.len() != rows || g.of.par_iter().with_min_len(1 << 15).any(|&group| group as usize >= g.count)
-        }) {
-            return Err(Error::Inconsistent("groups are not one for each length"));
-        }
-        let (cuts, items) = match options.overlong {
-            Overlong::Split => Cuts::of(lengths, options.max_length)?,
-            _ => Default::default(),
-        };
-        let items = if items.is_empty() { lengths.clone() } else { Lengths::from(&items[..]) };
-        let item_groups = groups.filter(|_| !cuts.rows.is_empty()).map(|g| cuts.groups(g.of));
-        let groups = groups.map(|g| Groups { of: item_groups.as_deref().unwrap_or(g.of), ..g });
-        let (classes, order, mut excess) = if items.len() <= u32::MAX as usize {
-            let (classes, ids, excess) = sorted::<u32>(&items, groups, options)?;
-            (classes, Order::U32(ids), excess)
-        } else {
-            let (classes, ids, excess) = sorted::<i64>(&items, groups, options)?;
-            (classes, Order::I64(ids), excess)
-        };
-        excess.sequences += cuts.rows.len() as u64;
-        let last_alone = groups.is_some_and(|g| g.last_alone);
-        let most = most(options.max_sequences);
-        let mut patterns = Patterns::of_groups(options.strategy, &classes, options.max_length, most, last_alone);
-        if options.multiple > 1 {
-            patterns.split_to_multiple(&classes, options.multiple.into())?;
-        }
-        let rows = rows as u64;
-        let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch };
-        Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
-    }
-
-    /// First-fit decreasing of all lengths together.
-    ///
-    /// # Errors
-    /// As [`Plan::new`].
-    pub fn first_fit_decreasing(
-        lengths: &Lengths,
-        max_length: u32,
-        overlong: Overlong,
-        seed: Option<u64>,
-        epoch: u64,
-    ) -> Result<Self, Error> {
-        let options = Options { max_length, strategy: Strategy::FirstFit, overlong, max_sequences: 0, multiple: 1 };
-        Self::new(lengths, None, options, seed, epoch)
-    }
-
     /// A plan from its parts.
     ///
     /// # Errors
     /// Parts that do not fit each other: a pattern over `max_length`, ids missing or given twice.
     pub fn from_parts(parts: Parts) -> Result<Self, Error> {
-        let max_length = parts.options.max_length;
-        if max_length == 0 || max_length > i32::MAX as u32 {
-            return Err(Error::MaxLength(max_length.into()));
-        }
+        let room = parts.options.room()?;
         parts.cuts.check(parts.rows)?;
         parts.classes.check()?;
-        parts.patterns.check(&parts.classes, max_length)?;
+        parts.patterns.check(&parts.classes, room)?;
         if parts.classes.sequences() != parts.order.len() as u64 {
             return Err(Error::Inconsistent("the classes hold another number of sequences than there are ids"));
         }
         match &parts.order {
-            Order::U32(ids) => each_once(ids, parts.rows + parts.cuts.full_rows.len() as u64)?,
-            Order::I64(ids) => each_once(ids, parts.rows + parts.cuts.full_rows.len() as u64)?,
+            Order::U32(ids) => each_once(ids, parts.rows + parts.cuts.piece_rows.len() as u64)?,
+            Order::I64(ids) => each_once(ids, parts.rows + parts.cuts.piece_rows.len() as u64)?,
         }
         let (seed, epoch) = (parts.seed, parts.epoch);
-        Ok(Self::of(Arc::new(Body::new(parts)), seed, epoch))
+        Ok(Self::of(Arc::new(Body::new(parts, room)), seed, epoch))
     }
 
     /// What [`Plan::from_parts`] takes.
@@ -213,7 +202,7 @@ impl Plan {
         }
     }
 
-    fn of(body: Arc<Body>, seed: Option<u64>, epoch: u64) -> Self {
+    pub(crate) fn of(body: Arc<Body>, seed: Option<u64>, epoch: u64) -> Self {
         let key_seed = match seed {
             None if epoch == 0 => None,
             seed => Some(seed.unwrap_or(0)),
@@ -233,7 +222,7 @@ impl Plan {
         self.body.options
     }
 
-    /// What became of sequences over `max_length`.
+    /// How many sequences are dropped or truncated.
     pub fn excess(&self) -> Excess {
         self.body.excess
     }
@@ -260,12 +249,43 @@ impl Plan {
 
     /// Number of planned sequences.
     pub fn num_sequences(&self) -> u64 {
-        (self.body.order.len() - self.body.cuts.full_rows.len()) as u64
+        (self.body.order.len() - self.body.cuts.piece_rows.len()) as u64
     }
 
     /// Number of sequences that are in more than one piece.
     pub fn num_split(&self) -> u64 {
-        self.body.cuts.rows.len() as u64
+        self.body.cuts.num_split()
+    }
+
+    /// The rows that are in more than one piece, ascending.
+    pub fn split_rows(&self) -> Vec<u64> {
+        self.body.cuts.split_rows().collect()
+    }
+
+    /// Whether any piece does not begin with the first token of its sequence.
+    pub fn has_starts(&self) -> bool {
+        !self.body.cuts.rows.is_empty()
+    }
+
+    /// Tokens of all packs that are of no sequence: separators, and padding.
+    pub fn fillers(&self) -> (u64, u64) {
+        let Body { room, classes, patterns, .. } = &*self.body;
+        let (mut separators, mut padding) = (0, 0);
+        if room.multiple() == 1 && !room.separated() {
+            return (0, 0);
+        }
+        for (p, &repeat) in patterns.repeats.iter().enumerate() {
+            let slots = patterns.slots_of(p);
+            let length = |slot: &Slot| classes.lengths[slot.class as usize];
+            let sequences: u64 = slots.iter().map(|slot| u64::from(slot.copies)).sum();
+            let between = if room.separated() { sequences - 1 } else { 0 };
+            separators += repeat * between;
+            let after = |slot: &Slot| u64::from(room.padding_after(length(slot))) * u64::from(slot.copies);
+            let last = slots.last().map_or(0, length);
+            let pad: u64 = slots.iter().map(after).sum::<u64>() - u64::from(room.padding_after(last));
+            padding += repeat * (pad + u64::from(room.padding_at_end(last)));
+        }
+        (separators, padding)
     }
 
     /// Number of planned tokens.
@@ -289,52 +309,28 @@ impl Plan {
     }
 
     /// Packs that any plan of these sequences under these constraints needs: for each group the best of
-    /// [`lower_bound`] and what `max_sequences` asks for.
+    /// [`lower_bound`] and what `max_sequences` asks for. Where sequences may be cut, for the pieces there are.
     pub fn lower_bound(&self) -> u64 {
         let body = &*self.body;
         *body.bound.get_or_init(|| {
             let groups = 0..body.classes.groups.len() - 1;
             groups
                 .map(|group| {
-                    let counts = body.classes.histogram(group);
-                    let sequences: u64 = counts.iter().sum();
+                    let taken = body.classes.histogram(group, body.room);
+                    let sequences: u64 = taken.iter().sum();
                     if body.last_alone && group + 2 == body.classes.groups.len() {
                         return sequences;
                     }
-                    let most = most(body.options.max_sequences);
-                    lower_bound(&counts, body.options.max_length).max(sequences.div_ceil(most))
+                    lower_bound(&taken, body.room.capacity()).max(sequences.div_ceil(body.options.most()))
                 })
                 .sum::<u64>()
-                .next_multiple_of(body.options.multiple.max(1).into())
+                .next_multiple_of(body.options.packs_multiple.max(1).into())
         })
     }
 }
 
-/// `max_sequences` as a number of sequences.
-fn most(max_sequences: u32) -> u64 {
-    if max_sequences == 0 { u64::MAX } else { max_sequences.into() }
-}
-
-/// Classes, ids by class, and what is left out.
-fn sorted<I: Id>(
-    lengths: &Lengths,
-    groups: Option<Groups>,
-    options: Options,
-) -> Result<(Classes, Vec<I>, Excess), Error> {
-    let (counts, shares) = count::<I>(lengths, options.max_length, options.overlong)?;
-    let excess = Excess { sequences: counts.overlong, tokens: counts.tokens_lost };
-    let (ids, classes) = match groups {
-        None => {
-            let ids = sort(lengths, &counts.by_length, shares, options.overlong);
-            (ids, Classes::of_lengths(&counts.by_length))
-        }
-        Some(groups) => sort_grouped(lengths, groups, counts.by_length.len() as u32 - 1, options.overlong),
-    };
-    Ok((classes, ids, excess))
-}
-
 impl Body {
-    fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts, room: Room) -> Self {
         let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, .. } = parts;
         let mut next = classes.first.clone();
         let (mut packs, mut ids) = (0, 0);
@@ -357,6 +353,7 @@ impl Body {
             rows,
             excess,
             last_alone,
+            room,
             cuts,
             classes,
             patterns,

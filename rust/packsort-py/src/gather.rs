@@ -1,5 +1,5 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use packsort_core::Ids;
+use packsort_core::{Fillers, Ids};
 use pyo3::prelude::*;
 use pyo3_arrow::PyChunkedArray;
 
@@ -23,15 +23,16 @@ impl IdsArg<'_> {
     }
 }
 
-/// The values of rows `ids`, one row after another, as bytes.
+/// The values of rows `ids`, one row after another, as bytes; `fillers` are a value of padding and one of separators.
 #[pyfunction]
-#[pyo3(signature = (column, ids, starts=None, lengths=None))]
+#[pyo3(signature = (column, ids, starts=None, lengths=None, fillers=None))]
 pub fn gather<'py>(
     py: Python<'py>,
     column: PyChunkedArray,
     ids: IdsArg<'py>,
     starts: Option<PyReadonlyArray1<'py, i32>>,
     lengths: Option<PyReadonlyArray1<'py, i32>>,
+    fillers: Option<(Vec<u8>, Vec<u8>)>,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let chunks = column.chunks().iter().map(columns::lists).collect::<PyResult<Vec<_>>>()?;
     let width = chunks.first().map_or(1, |&(_, width)| width);
@@ -39,7 +40,8 @@ pub fn gather<'py>(
     let ids = ids.view()?;
     let starts = starts.as_ref().map(|s| s.as_slice()).transpose()?;
     let lengths = lengths.as_ref().map(|l| l.as_slice()).transpose()?;
-    py.detach(|| pool::run(|| packsort_core::gather(&chunks, width, ids, starts, lengths)))
+    let fillers = fillers.as_ref().map(|(padding, separator)| Fillers { padding, separator });
+    py.detach(|| pool::run(|| packsort_core::gather(&chunks, width, ids, starts, lengths, fillers)))
         .map(|bytes| bytes.into_pyarray(py))
         .map_err(to_py)
 }

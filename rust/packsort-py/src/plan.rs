@@ -1,6 +1,7 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{
-    self as core, Classes, Cuts, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Slot, Strategy,
+    self as core, Classes, Cuts, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Sequences, Slot,
+    Starts, Strategy,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -23,8 +24,12 @@ pub const OVERLONG: [(&str, Overlong); 4] = [
     ("truncate", Overlong::Truncate),
     ("split", Overlong::Split),
 ];
-const STRATEGIES: [(&str, Strategy); 3] =
-    [("ffd", Strategy::FirstFit), ("bfd", Strategy::BestFit), ("padding", Strategy::Padding)];
+const STRATEGIES: [(&str, Strategy); 4] = [
+    ("ffd", Strategy::FirstFit),
+    ("bfd", Strategy::BestFit),
+    ("padding", Strategy::Padding),
+    ("hybrid", Strategy::Hybrid),
+];
 
 /// The value that has this name.
 pub fn named<T: Copy>(option: &str, names: &[(&str, T)], name: &str) -> PyResult<T> {
@@ -58,70 +63,92 @@ impl<'py> Fields<'_, 'py> {
         T::extract(value.as_borrowed()).map_err(Into::into)
     }
 
+    /// The options of a plan; `strategy` is not looked at.
+    pub fn options(&self) -> PyResult<Options> {
+        let overlong: String = self.get("overlong")?;
+        Ok(Options {
+            overlong: named("overlong", &OVERLONG, &overlong)?,
+            keep_end: self.get("keep_end")?,
+            max_sequences: self.get("max_sequences")?,
+            packs_multiple: self.get("packs_multiple")?,
+            pad_multiple: self.get("pad_multiple")?,
+            separated: self.get("separated")?,
+            ..Options::new(self.get("max_length")?)
+        })
+    }
+
+    fn with_strategy(&self) -> PyResult<Options> {
+        let strategy: String = self.get("strategy")?;
+        Ok(Options { strategy: named("strategy", &STRATEGIES, &strategy)?, ..self.options()? })
+    }
+
     /// Numbers, as another type; what does not fit becomes 0, which the core refuses.
-    fn numbers<T: TryFrom<i64> + Default>(&self, name: &str) -> PyResult<Vec<T>> {
+    pub fn numbers<T: TryFrom<i64> + Default>(&self, name: &str) -> PyResult<Vec<T>> {
         let numbers: PyReadonlyArray1<i64> = self.get(name)?;
         Ok(numbers.as_array().iter().map(|&n| T::try_from(n).unwrap_or_default()).collect())
     }
 }
 
+/// What `Fields::options` reads, but for the strategy.
+pub fn set_options(parts: &Bound<'_, PyDict>, options: Options) -> PyResult<()> {
+    parts.set_item("max_length", options.max_length)?;
+    parts.set_item("overlong", name_of(&OVERLONG, &options.overlong))?;
+    parts.set_item("keep_end", options.keep_end)?;
+    parts.set_item("max_sequences", options.max_sequences)?;
+    parts.set_item("packs_multiple", options.packs_multiple)?;
+    parts.set_item("pad_multiple", options.pad_multiple)?;
+    parts.set_item("separated", options.separated)
+}
+
+/// (offsets int64 (rows + 1,), first token of each piece int32).
+pub type StartsArg<'py> = (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>);
+/// (group of each row, number of groups, whether those of the last have a pack each).
+pub type GroupsArg<'py> = (PyReadonlyArray1<'py, u32>, usize, bool);
+
 #[pymethods]
 impl Plan {
     #[staticmethod]
-    #[pyo3(signature = (lengths, max_length, strategy, overlong, max_sequences, multiple, groups, seed, epoch))]
     #[allow(clippy::too_many_arguments)]
     fn make(
         py: Python<'_>,
         lengths: PyChunkedArray,
-        max_length: u32,
-        strategy: &str,
-        overlong: &str,
-        max_sequences: u32,
-        multiple: u32,
-        groups: Option<(PyReadonlyArray1<'_, u32>, usize, bool)>,
+        options: &Bound<'_, PyDict>,
+        groups: Option<GroupsArg<'_>>,
+        splittable: Option<PyReadonlyArray1<'_, bool>>,
+        starts: Option<StartsArg<'_>>,
         seed: Option<u64>,
         epoch: u64,
     ) -> PyResult<Self> {
         let chunks = lengths.chunks().iter().map(columns::lengths).collect::<PyResult<Vec<_>>>()?;
-        let lengths = Lengths::new(chunks);
-        let options = Options {
-            max_length,
-            strategy: named("strategy", &STRATEGIES, strategy)?,
-            overlong: named("overlong", &OVERLONG, overlong)?,
-            max_sequences,
-            multiple,
-        };
-        let groups = match &groups {
-            None => None,
-            Some((of, count, last_alone)) => {
-                Some(Groups { of: of.as_slice()?, count: *count, last_alone: *last_alone })
-            }
-        };
-        py.detach(|| pool::run(|| core::Plan::new(&lengths, groups, options, seed, epoch))).map(Self).map_err(to_py)
+        let options = Fields(options).with_strategy()?;
+        let mut sequences = Sequences::from(Lengths::new(chunks));
+        if let Some((of, count, last_alone)) = &groups {
+            sequences.groups = Some(Groups { of: of.as_slice()?, count: *count, last_alone: *last_alone });
+        }
+        if let Some(flags) = &splittable {
+            sequences.splittable = Some(flags.as_slice()?);
+        }
+        if let Some((offsets, values)) = &starts {
+            sequences.starts = Some(Starts { offsets: offsets.as_slice()?, values: values.as_slice()? });
+        }
+        py.detach(|| pool::run(|| core::Plan::new(&sequences, options, seed, epoch))).map(Self).map_err(to_py)
     }
 
     /// The inverse of `parts`.
     #[staticmethod]
     fn from_parts(py: Python<'_>, parts: &Bound<'_, PyDict>) -> PyResult<Self> {
         let fields = Fields(parts);
-        let (strategy, overlong): (String, String) = (fields.get("strategy")?, fields.get("overlong")?);
         let slots = fields.numbers("slot_classes")?.into_iter().zip(fields.numbers("slot_copies")?);
         let parts = Parts {
-            options: Options {
-                max_length: fields.get("max_length")?,
-                strategy: named("strategy", &STRATEGIES, &strategy)?,
-                overlong: named("overlong", &OVERLONG, &overlong)?,
-                max_sequences: fields.get("max_sequences")?,
-                multiple: fields.get("multiple")?,
-            },
+            options: fields.with_strategy()?,
             rows: fields.get("rows")?,
             excess: Excess { sequences: fields.get("num_overlong")?, tokens: fields.get("tokens_lost")? },
             last_alone: fields.get("last_alone")?,
             cuts: Cuts {
                 rows: fields.numbers("cut_rows")?,
                 rests: fields.numbers("cut_rests")?,
-                full_rows: fields.numbers("full_rows")?,
-                full_starts: fields.numbers("full_starts")?,
+                piece_rows: fields.numbers("piece_rows")?,
+                piece_starts: fields.numbers("piece_starts")?,
             },
             classes: Classes {
                 lengths: fields.numbers("class_lengths")?,
@@ -147,11 +174,8 @@ impl Plan {
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch } = self.0.parts();
         let parts = PyDict::new(py);
-        parts.set_item("max_length", options.max_length)?;
-        parts.set_item("strategy", self.strategy())?;
-        parts.set_item("overlong", self.overlong())?;
-        parts.set_item("max_sequences", options.max_sequences)?;
-        parts.set_item("multiple", options.multiple)?;
+        set_options(&parts, options)?;
+        parts.set_item("strategy", name_of(&STRATEGIES, &options.strategy))?;
         parts.set_item("rows", rows)?;
         parts.set_item("num_overlong", excess.sequences)?;
         parts.set_item("tokens_lost", excess.tokens)?;
@@ -161,8 +185,8 @@ impl Plan {
         let numbers = |name, numbers: Vec<i64>| parts.set_item(name, numbers.into_pyarray(py));
         numbers("cut_rows", cuts.rows.into_iter().map(|n| n as i64).collect())?;
         numbers("cut_rests", cuts.rests.into_iter().map(i64::from).collect())?;
-        numbers("full_rows", cuts.full_rows.into_iter().map(|n| n as i64).collect())?;
-        numbers("full_starts", cuts.full_starts.into_iter().map(i64::from).collect())?;
+        numbers("piece_rows", cuts.piece_rows.into_iter().map(|n| n as i64).collect())?;
+        numbers("piece_starts", cuts.piece_starts.into_iter().map(i64::from).collect())?;
         numbers("class_lengths", classes.lengths.into_iter().map(i64::from).collect())?;
         numbers("class_first", classes.first.into_iter().map(|n| n as i64).collect())?;
         numbers("group_first", classes.groups.into_iter().map(|n| n as i64).collect())?;
@@ -174,79 +198,41 @@ impl Plan {
         Ok(parts)
     }
 
+    /// What it is, in numbers and names.
+    fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let facts = PyDict::new(py);
+        set_options(&facts, self.0.options())?;
+        facts.set_item("strategy", name_of(&STRATEGIES, &self.0.options().strategy))?;
+        facts.set_item("seed", self.0.seed())?;
+        facts.set_item("epoch", self.0.epoch())?;
+        facts.set_item("num_rows", self.0.rows())?;
+        facts.set_item("num_packs", self.0.num_packs())?;
+        facts.set_item("num_sequences", self.0.num_sequences())?;
+        facts.set_item("num_tokens", self.0.num_tokens())?;
+        facts.set_item("num_overlong", self.0.excess().sequences)?;
+        facts.set_item("tokens_lost", self.0.excess().tokens)?;
+        facts.set_item("num_patterns", self.0.patterns().len())?;
+        facts.set_item("has_starts", self.0.has_starts())?;
+        Ok(facts)
+    }
+
     fn with_epoch(&self, epoch: u64) -> Self {
         Self(self.0.with_epoch(epoch))
     }
 
-    #[getter]
-    fn max_length(&self) -> u32 {
-        self.0.options().max_length
-    }
-
-    #[getter]
-    fn strategy(&self) -> &'static str {
-        name_of(&STRATEGIES, &self.0.options().strategy)
-    }
-
-    #[getter]
-    fn overlong(&self) -> &'static str {
-        name_of(&OVERLONG, &self.0.options().overlong)
-    }
-
-    #[getter]
-    fn max_sequences(&self) -> u32 {
-        self.0.options().max_sequences
-    }
-
-    #[getter]
-    fn seed(&self) -> Option<u64> {
-        self.0.seed()
-    }
-
-    #[getter]
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    #[getter]
-    fn num_rows(&self) -> u64 {
-        self.0.rows()
-    }
-
-    #[getter]
-    fn num_packs(&self) -> u64 {
-        self.0.num_packs()
-    }
-
-    #[getter]
-    fn num_sequences(&self) -> u64 {
-        self.0.num_sequences()
-    }
-
-    #[getter]
-    fn num_tokens(&self) -> u64 {
-        self.0.num_tokens()
-    }
-
-    #[getter]
-    fn num_overlong(&self) -> u64 {
-        self.0.excess().sequences
-    }
-
-    #[getter]
-    fn tokens_lost(&self) -> u64 {
-        self.0.excess().tokens
-    }
-
     /// Sequences in more than one piece.
-    #[getter]
     fn num_split(&self) -> u64 {
         self.0.num_split()
     }
 
-    #[getter]
-    fn num_patterns(&self) -> usize {
-        self.0.patterns().len()
+    /// The rows that are in more than one piece, ascending.
+    fn split_rows<'py>(&self, py: Python<'py>) -> Array<'py, i64> {
+        self.0.split_rows().into_iter().map(|row| row as i64).collect::<Vec<_>>().into_pyarray(py)
+    }
+
+    /// (separators, padding): tokens of all packs that are of no sequence.
+    fn fillers(&self) -> (u64, u64) {
+        self.0.fillers()
     }
 
     fn lower_bound(&self, py: Python<'_>) -> u64 {

@@ -1,0 +1,159 @@
+//! Packs on the way, those alike together, found by the room they have left.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{Patterns, Slot};
+
+/// Packs that are being filled.
+pub(crate) struct OpenPacks {
+    capacity: u32,
+    max_sequences: u64,
+    opened: u64,
+    nodes: Vec<Node>,
+    open: BTreeMap<u32, VecDeque<Alike>>, // by room taken; no queue is empty
+    full: Vec<Alike>,
+}
+
+/// Packs alike.
+#[derive(Clone, Copy)]
+struct Alike {
+    opened: u64,    // how many were opened before the first of them
+    packs: u64,     // how many
+    node: usize,    // what they hold
+    sequences: u64, // how many each holds
+}
+
+/// Some sequences that are alike, and what was in the pack before them.
+struct Node {
+    slot: Slot,
+    before: usize, // FIRST where nothing was
+}
+
+const FIRST: usize = usize::MAX;
+
+impl OpenPacks {
+    /// None yet; each is to have room `capacity` and hold at most `max_sequences`.
+    pub fn new(capacity: u32, max_sequences: u64) -> Self {
+        Self { capacity, max_sequences, opened: 0, nodes: vec![], open: BTreeMap::new(), full: vec![] }
+    }
+
+    /// Packs opened so far.
+    pub fn len(&self) -> u64 {
+        self.opened
+    }
+
+    /// Opens `packs` packs that hold `slots`, whose sequences take `taken` all together.
+    pub fn add(&mut self, slots: &[Slot], taken: u32, packs: u64) {
+        let mut alike = Alike { opened: self.opened, packs, node: FIRST, sequences: 0 };
+        self.opened += packs;
+        for &slot in slots {
+            self.nodes.push(Node { slot, before: alike.node });
+            alike.node = self.nodes.len() - 1;
+            alike.sequences += u64::from(slot.copies);
+        }
+        self.put_back(alike, taken);
+    }
+
+    /// Puts some of `left` sequences, which take `taken` each, into packs alike that have the least room that is
+    /// enough; the number placed, or `None` where no pack has room.
+    pub fn place(&mut self, class: u32, taken: u32, left: u64) -> Option<u64> {
+        let (&before, _) = self.open.range(..=self.capacity.checked_sub(taken)?).next_back()?;
+        let packs = self.take(before);
+        Some(self.spread(packs, before, class, taken, left))
+    }
+
+    /// The most room that any pack has; `None` where all are full.
+    pub fn most_room(&self) -> Option<u32> {
+        self.open.keys().next().map(|taken| self.capacity - taken)
+    }
+
+    /// Puts one sequence, which takes `taken`, into each of at most `left` packs alike that have the most room; the
+    /// number placed.
+    pub fn place_in_most_room(&mut self, class: u32, taken: u32, left: u64) -> u64 {
+        let Some((&before, _)) = self.open.iter().next() else { return 0 };
+        let mut packs = self.take(before);
+        let number = packs.packs.min(left);
+        self.fill(&mut packs, before, number, taken, Slot { class, copies: 1 });
+        self.put_front(packs, before);
+        number
+    }
+
+    /// Puts `left` sequences, which take `taken` each, into new packs; the number placed, which is all.
+    pub fn open(&mut self, class: u32, taken: u32, left: u64) -> u64 {
+        let packs = left.div_ceil(u64::from(self.capacity / taken).min(self.max_sequences));
+        let opened = self.opened;
+        self.opened += packs;
+        self.spread(Alike { opened, packs, node: FIRST, sequences: 0 }, 0, class, taken, left)
+    }
+
+    /// All packs as patterns, in the order in which they were opened.
+    pub fn add_to(mut self, patterns: &mut Patterns) {
+        self.full.extend(self.open.into_values().flatten());
+        self.full.sort_by_key(|packs| packs.opened);
+        for packs in self.full {
+            let start = patterns.slots.len();
+            let mut at = packs.node;
+            while at != FIRST {
+                patterns.slots.push(self.nodes[at].slot);
+                at = self.nodes[at].before;
+            }
+            if patterns.slots.len() > start {
+                patterns.slots[start..].reverse();
+                patterns.add(packs.packs);
+            }
+        }
+    }
+
+    /// Fills packs alike one after another, each as far as it goes; the number placed.
+    fn spread(&mut self, mut packs: Alike, before: u32, class: u32, taken: u32, left: u64) -> u64 {
+        let each = u64::from((self.capacity - before) / taken).min(self.max_sequences - packs.sequences);
+        let whole = packs.packs.min(left / each);
+        self.fill(&mut packs, before, whole, taken, Slot { class, copies: each as u32 });
+        let mut placed = whole * each;
+        if left > placed && packs.packs > 0 {
+            self.fill(&mut packs, before, 1, taken, Slot { class, copies: (left - placed) as u32 });
+            placed = left;
+        }
+        self.put_front(packs, before);
+        placed
+    }
+
+    /// Takes out the first packs of whose room `taken` is taken; there are some.
+    fn take(&mut self, taken: u32) -> Alike {
+        let queue = self.open.get_mut(&taken).expect("packs with that much room");
+        let packs = queue.pop_front().expect("no queue is empty");
+        if queue.is_empty() {
+            self.open.remove(&taken);
+        }
+        packs
+    }
+
+    fn put_front(&mut self, packs: Alike, taken: u32) {
+        if packs.packs > 0 {
+            self.open.entry(taken).or_default().push_front(packs);
+        }
+    }
+
+    fn put_back(&mut self, packs: Alike, taken: u32) {
+        if taken == self.capacity || packs.sequences == self.max_sequences {
+            self.full.push(packs);
+        } else {
+            self.open.entry(taken).or_default().push_back(packs);
+        }
+    }
+
+    /// Puts the sequences of `slot`, each of which takes `taken`, into the first `number` of `packs`, of whose room
+    /// `before` is taken.
+    fn fill(&mut self, packs: &mut Alike, before: u32, number: u64, taken: u32, slot: Slot) {
+        if number == 0 {
+            return;
+        }
+        self.nodes.push(Node { slot, before: packs.node });
+        let node = self.nodes.len() - 1;
+        let sequences = packs.sequences + u64::from(slot.copies);
+        let filled = Alike { opened: packs.opened, packs: number, node, sequences };
+        packs.opened += number;
+        packs.packs -= number;
+        self.put_back(filled, before + taken * slot.copies);
+    }
+}
