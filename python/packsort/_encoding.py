@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from packsort._rendering import LossRule, Rendered
 from packsort.errors import TokenizerError
 
-_NO_LOSS = -100
+NO_LOSS = -100
 # The backend holds about 100 bytes for each token it gives (text, offsets, masks). Calls over few long texts are cut
 # here, at some 100 MB.
 _CHARACTERS_A_CALL = 4_000_000
@@ -55,15 +55,19 @@ class Encoder:
         """
         if rule is LossRule.ASSISTANT:
             return self._turns(rendered)
-        ids, lengths = self._ids(rendered.texts)
+        ids, lengths = self.ids(rendered.texts)
         if rule is LossRule.COMPLETION:
             assert rendered.prompts is not None
-            prompt_ids, prompt_lengths = self._ids(rendered.prompts)
+            prompt_ids, prompt_lengths = self.ids(rendered.prompts)
             return _after_prompts(ids, lengths, prompt_ids, prompt_lengths)
         return Encoded(ids, ids, lengths)
 
-    def _ids(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Token ids of all texts, (tokens,), and how many each has, (texts,)."""
+    def ids(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Token ids of all texts, (tokens,), and how many each has, (texts,).
+
+        Raises:
+            TokenizerError: The tokenizer fails on a text.
+        """
         flat: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         for part in _calls(texts):
@@ -95,7 +99,7 @@ class Encoder:
             ids = np.fromiter(
                 chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32, count=sum(counts)
             )
-            labels = np.full_like(ids, _NO_LOSS)
+            labels = np.full_like(ids, NO_LOSS)
             start = 0
             for encoding, count, turns in zip(encodings, counts, rendered.turns[len(lengths) :], strict=False):
                 for begin, end in turns:
@@ -167,12 +171,21 @@ def _after_prompts(
     labels = ids.copy()
     start = prompt_start = merged = 0
     for length, prompt_length in zip(lengths.tolist(), prompt_lengths.tolist(), strict=True):
-        shared = min(length, prompt_length)
-        differ = ids[start : start + shared] != prompt_ids[prompt_start : prompt_start + shared]
-        if differ.any():
-            shared = int(differ.argmax())
+        shared = shared_tokens(ids[start : start + length], prompt_ids[prompt_start : prompt_start + prompt_length])
         merged += shared < prompt_length
-        labels[start : start + shared] = _NO_LOSS
+        labels[start : start + shared] = NO_LOSS
         start += length
         prompt_start += prompt_length
     return Encoded(ids, labels, lengths, merged)
+
+
+def shared_tokens(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    """How many tokens two sequences both start with.
+
+    Example:
+        >>> shared_tokens(np.array([1, 2, 3], np.int32), np.array([1, 2, 4, 5], np.int32))
+        2
+    """
+    most = min(len(one), len(other))
+    differ = one[:most] != other[:most]
+    return int(differ.argmax()) if differ.any() else most

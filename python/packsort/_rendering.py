@@ -20,6 +20,8 @@ from packsort._types import described, is_list, is_messages, is_text
 from packsort.errors import SourceError, TokenizerError
 from packsort.sources import Source
 
+Message = dict[str, Any]
+
 # As transformers looks for it.
 _GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
 
@@ -138,42 +140,58 @@ class Renderer:
         for row, values in enumerate(zip(*columns, strict=True)):
             try:
                 self._render(rendered, *values)
-            except _RowError as error:
+            except RowError as error:
                 raise SourceError(f"{where(row)}: {error}") from error.__cause__
         return rendered
 
     def _text(self, rendered: Rendered, text: str | None) -> None:
         if text is None:
-            raise _RowError("column `text` is null")
+            raise RowError("column `text` is null")
         rendered.texts.append(text if text.endswith(self._end) else text + self._end)
 
     def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
         if prompt is None or completion is None:
-            raise _RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
+            raise RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
         assert rendered.prompts is not None
         rendered.prompts.append(prompt)
         rendered.texts.append(prompt + (completion if completion.endswith(self._end) else completion + self._end))
 
     def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
-        marked = self.loss_rule is LossRule.ASSISTANT
-        text, turns = self._chat(_messages(messages, "messages"), tools, marked=marked)
+        text, turns = self.chat(_messages(messages, "messages"), _tools(tools))
         rendered.texts.append(text)
         rendered.turns.append(turns)
 
     def _prompted_conversation(self, rendered: Rendered, prompt: Any, completion: Any, tools: Any = None) -> None:
         start, end = _messages(prompt, "prompt"), _messages(completion, "completion")
+        given = _tools(tools)
         assert rendered.prompts is not None
-        rendered.prompts.append(self._chat(start, tools, prompt=True)[0])
-        rendered.texts.append(self._chat(start + end, tools)[0])
+        rendered.prompts.append(self.chat(start, given, prompt=True)[0])
+        rendered.texts.append(self.chat(start + end, given)[0])
 
-    def _chat(
-        self, messages: list[dict[str, Any]], tools: Any, *, marked: bool = False, prompt: bool = False
+    def conversation(self, batch: pa.RecordBatch, row: int) -> tuple[list[Message], list[Any] | None]:
+        """Messages and tools of a row that `__call__` has rendered, as `chat` takes them."""
+        messages, *tools = (batch.column(name)[row].as_py() for name in self.columns)
+        return _messages(messages, "messages"), _tools(*tools or [None])
+
+    def chat(
+        self, messages: list[Message], tools: list[Any] | None, *, prompt: bool = False
     ) -> tuple[str, list[tuple[int, int]]]:
-        """One conversation as text, and the characters of its assistant turns where the template marks them."""
+        """One conversation as text, and the characters of its assistant turns where the template marks them.
+
+        Args:
+            messages: without nulls.
+            tools: those the template is to be told of.
+            prompt: whether the assistant is to speak next.
+
+        Raises:
+            RowError: The template refuses the conversation.
+            TokenizerError: The chat template is no valid template.
+        """
         from jinja2 import TemplateError, TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        tools = _tools(tools)
+        # transformers keeps what it marks in the template itself: not for two threads at a time.
+        marked = self.loss_rule is LossRule.ASSISTANT
         try:
             # transformers declares the result as one string; it is a pair.
             result: Any = render_jinja_template(
@@ -191,34 +209,32 @@ class Renderer:
             raise TokenizerError(f"line {error.lineno} of the chat template is wrong: {error.message}") from error
         # A template is code from elsewhere: what it does not expect it may answer with any of these.
         except (TemplateError, TypeError, ValueError, LookupError) as error:
-            raise _RowError(f"the chat template refuses the conversation: {error}") from error
+            raise RowError(f"the chat template refuses the conversation: {error}") from error
         return rendered[0], spans[0] if marked else []
 
 
-class _RowError(Exception):
+class RowError(Exception):
     """What is wrong with a row, without the words for where it is."""
 
 
-def _messages(messages: Any, column: str) -> list[dict[str, Any]]:
+def _messages(messages: Any, column: str) -> list[Message]:
     """Checks one conversation and drops what Arrow filled in.
 
     A struct column gives every message every key, as null where the row had none. transformers drops such keys from
     messages; deeper ones, as in `tool_calls`, would show in the text as `"key": null`, so they are dropped too.
     """
     if messages is None:
-        raise _RowError(f"column `{column}` is null")
+        raise RowError(f"column `{column}` is null")
     if not messages:
-        raise _RowError(f"column `{column}` is an empty conversation")
-    cleaned: list[dict[str, Any]] = []
+        raise RowError(f"column `{column}` is an empty conversation")
+    cleaned: list[Message] = []
     for index, message in enumerate(messages):
         if message is None:
-            raise _RowError(f"column `{column}`: message {index} is null")
+            raise RowError(f"column `{column}`: message {index} is null")
         if not message["role"]:
-            raise _RowError(f"column `{column}`: message {index} has no role")
+            raise RowError(f"column `{column}`: message {index} has no role")
         if message.get("content") is None and not message.get("tool_calls"):
-            raise _RowError(
-                f"column `{column}`: message {index} ({message['role']}) has neither content nor tool_calls"
-            )
+            raise RowError(f"column `{column}`: message {index} ({message['role']}) has neither content nor tool_calls")
         cleaned.append(_without_nulls(message))
     return cleaned
 
@@ -238,7 +254,7 @@ def _tools(tools: Any) -> list[Any] | None:
             tools = json.loads(tools) if tools.strip() else None
         tools = [json.loads(tool) if isinstance(tool, str) else _without_nulls(tool) for tool in tools or []]
     except (ValueError, TypeError) as error:
-        raise _RowError(f"column `tools` is no JSON list: {error}") from error
+        raise RowError(f"column `tools` is no JSON list: {error}") from error
     return tools or None
 
 

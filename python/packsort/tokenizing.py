@@ -7,27 +7,31 @@ threads, a batch of rows at a time, while the next batch is rendered.
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from packsort._encoding import Encoded, Encoder
 from packsort._outputs import OutputFiles, check_folder
 from packsort._rendering import LossRule, Rendered, Renderer
+from packsort._windows import SplitCounts, WindowCutter
 from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.sources import Source, open_source
 
 __all__ = ["LossRule", "Tokenization", "TokenizedFiles", "load_tokenizer", "tokenize", "write_tokens"]
 
 _COLUMNS = {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32()), "length": pa.int32()}
+_PIECE_STARTS = {"piece_starts": pa.list_(pa.int32())}
 _ROWS_A_BATCH = 1000
 # Two calls under way: one in the Rust threads, one whose tokens are turned into arrays.
 _CALLS_AHEAD = 2
@@ -84,9 +88,15 @@ class Tokenization:
     Attributes:
         loss_rule: which tokens carry loss, in words.
         columns: the columns of the source that are tokenized.
-        schema: of the tables: `input_ids` and `labels` list<int32>, `length` int32, and the columns kept.
+        schema: of the tables: `input_ids` and `labels` list<int32>, `length` int32, `piece_starts` list<int32> where
+            turns are split, and the columns kept.
         sequences, tokens, loss_tokens, without_loss: counts of what was given out so far; `without_loss` counts
             sequences in which no token carries loss.
+        split, windows: conversations cut between turns, and what they were cut into.
+        turns_left_out, tokens_left_out: turns that are too long for a window, and their tokens; of a conversation
+            that is left out, all its tokens.
+        rows_shortened, rows_left_out: conversations that lack some of their turns, and those that lack all.
+        split_by_file: the last six, by name, for each of `source.files`.
     """
 
     def __init__(
@@ -96,6 +106,7 @@ class Tokenization:
         *,
         keep: Sequence[str] = (),
         on_progress: Callable[[int], None] | None = None,
+        split_turns: int | None = None,
     ) -> None:
         self._source = source
         self._render = Renderer(source, tokenizer)
@@ -104,11 +115,17 @@ class Tokenization:
             self._render.loss_rule = LossRule.NO_OFFSETS
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
-        self._keep = _kept(source, keep)
+        self._split_turns = None if split_turns is None else _limit(split_turns, self.columns)
+        self._cut = None if self._split_turns is None else WindowCutter(self._render, self._encode, self._split_turns)
+        made = _COLUMNS if self._cut is None else {**_COLUMNS, **_PIECE_STARTS}
+        self._keep = _kept(source, keep, made)
         self._on_progress = on_progress
         kept = [source.schema.field(name) for name in self._keep]
-        self.schema = pa.schema([*_COLUMNS.items(), *kept], metadata=self._metadata(tokenizer))
+        self.schema = pa.schema([*made.items(), *kept], metadata=self._metadata(tokenizer))
         self.sequences = self.tokens = self.loss_tokens = self.without_loss = 0
+        self.split = self.windows = self.turns_left_out = self.tokens_left_out = 0
+        self.rows_shortened = self.rows_left_out = 0
+        self.split_by_file: list[dict[str, int]] = [asdict(SplitCounts()) for _ in source.files]
         self._merged = 0
 
     @property
@@ -119,6 +136,17 @@ class Tokenization:
             notes.append(
                 f"in {self._merged:,} sequences the prompt alone is tokenized otherwise than within the sequence; "
                 "the completion starts where they part"
+            )
+        if self.split:
+            notes.append(
+                f"{self.split:,} conversations of more than {self._split_turns:,} tokens are cut between turns into "
+                f"{self.windows:,} windows"
+            )
+        if self.turns_left_out:
+            notes.append(
+                f"{self.turns_left_out:,} turns are left out: with the system prompt each has more than "
+                f"{self._split_turns:,} tokens; {self.rows_shortened:,} conversations lack some, "
+                f"{self.rows_left_out:,} lack all and are left out ({self.tokens_left_out:,} tokens)"
             )
         return tuple(notes)
 
@@ -154,12 +182,20 @@ class Tokenization:
 
     def _finished(self, index: int, first: int, batch: pa.RecordBatch, call: Future[Encoded]) -> tuple[int, pa.Table]:
         encoded = call.result()
+        where = self._where(index, first)
         empty = encoded.lengths == 0
         if empty.any():
-            where = self._where(index, first)(int(empty.argmax()))
-            raise SourceError(f"{where}: column `{self._render.columns[0]}` gives no tokens")
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(encoded.lengths)])
-        with_loss = np.add.reduceat(encoded.labels >= 0, offsets[:-1], dtype=np.int64)
+            raise SourceError(f"{where(int(empty.argmax()))}: column `{self._render.columns[0]}` gives no tokens")
+        made: list[pa.Array] = []
+        if self._cut is not None:
+            windows = self._cut(batch, encoded, where)
+            encoded = windows.encoded
+            self._count(index, windows.counts)
+            made.append(pa.ListArray.from_arrays(_ends(windows.pieces), pa.array(windows.starts)))
+        # A row of which no window is left has no tokens, where `reduceat` would take those of the next.
+        rows = np.flatnonzero(encoded.lengths)
+        offsets = np.cumsum(encoded.lengths) - encoded.lengths
+        with_loss = np.add.reduceat(encoded.labels >= 0, offsets[rows], dtype=np.int64)
         self.sequences += len(batch)
         self.tokens += len(encoded.input_ids)
         self.loss_tokens += int(with_loss.sum())
@@ -167,11 +203,16 @@ class Tokenization:
         self._merged += encoded.merged
         if self._on_progress is not None:
             self._on_progress(len(batch))
-        ends = pa.array(offsets, type=pa.int32())
+        ends = _ends(encoded.lengths)
         lists = [pa.ListArray.from_arrays(ends, pa.array(values)) for values in (encoded.input_ids, encoded.labels)]
         lengths = pa.array(encoded.lengths, type=pa.int32())
         kept = [batch.column(name) for name in self._keep]
-        return index, pa.table([*lists, lengths, *kept], schema=self.schema)
+        return index, pa.table([*lists, lengths, *made, *kept], schema=self.schema)
+
+    def _count(self, index: int, counts: SplitCounts) -> None:
+        for name, count in asdict(counts).items():
+            self.split_by_file[index][name] += count
+            setattr(self, name, getattr(self, name) + count)
 
     def _where(self, index: int, first: int) -> Callable[[int], str]:
         path = self._source.files[index].path
@@ -180,16 +221,23 @@ class Tokenization:
     def _metadata(self, tokenizer: Any) -> dict[bytes, bytes]:
         import packsort
 
-        about = {
+        about: dict[str, Any] = {
             "packsort": packsort.__version__,
             "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
             "loss": self.loss_rule.value,
         }
+        if self._split_turns is not None:
+            about["split_turns"] = self._split_turns
         return {b"packsort": json.dumps(about).encode()}
 
 
 def tokenize(
-    source: Any, tokenizer: Any, *, keep: Sequence[str] = (), on_progress: Callable[[int], None] | None = None
+    source: Any,
+    tokenizer: Any,
+    *,
+    keep: Sequence[str] = (),
+    on_progress: Callable[[int], None] | None = None,
+    split_turns: int | None = None,
 ) -> Tokenization:
     """Tokenizes the rows of a source, in order, one sequence a row.
 
@@ -204,22 +252,30 @@ def tokenize(
     The end-of-sequence token is appended to text and completions that do not end with it; special tokens are added as
     the tokenizer does by default. Truncation and padding of the tokenizer are not applied.
 
+    With `split_turns`, a conversation of more tokens is cut before user messages into windows of at most that many: its
+    leading system messages and as many whole turns as fit, rendered like a conversation of their own. Where loss is
+    taken on every token, what the first window trains on, the others repeat without loss. A turn that is too long for
+    a window is left out, and counted; a conversation of such turns alone becomes an empty row.
+
     Args:
         source: whatever `open_source` takes.
         tokenizer: a `transformers.PreTrainedTokenizerBase`; it is not changed.
         keep: other columns to carry along.
         on_progress: called with the number of sequences of each table as it is given out.
+        split_turns: the most tokens of a window; only for `messages`.
 
     Returns:
-        An iterable of tables with `input_ids`, `labels` (-100 where no loss is taken), `length`, and `keep`.
+        An iterable of tables with `input_ids`, `labels` (-100 where no loss is taken), `length`, and `keep`; with
+        `split_turns` also `piece_starts`, where in its row each window starts, [0] for rows that are not cut.
 
     Raises:
         SourceError: There is no usable column, or no column to keep. Iterating raises it for rows that cannot be
             tokenized: null, empty, without roles, refused by the chat template.
         TokenizerError: The tokenizer has no chat template, or fails.
-        OptionError: `keep` names a column that tokenizing makes.
+        OptionError: `keep` names a column that tokenizing makes; `split_turns` is below 1, or given for other rows than
+            `messages`.
     """
-    return Tokenization(open_source(source), tokenizer, keep=keep, on_progress=on_progress)
+    return Tokenization(open_source(source), tokenizer, keep=keep, on_progress=on_progress, split_turns=split_turns)
 
 
 @dataclass(frozen=True)
@@ -346,9 +402,31 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(group)
 
 
-def _kept(source: Source, keep: Sequence[str]) -> list[str]:
+def _ends(lengths: NDArray[np.int64]) -> pa.Array:
+    """Offsets of lists: int32, (rows + 1,)."""
+    return pa.array(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]), type=pa.int32())
+
+
+def _limit(split_turns: Any, columns: Sequence[str]) -> int:
+    """The most tokens of a window, checked."""
+    try:
+        limit = operator.index(split_turns)
+    except TypeError:
+        raise OptionError(f"split_turns is {split_turns!r}, allowed is an integer") from None
+    if not 1 <= limit < 2**31:
+        raise OptionError(f"split_turns is {limit}, allowed is 1 to 2**31 - 1, or None")
+    if columns[0] != "messages":
+        have = " and ".join(f"`{name}`" for name in columns if name != "tools")
+        raise OptionError(
+            f"split_turns and rows of {have} clash: it cuts conversations between turns; allowed with it are rows of "
+            "`messages`"
+        )
+    return limit
+
+
+def _kept(source: Source, keep: Sequence[str], made: Container[str]) -> list[str]:
     for name in keep:
-        if name in _COLUMNS:
+        if name in made:
             raise OptionError(f"column `{name}` cannot be kept: tokenizing makes one of that name")
         if name not in source.schema.names:
             raise SourceError(
