@@ -18,7 +18,7 @@ import pytest
 import packsort
 import tiny_tokenizer
 from packsort.cli import compare as compare_command
-from packsort.comparing import compare
+from packsort.comparison import compare
 from token_rows import token_table
 
 COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)

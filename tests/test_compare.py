@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort._turns import source_turns
-from packsort.comparing import Method, compare
+from packsort.comparison import Method, compare
+from packsort.comparison.turns import source_turns
 from packsort.sources import open_source
 
 TOKENS_ONLY = SimpleNamespace(linear=1.0, quadratic=0.0)
@@ -77,7 +77,7 @@ def test_counts_are_those_made_by_hand() -> None:
         **{"rows": 4, "steps": 1, "tokens": 29, "padding_tokens": 3, "lower_bound": 4},
         **{"split": 0, "truncated": 1, "tokens_lost": 2, "broken": 1},
     }
-    assert at.ffd.samples == packsort.comparing.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2)
+    assert at.ffd.samples == packsort.comparison.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2)
     assert at.ffd.with_masks.attention == at.padding.with_masks.attention
     assert at.ffd.with_masks.utilization == 14.5 / 16
     assert at.ffd.with_masks.relative_time == 16 / 28

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from packsort.errors import OptionError
 
 if TYPE_CHECKING:
-    from packsort.comparing import Comparison
+    from packsort.comparison.results import Comparison
 
 
 def check_report() -> None:
@@ -29,10 +29,10 @@ def render(comparison: Comparison) -> str:
     import jinja2
 
     import packsort
-    from packsort import _figures, _plots
+    from packsort.comparison import figures, plots
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("packsort", "templates"),
+        loader=jinja2.PackageLoader("packsort.comparison", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -41,26 +41,26 @@ def render(comparison: Comparison) -> str:
     sections = []
     for at in comparison.at:
         shown = (at.padding, at.random, at.ffd)
-        top = _plots.steps_top(shown)
+        top = plots.steps_top(shown)
         key = {method.name: f"{method.name}-{at.max_length}" for method in shown}
         sections.append(
             {
                 "at": at,
-                "heads": _figures.heads(at),
-                "lines": _figures.table(at),
+                "heads": figures.heads(at),
+                "lines": figures.table(at),
                 "chosen": ("padding", "padding_fixed", "random", "ffd").index(at.advice.choice),
-                "fill": [_plots.fill_plot(method, key[method.name]) for method in shown],
-                "samples": [_plots.samples_plot(method, key[method.name]) for method in shown[1:]],
-                "steps": [_plots.steps_plot(method, key[method.name], top) for method in shown],
+                "fill": [plots.fill_plot(method, key[method.name]) for method in shown],
+                "samples": [plots.samples_plot(method, key[method.name]) for method in shown[1:]],
+                "steps": [plots.steps_plot(method, key[method.name], top) for method in shown],
                 "num_steps": len(at.padding.with_masks.mean_costs),
             }
         )
     return environment.get_template("report.html.j2").render(
         comparison=comparison,
         sections=sections,
-        lengths=[_plots.length_plot(comparison, wide=wide) for wide in (True, False)],
-        multi_turn=_figures.multi_turn(comparison),
-        stated=_figures.stated(comparison),
-        names=_figures.NAMES,
+        lengths=[plots.length_plot(comparison, wide=wide) for wide in (True, False)],
+        multi_turn=figures.multi_turn(comparison),
+        stated=figures.stated(comparison),
+        names=figures.NAMES,
         version=packsort.__version__,
     )

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
-    from packsort.comparing import Comparison, Histogram, Method
+    from packsort.comparison.histograms import Histogram
+    from packsort.comparison.results import Comparison, Method
 
 # Colours that only stand for variables of the style sheet, which differ between light and dark.
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
