@@ -139,6 +139,7 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
 
 
 def _show_one(console: Any, at: AtLength) -> None:
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -152,6 +153,8 @@ def _show_one(console: Any, at: AtLength) -> None:
     for line in figures.table(at):
         table.add_row(line.name, *line.cells)
     _say(console, f"max_length {at.max_length:,}: choose {figures.NAMES[at.advice.choice]}", ())
+    # Figures are not cut on a narrow terminal: it wraps lines, where rich would leave out their ends.
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
     console.print(table)
     console.print()
     _say(console, None, (*at.advice.reasons, at.batch.note))

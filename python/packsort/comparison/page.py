@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 from packsort.errors import OptionError
 
 if TYPE_CHECKING:
-    from packsort.comparison.results import Comparison
+    from packsort.comparison.results import AtLength, Comparison
 
 
 def check_report() -> None:
@@ -38,10 +39,10 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["code"] = _code
     sections = []
     for at in comparison.at:
         shown = (at.padding, at.random, at.ffd)
-        top = plots.steps_top(shown)
         key = {method.name: f"{method.name}-{at.max_length}" for method in shown}
         sections.append(
             {
@@ -51,7 +52,7 @@ def render(comparison: Comparison) -> str:
                 "chosen": ("padding", "padding_fixed", "random", "ffd").index(at.advice.choice),
                 "fill": [plots.fill_plot(method, key[method.name]) for method in shown],
                 "samples": [plots.samples_plot(method, key[method.name]) for method in shown[1:]],
-                "steps": [plots.steps_plot(method, key[method.name], top) for method in shown],
+                "steps": _steps(at),
                 "num_steps": len(at.padding.with_masks.mean_costs),
             }
         )
@@ -64,3 +65,24 @@ def render(comparison: Comparison) -> str:
         names=figures.NAMES,
         version=packsort.__version__,
     )
+
+
+def _steps(at: AtLength) -> list[str]:
+    """Plots of the steps of padding, and of packs, before and after they are put in order, on a scale of their own."""
+    from packsort.comparison import plots
+
+    ordered = at.ffd.with_masks.scheduled or at.ffd.with_masks
+    packs = [(at.random, at.random.with_masks), (at.ffd, at.ffd.with_masks), (at.ffd, ordered)]
+    padded = at.padding.with_masks
+    scale = plots.steps_scale([steps for _, steps in packs], zoomed=True)
+    return [
+        plots.steps_plot(at.padding, padded, f"padding-{at.max_length}", plots.steps_scale([padded])),
+        *(plots.steps_plot(one, steps, f"{i}-{at.max_length}", scale) for i, (one, steps) in enumerate(packs)),
+    ]
+
+
+def _code(text: str) -> Any:
+    """Text of which what is between backticks is shown as code."""
+    import markupsafe
+
+    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))
