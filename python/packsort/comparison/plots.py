@@ -99,7 +99,9 @@ def samples_plot(method: Method, key: str) -> str:
 
 def steps_plot(method: Method, steps: Steps, key: str, scale: tuple[float, float]) -> str:
     """What the first steps cost the slowest rank, as a multiple of the mean over ranks and steps."""
-    name = _TITLES[method.name] + (", scheduled" if steps is method.with_masks.scheduled else "")
+    name = _TITLES[method.name]
+    if steps is method.with_masks.scheduled:
+        name = f"{name.split()[0]}, scheduled"  # the whole name would not fit
     figure, axes = _axes((3.5, 2.0), f"{name}: ranks busy {steps.utilization:.1%}")
     numbers = range(1, len(steps.mean_costs) + 1)
     means, slowest = _relative(steps)
