@@ -18,7 +18,7 @@ import pytest
 import packsort
 import tiny_tokenizer
 from packsort.cli import compare as compare_command
-from packsort.comparing import compare
+from packsort.comparison import compare
 from token_rows import token_table
 
 COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
@@ -49,6 +49,20 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path, capsys: pytest.Capt
     facts = json.loads(capsys.readouterr().out)
     rows = facts["at"][1]["ffd"]["rows"]
     assert re.search(rf"^rows .* {rows:,}$", shown.split("max_length 128")[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_no_figure_is_cut_at_any_width(
+    width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    pq.write_table(token_table(300), tmp_path / "tokens.parquet")
+    assert command(tmp_path / "tokens.parquet", "--max-length", 128) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in shown
+    busy = re.search(r"^ranks busy, scheduled +- +- +[\d.]+% +[\d.]+%", shown, re.MULTILINE)
+    assert busy is not None
 
 
 @pytest.mark.usefixtures("costs")
@@ -84,7 +98,7 @@ def test_the_report_refers_to_nothing_outside_itself(page: Path) -> None:
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', text)) <= set(ids)
-    assert text.count("<svg") == 2 + 2 * (3 + 2 + 3)
+    assert text.count("<svg") == 2 + 2 * (3 + 2 + 4)
     assert not re.search(r"#0[1-6]0[1-6]0[1-6]", text), "colours are the page's"
 
 
@@ -112,7 +126,7 @@ def test_the_report_opens_in_a_browser_without_a_network(page: Path, tmp_path: P
         [browser, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
     )
     assert "Pad or pack, and how?" in dumped.stdout
-    assert dumped.stdout.count("</svg>") == 18
+    assert dumped.stdout.count("</svg>") == 20
 
 
 @pytest.mark.usefixtures("costs")

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort._turns import source_turns
-from packsort.comparing import Method, compare
+from packsort.comparison import Method, Work, compare
+from packsort.comparison.turns import source_turns
 from packsort.sources import open_source
 
 TOKENS_ONLY = SimpleNamespace(linear=1.0, quadratic=0.0)
@@ -27,7 +27,15 @@ COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
 
 def figures(method: Method) -> dict[str, object]:
     names = ("rows", "steps", "tokens", "padding_tokens", "lower_bound", "split", "truncated", "tokens_lost", "broken")
-    return {name: getattr(method, name) for name in names}
+    return {name: getattr(method, name) for name in (*names, "dropped", "samples")}
+
+
+def work(one: Work) -> tuple[float, ...]:
+    return one.attention, one.cost, one.relative_time, one.utilization
+
+
+def filled(method: Method) -> dict[int, int]:
+    return {i: count for i, count in enumerate(method.fill.counts) if count}
 
 
 @pytest.fixture
@@ -46,46 +54,87 @@ def test_counts_are_those_made_by_hand() -> None:
     # Padding: 10 is cut to 8, so 29 tokens. Batches (5, 3), (6, 2), (8, 4), (1) are 5, 6, 8 and 1 wide:
     # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven rows, four a step: two steps. The 10 has 2 turns: broken.
     cut = {"rows": 7, "steps": 2, "tokens": 29, "lower_bound": 4, "split": 0, "truncated": 1, "tokens_lost": 2}
-    assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1}
-    assert at.padding.efficiency == 29 / 39
-    assert at.padding.with_masks.attention == 25 + 9 + 36 + 4 + 64 + 16 + 1
-    assert at.padding.without_masks.attention == 2 * 25 + 2 * 36 + 2 * 64 + 1
+    single = packsort.comparison.Spread(1, 0, 1, 1)
+    assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1, "dropped": 0, "samples": single}
+    assert (at.padding.efficiency, at.padding.above_lower_bound) == (29 / 39, 7 / 4 - 1)
+    squares = 25 + 9 + 36 + 4 + 64 + 16 + 1
     # Step 1: ranks do 10 and 12; step 2: 16 and 1. The slowest take 12 + 16, the mean is 11 + 8.5.
-    assert at.padding.with_masks.cost == 28
-    assert at.padding.with_masks.utilization == 19.5 / 28
-    assert at.padding.with_masks.relative_time == 1
+    assert work(at.padding.with_masks) == (squares, 28, 1, 19.5 / 28)
+    assert work(at.padding.without_masks) == (2 * 25 + 2 * 36 + 2 * 64 + 1, 28, 1, 19.5 / 28)
+    # Rows of 5, 3, 6, 2, 8, 4 and 1 tokens, in twentieths of 8: 12, 7, 15, 5, 20 (of which the last bin is 19), 10, 2.
+    assert filled(at.padding) == {12: 1, 7: 1, 15: 1, 5: 1, 19: 1, 10: 1, 2: 1}
 
-    # Padded to 8: 7 x 8 - 29 = 27. Step 1: 16 and 16; step 2: 16 and 8.
-    assert figures(at.padding_fixed) == {**cut, "padding_tokens": 27, "broken": 1}
-    assert at.padding_fixed.without_masks.attention == 7 * 64
-    assert at.padding_fixed.with_masks.utilization == 28 / 32
-    assert at.padding_fixed.with_masks.relative_time == 32 / 28
+    # Padded to 8: 7 x 8 - 29 = 27. Step 1: 16 and 16; step 2: 16 and 8. The slowest take 32, the mean is 16 + 12.
+    assert figures(at.padding_fixed) == {**cut, "padding_tokens": 27, "broken": 1, "dropped": 0, "samples": single}
+    assert (at.padding_fixed.efficiency, at.padding_fixed.above_lower_bound) == (29 / 56, 7 / 4 - 1)
+    assert work(at.padding_fixed.with_masks) == (squares, 32, 32 / 28, 28 / 32)
+    assert work(at.padding_fixed.without_masks) == (7 * 64, 32, 32 / 28, 28 / 32)
+    assert filled(at.padding_fixed) == filled(at.padding)
 
-    # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 goes on in the next row, the last row lacks one token.
+    # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 goes on in the next row, the last row lacks one token: 31 of 32.
     assert figures(at.random) == {
-        **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4},
+        **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4, "dropped": 0},
         **{"split": 1, "truncated": 0, "tokens_lost": 0, "broken": 1},
+        "samples": packsort.comparison.Spread(2, pytest.approx(0.5**0.5), 1, 3),
     }
-    assert at.random.samples_counts.counts == (1, 2, 1)
-    assert at.random.samples_counts.edges == (1, 2, 3, 4)
-    assert at.random.with_masks.attention == 25 + 9 + 36 + 4 + 64 + 4 + 16 + 1
-    assert at.random.without_masks.attention == 4 * 64
-    assert at.random.with_masks.utilization == 15.5 / 16
+    assert (at.random.efficiency, at.random.above_lower_bound) == (31 / 32, 0)
+    assert at.random.samples_counts == packsort.comparison.Histogram((1, 2, 3, 4), (1, 2, 1))
+    # Ranks do 16 and 15 tokens, or 16 and 16 with the padding.
+    assert work(at.random.with_masks) == (25 + 9 + 36 + 4 + 64 + 4 + 16 + 1, 16, 16 / 28, 15.5 / 16)
+    assert work(at.random.without_masks) == (4 * 64, 16, 16 / 28, 1)
+    assert filled(at.random) == {17: 1, 19: 3}
 
     # Greedy: 8 | 6 2 | 5 3 | 4 1. The one pack of 5 and a full one make 13, the other rank does 16.
     assert figures(at.ffd) == {
-        **{"rows": 4, "steps": 1, "tokens": 29, "padding_tokens": 3, "lower_bound": 4},
+        **{"rows": 4, "steps": 1, "tokens": 29, "padding_tokens": 3, "lower_bound": 4, "dropped": 0},
         **{"split": 0, "truncated": 1, "tokens_lost": 2, "broken": 1},
+        "samples": packsort.comparison.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2),
     }
-    assert at.ffd.samples == packsort.comparing.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2)
-    assert at.ffd.with_masks.attention == at.padding.with_masks.attention
-    assert at.ffd.with_masks.utilization == 14.5 / 16
-    assert at.ffd.with_masks.relative_time == 16 / 28
-    assert at.ffd.without_masks.utilization == 1
-    assert at.ffd.fill.counts == (*[0] * 12, 1, *[0] * 6, 3)
+    assert (at.ffd.efficiency, at.ffd.above_lower_bound) == (29 / 32, 0)
+    assert at.ffd.samples_counts == packsort.comparison.Histogram((1, 2, 3), (1, 3))
+    assert work(at.ffd.with_masks) == (squares, 16, 16 / 28, 14.5 / 16)
+    assert work(at.ffd.without_masks) == (4 * 64, 16, 16 / 28, 1)
+    assert filled(at.ffd) == {12: 1, 19: 3}
+    # Two packs a rank in the one step there is: no order is better than 16 and 13.
+    scheduled = at.ffd.with_masks.scheduled
+    assert scheduled is not None
+    assert (scheduled.cost, scheduled.utilization) == (16, 14.5 / 16)
+    assert at.padding.with_masks.scheduled is at.ffd.without_masks.scheduled is None
     assert at.advice.choice == "ffd"
     # A padded step has 4 samples, a pack 1.75: 2.3 packs, one on each of 2 ranks, which hold 3.5 samples.
     assert (at.batch.samples_per_step, at.batch.batch_size, at.batch.samples_at_batch_size) == (4, 1, 3.5)
+
+
+@given(st.integers(0, 2**64 - 1))
+@settings(max_examples=20, deadline=None)
+def test_balanced_ranks_do_not_wait_in_an_example_made_by_hand(seed: int) -> None:
+    # Packs 4 | 4 | 2 2 | 2 2, at a cost of a pair of tokens 16, 16, 8 and 8: one on each of 2 ranks, 48 in all. Alike
+    # ones at a time take 16 + 8; mixed, as most seeds have it, 16 + 16, of which ranks work 48 / 2.
+    costs = SimpleNamespace(linear=0.0, quadratic=1.0)
+    at = compare([4, 4, 2, 2, 2, 2], 4, batch_size=1, world_size=2, model=costs, seed=seed)[4]
+    before, after = at.ffd.with_masks, at.ffd.with_masks.scheduled
+    assert after is not None
+    assert (before.cost, before.utilization) in ((24, 1), (32, 0.75))
+    assert (after.cost, after.utilization, sorted(after.slowest_costs)) == (24, 1, [8, 16])
+    reasons = " ".join(at.advice.reasons)
+    assert at.advice.choice == "ffd"
+    if before.cost == 32:
+        assert "wait 25.0% of the time" in reasons
+        assert "`packsort.schedule(plan, 2)` they wait 0.0%, which saves 25.0% of the time" in reasons
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_balanced_steps_are_those_of_schedule(batch_size: int) -> None:
+    lengths, step = np.random.default_rng(3).lognormal(6, 1.5, 20_000).clip(1, 16384).astype(int), 8 * batch_size
+    cost = packsort.CostModel(1.0, 0.001)
+    plan = packsort.plan(lengths, 16384, seed=5)
+    found = compare(lengths, 16384, batch_size=batch_size, world_size=8, model=cost, seed=5)[16384].ffd.with_masks
+    made = packsort.schedule(plan, 8, cost=cost, accumulation=batch_size, seed=None)
+    assert found.scheduled is not None
+    assert found.scheduled.utilization > found.utilization + 0.02
+    # They differ by the last step, which the one fills up and the other does not.
+    assert found.scheduled.utilization == pytest.approx(made.utilization, abs=0.01 + step / plan.num_packs)
+    assert found.cost / found.scheduled.cost == pytest.approx(made.speedup, rel=0.01 + step / plan.num_packs)
 
 
 def slow_rows(name: str, lengths: Sequence[int], limit: int, batch_size: int) -> list[tuple[list[int], int]]:
@@ -154,6 +203,12 @@ def test_figures_are_those_of_slow_readable_code(
             cost, busy = slow_work(costs, batch_size, world_size)
             assert (work.cost, work.utilization) == (pytest.approx(cost), pytest.approx(busy))
             assert work.relative_time == pytest.approx(cost / at.padding.with_masks.cost)
+        after = method.with_masks.scheduled
+        assert (after is None) == (not packed)
+        if after is not None:
+            done = sum(masked) / world_size
+            assert after.utilization == pytest.approx(done / after.cost)
+            assert max(done, max(masked)) * (1 - 1e-9) <= after.cost <= method.with_masks.cost * (1 + 1e-9)
         assert method.samples.mean == pytest.approx(np.mean([len(row) for row, _ in made]))
         assert method.samples.deviation == pytest.approx(np.std([len(row) for row, _ in made]))
         assert sum(method.samples_counts.counts) == sum(method.fill.counts) == method.rows
@@ -270,6 +325,10 @@ def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
         ([3], "8", {}, "max_length is '8', allowed is an integer"),
         ([3], 8, {"batch_size": 0}, "batch_size is 0, allowed is an integer of 1 and more"),
         ([3], 8, {"world_size": 1.5}, "world_size is 1.5, allowed is an integer of 1 and more"),
+        (
+            *([3], 8, {"batch_size": 2**20, "world_size": 32}),
+            f"batch_size {2**20} x world_size 32 is {2**25} rows a step, allowed are {2**24}",
+        ),
         ([3], 8, {"overlong": "split"}, "overlong is 'split', allowed are 'error', 'drop', 'truncate'"),
         ([3], 8, {"seed": -1}, "seed is -1, allowed is 0 to 2**64 - 1"),
         ([3], 8, {"turns": [1, 2]}, "turns has 2 values, but there are 1 lengths; allowed is one each"),

@@ -7,7 +7,7 @@ batches.
 
 from packsort import errors
 from packsort._core import __version__
-from packsort.comparing import Comparison, compare
+from packsort.comparison import Comparison, compare
 from packsort.costs import CostModel
 from packsort.errors import (
     DamagedError,

@@ -16,7 +16,8 @@ from packsort.planning import Plan
 
 _TAILS = ("pad", "drop")
 _ATTENTION = ("document", "pack")
-_MOST_PACKS_A_STEP = 2**24
+MOST_PACKS_A_STEP = 2**24
+WINDOW = 64  # steps within which packs trade places where no number is given
 _CHUNK = 1 << 18  # packs whose lengths are listed at a time
 
 
@@ -107,7 +108,7 @@ def schedule(
     cost: CostModel = LLAMA_3_8B,
     attention: str = "document",
     accumulation: int = 1,
-    window: int = 64,
+    window: int = WINDOW,
     tail: str = "pad",
     seed: int | None = 0,
 ) -> Schedule:
@@ -186,9 +187,9 @@ def check_layout(world_size: int, accumulation: int, window: int, tail: str, see
     sizes = {"world_size": world_size, "accumulation": accumulation, "window": window}
     checked = {name: _integer(name, value, 1) for name, value in sizes.items()}
     ranks, each = checked["world_size"], checked["accumulation"]
-    if ranks * each > _MOST_PACKS_A_STEP:
+    if ranks * each > MOST_PACKS_A_STEP:
         raise OptionError(
-            f"world_size {ranks} x accumulation {each} is {ranks * each} packs a step, allowed are {_MOST_PACKS_A_STEP}"
+            f"world_size {ranks} x accumulation {each} is {ranks * each} packs a step, allowed are {MOST_PACKS_A_STEP}"
         )
     if tail not in _TAILS:
         raise OptionError(f"tail is {tail!r}, allowed are {', '.join(map(repr, _TAILS))}")

@@ -12,7 +12,7 @@ from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
 if TYPE_CHECKING:
-    from packsort.comparing import AtLength, Comparison
+    from packsort.comparison import AtLength, Comparison
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,8 +59,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from packsort._files import replace_file
-    from packsort._report import check_report, render
-    from packsort.comparing import compare
+    from packsort.comparison import compare
+    from packsort.comparison.page import check_report, render
     from packsort.errors import OutputExistsError
     from packsort.sources import open_source
 
@@ -99,7 +99,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
     """Lengths and turns of conversations or text; the tokens themselves are not kept."""
     import numpy as np
 
-    from packsort._turns import source_turns
+    from packsort.comparison.turns import source_turns
     from packsort.tokenizing import tokenize
 
     with watch.stage("counting turns"):
@@ -115,7 +115,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
 def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
     from rich.console import Console
 
-    from packsort import _figures
+    from packsort.comparison import figures
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -124,7 +124,7 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
     facts = [
         ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
         ("tokens", f"{comparison.num_tokens:,}"),
-        ("multi-turn", _figures.multi_turn(comparison)),
+        ("multi-turn", figures.multi_turn(comparison)),
         ("batch", batch),
     ]
     print(lines(facts))
@@ -133,25 +133,28 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
     if comparison.summary:
         _say(console, "which max_length", comparison.summary)
     _say(console, "batch size and learning rate", comparison.learning_rate)
-    _say(console, "how time is estimated", (_figures.stated(comparison),))
+    _say(console, "how time is estimated", (figures.stated(comparison),))
     print()
     print(lines([*([("wrote", html)] if html else []), ("time", watch.text())]))
 
 
 def _show_one(console: Any, at: AtLength) -> None:
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    from packsort import _figures
+    from packsort.comparison import figures
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for method, (name, below) in zip(at.methods, _figures.heads(at), strict=True):
+    for method, (name, below) in zip(at.methods, figures.heads(at), strict=True):
         chosen = "bold" if method.name == at.advice.choice else None
         table.add_column(Text(f"{name}\n{below}"), justify="right", style=chosen, no_wrap=True)
-    for line in _figures.table(at):
+    for line in figures.table(at):
         table.add_row(line.name, *line.cells)
-    _say(console, f"max_length {at.max_length:,}: choose {_figures.NAMES[at.advice.choice]}", ())
+    _say(console, f"max_length {at.max_length:,}: choose {figures.NAMES[at.advice.choice]}", ())
+    # Figures are not cut on a narrow terminal: it wraps lines, where rich would leave out their ends.
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
     console.print(table)
     console.print()
     _say(console, None, (*at.advice.reasons, at.batch.note))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from packsort.comparing import AtLength, Method
+    from packsort.comparison.results import AtLength, Method
 
 # The paper's exception: its smaller model, of 8 billion weights, on 20,000 to 30,000 conversations.
 _SMALL_MODEL = 10_000_000_000
@@ -16,6 +16,8 @@ _SMALL_DATASET = (20_000, 30_000)
 _WORTHWHILE = 0.9
 # Rows that greedy packing needs more than random packing for it to matter.
 _LOOSE = 1.25
+# Below this share of time, balancing ranks is not worth a change.
+_BALANCED = 0.01
 # What is known of it, and what is not.
 LEARNING_RATE = (
     "With as many samples a step as a padded run, its learning rate is the natural one to start from. That it is the "
@@ -66,7 +68,8 @@ def advise(
     sequences: int,
     multi_turn: int | None,
     parameters: int | None,
-    rows_a_step: int,
+    batch_size: int,
+    world_size: int,
 ) -> Advice:
     """Chooses a method.
 
@@ -76,14 +79,16 @@ def advise(
         sequences: number of sequences.
         multi_turn: of these multi-turn; None where turns are not known.
         parameters: of the model; None where not known.
-        rows_a_step: on all ranks.
+        batch_size: rows on one rank in a step.
+        world_size: ranks.
     """
     padding, shuffled, greedy = methods["padding"], methods["random"], methods["ffd"]
     choice, reasons = _choice(methods, max_length, sequences, multi_turn, parameters)
     if choice != "padding" or greedy.rows <= _WORTHWHILE * padding.rows:
-        reasons += _few_steps(greedy, padding, rows_a_step)
+        reasons += _few_steps(greedy, padding, batch_size * world_size)
     if choice != "padding":
         reasons += _greedy_against_random(greedy, shuffled, multi_turn)
+        reasons += _balance(methods[choice], batch_size, world_size)
     if multi_turn == 0:
         reasons.append(
             "All conversations are single-turn: the paper saw packing of only single-turn conversations hurt few-shot "
@@ -165,6 +170,22 @@ def _greedy_against_random(greedy: Method, shuffled: Method, multi_turn: int | N
     else:
         text += "."
     return [text]
+
+
+def _balance(method: Method, batch_size: int, world_size: int) -> list[str]:
+    """What ranks wait for each other, and what `packsort.schedule` saves of it."""
+    before, after = method.with_masks, method.with_masks.scheduled
+    if world_size == 1 or after is None:
+        return []
+    waited = f"Ranks wait {1 - before.utilization:.1%} of the time for the slowest"
+    saved = 1 - after.cost / before.cost
+    if saved < _BALANCED:
+        return [f"{waited}: to balance them would save {saved:.1%}, which is hardly worth it."]
+    each = f", accumulation={batch_size}" if batch_size > 1 else ""
+    return [
+        f"{waited}. In the order of `packsort.schedule(plan, {world_size}{each})` they wait {1 - after.utilization:.1%}"
+        f", which saves {saved:.1%} of the time."
+    ]
 
 
 def match_batch(samples: float, batch_size: int, world_size: int) -> MatchedBatch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from packsort.comparing import AtLength, Comparison, Method
+    from packsort.comparison.results import AtLength, Comparison, Method
 
 NAMES = {"padding": "padding", "padding_fixed": "padding", "random": "random packing", "ffd": "greedy packing"}
 
@@ -70,12 +70,18 @@ def table(at: AtLength) -> list[Line]:
     )
     add("time, masked", lambda m: f"{m.with_masks.relative_time:.3f}", "estimated, padding = 1; packs not padded")
     add("time, whole rows", lambda m: f"{m.without_masks.relative_time:.3f}", "estimated, on the same scale")
+    add("time, scheduled", _scheduled("relative_time", ".3f"), "the same, masked, in the order of packsort.schedule")
     add(
         "ranks busy, masked",
         lambda m: f"{m.with_masks.utilization:.1%}",
-        "mean cost over ranks / cost of the slowest, before any balancing",
+        "mean cost over ranks / cost of the slowest, in shuffled order",
     )
     add("ranks busy, whole rows", lambda m: f"{m.without_masks.utilization:.1%}", "the same for whole rows")
+    add(
+        "ranks busy, scheduled",
+        _scheduled("utilization", ".1%"),
+        "the same, masked, in the order of packsort.schedule, in which packs of a step cost alike",
+    )
     return lines
 
 
@@ -97,6 +103,14 @@ def multi_turn(comparison: Comparison) -> str:
     if comparison.multi_turn is None:
         return "not known: no `messages`, no `labels` that mark turns"
     return f"{comparison.multi_turn:,} of {comparison.num_sequences:,}"
+
+
+def _scheduled(name: str, form: str) -> Callable[[Method], str]:
+    def cell(method: Method) -> str:
+        steps = method.with_masks.scheduled
+        return "-" if steps is None else format(getattr(steps, name), form)
+
+    return cell
 
 
 def _known(number: int | None) -> str:

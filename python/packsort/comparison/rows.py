@@ -24,6 +24,7 @@ class Rows:
         width: what is computed of each row, padding with it, (rows,), where sequences do not see each other.
         full_width: the same where a row is one sequence to attention, (rows,).
         room: tokens of each row plus padding, as efficiency counts it, (rows,).
+        packed: whether rows are packs, which can be put into another order by their cost.
         lower_bound: rows that are needed at least, by what the method may do.
         split: sequences that lie in more than one row.
         truncated: sequences of which the end is left out.
@@ -38,6 +39,7 @@ class Rows:
     width: NDArray[np.int64]
     full_width: NDArray[np.int64]
     room: NDArray[np.int64]
+    packed: bool
     lower_bound: int
     split: int = 0
     truncated: int = 0
@@ -67,6 +69,7 @@ def padded_rows(
     facts: dict[str, Any] = {
         "tokens": kept,
         "pieces": np.ones_like(kept),
+        "packed": False,
         "squares": squares,
         "lower_bound": planned.lower_bound,
         "truncated": planned.num_truncated,
@@ -111,6 +114,7 @@ def random_rows(lengths: NDArray[np.int64], planned: Plan, multi_turn: NDArray[n
         width=tokens,
         full_width=room,
         room=room,
+        packed=True,
         lower_bound=-(-int(ends[-1]) // limit),
         split=len(split),
         dropped=planned.num_dropped,
@@ -133,34 +137,13 @@ def greedy_rows(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[n
         width=tokens,
         full_width=room,
         room=room,
+        packed=True,
         lower_bound=planned.lower_bound,
         truncated=planned.num_truncated,
         dropped=planned.num_dropped,
         tokens_lost=planned.tokens_lost,
         broken=None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
     )
-
-
-def step_costs(
-    costs: NDArray[np.float64], batch_size: int, world_size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cost of each step: the mean over ranks, and the slowest rank's.
-
-    Args:
-        costs: of each row, (rows,); a step takes `batch_size` consecutive rows for rank 0, then for rank 1, and so on.
-        batch_size: rows on one rank.
-        world_size: ranks; those for which the last step has no row cost nothing in it.
-
-    Returns:
-        (mean (steps,), slowest (steps,)).
-
-    Example:
-        >>> step_costs(np.array([1.0, 3.0, 2.0, 2.0, 4.0]), batch_size=1, world_size=2)
-        (array([2., 2., 2.]), array([3., 2., 4.]))
-    """
-    ranks = np.add.reduceat(costs, np.arange(0, len(costs), batch_size))
-    firsts = np.arange(0, len(ranks), world_size)
-    return np.add.reduceat(ranks, firsts) / world_size, np.maximum.reduceat(ranks, firsts)
 
 
 def _squares(lengths: NDArray[np.int64], limit: int) -> Numbers:

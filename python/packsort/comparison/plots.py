@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
-    from packsort.comparing import Comparison, Histogram, Method
+    from packsort.comparison.histograms import Histogram
+    from packsort.comparison.results import Comparison, Method, Steps
 
 # Colours that only stand for variables of the style sheet, which differ between light and dark.
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
@@ -47,7 +49,7 @@ def length_plot(comparison: Comparison, *, wide: bool) -> str:
             ha="right",
             va="top",
             rotation=90,
-            fontsize=7,
+            fontsize=8,
             color=_INK,
         )
     axes.xaxis.set_major_locator(_powers(edges[0], edges[-1], 12 if wide else 6))
@@ -86,7 +88,7 @@ def samples_plot(method: Method, key: str) -> str:
         xytext=(4, -2),
         textcoords="offset points",
         va="top",
-        fontsize=7,
+        fontsize=8,
         color=_INK,
     )
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -95,33 +97,39 @@ def samples_plot(method: Method, key: str) -> str:
     return _svg(figure, f"samples-{key}", text)
 
 
-def steps_plot(method: Method, key: str, top: float) -> str:
-    """What the first steps cost the slowest rank, as a multiple of the mean over ranks."""
-    figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
-    work = method.with_masks
-    numbers = range(1, len(work.mean_costs) + 1)
-    mean = sum(work.mean_costs) / len(work.mean_costs) or 1.0
-    means, slowest = ([cost / mean for cost in costs] for costs in (work.mean_costs, work.slowest_costs))
+def steps_plot(method: Method, steps: Steps, key: str, scale: tuple[float, float]) -> str:
+    """What the first steps cost the slowest rank, as a multiple of the mean over ranks and steps."""
+    name = _TITLES[method.name]
+    if steps is method.with_masks.scheduled:
+        name = f"{name.split()[0]}, scheduled"  # the whole name would not fit
+    figure, axes = _axes((3.5, 2.0), f"{name}: ranks busy {steps.utilization:.1%}")
+    numbers = range(1, len(steps.mean_costs) + 1)
+    means, slowest = _relative(steps)
     colour = _SERIES[method.name]
     axes.fill_between(numbers, means, slowest, color=colour, alpha=0.25, linewidth=0, step="mid")
     axes.step(numbers, slowest, where="mid", color=colour, linewidth=1.3)
     axes.step(numbers, means, where="mid", color=_INK, linewidth=1)
-    axes.set_ylim(0, top)
+    axes.set_ylim(*scale)
     axes.set_xlim(0.5, max(len(numbers), 2) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("step")
     axes.set_ylabel("cost, mean = 1")
-    return _svg(figure, f"steps-{key}", f"{_TITLES[method.name]}: ranks are busy {work.utilization:.1%} of the time")
+    return _svg(figure, f"steps-{key}", f"{name}: ranks are busy {steps.utilization:.1%} of the time")
 
 
-def steps_top(methods: tuple[Method, ...]) -> float:
-    """One scale for the steps of all methods."""
-    most = 1.0
-    for method in methods:
-        work = method.with_masks
-        mean = sum(work.mean_costs) / len(work.mean_costs) or 1.0
-        most = max(most, max(work.slowest_costs) / mean)
-    return most * 1.08
+def steps_scale(shown: Sequence[Steps], *, zoomed: bool = False) -> tuple[float, float]:
+    """One scale for several plots of steps: from 0, or from about their least, since packs cost nearly alike."""
+    costs = [cost for steps in shown for line in _relative(steps) for cost in line]
+    least, most = (min(costs), max(costs)) if zoomed else (0.0, max(costs))
+    # Without some room about it, rounding would be drawn as if it were waiting.
+    room = max(0.08 * (most - least), 0.005)
+    return (least - room if zoomed else 0.0), most + room
+
+
+def _relative(steps: Steps) -> tuple[list[float], list[float]]:
+    """Costs of the mean rank and of the slowest, as multiples of the mean over steps."""
+    mean = sum(steps.mean_costs) / len(steps.mean_costs) or 1.0
+    return [cost / mean for cost in steps.mean_costs], [cost / mean for cost in steps.slowest_costs]
 
 
 def _axes(size: tuple[float, float], title: str | None = None) -> tuple[Figure, Any]:
@@ -131,15 +139,15 @@ def _axes(size: tuple[float, float], title: str | None = None) -> tuple[Figure, 
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_GRID)
-    axes.tick_params(colors=_MUTED, labelcolor=_MUTED, labelsize=7.5, color=_GRID)
-    axes.xaxis.label.set(color=_MUTED, fontsize=8)
-    axes.yaxis.label.set(color=_MUTED, fontsize=8)
+    axes.tick_params(colors=_MUTED, labelcolor=_MUTED, labelsize=8.5, color=_GRID)
+    axes.xaxis.label.set(color=_MUTED, fontsize=9)
+    axes.yaxis.label.set(color=_MUTED, fontsize=9)
     axes.grid(axis="y", color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.6g}"))
     if title is not None:
-        axes.set_title(title, fontsize=9, loc="left", color=_INK)
+        axes.set_title(title, fontsize=9.5, loc="left", color=_INK)
     return figure, axes
 
 
