@@ -368,7 +368,7 @@ def plan(
         splittable: booleans, (n,): sequences that `hybrid` may cut; single turns, documents.
         alone: booleans, (n,): sequences that get a pack of their own, whatever their group.
         piece_starts: lists of integers, (n,): where each sequence is cut beforehand; the first token of each of its
-            pieces, from 0 on. Pieces are packed like sequences. Of length 0, with an empty list, a sequence is left out.
+            pieces, from 0 on. Pieces are packed like sequences. One of length 0, with an empty list, is left out.
         seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
             id for id. A number shuffles equal lengths and the order of packs.
         epoch: shuffles anew for each epoch; the packs by length, and so their number, stay.
@@ -396,6 +396,7 @@ def plan(
         (2, 1, [600, 400, 600, 200])
     """
     limit = check_max_length(max_length)
+    most = 0 if max_sequences is None else _count("max_sequences", max_sequences, ", or None for any number")
     strategy = _one_of("strategy", strategy, _STRATEGIES)
     if overlong == "split_turns":
         raise OptionError(
@@ -415,7 +416,7 @@ def plan(
         "strategy": strategy,
         "overlong": _one_of("overlong", overlong, _OVERLONG),
         "keep_end": _one_of("truncation_side", truncation_side, ("right", "left")) == "left",
-        "max_sequences": 0 if max_sequences is None else _count("max_sequences", max_sequences, ", or None for any number"),
+        "max_sequences": most,
         "packs_multiple": _count("num_packs_multiple_of", num_packs_multiple_of),
         "pad_multiple": multiple,
         "separated": bool(separator),

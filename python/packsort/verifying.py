@@ -229,36 +229,33 @@ class _Check:
     def _between(self) -> Iterator[str]:
         """Says where separators and padding are not what and where they have to be."""
         multiple, fillers = self._options.multiple, self._options.fillers
-        starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-        firsts = self._pieces[:-1][np.diff(self._pieces) > 0]
-        place = starts[:-1] - np.repeat(self._rows[:-1], np.diff(self._pieces))  # (pieces,) from the pack's start
+        pack = np.repeat(np.arange(len(self._pieces) - 1), np.diff(self._pieces))  # (pieces,)
+        ends = np.cumsum(self.lengths, dtype=np.int64)
+        place = ends - self.lengths - self._rows[pack]  # (pieces,): from the pack's first token
         for piece in np.flatnonzero(~self.filler & (place % multiple != 0)):
             yield f"{self.where(int(piece))} begins at token {place[piece]}, no multiple of {multiple}"
-        for pack in np.flatnonzero(np.diff(self._rows) % multiple):
-            yield f"{self._pack(int(pack))} has {np.diff(self._rows)[pack]} tokens, no multiple of {multiple}"
-        first = np.zeros(len(self.ids), np.bool_)
-        first[firsts] = True
-        last = np.roll(first, -1)
-        after = np.roll(self.ids, -1)
+        for number in np.flatnonzero(np.diff(self._rows) % multiple):
+            yield f"{self._pack(int(number))} has {np.diff(self._rows)[number]} tokens, no multiple of {multiple}"
+        separator = self.filler & (self.ids == SEPARATOR)
+        sequences = np.flatnonzero(~self.filler)
+        before_other = np.zeros(len(self.ids), np.bool_)  # sequences after which another one comes in the pack
+        before_other[sequences[:-1][pack[sequences[:-1]] == pack[sequences[1:]]]] = True
+        expected = np.zeros(len(self.ids), np.bool_)
         if fillers.separator is not None:
-            for piece in np.flatnonzero(~self.filler & ~last & (after != SEPARATOR)):
-                more = self.ids[piece + 1 :][: 1 + int(np.argmax(last[piece:]))]
-                if (more >= 0).any():
-                    yield f"{self.where(int(piece))}: no separator comes after it"
-        for piece in np.flatnonzero(self.filler & first):
-            yield f"{self._pack_of(int(piece))} begins with padding or a separator"
-        for piece in np.flatnonzero((self.ids == SEPARATOR) & self.filler & (self.lengths != 1)):
-            yield f"{self._pack_of(int(piece))}: a separator has {self.lengths[piece]} tokens"
-        inside = np.repeat(self.ids, np.maximum(self.lengths, 0))
-        for name, kind in (("padding", PADDING), ("separator", SEPARATOR)):
-            there = np.flatnonzero(inside == kind) if self.filler.any() else []
-            for column in ("input_ids", "labels"):
-                if not len(there) or column not in self._table.column_names:
-                    continue
-                values = _values(self._table[column]).to_numpy()[: len(inside)]
+            expected[1:] = before_other[:-1]
+        for piece in np.flatnonzero(separator != expected):
+            what = "has a separator where none belongs" if separator[piece] else "lacks a separator"
+            yield f"{self._pack(int(pack[piece]))} {what}, before token {place[piece] + separator[piece]}"
+        for piece in np.flatnonzero(separator & (self.lengths != 1)):
+            yield f"{self._pack(int(pack[piece]))}: a separator has {self.lengths[piece]} tokens"
+        inside: NDArray[np.int64] = np.repeat(np.where(self.filler, self.ids, 0), np.maximum(self.lengths, 0))
+        for name, kind in (("padding", PADDING), ("separators", SEPARATOR)):
+            for column in {"input_ids", "labels"} & set(self._table.column_names):
+                values = _values(self._table[column]).to_numpy()
+                there = np.flatnonzero(inside[: len(values)] == kind)
                 value = np.frombuffer(fillers.values(column, pa.int32())[kind == SEPARATOR], np.int32)[0]
                 for token in there[values[there] != value][:1]:
-                    yield f"`{self._shard.name}`: {column} of {name} is {values[token]}, the manifest says {value}"
+                    yield f"`{self._shard.name}`: {column} of {name} is {values[token]}, {value} is right"
 
     def _against(self, tokens: Tokens) -> Iterator[str]:
         """Compares every value with the source's."""
@@ -281,9 +278,7 @@ class _Check:
             return
         ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
         for name in sorted(packed & set(sources)):
-            expected = gather_values(
-                sources[name], name, self.ids, self.lengths, self.starts, self._options.fillers
-            )
+            expected = gather_values(sources[name], name, self.ids, self.lengths, self.starts, self._options.fillers)
             values = _values(self._table[name])
             if values.type != expected.type:
                 yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
@@ -303,9 +298,6 @@ class _Check:
 
     def _pack(self, pack: int) -> str:
         return f"`{self._shard.name}` pack {pack}"
-
-    def _pack_of(self, piece: int) -> str:
-        return self._pack(int(np.searchsorted(self._pieces, piece, side="right")) - 1)
 
     def where(self, piece: int) -> str:
         pack = int(np.searchsorted(self._pieces, piece, side="right")) - 1

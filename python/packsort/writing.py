@@ -19,8 +19,8 @@ import xxhash
 from packsort import _core
 from packsort._files import output_error
 from packsort._folder import Folder, shard_names
-from packsort.errors import OptionError
 from packsort.counting import count
+from packsort.errors import OptionError
 from packsort.gathering import Fillers, fillers, gather_packs, has_fillers, plan_lengths
 from packsort.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
 from packsort.planning import Plan, check_max_length
@@ -205,7 +205,8 @@ def read_or_tokenize(
         "notes": list(made.notes),
         "chat_template": None if template is None else _digest(template),
     }
-    return Tokens(table, left_out, source, piece_starts, made.by_file if split_turns is not None else ()), about
+    by_file = tuple(made.split_by_file) if split_turns is not None else ()
+    return Tokens(table, left_out, source, piece_starts, by_file), about
 
 
 def turn_limit(max_length: int, pad_to_multiple_of: int, tokenizer: Any) -> int:

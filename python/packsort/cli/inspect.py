@@ -79,7 +79,9 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
 
 
 def _origin(shards: Shards, row: int) -> dict[str, Any]:
-    """The file of a source row, and the row within it."""
+    """The file of a source row, and the row within it; or what it is where it is no sequence."""
+    if row < 0:
+        return {"filler": "padding" if row == -1 else "separator"}
     for source in shards.manifest.sources:
         if row < source["rows"]:
             return {"file": source["path"], "file_row": row}
@@ -120,8 +122,9 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
     table = Table("sequence", "begins", "ends", "tokens", "loss tokens", "source", box=None, pad_edge=False)
     for i, one in enumerate(facts["sequences"]):
         loss = one.get("loss_tokens")
-        source = f"{one['file']} row {one['file_row']}" if "file" in one else f"row {one['row']}"
-        if "piece_start" in one:
+        where = f"{one['file']} row {one['file_row']}" if "file" in one else f"row {one['row']}"
+        source = one.get("filler", where)
+        if "piece_start" in one and "filler" not in one:
             source += f", from token {one['piece_start']:,}"
         cells = [str(i), *(f"{one[name]:,}" for name in ("begin", "end", "tokens"))]
         table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(source, overflow="fold"))

@@ -11,23 +11,37 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="Parquet or Arrow files, folders or glob patterns")
 
 
-def add_plan_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what `packsort.plan` takes."""
+def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = False) -> None:
+    """Adds what `packsort.plan` takes; with `conversations`, what tokenizing adds to that."""
     parser.add_argument("--max-length", type=int, required=True, metavar="N", help="the most tokens a pack may hold")
     parser.add_argument(
         "--strategy",
-        choices=["ffd", "bfd", "padding", "random"],
+        choices=["ffd", "bfd", "hybrid", "padding", "random"],
         default="ffd",
-        help="first-fit decreasing, best-fit decreasing as TRL's, one sequence a pack, or shuffled, concatenated and "
-        "cut (ffd)",
+        help="first-fit decreasing, best-fit decreasing as TRL's, the first with --splittable rows cut to fill the "
+        "room left, one sequence a pack, or shuffled, concatenated and cut (ffd)",
     )
     parser.add_argument(
         "--overlong",
-        choices=["error", "drop", "truncate", "split"],
+        choices=["error", "drop", "truncate", "split", *(["split_turns"] if conversations else [])],
         default="error",
-        help="what becomes of sequences longer than --max-length (error)",
+        help="what becomes of sequences longer than --max-length (error)"
+        + ("; split_turns cuts conversations between turns and repeats the system prompt" if conversations else ""),
+    )
+    parser.add_argument(
+        "--truncation-side",
+        choices=["right", "left"],
+        default="right",
+        help="where `--overlong truncate` takes tokens off (right)",
     )
     parser.add_argument("--max-sequences", type=int, metavar="N", help="the most sequences a pack may hold")
+    parser.add_argument(
+        "--pad-to-multiple-of",
+        type=int,
+        default=1,
+        metavar="N",
+        help="each sequence takes a multiple of N tokens of its pack (1)",
+    )
     parser.add_argument(
         "--num-packs-multiple-of",
         type=int,
@@ -36,6 +50,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="split packs until their number is a multiple of N, such as ranks x accumulation (1)",
     )
     parser.add_argument("--groups", metavar="COLUMN", help="packs never mix rows that differ in this column")
+    parser.add_argument("--splittable", metavar="COLUMN", help="rows that `--strategy hybrid` may cut: boolean")
     parser.add_argument("--alone", metavar="COLUMN", help="rows where this boolean column is true get a pack each")
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="shuffles packs and equal lengths; `none` does not (0)"
@@ -45,7 +60,19 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def plan_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_plan_options`, as `packsort.plan` names them."""
-    names = ("strategy", "overlong", "max_sequences", "num_packs_multiple_of", "groups", "alone", "seed", "epoch")
+    names = (
+        "strategy",
+        "overlong",
+        "truncation_side",
+        "max_sequences",
+        "pad_to_multiple_of",
+        "num_packs_multiple_of",
+        "groups",
+        "splittable",
+        "alone",
+        "seed",
+        "epoch",
+    )
     return {name: getattr(args, name) for name in names}
 
 
@@ -58,6 +85,11 @@ def lines(pairs: list[tuple[str, str]]) -> str:
     """Names and values, one pair a line, values in a column."""
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in pairs)
+
+
+def token(text: str) -> int | str:
+    """A token given by its id or its text."""
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _seed(text: str) -> int | None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options
+from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options, token
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
@@ -24,7 +24,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_source(parser)
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the packed directory to write")
-    add_plan_options(parser)
+    add_plan_options(parser, conversations=True)
+    parser.add_argument(
+        "--separator", type=token, metavar="TOKEN", help="a token, its id or its text, between sequences of a pack"
+    )
+    parser.add_argument(
+        "--pad-token-id", type=int, metavar="N", help="what fills sequences up (the tokenizer's, or else 0)"
+    )
     add_tokenizer_options(parser, required=False)
     parser.add_argument("--format", choices=["arrow", "parquet"], default="arrow", help="of the shards (arrow)")
     parser.add_argument("--shard-size", default="256MB", metavar="SIZE", help="of a shard, uncompressed (256MB)")
@@ -52,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         args.max_length,
         tokenizer=tokenizer,
         **plan_options(args),
+        separator=args.separator,
+        pad_token_id=args.pad_token_id,
         format=args.format,
         shard_size=args.shard_size,
         overwrite=args.overwrite,
@@ -85,12 +93,26 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
             f"{counts.sequences / max(1, counts.packs):.1f} times as many rows",
         ),
     ]
-    for number, what in ((counts.dropped, "dropped"), (counts.truncated, "truncated")):
+    for number, what, name in ((counts.separators, "separators", "separator"), (counts.padding, "padded", "padding")):
         if number:
-            longer = f"longer than {manifest.max_length:,}: {counts.tokens_lost:,} tokens are not in the packs"
-            pairs.append((what, f"{number:,} sequences {longer}"))
+            of = counts.packs * manifest.max_length
+            pairs.append((what, f"{number:,} tokens of {name} in the packs, {number / of:.2%} of their room"))
+    longer = f"longer than {manifest.max_length:,}"
+    if counts.dropped:
+        pairs.append(("dropped", f"{counts.dropped:,} sequences {longer}{_of_files(manifest, 'dropped')}"))
+    if counts.truncated:
+        kept = "last" if manifest.options["truncation_side"] == "left" else "first"
+        what = f"{counts.truncated:,} sequences {longer} keep their {kept} tokens{_of_files(manifest, 'truncated')}"
+        pairs.append(("truncated", what))
     if counts.split:
-        pairs.append(("split", f"{counts.split:,} sequences are cut and in more than one pack"))
+        how = "cut between turns" if manifest.options["overlong"] == "split_turns" else "cut and in more than one piece"
+        pairs.append(("split", f"{counts.split:,} sequences are {how}{_of_files(manifest, 'split')}"))
+    if counts.turns_left_out:
+        what = f"{counts.turns_left_out:,} turns are too long alone{_of_files(manifest, 'turns_left_out')}"
+        pairs.append(("left out", what))
+    if counts.tokens_lost:
+        what = f"{counts.tokens_lost:,} tokens are not in the packs{_of_files(manifest, 'tokens_lost')}"
+        pairs.append(("lost", what))
     if manifest.tokenizer is not None:
         share = manifest.tokenizer["loss_tokens"]
         pairs.append(("loss on", f"{manifest.tokenizer['loss_rule']}, {share:,} tokens before packing"))
@@ -104,3 +126,12 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
     files = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
     pairs += [("wrote", f"{files}, {size / 1e6:,.1f} MB in {out}"), ("time", watch.text())]
     return lines(pairs)
+
+
+def _of_files(manifest: Manifest, reason: str) -> str:
+    """How much of it each file has, those with most first, where there are several files."""
+    if len(manifest.sources) < 2:
+        return ""
+    found = sorted(((one[reason], one["path"]) for one in manifest.sources if one[reason]), key=lambda one: -one[0])
+    more = f", and {len(found) - 3:,} more files" if len(found) > 3 else ""
+    return ": " + ", ".join(f"{number:,} of `{path}`" for number, path in found[:3]) + more

@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         "dropped": planned.num_dropped,
         "truncated": planned.num_truncated,
         "tokens_lost": planned.tokens_lost,
+        "split": planned.num_split,
+        "padding": planned.num_padding,
         "patterns": planned.num_patterns,
         "fingerprint": planned.fingerprint,
     }

@@ -202,12 +202,7 @@ pub fn gather(
 }
 
 /// The values of fillers as often as the longest of each kind needs them: padding, then separators.
-fn filled(
-    width: usize,
-    ids: Ids,
-    lengths: Option<&[i32]>,
-    fillers: Option<Fillers>,
-) -> Result<[Vec<u8>; 2], Error> {
+fn filled(width: usize, ids: Ids, lengths: Option<&[i32]>, fillers: Option<Fillers>) -> Result<[Vec<u8>; 2], Error> {
     let (Some(fillers), Some(lengths)) = (fillers, lengths) else { return Ok(Default::default()) };
     let mut filled = <[Vec<u8>; 2]>::default();
     for ((kind, value), filled) in

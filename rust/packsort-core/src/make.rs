@@ -38,12 +38,12 @@ impl Plan {
         let (cuts, cut_excess) = cut(sequences, options, room)?;
         let mut sorted = Sorted::new(sequences, cuts, options, room)?;
         let mut patterns = Patterns::of_groups(options.strategy, &sorted.classes, room, options.most(), last_alone);
-        if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable) {
-            if let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, options.most(), last_alone) {
-                let cuts = sorted.cuts.further(better.cuts.into_iter());
-                sorted = Sorted::new(sequences, cuts, options, room)?;
-                patterns = hybrid::as_patterns(&better.packs, &sorted.classes)?;
-            }
+        if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
+            && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, options.most(), last_alone)
+        {
+            let cuts = sorted.cuts.further(better.cuts.into_iter());
+            sorted = Sorted::new(sequences, cuts, options, room)?;
+            patterns = hybrid::as_patterns(&better.packs, &sorted.classes)?;
         }
         if options.packs_multiple > 1 {
             patterns.split_to_multiple(&sorted.classes, options.packs_multiple.into())?;

@@ -207,7 +207,9 @@ impl Patterns {
                 }
             }
             let group = |slot: &Slot| classes.groups.partition_point(|&first| first <= slot.class as usize);
-            if taken > room.capacity().into() || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0])) {
+            if taken > room.capacity().into()
+                || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0]))
+            {
                 return bad("a pattern holds more tokens than max_length, or sequences of several groups");
             }
         }

@@ -36,11 +36,7 @@ impl Cuts {
     ///
     /// # Errors
     /// A length that is zero or negative, or over `i32::MAX`.
-    pub(crate) fn long(
-        lengths: &Lengths,
-        limit: u32,
-        what: impl Fn(usize) -> Long,
-    ) -> Result<(Self, Excess), Error> {
+    pub(crate) fn long(lengths: &Lengths, limit: u32, what: impl Fn(usize) -> Long) -> Result<(Self, Excess), Error> {
         let mut cuts = Self::default();
         let mut excess = Excess::default();
         for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
@@ -162,7 +158,8 @@ impl Cuts {
             while self.rows[cut] < row {
                 cut += 1;
             }
-            let next = if self.piece_rows.get(i + 1) == Some(&row) { self.piece_starts[i + 1] } else { self.rests[cut] };
+            let next =
+                if self.piece_rows.get(i + 1) == Some(&row) { self.piece_starts[i + 1] } else { self.rests[cut] };
             items.push(next - start);
         }
         items

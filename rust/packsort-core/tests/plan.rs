@@ -1,6 +1,6 @@
 //! Plans against the textbook, and what every plan must keep.
 
-use packsort_core::{Chunk, Error, Groups, Lengths, Options, Order, Overlong, Plan, Strategy};
+use packsort_core::{Chunk, Error, Groups, Lengths, Options, Order, Overlong, Plan, Sequences, Strategy};
 use proptest::prelude::*;
 
 /// First-fit decreasing as textbooks have it: longest first (input order among equals), into the first open pack
@@ -164,19 +164,27 @@ proptest! {
     #[test]
     fn constraints_hold_together(
         (lengths, max_length) in any_lengths(),
-        strategy in prop::sample::select(vec![Strategy::FirstFit, Strategy::BestFit, Strategy::Padding]),
+        strategy in prop::sample::select(vec![
+            Strategy::FirstFit, Strategy::BestFit, Strategy::Padding, Strategy::Hybrid,
+        ]),
         max_sequences in 0_u32..5,
+        (pad_multiple, separated) in (1_u32..5, any::<bool>()),
         multiple in 1_u32..9,
         marks in prop::collection::vec((0_u32..3, prop::bool::weighted(0.2)), 400),
         seed: Option<u64>,
     ) {
         let of: Vec<u32> = marks[..lengths.len()].iter().map(|&(group, alone)| if alone { 3 } else { group }).collect();
         let groups = Groups { of: &of, count: 4, last_alone: true };
-        let options = Options { max_length, strategy, overlong: Overlong::Error, max_sequences, multiple };
-        let free = Options { multiple: 1, ..options };
-        let packs = Plan::new(&Lengths::from(&lengths[..]), Some(groups), free, seed, 3).unwrap().num_packs();
-        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, seed, 3);
-        if packs.next_multiple_of(multiple.into()) > lengths.len() as u64 {
+        prop_assume!(pad_multiple <= max_length);
+        let free = Options { strategy, overlong: Overlong::Split, max_sequences, pad_multiple, separated, ..Options::new(max_length) };
+        let options = Options { packs_multiple: multiple, ..free };
+        let flags: Vec<bool> = (0..lengths.len()).map(|i| i % 3 != 0).collect();
+        let splittable = (strategy == Strategy::Hybrid).then_some(&flags[..]);
+        let sequences = Sequences { groups: Some(groups), splittable, ..Lengths::from(&lengths[..]).into() };
+        let unsplit = Plan::new(&sequences, free, seed, 3).unwrap();
+        let (packs, pieces) = (unsplit.num_packs(), unsplit.order().len() as u64);
+        let plan = Plan::new(&sequences, options, seed, 3);
+        if packs.next_multiple_of(multiple.into()) > pieces {
             let too_few = matches!(plan, Err(Error::TooFewSequences { .. }));
             prop_assert!(too_few);
             return Ok(());
@@ -185,13 +193,20 @@ proptest! {
         prop_assert_eq!(plan.num_packs(), packs.next_multiple_of(multiple.into()));
         let packs = listed(&plan);
         let mut seen: Vec<u64> = packs.concat();
+        prop_assert_eq!(seen.len() as u64, pieces);
         seen.sort();
+        seen.dedup();
         prop_assert_eq!(seen, (0..lengths.len() as u64).collect::<Vec<_>>());
+        let room = options.room().unwrap();
+        let listed_lengths = plan.list_lengths(0..u64::MAX);
+        let mut at = 0;
         let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
         for pack in &packs {
             let group = of[pack[0] as usize];
             prop_assert!(pack.iter().all(|&i| of[i as usize] == group));
-            prop_assert!(pack.iter().map(|&i| lengths[i as usize]).sum::<i64>() <= max_length.into());
+            let own = &listed_lengths[at..at + pack.len()];
+            at += pack.len();
+            prop_assert!(own.iter().map(|&l| room.taken(l as u32)).sum::<u32>() <= room.capacity());
             let most = if group == 3 || strategy == Strategy::Padding { 1 } else { most };
             prop_assert!(pack.len() <= most);
         }
@@ -206,9 +221,9 @@ proptest! {
         max_sequences in 0_u32..5,
     ) {
         let of = &marks[..lengths.len()];
-        let options = Options { max_length, strategy: Strategy::FirstFit, overlong: Overlong::Error, max_sequences, multiple: 1 };
+        let options = Options { max_sequences, ..Options::new(max_length) };
         let groups = Groups { of, count: 3, last_alone: false };
-        let plan = Plan::new(&Lengths::from(&lengths[..]), Some(groups), options, None, 0).unwrap();
+        let plan = Plan::new(&Sequences { groups: Some(groups), ..Lengths::from(&lengths[..]).into() }, options, None, 0).unwrap();
         let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
         let mut expected = vec![];
         for group in 0..3 {
