@@ -366,7 +366,7 @@ def test_groups_and_alone_are_columns_of_the_source(tmp_path: Path) -> None:
     missing = pa.table({"input_ids": [[1], [2]], "kind": ["a", None]})
     with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null, allowed is a value"):
         packsort.pack(missing, 8, groups="kind")
-    with pytest.raises(packsort.SourceError, match="no column `other`"):
+    with pytest.raises(packsort.SourceError, match="groups is column `other`, which the source has not"):
         packsort.pack(missing, 8, groups="other")
 
 

@@ -207,7 +207,7 @@ def _source_column(source: Source, option: str, values: Any) -> Any:
         return values
     if values not in source.schema.names:
         names = ", ".join(f"`{name}`" for name in source.schema.names)
-        raise OptionError(f"{option} is column `{values}`, which the source has not; there are {names}")
+        raise SourceError(f"{option} is column `{values}`, which the source has not; there are {names}")
     column = source.read([values])[values]
     if option != "groups" and not types.is_boolean(column.type):
         raise OptionError(f"{option} is column `{values}` of {column.type}, allowed are booleans")

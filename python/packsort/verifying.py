@@ -269,6 +269,8 @@ class _Check:
         source_lengths = np.where(self.inside, whole[np.where(self.inside, self.ids, 0)], 0)
         first, end = self._options.kept(source_lengths)
         if "piece_starts" in self._table.column_names:
+            if self._options.hybrid:  # those that are split are whole; `_Pieces` tells which
+                first, end = np.zeros_like(source_lengths), source_lengths
             wrong = (self.starts < first) | (self.starts + self.lengths > end)
         else:
             wrong = self.lengths != end
@@ -352,7 +354,10 @@ class _Pieces:
         first = np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, np.bool_)
         begin, end = np.zeros_like(starts), None
         if lengths is not None:
-            begin, end = (whole[ids] for whole in self._options.kept(lengths.astype(np.int64)))
+            begin, end = (kept[ids] for kept in self._options.kept(lengths.astype(np.int64)))
+            if self._options.hybrid:  # what is split is not truncated
+                several = (np.bincount(ids, minlength=len(lengths)) > 1)[ids]
+                begin, end = np.where(several, 0, begin), np.where(several, lengths[ids], end)
         elif self._options.keep_end:  # where that is, the source alone tells
             begin = starts
         before = np.where(first, begin, np.concatenate([[0], ends[:-1]]))
