@@ -5,7 +5,18 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Concatenation", "Plan", "__version__", "fill_flat", "gather", "num_threads", "pack_costs", "schedule"]
+__all__ = [
+    "Concatenation",
+    "ListColumn",
+    "Plan",
+    "__version__",
+    "fill_flat",
+    "gather",
+    "num_threads",
+    "pack_costs",
+    "schedule",
+    "shuffled",
+]
 
 __version__: str
 
@@ -22,6 +33,7 @@ def gather(
     starts: NDArray[np.int32] | None = None,
     lengths: NDArray[np.int32] | None = None,
 ) -> NDArray[np.uint8]: ...
+def shuffled(len: int, seed: int, epoch: int, stream: int) -> NDArray[np.int64]: ...
 def fill_flat(
     packs: list[tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32]]],
     input_ids: NDArray[np.int64],
@@ -29,6 +41,14 @@ def fill_flat(
     position_ids: NDArray[np.int64],
     cu_seq_lens: NDArray[np.int32],
 ) -> int: ...
+
+@final
+class ListColumn:
+    def __new__(cls, column: Any) -> ListColumn: ...
+    def lengths(self) -> NDArray[np.int64]: ...
+    def gather(
+        self, ids: NDArray[np.int64], starts: NDArray[np.int32] | None = None, lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.uint8]: ...
 
 @final
 class Plan:

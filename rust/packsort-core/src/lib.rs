@@ -23,6 +23,7 @@ mod cost;
 mod count;
 mod disjoint;
 mod error;
+pub mod fill;
 mod gather;
 mod grouped;
 mod length_set;

@@ -6,6 +6,7 @@ mod batch;
 mod columns;
 mod concatenation;
 mod errors;
+mod fill;
 mod gather;
 mod plan;
 mod pool;
@@ -17,6 +18,8 @@ mod _core {
     use super::batch::fill_flat;
     #[pymodule_export]
     use super::concatenation::Concatenation;
+    #[pymodule_export]
+    use super::fill::{ListColumn, shuffled};
     #[pymodule_export]
     use super::gather::gather;
     #[pymodule_export]
