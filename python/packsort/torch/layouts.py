@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from packsort import _core
+from packsort.errors import OptionError
 
 LAYOUTS = ("flat",)
+
+
+class Batcher:
+    """Makes batches of packs in a layout.
+
+    Attributes:
+        needs_step: whether a batch depends on the packs of the other ranks.
+    """
+
+    needs_step = False
+
+    def __init__(self, layout: str = "flat", *, max_length: int, seq_idx: bool = False) -> None:
+        if layout not in LAYOUTS:
+            raise OptionError(f"layout is {layout!r}, allowed are {', '.join(map(repr, LAYOUTS))}")
+        self.seq_idx = seq_idx
+
+    def __call__(
+        self, packs: Sequence[Any], *, step_packs: Callable[[], Sequence[Any]] | None = None, pin_memory: bool = False
+    ) -> dict[str, Any]:
+        """The batch of some packs."""
+        return flat_batch(list(packs), seq_idx=self.seq_idx)
 
 
 def flat_batch(packs: list[dict[str, Any]], *, seq_idx: bool = False) -> dict[str, Any]:
