@@ -18,7 +18,7 @@ from pyarrow import types
 
 from packsort import _core
 from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.gathering import plan_lengths, source_lengths
+from packsort.gathering import plan_lengths
 from packsort.planning import Plan
 from packsort.sources import Source, check_tokens, token_columns
 
@@ -33,8 +33,8 @@ def planned_columns(
 ) -> tuple[Plan, TokenColumns]:
     """A source's plan and its token columns."""
     tokens = TokenColumns(source)
-    lengths, name = source_lengths(source)
-    return plan_lengths(source, lengths, name, max_length, seed=seed, **plan_options), tokens
+    lengths = tokens.lengths("input_ids")
+    return plan_lengths(source, lengths, "input_ids", max_length, seed=seed, **plan_options), tokens
 
 
 class TokenColumns:
@@ -85,7 +85,7 @@ class TokenColumns:
         """32 hexadecimal digits of the columns, the lengths, and the tokens of rows spread over all."""
         digest = xxhash.xxh3_128()
         rows = self.source.num_rows
-        lengths = self._columns["input_ids"][0].lengths()
+        lengths = self.lengths("input_ids")
         digest.update(lengths.data)
         ids = np.unique(np.linspace(0, rows - 1, _SAMPLED, dtype=np.int64))
         for name, values in self.gather(ids, lengths[ids].astype(np.int32), None).items():
@@ -95,15 +95,16 @@ class TokenColumns:
 
     def _check_rows(self, stored: pa.ChunkedArray | None) -> None:
         """What takes a step a row: lists that do not fit each other."""
-        lengths = self._lengths("input_ids")
+        lengths = self.lengths("input_ids")
         self._raise_unequal(np.maximum(lengths, 1), lengths, "sequence has no tokens: `input_ids` is an empty list")
         for name in self.names[1:]:
-            self._raise_unequal(self._lengths(name), lengths, f"`{name}` has {{}} values, `input_ids` has {{}}")
+            self._raise_unequal(self.lengths(name), lengths, f"`{name}` has {{}} values, `input_ids` has {{}}")
         if stored is not None and types.is_integer(stored.type):
             given = pc.fill_null(stored.cast(pa.int64(), safe=False), -1).to_numpy()
             self._raise_unequal(given, lengths, "column `length` says {}, `input_ids` has {} values")
 
-    def _lengths(self, name: str) -> NDArray[np.int64]:
+    def lengths(self, name: str) -> NDArray[np.int64]:
+        """Values of a column in each row: int64 (rows,)."""
         try:
             return self._columns[name][0].lengths()
         except PacksortError as error:
