@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_each_epoch_has_all_sequences_in_an_order_of_its_own(make):
     for order in orders:
         assert len(order) == len(loader)
         assert sorted(token for batch in order for token in batch) == tokens
-    assert all(one != other for one, other in zip(orders, orders[1:], strict=False))
+    assert all(one != other for one, other in pairwise(orders))
     loader.set_epoch(1)
     assert [tuple(batch["input_ids"][0].tolist()) for batch in loader] == orders[1]
 
@@ -238,7 +239,7 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
         accumulation = other[2] if loaders[0].world_size == other[0] and loaders[0].batch_size == other[1] else split[2]
         line = [packs for batch in zip(*map(epoch_of, loaders), strict=True) for packs in batch]
         size = loaders[0].world_size * accumulation
-        return [sorted(sum(line[i : i + size], [])) for i in range(first * size, len(line), size)], line
+        return [sorted(chain(*line[i : i + size])) for i in range(first * size, len(line), size)], line
 
     before = ranks(split)
     for loader in before:

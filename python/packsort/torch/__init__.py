@@ -7,5 +7,6 @@ except ImportError as error:
 
 from packsort.torch.layouts import flat_batch
 from packsort.torch.loader import PackedLoader
+from packsort.torch.streaming import PackedStream
 
-__all__ = ["PackedLoader", "flat_batch"]
+__all__ = ["PackedLoader", "PackedStream", "flat_batch"]
