@@ -120,6 +120,8 @@ class TokenColumns:
         self, name: str, values: NDArray[Any], ids: NDArray[np.int64], lengths: NDArray[np.int32]
     ) -> NDArray[np.int32]:
         least = _LEAST[name]
+        if values.dtype == np.int32 and least == _INT32.min:
+            return values
         if len(values) and (values.min() < least or (values.dtype != np.int32 and values.max() > _INT32.max)):
             at = int(np.argmax((values < least) | (values > _INT32.max)))
             row = int(ids[np.searchsorted(np.cumsum(lengths), at, side="right")])

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -280,15 +280,15 @@ class _PlannedEpoch:
         self._listed = lru_cache(16)(self._list)
 
     def take(self, numbers: Sequence[int]) -> list[Pack]:
-        parts = [self._pieces(number) for number in numbers]
-        ids, lengths, starts = parts[0] if len(parts) == 1 else _joined(parts)
+        parts = [self._listed(number // _BLOCK).pieces(number % _BLOCK) for number in numbers]
+        ids, lengths, starts, _ = parts[0] if len(parts) == 1 else _joined(parts)
         columns = self._tokens.gather(ids, lengths, starts)
         packs: list[Pack] = []
         first = 0
-        for ids, lengths, starts in parts:
-            end = first + int(lengths.sum())
+        for ids, lengths, starts, tokens in parts:
+            end = first + tokens
             pack: dict[str, NDArray[Any]] = {name: values[first:end] for name, values in columns.items()}
-            pack |= {"seq_lengths": lengths, "sequence_ids": ids}
+            pack["seq_lengths"], pack["sequence_ids"] = lengths, ids
             if starts is not None:
                 pack["piece_starts"] = starts
             packs.append(pack)
@@ -301,22 +301,35 @@ class _PlannedEpoch:
     def costs(self, cost: CostModel, attention: str) -> NDArray[np.float64]:
         return pack_costs(self._plan, cost, attention)
 
-    def _pieces(self, number: int) -> _Pieces:
-        block, place = divmod(number, _BLOCK)
-        offsets, ids, lengths, starts = self._listed(block)
-        own = slice(offsets[place], offsets[place + 1])
-        return ids[own], lengths[own], None if starts is None else starts[own]
-
-    def _list(self, block: int) -> tuple[list[int], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32] | None]:
+    def _list(self, block: int) -> _Listed:
         start, stop = block * _BLOCK, (block + 1) * _BLOCK
         offsets, ids = self._plan.list_packs(start, stop)
+        lengths = self._plan.list_lengths(start, stop)
         starts = self._plan.list_starts(start, stop) if self._plan.num_split else None
-        return offsets.tolist(), ids.astype(np.int64), self._plan.list_lengths(start, stop), starts
+        ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
+        return _Listed(offsets.tolist(), ids.astype(np.int64), lengths, starts, np.diff(ends).tolist())
 
 
-_Pieces = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32] | None]
+# The pieces of packs: their rows, tokens and first tokens; and the tokens of all of them.
+_Pieces = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32] | None, int]
+
+
+class _Listed(NamedTuple):
+    """Packs of a range, listed."""
+
+    offsets: list[int]  # (packs + 1,)
+    ids: NDArray[np.int64]  # (pieces,), as all of a piece
+    lengths: NDArray[np.int32]
+    starts: NDArray[np.int32] | None
+    tokens: list[int]  # (packs,)
+
+    def pieces(self, place: int) -> _Pieces:
+        own = slice(self.offsets[place], self.offsets[place + 1])
+        starts = None if self.starts is None else self.starts[own]
+        return self.ids[own], self.lengths[own], starts, self.tokens[place]
 
 
 def _joined(parts: list[_Pieces]) -> _Pieces:
-    ids, lengths, starts = zip(*parts, strict=True)
-    return np.concatenate(ids), np.concatenate(lengths), None if starts[0] is None else np.concatenate(starts)
+    ids, lengths, starts, tokens = zip(*parts, strict=True)
+    joined = None if starts[0] is None else np.concatenate(starts)
+    return np.concatenate(ids), np.concatenate(lengths), joined, sum(tokens)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -38,83 +38,55 @@ class Prefetcher(Generic[T]):
     def __init__(self, items: Iterator[T], ahead: int) -> None:
         self._items = items
         self._process = os.getpid()
-        self._line: _Line[T] | None = None
+        # Queues in C: they cost a tenth of a condition, and a finalizer may put into one wherever it runs.
+        self._ready: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] | None = None
         if ahead:
-            line: _Line[T] = _Line(ahead)
-            self._line = line
-            thread = threading.Thread(target=line.produce, args=(items,), name="packsort-prefetch", daemon=True)
+            self._ready = SimpleQueue()
+            self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make one more; False: end
+            for _ in range(ahead):
+                self._permits.put(True)
+            work = (items, self._ready, self._permits)
+            thread = threading.Thread(target=_produce, args=work, name="packsort-prefetch", daemon=True)
             # Also at exit: a thread that is left to itself there may be in Rust when the interpreter goes.
-            self._finalizer = weakref.finalize(self, _stop, line, thread, self._process)
+            self._finalizer = weakref.finalize(self, _stop, self._permits, thread, self._process)
             thread.start()
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
-        if self._line is None:
+        if self._ready is None:
             return next(self._items)
         if os.getpid() != self._process:
             raise RuntimeError("an iterator that makes batches ahead does not go on in a forked process: iterate anew")
-        return self._line.take()
+        item, error = self._ready.get()
+        if error is not None:
+            self._ready.put((None, StopIteration()))  # for who asks once more
+            raise error
+        self._permits.put(True)
+        return item  # type: ignore[return-value]
 
     def close(self) -> None:
         """Ends the thread and waits for it."""
-        if self._line is not None:
+        if self._ready is not None:
             self._finalizer()
 
 
-class _Line(Generic[T]):
-    """Items that wait between the thread that makes them and the one that takes them."""
-
-    def __init__(self, ahead: int) -> None:
-        self._ahead = ahead
-        self._items: deque[T] = deque()
-        self._changed = threading.Condition()
-        self._closed = False  # nobody takes any more
-        self._ended = False  # nothing comes any more
-        self._error: BaseException | None = None
-
-    def produce(self, items: Iterator[T]) -> None:
+def _produce(items: Iterator[Any], ready: SimpleQueue[Any], permits: SimpleQueue[bool]) -> None:
+    while permits.get():
         try:
-            for item in items:
-                with self._changed:
-                    self._items.append(item)
-                    self._changed.notify_all()
-                    del item  # what was taken must not live on here
-                    self._changed.wait_for(lambda: len(self._items) < self._ahead or self._closed)
-                    if self._closed:
-                        return
-        except BaseException as error:  # raised where the item is taken
-            self._error = error
-        finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
-
-    def take(self) -> T:
-        with self._changed:
-            while not self._items and not self._ended:
-                self._changed.wait()
-            if self._items:
-                item = self._items.popleft()
-                self._changed.notify_all()
-                return item
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        raise StopIteration
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
+            ready.put((next(items), None))
+        except BaseException as error:  # raised where the item is taken; StopIteration too
+            ready.put((None, error))
+            return
 
 
-def _stop(line: _Line[Any], thread: threading.Thread, process: int) -> None:
+def _stop(permits: SimpleQueue[bool], thread: threading.Thread, process: int) -> None:
     if os.getpid() != process:
-        return  # a forked child has neither the thread nor, for sure, the lock
-    line.close()
+        return  # a forked child has no such thread
+    while not permits.empty():
+        permits.get_nowait()
+    permits.put(False)
     if thread is not threading.current_thread():
         thread.join()
 
