@@ -105,11 +105,11 @@ def find_device(device: Any) -> torch.device | None:
             return None
         if found.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("CUDA is not available")
-        torch.empty(0, device=found)
+        # With its index: each thread has a current device of its own, and `cuda` alone would be another one there.
+        return torch.empty(0, device=found).device
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise OptionError(f"device is {str(device)!r}, allowed is one that PyTorch has here: {reason}") from None
-    return found
 
 
 class Mover:

@@ -54,7 +54,8 @@ class PackedLoader(IterableDataset[Batch]):
 
     Batches are made ahead on a thread, so `DataLoader` workers are not needed; `DataLoader(loader, batch_size=None)`
     works with any number of them, which share the batches out. Workers start each pass with the loader as it is in the
-    main process: call `set_epoch` there. Loaders can be pickled, and used in forked and spawned processes.
+    main process: call `set_epoch` there, and keep the place with `StatefulDataLoader`; persistent workers count epochs
+    by themselves. Loaders can be pickled, and used in forked and spawned processes.
 
     Args:
         source: a packed directory (its path, or what `packsort.open_shards` opened); or sequences to pack on the fly,
