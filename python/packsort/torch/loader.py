@@ -9,7 +9,7 @@ from typing import Any
 
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.shards import Shards, open_shards
-from packsort.torch.layouts import LAYOUTS, flat_batch
+from packsort.torch.layouts import LAYOUTS, Batcher
 
 
 class PackedLoader:
@@ -96,10 +96,11 @@ class PackedLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         shards, end = self.shards, len(self.shards)
+        batcher = Batcher(self.layout, max_length=self.max_length, seq_idx=self.seq_idx)
         for start in range(0, end, self.batch_size):
             packs = [shards[i] for i in range(start, min(start + self.batch_size, end))]
             try:
-                yield flat_batch(packs, seq_idx=self.seq_idx)
+                yield batcher(packs)
             except DamagedError as error:
                 where = f"packs {start} to {start + len(packs) - 1} of `{shards.path}`"
                 raise DamagedError(f"{where}: {error}") from None
