@@ -36,7 +36,8 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
 
 def seen(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """Matrix (sequences, sequences) of a flat batch: how much the loss of one depends on the embeddings of another."""
-    passed = {k: v for k, v in batch.items() if k not in ("input_ids", "labels", "num_items_in_batch")}
+    names = ("position_ids", "attention_mask", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+    passed = {name: batch[name] for name in names if name in batch}
     embeddings = model.get_input_embeddings()(batch["input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=embeddings, **passed | {"use_cache": False}).logits[0]
     starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
