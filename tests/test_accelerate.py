@@ -51,7 +51,9 @@ def train(path: str, out: str) -> None:
     batch = Batcher(max_length=dataset.max_length, loss_weights="sample")(mine, step_packs=step)
     labels, weights = batch.pop("labels"), batch.pop("loss_weights")
     accelerator.backward(weighted_loss(model(**batch).logits, labels, weights, world_size=RANKS))
-    torch.save({"steps": steps, "packs": firsts, "gradients": gradients(plain)}, f"{out}/{accelerator.process_index}.pt")
+    torch.save(
+        {"steps": steps, "packs": firsts, "gradients": gradients(plain)}, f"{out}/{accelerator.process_index}.pt"
+    )
     accelerator.end_training()
 
 

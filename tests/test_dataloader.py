@@ -23,7 +23,12 @@ def dataset(request, tmp_path_factory):
 def load(dataset, workers=0, start=None, **options):
     collate = PackedCollator(max_length=dataset.max_length, **options)
     return DataLoader(
-        dataset, batch_size=2, collate_fn=collate, num_workers=workers, multiprocessing_context=start, timeout=60 * (workers > 0)
+        dataset,
+        batch_size=2,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context=start,
+        timeout=60 * (workers > 0),
     )
 
 

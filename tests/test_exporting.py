@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from packsort.exporting import export
 def collated(row):
     """Input, labels and mask of a row, as Megatron-Bridge's `GPTSFTPackedDataset.collate_fn` cuts them."""
     bounds = [*row["seq_start_id"], len(row["input_ids"])]
-    spans = list(zip(bounds, bounds[1:], strict=False))
+    spans = list(pairwise(bounds))
     ids, mask = row["input_ids"], row["loss_mask"]
     inputs = [token for a, b in spans for token in ids[a : b - 1]]
     labels = [token for a, b in spans for token in ids[a + 1 : b]]

@@ -29,7 +29,11 @@ def plain_weights(step, scheme):
     share = {"token": lambda n: 1 / sum(flat), "sample": lambda n: 1 / (n * len(flat))}
     share["sqrt"] = lambda n: 1 / (math.sqrt(n) * sum(map(math.sqrt, flat)))
     return [
-        [share[scheme](n) if m != -100 else 0.0 for (_, marks, _), n in zip(pieces(pack), counts, strict=True) for m in marks]
+        [
+            share[scheme](n) if m != -100 else 0.0
+            for (_, marks, _), n in zip(pieces(pack), counts, strict=True)
+            for m in marks
+        ]
         for pack, counts in zip(step, trained, strict=True)
     ]
 
@@ -131,7 +135,9 @@ def test_weights_without_the_step_are_refused():
     batcher = Batcher(max_length=8, loss_weights="sample")
     assert batcher.needs_step
     assert not Batcher(max_length=8).needs_step
-    with pytest.raises(packsort.OptionError, match=re.escape("loss_weights 'sample' are normalised over the global step")):
+    with pytest.raises(
+        packsort.OptionError, match=re.escape("loss_weights 'sample' are normalised over the global step")
+    ):
         batcher([pack])
     with pytest.raises(packsort.OptionError, match="`PackedCollator` and loss_weights clash"):
         PackedCollator(max_length=8, loss_weights="token")

@@ -61,7 +61,9 @@ def test_masks_equal_those_of_create_block_mask(rows, block_size):
     check(document_mask(cu_seqlens, documents, block_size=block_size), created(documents, block_size))
 
 
-@pytest.mark.parametrize("lengths", [[1024], [700, 324], [1] * 10 + [500, 514], [127, 1, 128, 129, 639], [300, 600, 100]])
+@pytest.mark.parametrize(
+    "lengths", [[1024], [700, 324], [1] * 10 + [500, 514], [127, 1, 128, 129, 639], [300, 600, 100]]
+)
 def test_masks_of_128_equal_and_attention_is_the_same(lengths):
     cu_seqlens, documents = segments([lengths])
     found, expected = document_mask(cu_seqlens, documents), created(documents, 128)

@@ -59,7 +59,9 @@ def test_splits_formats_and_selections_are_kept(source):
 
 
 def test_what_is_no_dataset_and_what_is_too_long_is_named(source):
-    with pytest.raises(packsort.SourceError, match="dataset is a IterableDataset, allowed are a datasets.Dataset and"):
+    with pytest.raises(
+        packsort.SourceError, match=r"dataset is a IterableDataset, allowed are a datasets\.Dataset and"
+    ):
         pack_dataset(source.to_iterable_dataset(), MAX_LENGTH)
     with pytest.raises(packsort.LengthError, match="has 64 tokens, more than max_length 32"):
         pack_dataset(source, 32)

@@ -53,7 +53,7 @@ def seen(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 def assert_unseen(model: Any, batch: dict[str, Any]) -> None:
-    """Says that sequences of a flat batch do not see each other, and that those of two and more tokens see themselves."""
+    """Says that sequences of a flat batch do not see each other, and those of two and more tokens themselves."""
     found = seen(model, batch)
     lengths = batch["cu_seq_lens_q"].diff().tolist() if "cu_seq_lens_q" in batch else None
     assert len(found) > 2

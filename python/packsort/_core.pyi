@@ -6,7 +6,18 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Concatenation", "Plan", "__version__", "fill_batch", "fill_blocks", "gather", "num_threads", "pack_costs", "schedule", "step_total"]
+__all__ = [
+    "Concatenation",
+    "Plan",
+    "__version__",
+    "fill_batch",
+    "fill_blocks",
+    "gather",
+    "num_threads",
+    "pack_costs",
+    "schedule",
+    "step_total",
+]
 
 __version__: str
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from packsort._outputs import OutputFiles, check_folder
 from packsort.errors import OptionError, SourceError
@@ -29,14 +30,14 @@ def export(
 ) -> list[Path]:
     """Writes the packs of a packed directory as Parquet that another trainer reads, a file a shard.
 
-    `megatron` is the packed Parquet of Megatron-Bridge and NeMo (`GPTSFTPackedParquetDataset`), for a folder or a pattern
-    as dataset:
+    `megatron` is the packed Parquet of Megatron-Bridge and NeMo (`GPTSFTPackedParquetDataset`), for a folder or a
+    pattern as dataset:
 
     - `input_ids` list<int32>: the tokens.
     - `seq_start_id` list<int32>: where each sequence starts.
-    - `loss_mask` list<int8>: 1 where loss is taken on the *next* token. The reader takes the last token of each sequence
-      from its input and the first from its labels, so that a pack of n sequences is n tokens shorter there. Padding and
-      separators are sequences without loss.
+    - `loss_mask` list<int8>: 1 where loss is taken on the *next* token. The reader takes the last token of each
+      sequence from its input and the first from its labels, so that a pack of n sequences is n tokens shorter there.
+      Padding and separators are sequences without loss.
 
     `trl` is what `trl.pack_dataset` makes: `input_ids`, `labels` and other per-token columns, and `seq_lengths`.
 
@@ -91,7 +92,11 @@ def _trl(table: pa.Table) -> pa.Table:
 
 
 def _megatron(table: pa.Table, where: str) -> pa.Table:
-    columns = {name: _one(table[name]) for name in ("input_ids", "labels", "seq_lengths", "sequence_ids") if name in table.column_names}
+    columns = {
+        name: _one(table[name])
+        for name in ("input_ids", "labels", "seq_lengths", "sequence_ids")
+        if name in table.column_names
+    }
     tokens, lengths = columns["input_ids"].flatten().to_numpy(), columns["seq_lengths"].flatten().to_numpy()
     rows = _offsets(columns["input_ids"])  # (packs + 1,)
     pieces = _offsets(columns["seq_lengths"])  # (packs + 1,)
@@ -117,7 +122,9 @@ def _megatron(table: pa.Table, where: str) -> pa.Table:
     return pa.table(
         {
             "input_ids": pa.ListArray.from_arrays(pa.array(rows, pa.int32()), pa.array(tokens)),
-            "seq_start_id": pa.ListArray.from_arrays(pa.array(pieces, pa.int32()), pa.array(starts - first, pa.int32())),
+            "seq_start_id": pa.ListArray.from_arrays(
+                pa.array(pieces, pa.int32()), pa.array(starts - first, pa.int32())
+            ),
             "loss_mask": pa.ListArray.from_arrays(pa.array(rows, pa.int32()), pa.array(mask)),
         }
     )
@@ -127,9 +134,10 @@ def _one(column: pa.ChunkedArray) -> pa.ListArray:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _offsets(lists: pa.ListArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return offsets - offsets[0]
+def _offsets(lists: pa.ListArray) -> NDArray[np.int64]:
+    offsets: NDArray[np.int64] = lists.offsets.to_numpy().astype(np.int64)
+    offsets -= offsets[0]
+    return offsets
 
 
 def _groups(table: pa.Table) -> Iterator[pa.Table]:

@@ -22,14 +22,14 @@ def pack_dataset(dataset: Any, max_length: int, strategy: str = "ffd", **plan_op
     """Packs a tokenized dataset, as `trl.pack_dataset` does, into the same columns.
 
     What it makes trains with `SFTTrainer` as packed Parquet shards do: `SFTConfig(padding_free=True, packing=False,
-    max_length=None, dataset_kwargs={"skip_prepare_dataset": True})`. Other than TRL it packs the dataset as a whole, not
-    by thousands of rows, and says so where a sequence is too long (`overlong`) instead of cutting it.
+    max_length=None, dataset_kwargs={"skip_prepare_dataset": True})`. Other than TRL it packs the dataset as a whole,
+    not by thousands of rows, and says so where a sequence is too long (`overlong`) instead of cutting it.
 
     Packs are made in memory; what does not fit there is packed by `packsort.write_shards`.
 
     Args:
-        dataset: a `datasets.Dataset` or `DatasetDict` with `input_ids`, and maybe `labels` and other list columns with a
-            value a token. Its other columns are left out.
+        dataset: a `datasets.Dataset` or `DatasetDict` with `input_ids`, and maybe `labels` and other list columns with
+            a value a token. Its other columns are left out.
         max_length: the most tokens a pack may hold; TRL's `seq_length`.
         strategy: as for `packsort.plan`.
         **plan_options: likewise; `seed` shuffles, by 0 unless it is given.
@@ -54,8 +54,8 @@ def pack_dataset(dataset: Any, max_length: int, strategy: str = "ffd", **plan_op
         return datasets.DatasetDict(packed)
     if not isinstance(dataset, datasets.Dataset):
         raise SourceError(
-            f"dataset is a {type(dataset).__name__}, allowed are a datasets.Dataset and a DatasetDict; a stream is packed "
-            "by `packsort.torch.PackedLoader`"
+            f"dataset is a {type(dataset).__name__}, allowed are a datasets.Dataset and a DatasetDict; a stream is "
+            "packed by `packsort.torch.PackedLoader`"
         )
     for option in ("seq_length", "map_kwargs"):
         if option in plan_options:

@@ -75,8 +75,8 @@ class PackedCollator:
     def __init__(self, layout: str = "flat", **options: Any) -> None:
         if options.get("loss_weights") is not None:
             raise OptionError(
-                "`PackedCollator` and loss_weights clash: they are normalised over the global step, of which a collator "
-                "sees one batch; allowed is `PackedLoader`"
+                "`PackedCollator` and loss_weights clash: they are normalised over the global step, of which a "
+                "collator sees one batch; allowed is `PackedLoader`"
             )
         self.batcher = Batcher(layout, **options)
 

@@ -53,8 +53,8 @@ def document_mask(cu_seqlens: torch.Tensor, documents: torch.Tensor, *, block_si
     """The block mask of causal attention within documents, for `torch.nn.attention.flex_attention` (PyTorch 2.6).
 
     It equals that of `create_block_mask`, which makes the whole attention matrix on the way, tokens x tokens. Here both
-    ends of what a block of queries sees follow from where documents start, so a mask costs what its arrays cost to write:
-    (tokens / block_size)**2 numbers.
+    ends of what a block of queries sees follow from where documents start, so a mask costs what its arrays cost to
+    write: (tokens / block_size)**2 numbers.
 
     Args:
         cu_seqlens: int32 (documents + 1,): where each document starts, rows one after another; on the CPU.
@@ -76,16 +76,13 @@ def document_mask(cu_seqlens: torch.Tensor, documents: torch.Tensor, *, block_si
     lines = -(-tokens // block_size)
     counts = [torch.empty(rows * lines, dtype=torch.int32) for _ in range(4)]
     indices = [torch.empty(rows * lines * lines, dtype=torch.int32) for _ in range(4)]
-    _core.fill_blocks(
-        cu_seqlens.numpy(), tokens, block_size, [c.numpy() for c in counts], [i.numpy() for i in indices]
-    )
+    _core.fill_blocks(cu_seqlens.numpy(), tokens, block_size, [c.numpy() for c in counts], [i.numpy() for i in indices])
     pairs = zip(counts, indices, strict=True)
-    tensors = [
-        t for count, index in pairs for t in (count.view(rows, 1, lines), index.view(rows, 1, lines, lines))
-    ]
+    tensors = [t for count, index in pairs for t in (count.view(rows, 1, lines), index.view(rows, 1, lines, lines))]
+    named: dict[str, Any] = dict(zip(_TENSORS, tensors, strict=True))
     return DocumentMask(
         (tokens, tokens),
-        **dict(zip(_TENSORS, tensors, strict=True)),
+        **named,
         BLOCK_SIZE=(block_size, block_size),
         mask_mod=SameDocument(documents),
     )

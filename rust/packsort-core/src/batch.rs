@@ -346,11 +346,12 @@ fn fill_row(pack: &PackView, style: &Style, weights: (Scheme, f64), mut row: Row
     }
     if style.labels == Labels::Masked {
         // where no loss is taken: the next token of the row, and behind the last, padding
-        let next = row.input_ids[1.min(tokens)..].iter().chain(std::iter::repeat(&style.pad_token));
+        let next = row.input_ids.get(1..).unwrap_or(&[]);
         for (label, &next) in row.labels.iter_mut().zip(next) {
-            if *label == NO_LOSS {
-                *label = next;
-            }
+            *label = if *label == NO_LOSS { next } else { *label };
+        }
+        if let Some(label) = row.labels.last_mut() {
+            *label = style.pad_token;
         }
     }
 }

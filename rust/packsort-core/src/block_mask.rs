@@ -4,6 +4,8 @@
 //! token of the row sees an earlier one. So both ends of what is seen follow from where segments start: nothing of the
 //! matrix itself is looked at, as PyTorch's `create_block_mask` does.
 
+use std::ops::Range;
+
 use crate::Error;
 
 /// Blocks in ordered form, as PyTorch's `BlockMask` holds them: of each line (of queries or of keys), how many there are
@@ -71,36 +73,37 @@ pub fn fill_blocks(cu_seqlens: &[i32], width: usize, block: usize, mask: BlockMa
             // full: whole blocks of the segment that the line's first token is in, if all of the line is
             let inside = (line + 1) * block <= stop;
             let whole = start.div_ceil(block)..if inside { line + usize::from(block == 1) } else { 0 };
-            partial.set(row, line, lines, start / block..line + 1, &whole, true);
-            full.set(row, line, lines, 0..0, &whole, false);
+            let (some, all) = split(start / block..line + 1, whole);
+            partial.set(row * lines + line, lines, some);
+            full.set(row * lines + line, lines, all);
 
             let (start, stop) = last[line];
             let inside = start <= line * block && (line + 1) * block <= width;
             let whole = line + usize::from(block > 1)..if inside { stop / block } else { 0 };
-            partial_queries.set(row, line, lines, line..stop.div_ceil(block), &whole, true);
-            full_queries.set(row, line, lines, 0..0, &whole, false);
+            let (some, all) = split(line..stop.div_ceil(block), whole);
+            partial_queries.set(row * lines + line, lines, some);
+            full_queries.set(row * lines + line, lines, all);
         }
     }
     Ok(())
 }
 
 impl Blocks<'_> {
-    /// Sets one line: blocks of `seen` that are not `whole` if it is `partial`, else those of `whole`.
-    fn set(
-        &mut self,
-        row: usize,
-        line: usize,
-        lines: usize,
-        seen: std::ops::Range<usize>,
-        whole: &std::ops::Range<usize>,
-        partial: bool,
-    ) {
-        let chosen = |block: &usize| whole.contains(block) != partial && (!partial || seen.contains(block));
-        let at = row * lines + line;
-        let count = (0..lines).filter(chosen).count();
-        self.counts[at] = count as i32;
-        let (head, tail) = self.indices[at * lines..(at + 1) * lines].split_at_mut(count);
-        head.iter_mut().zip((0..lines).filter(chosen)).for_each(|(to, block)| *to = block as i32);
-        tail.iter_mut().zip((0..lines).filter(|b| !chosen(b))).for_each(|(to, block)| *to = block as i32);
+    /// Sets one line to the blocks of two ranges, ascending and apart, and the rest behind them.
+    fn set(&mut self, at: usize, lines: usize, [one, two]: [Range<usize>; 2]) {
+        self.counts[at] = (one.len() + two.len()) as i32;
+        let rest = [0..one.start, one.end..two.start, two.end..lines];
+        let mut place = self.indices[at * lines..(at + 1) * lines].iter_mut();
+        for range in [one, two].into_iter().chain(rest) {
+            place.by_ref().zip(range).for_each(|(to, block)| *to = block as i32);
+        }
     }
+}
+
+/// `seen` without `whole`, and `whole`, each as two ranges.
+fn split(seen: Range<usize>, whole: Range<usize>) -> ([Range<usize>; 2], [Range<usize>; 2]) {
+    if whole.is_empty() {
+        return ([seen.clone(), seen.end..seen.end], [0..0, 0..0]);
+    }
+    ([seen.start..whole.start, whole.end..seen.end], [whole.clone(), whole.end..whole.end])
 }

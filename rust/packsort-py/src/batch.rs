@@ -1,4 +1,4 @@
-use numpy::{PyReadonlyArray1, PyReadwriteArray1};
+use numpy::{PyReadonlyArray1, PyReadwriteArrayDyn};
 use packsort_core::batch::{self, Batch, Labels, PARALLEL_FROM, PackView, Scheme, Style};
 use packsort_core::block_mask::{self, BlockMask, Blocks};
 use pyo3::exceptions::PyValueError;
@@ -8,7 +8,8 @@ use crate::errors::to_py;
 use crate::pool;
 
 type Read<'py, T> = PyReadonlyArray1<'py, T>;
-type Write<'py, T> = PyReadwriteArray1<'py, T>;
+/// Of any shape; its elements in a row are what counts.
+type Write<'py, T> = PyReadwriteArrayDyn<'py, T>;
 /// `input_ids`, `labels`, `seq_lengths`, `sequence_ids`.
 type Pack<'py> = (Read<'py, i32>, Option<Read<'py, i32>>, Read<'py, i32>, Option<Read<'py, i64>>);
 

@@ -27,26 +27,26 @@ class Batcher:
     What is in a batch is said by the module of its layout: `packsort.torch.layouts.flat`, `rows`, `megatron` and
     `torchtune`. In all of them no token attends to another sequence and no label is predicted across sequences.
 
-    A pack may hold *filler*: pieces that `sequence_ids` marks as padding (-1) or as a separator (-2). No loss is taken on
-    it, it is a sequence of its own where attention is concerned, and none where loss is weighed.
+    A pack may hold *filler*: pieces that `sequence_ids` marks as padding (-1) or as a separator (-2). No loss is taken
+    on it, it is a sequence of its own where attention is concerned, and none where loss is weighed.
 
     Args:
         layout: `flat`, `rows`, `megatron` or `torchtune`.
         max_length: the most tokens a pack may hold: the width of rows.
         labels: `unshifted` or `shifted`; None for what the layout's readers expect, which is `shifted` with `megatron`
             and `unshifted` with all others. Shifted labels are called `shift_labels` where models shift `labels`.
-        attention: `document`: tokens see their own sequence; `pack`: they see all of their pack before them, filler too,
-            and positions run on, as in the paper. The labels are the same.
+        attention: `document`: tokens see their own sequence; `pack`: they see all of their pack before them, filler
+            too, and positions run on, as in the paper. The labels are the same.
         seq_idx: adds `seq_idx` int32, each token's sequence in its row from 0, which models with short convolutions
             (Mamba, linear attention) need; `flat` and `rows`.
         max_sequences: the most pieces of a pack, filler counted; makes all shapes fixed; `flat` and `megatron`. The
             number of packs has to be the same for each batch, too.
         padding: what padding at the end of `rows` counts as: `own`, a segment of its own, or `last`, part of the last
             sequence.
-        loss_weights: adds `loss_weights` float32 in the shape of the labels, aligned with them as they are. They sum to 1
-            over the global step; see `packsort.torch.weighted_loss`. `token`: each trained token alike; `sample`: each
-            sequence alike; `sqrt`: each by the square root of its trained tokens. A piece of a sequence that was split
-            counts as a sequence; one without a trained token as none.
+        loss_weights: adds `loss_weights` float32 in the shape of the labels, aligned with them as they are. They sum to
+            1 over the global step; see `packsort.torch.weighted_loss`. `token`: each trained token alike; `sample`:
+            each sequence alike; `sqrt`: each by the square root of its trained tokens. A piece of a sequence that was
+            split counts as a sequence; one without a trained token as none.
         block_mask: adds a `BlockMask` for FlexAttention, as `attention_mask`, or `mask` with `torchtune`.
         pad_token_id: the token that padding is of.
 
@@ -138,9 +138,10 @@ class Batcher:
         Args:
             packs: as `packsort.Shards` gives them: `input_ids`, `seq_lengths` and, all or none, `labels` and
                 `sequence_ids`.
-            step_packs: the packs of this optimizer step, of all ranks and accumulation steps; needed if `needs_step`, and
-                in the same order on each rank.
-            pin_memory: whether tensors are in page-locked memory, from which they are copied to a GPU while it computes.
+            step_packs: the packs of this optimizer step, of all ranks and accumulation steps; needed if `needs_step`,
+                and in the same order on each rank.
+            pin_memory: whether tensors are in page-locked memory, from which they are copied to a GPU while it
+            computes.
 
         Raises:
             SourceError: a pack lacks a column, or has more tokens or pieces than was said.
@@ -165,7 +166,7 @@ class Batcher:
             batch["seq_idx"] = filled.seq_idx
         if self.loss_weights:
             batch["loss_weights"] = filled.loss_weights
-        if self.block_mask:
+        if self.block_mask and filled.seq_idx is not None:
             from packsort.torch.masks import document_mask
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
@@ -194,5 +195,5 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def _number(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral) or not least <= value < 2**31:
+    if not isinstance(value, Integral) or not least <= int(value) < 2**31:
         raise OptionError(f"{name} is {value!r}, allowed is {least} to 2**31 - 1")

@@ -57,10 +57,10 @@ class Filled:
     cu_seqlens: torch.Tensor  # int32 (segments + 1,), over all rows
     longest: int
     unpadded: torch.Tensor | None  # int32 (segments + 1,)
-    loss_mask: torch.Tensor | None  # float32 (R, width)
-    loss_weights: torch.Tensor | None  # float32 (R, width)
-    segment_ids: torch.Tensor | None  # int32 (R, width)
-    seq_idx: torch.Tensor | None  # int32 (R, width)
+    loss_mask: torch.Tensor | None = None  # float32 (R, width)
+    loss_weights: torch.Tensor | None = None  # float32 (R, width)
+    segment_ids: torch.Tensor | None = None  # int32 (R, width)
+    seq_idx: torch.Tensor | None = None  # int32 (R, width)
 
 
 def core_packs(packs: Sequence[Mapping[str, Any]]) -> list[CorePack]:
@@ -99,9 +99,6 @@ def fill(packs: list[CorePack], style: Style, weights: tuple[str, float] | None,
     tokens = style.row * len(packs) if style.row else sum(len(pack[0]) for pack in packs)
     shape = (1, tokens) if style.one_row else (len(packs), style.row)
 
-    def empty(size: int, dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(size, dtype=dtype, pin_memory=pin_memory)
-
     paddings = len(packs) if style.row and not style.merge_filler else 0
     if style.max_sequences:
         room = style.max_sequences * len(packs) + paddings + 1
@@ -109,12 +106,13 @@ def fill(packs: list[CorePack], style: Style, weights: tuple[str, float] | None,
         room = len(packs) + paddings + 1
     else:
         room = sum(len(pack[2]) for pack in packs) + paddings + 1
-    cu_seqlens = empty(room, torch.int32)
-    three = [empty(tokens, torch.int64) for _ in range(3)]
-    optional = {
-        name: empty(tokens, torch.float32 if name.startswith("loss") else torch.int32) for name in style.wanted
+    empty = _pinned if pin_memory else np.empty
+    cu_seqlens = empty(room, np.int32)
+    input_ids, labels, position_ids = empty(shape, np.int64), empty(shape, np.int64), empty(shape, np.int64)
+    optional: dict[str, Any] = {
+        name: empty(shape, np.float32 if name.startswith("loss") else np.int32) for name in style.wanted
     }
-    unpadded = empty(room, torch.int32) if style.merge_filler else None
+    unpadded = empty(room, np.int32) if style.merge_filler else None
     segments, longest = _core.fill_batch(
         packs,
         (
@@ -127,21 +125,31 @@ def fill(packs: list[CorePack], style: Style, weights: tuple[str, float] | None,
             not style.one_row,
         ),
         weights,
-        *(tensor.numpy() for tensor in three),
-        cu_seqlens.numpy(),
-        unpadded=None if unpadded is None else unpadded.numpy(),
-        **{name: tensor.numpy() for name, tensor in optional.items()},
+        input_ids,
+        labels,
+        position_ids,
+        cu_seqlens,
+        unpadded=unpadded,
+        **optional,
     )
-    if not style.max_sequences and segments + 1 < room:
-        cu_seqlens = cu_seqlens[: segments + 1]
-        unpadded = None if unpadded is None else unpadded[: segments + 1]
-    input_ids, labels, position_ids = (tensor.view(shape) for tensor in three)
-    rest = {
-        name: optional[name].view(shape) if name in optional else None
-        for name in ("loss_mask", "loss_weights", "segment_ids", "seq_idx")
-    }
-    longest = style.row if style.max_sequences else longest
-    return Filled(style.labels, input_ids, labels, position_ids, cu_seqlens, longest, unpadded, **rest)
+    end = room if style.max_sequences else segments + 1
+    tensors = {name: torch.from_numpy(array) for name, array in optional.items()}
+    return Filled(
+        style.labels,
+        torch.from_numpy(input_ids),
+        torch.from_numpy(labels),
+        torch.from_numpy(position_ids),
+        torch.from_numpy(cu_seqlens[:end]),
+        style.row if style.max_sequences else longest,
+        None if unpadded is None else torch.from_numpy(unpadded[:end]),
+        **tensors,
+    )
+
+
+def _pinned(shape: Any, kind: Any) -> NDArray[Any]:
+    """An array in page-locked memory; a tensor that is made of it is pinned, too."""
+    dtype: torch.dtype = getattr(torch, np.dtype(kind).name)
+    return torch.empty(shape, dtype=dtype, pin_memory=True).numpy()
 
 
 def _array(values: Any, kind: Any) -> NDArray[Any]:

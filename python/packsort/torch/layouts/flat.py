@@ -10,11 +10,11 @@
 - `max_length_q`, `max_length_k` int: tokens of the longest sequence.
 
 With `max_sequences` all shapes are fixed, for CUDA graphs: each pack is padded to `max_length`, its padding a sequence
-of its own, so that there are packs x `max_length` tokens; `cu_seq_lens_*` are (packs x (`max_sequences` + 1) + 1,), their
-end repeated, which is as many sequences of no tokens; `max_length_*` are `max_length`.
+of its own, so that there are packs x `max_length` tokens; `cu_seq_lens_*` are (packs x (`max_sequences` + 1) + 1,),
+their end repeated, which is as many sequences of no tokens; `max_length_*` are `max_length`.
 
-There is no `attention_mask`: flash attention takes the sequences from `cu_seq_lens_*`, and SDPA and eager attention find
-them in `position_ids`. The latter they do only without a key-value cache, so train with
+There is no `attention_mask`: flash attention takes the sequences from `cu_seq_lens_*`, and SDPA and eager attention
+find them in `position_ids`. The latter they do only without a key-value cache, so train with
 `model.config.use_cache = False`, as `transformers.Trainer` does; with a cache, sequences see each other.
 """
 

@@ -1,4 +1,4 @@
-"""`megatron`: what Megatron-Bridge's `gpt_step` takes from its data, with the fields of Megatron-Core's `PackedSeqParams`.
+"""`megatron`: what Megatron-Bridge's `gpt_step` takes, with the fields of Megatron-Core's `PackedSeqParams`.
 
 - `tokens` int64 (1, tokens).
 - `labels` int64 (1, tokens): shifted, as Megatron's own data are: the next token, also where no loss is taken.
@@ -6,8 +6,8 @@
 - `position_ids` int64 (1, tokens): from 0 in each sequence.
 - `attention_mask` None.
 - `qkv_format` "thd".
-- `cu_seqlens_q_padded`, `cu_seqlens_kv_padded` int32 (sequences + 1,): where each sequence starts in the row, and the end
-  of the last. Padding and separators are the end of the sequence before them, as context parallelism wants it.
+- `cu_seqlens_q_padded`, `cu_seqlens_kv_padded` int32 (sequences + 1,): where each sequence starts in the row, and the
+  end of the last. Padding and separators are the end of the sequence before them, as context parallelism wants it.
 - `cu_seqlens_q`, `cu_seqlens_kv` int32 (sequences + 1,): the same as if there were no padding and no separators.
 - `max_seqlen_q`, `max_seqlen_kv` int32 (): tokens of the longest sequence with its padding; in CPU memory.
 

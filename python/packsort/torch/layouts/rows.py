@@ -6,8 +6,8 @@
 - `segment_ids` int32 (packs, max_length): 1, 2, ... for the sequences of a row, 0 for padding.
 
 What the padding at the end of a row counts as is the option `padding`: `own` makes it a segment of its own, whose
-positions start at 0, so that nothing attends to it; `last` makes it part of the last sequence, whose positions run on, so
-that there is no sequence more than in the pack.
+positions start at 0, so that nothing attends to it; `last` makes it part of the last sequence, whose positions run on,
+so that there is no sequence more than in the pack.
 """
 
 from __future__ import annotations
