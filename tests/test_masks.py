@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -101,6 +103,13 @@ def test_masks_of_batches_follow_their_segments(layout, options, attention, give
         starts = batch["position_ids" if layout == "rows" else "input_pos"] == 0
         if layout == "rows":
             assert torch.equal(documents, (starts.cumsum(1) - 1).int())
+
+
+def test_flex_attention_is_imported_when_a_mask_is_asked_for():
+    code = "import packsort.torch, sys; m = 'torch.nn.attention.flex_attention'; a = m in sys.modules; "
+    code += "packsort.torch.document_mask; print(a, m in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "False True\n"
 
 
 def test_masks_are_pickled_and_moved_with_their_documents():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,51 +9,99 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort.errors import OptionError
+from packsort.gathering import gather_packs, plan_lengths
 from packsort.shards import Shards, open_shards
+from packsort.sources import open_source, read_tokens
 from packsort.torch.layouts import Batcher
 
 
 class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
-    """The packs of a packed directory as a map-style dataset; `PackedCollator` makes batches of them.
+    """Packs as a map-style dataset; `PackedCollator` makes batches of them.
 
-    Nothing is held: a pack is read from the mapped file when it is asked for. It is pickled by its path, so it works in
-    the workers of a `DataLoader`, forked or spawned.
+    The packs of a packed directory are read from its mapped files when they are asked for. Of anything else that is a
+    source they are planned, and gathered when they are asked for, nothing written. It works in the workers of a
+    `DataLoader`, forked or spawned, and is pickled by what it was made of: a path stays a path.
 
     Args:
-        source: a packed directory: its path, or what `packsort.open_shards` opened.
+        source: a packed directory, by its path or as `packsort.open_shards` opened it; or, with `max_length`, token
+            columns: a path, a `pyarrow.Table`, a `datasets.Dataset`.
+        max_length: the most tokens a pack may hold; None for a packed directory, which knows.
+        **plan_options: as for `packsort.plan`, with `max_length`; `seed` is 0 unless it is given.
+
+    Attributes:
+        max_length: the most tokens a pack may hold.
 
     Raises:
         SourceNotFoundError: there is no such directory.
         DamagedError: it is unfinished or damaged.
+        OptionError: there are options of a plan, but no `max_length`.
+        SourceError, LengthError: as `packsort.pack` raises them.
 
     Example:
-        >>> import packsort, pyarrow as pa, tempfile, torch
+        >>> import pyarrow as pa, torch
         >>> from packsort.torch import PackedCollator, PackedDataset
         >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8]]})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     manifest = packsort.write_shards(table, folder + "/packed", max_length=5, seed=None)
-        ...     dataset = PackedDataset(folder + "/packed")
-        ...     collate = PackedCollator("rows", max_length=dataset.max_length)
-        ...     (batch,) = torch.utils.data.DataLoader(dataset, batch_size=2, collate_fn=collate)
+        >>> dataset = PackedDataset(table, max_length=5, seed=None)
+        >>> collate = PackedCollator("rows", max_length=dataset.max_length)
+        >>> (batch,) = torch.utils.data.DataLoader(dataset, batch_size=2, collate_fn=collate)
         >>> batch["input_ids"]
         tensor([[4, 5, 6, 7, 8],
                 [1, 2, 3, 0, 0]])
     """
 
-    def __init__(self, source: str | os.PathLike[str] | Shards) -> None:
-        self.shards = source if isinstance(source, Shards) else open_shards(source)
+    def __init__(self, source: Any, max_length: int | None = None, **plan_options: Any) -> None:
+        self._made_of = (source, max_length, plan_options)
+        self._packs: Shards | _Planned
+        if max_length is not None:
+            self._packs = _Planned(source, max_length, {"seed": 0, **plan_options})
+        elif plan_options:
+            raise OptionError(f"{next(iter(plan_options))} is an option of a plan, which needs `max_length` as well")
+        else:
+            self._packs = source if isinstance(source, Shards) else open_shards(source)
+        self.max_length = self._packs.max_length
 
-    @property
-    def max_length(self) -> int:
-        """The most tokens a pack may hold."""
-        return self.shards.max_length
+    def set_epoch(self, epoch: int) -> None:
+        """Packs anew for an epoch; the number of packs stays. Packs that are written stay as they are.
+
+        Call it where no workers are running: they have the packs of the epoch they were started in.
+        """
+        if isinstance(self._packs, _Planned):
+            self._packs.plan = self._packs.plan.with_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self.shards)
+        return len(self._packs)
 
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Pack `index`, as `packsort.Shards` gives it."""
-        return self.shards[index]
+        return self._packs[index]
+
+    def __getstate__(self) -> tuple[Any, int]:
+        return self._made_of, self._packs.plan.epoch if isinstance(self._packs, _Planned) else 0
+
+    def __setstate__(self, state: tuple[Any, int]) -> None:
+        (source, max_length, options), epoch = state
+        self.__init__(source, max_length, **options)  # type: ignore[misc]
+        self.set_epoch(epoch)
+
+
+class _Planned:
+    """Packs of token columns, gathered one by one."""
+
+    def __init__(self, source: Any, max_length: int, options: dict[str, Any]) -> None:
+        tokens = read_tokens(open_source(source))
+        self.table = tokens.table
+        self.plan = plan_lengths(tokens.source, tokens.lengths, "input_ids", max_length, **options)
+        self.max_length = self.plan.max_length
+
+    def __len__(self) -> int:
+        return self.plan.num_packs
+
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"pack {index} is not in the plan, which has {len(self)} packs")
+        row = gather_packs(self.table, self.plan, number, number + 1)
+        return {name: row[name].chunk(0).values.to_numpy(zero_copy_only=False) for name in row.column_names}
 
 
 class PackedCollator:
