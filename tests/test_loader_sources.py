@@ -116,6 +116,27 @@ def test_options_of_a_plan_are_handed_on():
         assert len(pack["sequence_ids"]) <= 3
 
 
+def test_static_shapes_are_those_of_max_sequences(tmp_path):
+    for loader in (
+        PackedLoader(TABLE, max_length=MAX_LENGTH, max_sequences=5, static_shapes=True),
+        PackedLoader(packed(tmp_path, TABLE, max_sequences=5), static_shapes=True),
+    ):
+        shapes = {tuple(batch[name].shape for name in ("input_ids", "cu_seq_lens_q")) for batch in loader}
+        assert len(shapes) == 1
+    with pytest.raises(
+        packsort.OptionError, match="static_shapes is True, allowed is that where `<table>` has max_seq"
+    ):
+        PackedLoader(TABLE, max_length=MAX_LENGTH, static_shapes=True)
+
+
+def test_loss_weights_are_over_the_packs_of_all_ranks_and_accumulation():
+    options = {"max_length": MAX_LENGTH, "world_size": 2, "batch_size": 2, "accumulation": 3, "loss_weights": "sample"}
+    ranks = [[batch["loss_weights"].sum().item() for batch in PackedLoader(TABLE, rank=r, **options)] for r in range(2)]
+    steps = np.array(ranks).reshape(2, -1, 3).sum((0, 2))
+    assert len(steps) > 1
+    assert steps == pytest.approx(np.ones(len(steps)), abs=1e-5)
+
+
 # Refused
 
 

@@ -58,12 +58,14 @@ class Packs(Protocol):
     Attributes:
         name: for messages.
         max_length: the most tokens a pack may hold.
+        max_sequences: the most sequences of a pack; None: any number.
         columns: of each pack.
         plan: the plan's fingerprint, without its epoch.
     """
 
     name: str
     max_length: int
+    max_sequences: int | None
     columns: tuple[str, ...]
     plan: str
 
@@ -132,6 +134,7 @@ class DirectoryPacks:
         self.seed = seed
         self.name = f"`{shards.path}`"
         self.max_length = shards.max_length
+        self.max_sequences = shards.manifest.options.get("max_sequences")
         self.columns = shards.column_names
         self.plan = shards.manifest.plan
         digest = xxhash.xxh3_128()
@@ -247,6 +250,7 @@ class PlannedPacks:
         self._options = plan_options
         self.name = _named(source)
         self.first, self.tokens = planned_columns(source, max_length, seed, plan_options)
+        self.max_sequences = self.first.max_sequences
         made = ("seq_lengths", "sequence_ids", *(("piece_starts",) if self.first.num_split else ()))
         self.columns = (*self.tokens.names, *made)
         self.plan = self.first.fingerprint

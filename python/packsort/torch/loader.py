@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -23,21 +22,11 @@ Batch = dict[str, Any]
 class PackedLoader(IterableDataset[Batch]):
     """Batches of a packed directory, or of token columns that are packed on the fly.
 
-    A batch is a dict for `model(**batch)`. `layout="flat"` puts the sequences of all its packs one after another into
-    one row, as transformers' padding-free path takes them:
-
-    - `input_ids` int64 (1, tokens).
-    - `labels` int64 (1, tokens): unshifted; -100 where no loss is taken, and at the first token of each sequence, which
-      nothing predicts. The tokens themselves where the packs have no labels.
-    - `position_ids` int64 (1, tokens): from 0 in each sequence.
-    - `cu_seq_lens_q`, `cu_seq_lens_k` int32 (sequences + 1,): where each sequence starts, and the end of the last. Both
-      are the same tensor.
-    - `max_length_q`, `max_length_k` int: tokens of the longest sequence.
-    - `seq_idx` int32 (1, tokens), only if asked for: each token's sequence in the batch, from 0.
-
-    There is no `attention_mask`: flash attention takes the sequences from `cu_seq_lens_*`, and SDPA and eager attention
-    find them in `position_ids`. The latter they do only without a key-value cache, so train with
-    `model.config.use_cache = False`, as `transformers.Trainer` does; with a cache, sequences see each other.
+    A batch is a dict for `model(**batch)`. What is in it is said by the module of its layout, see `Batcher`;
+    `layout="flat"` is what transformers calls padding-free. There is no `attention_mask`: flash attention takes the
+    sequences from `cu_seq_lens_*`, and SDPA and eager attention find them in `position_ids`. The latter they do only
+    without a key-value cache, so train with `model.config.use_cache = False`, as `transformers.Trainer` does; with a
+    cache, sequences see each other.
 
     **Epochs.** A pass over the loader is an epoch. After a whole pass the next one is the next epoch; `set_epoch` says
     which it is, and a pass that was left early starts anew. On the fly, `seed` and the epoch choose which sequences
@@ -79,9 +68,11 @@ class PackedLoader(IterableDataset[Batch]):
         device: where batches go; None is CPU. To CUDA they go from pinned memory on a stream of their own, while the
             step before them runs.
         prefetch: batches made ahead; 0 makes them when they are asked for, without a thread.
+        static_shapes: pads `flat` and `megatron` batches to max_length tokens and max_sequences sequences a pack, as
+            CUDA graphs need it; the packs must be made with `max_sequences`.
         **options: those of `packsort.plan` (`strategy`, `overlong`, `groups` and `alone`, also as column names, ...),
-            where packs are made on the fly; those of the layout: for `flat` `seq_idx`, whether batches have it, which
-            models with short convolutions (Mamba, linear attention) need.
+            where packs are made on the fly; and those of the layout (`labels`, `attention`, `loss_weights`, `seq_idx`,
+            ...), see `Batcher`. Loss weights are over the global step, of all ranks and `accumulation`.
 
     Raises:
         OptionError: an option has a value that is not allowed, or two clash.
@@ -122,6 +113,7 @@ class PackedLoader(IterableDataset[Batch]):
         accumulation: int = 1,
         device: Any = None,
         prefetch: int = 2,
+        static_shapes: bool = False,
         **options: Any,
     ) -> None:
         plan_options = {name: options.pop(name) for name in list(options) if name in PLAN_OPTIONS}
@@ -129,6 +121,10 @@ class PackedLoader(IterableDataset[Batch]):
         self.layout = layout
         self.device = find_device(device)
         packs = open_packs(source, max_length, None if seed is None else _natural("seed", seed), plan_options)
+        if static_shapes:
+            if packs.max_sequences is None:
+                raise OptionError(f"static_shapes is True, allowed is that where {packs.name} has max_sequences")
+            options["max_sequences"] = packs.max_sequences
         self._batcher = Batcher(layout, max_length=packs.max_length, **options)
         world = find_world(rank, world_size, batch_size, accumulation, tail, len(packs), packs.name)
         level = find_balance(balance, str(options.get("attention", "document")), world)
@@ -290,7 +286,8 @@ class _Filler:
             numbers = self._steps.batch(index)
             try:
                 packs = self._packs.take(numbers)
-                batch = self._batcher(packs, step_packs=partial(self._step_packs, index), pin_memory=self._pin)
+                step = self._step_packs(index) if self._batcher.needs_step else None
+                batch = self._batcher(packs, step_packs=step, pin_memory=self._pin)
             except DamagedError as error:
                 named = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
                 raise DamagedError(f"batch {index}, packs {named} of {self._source.name}: {error}") from error

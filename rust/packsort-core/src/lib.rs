@@ -16,6 +16,7 @@
 
 pub mod batch;
 mod best_fit;
+pub mod block_mask;
 mod bounds;
 mod classes;
 mod concatenation;

@@ -15,7 +15,7 @@ mod schedule;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::fill_flat;
+    use super::batch::{fill_batch, fill_blocks, step_total};
     #[pymodule_export]
     use super::concatenation::Concatenation;
     #[pymodule_export]
