@@ -1,4 +1,4 @@
-"""Batches of mapped shards, against transformers' `DataCollatorWithFlattening` on the sequences of the same packs."""
+"""Batches of mapped shards, against the collators of transformers and TRL on the sequences of the same packs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from bench import MAX_LENGTH, Figure, Way, arguments, lognormal, measure, show, write_json
 from transformers import DataCollatorWithFlattening
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 import packsort
 from packsort.torch import PackedLoader
@@ -38,6 +39,12 @@ def features(pack: dict[str, Any]) -> Features:
     return [{"input_ids": ids, "labels": labels} for ids, labels in zip(*parts, strict=True)]
 
 
+def as_row(pack: dict[str, Any]) -> dict[str, Any]:
+    """A pack as TRL's collator takes it fastest."""
+    row = {name: pack[name].astype(np.int64) for name in ("input_ids", "labels")}
+    return row | {"seq_lengths": pack["seq_lengths"].tolist()}
+
+
 def as_lists(sequences: Features) -> Features:
     return [{name: values.tolist() for name, values in sequence.items()} for sequence in sequences]
 
@@ -52,20 +59,26 @@ def last(batches: Iterable[Any]) -> Any:
 
 def run(rounds: int) -> list[Figure]:
     collate = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
+    by_trl = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     with tempfile.TemporaryDirectory() as folder:
         manifest = packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
-        loader = PackedLoader(f"{folder}/packed", batch_size=1, layout="flat")
-        arrays = [features(pack) for pack in loader.shards]
+        shards = packsort.open_shards(f"{folder}/packed")
+        loader = PackedLoader(shards, batch_size=1, layout="flat", seed=None, prefetch=0)
+        ahead = PackedLoader(shards, batch_size=1, layout="flat", seed=None)
+        arrays = [features(pack) for pack in shards]
         lists = [as_lists(sequences) for sequences in arrays]
-        for batch, by_arrays, by_lists in zip(loader, arrays, lists, strict=True):
-            for expected in (collate(by_arrays), collate(by_lists)):
-                assert batch.keys() == expected.keys()
-                for name, value in expected.items():
-                    assert torch.equal(torch.as_tensor(batch[name]), torch.as_tensor(value)), name
+        rows = [[as_row(pack)] for pack in shards]
+        for batch, by_arrays, by_lists, row in zip(loader, arrays, lists, rows, strict=True):
+            for expected in (collate(by_arrays), collate(by_lists), by_trl(row)):
+                assert batch.keys() == expected.keys() - {"seq_idx"}
+                for name, value in batch.items():
+                    assert torch.equal(torch.as_tensor(expected[name]), torch.as_tensor(value)), name
         ways = [
             Way("packsort", lambda: last(loader), note=f"{len(loader)} batches of one pack"),
+            Way("packsort, ahead", lambda: last(ahead), note="the same, handed over by the thread that makes them"),
             Way("collator, lists", lambda: last(map(collate, lists)), 30, "lists of ints, in memory already"),
             Way("collator, arrays", lambda: last(map(collate, arrays)), 30, "NumPy arrays, in memory already"),
+            Way("TRL's collator", lambda: last(map(by_trl, rows)), 10, "padding-free, whole packs as NumPy arrays"),
         ]
         return measure("read/8192/flat", manifest.counts.tokens, ways, rounds)
 

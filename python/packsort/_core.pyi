@@ -1,13 +1,29 @@
 """The Rust core's bindings; `packsort` has their public faces."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Concatenation", "Plan", "__version__", "fill_flat", "gather", "num_threads", "pack_costs", "schedule"]
+__all__ = [
+    "Concatenation",
+    "ListColumn",
+    "Plan",
+    "__version__",
+    "fill_batch",
+    "fill_blocks",
+    "gather",
+    "num_threads",
+    "pack_costs",
+    "schedule",
+    "shuffled",
+    "step_total",
+]
 
 __version__: str
+
+_Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
 def pack_costs(
@@ -23,13 +39,38 @@ def gather(
     lengths: NDArray[np.int32] | None = None,
     fillers: tuple[bytes, bytes] | None = None,
 ) -> NDArray[np.uint8]: ...
-def fill_flat(
-    packs: list[tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32]]],
+def shuffled(len: int, seed: int, epoch: int, stream: int) -> NDArray[np.int64]: ...
+def fill_batch(
+    packs: list[_Pack],
+    style: tuple[str, bool, int, int, bool, bool, bool],
+    weights: tuple[str, float] | None,
     input_ids: NDArray[np.int64],
     labels: NDArray[np.int64],
     position_ids: NDArray[np.int64],
-    cu_seq_lens: NDArray[np.int32],
-) -> int: ...
+    cu_seqlens: NDArray[np.int32],
+    *,
+    unpadded: NDArray[np.int32] | None = None,
+    loss_mask: NDArray[np.float32] | None = None,
+    loss_weights: NDArray[np.float32] | None = None,
+    segment_ids: NDArray[np.int32] | None = None,
+    seq_idx: NDArray[np.int32] | None = None,
+) -> tuple[int, int]: ...
+def step_total(packs: list[_Pack], name: str) -> float: ...
+def fill_blocks(
+    cu_seqlens: NDArray[np.int32],
+    width: int,
+    block: int,
+    counts: Sequence[NDArray[np.int32]],
+    indices: Sequence[NDArray[np.int32]],
+) -> None: ...
+
+@final
+class ListColumn:
+    def __new__(cls, column: Any) -> ListColumn: ...
+    def lengths(self) -> NDArray[np.int64]: ...
+    def gather(
+        self, ids: NDArray[np.int64], starts: NDArray[np.int32] | None = None, lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.uint8]: ...
 
 @final
 class Plan:

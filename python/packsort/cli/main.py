@@ -14,10 +14,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from packsort.cli import compare, inspect, pack, plan, tokenize, verify
+from packsort.cli import compare, export, inspect, pack, plan, tokenize, verify
 from packsort.errors import PacksortError
 
-COMMANDS = (pack, tokenize, plan, compare, inspect, verify)
+COMMANDS = (pack, tokenize, plan, compare, inspect, verify, export)
 OK, FAILED, WRONG_CALL = 0, 1, 2
 
 

@@ -16,6 +16,7 @@
 
 pub mod batch;
 mod best_fit;
+pub mod block_mask;
 mod bounds;
 mod classes;
 mod concatenation;
@@ -23,6 +24,7 @@ mod cost;
 mod count;
 mod disjoint;
 mod error;
+pub mod fill;
 mod gather;
 mod grouped;
 mod hybrid;

@@ -6,6 +6,7 @@ mod batch;
 mod columns;
 mod concatenation;
 mod errors;
+mod fill;
 mod gather;
 mod plan;
 mod pool;
@@ -14,9 +15,11 @@ mod schedule;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::fill_flat;
+    use super::batch::{fill_batch, fill_blocks, step_total};
     #[pymodule_export]
     use super::concatenation::Concatenation;
+    #[pymodule_export]
+    use super::fill::{ListColumn, shuffled};
     #[pymodule_export]
     use super::gather::gather;
     #[pymodule_export]

@@ -1,0 +1,95 @@
+"""Filling batches of packs of 8192, each layout against a bare copy of their columns; block masks."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+import torch
+from bench import MAX_LENGTH, Figure, Way, arguments, measure, show, write_json
+from read import last, table
+from torch.nn.attention.flex_attention import create_block_mask
+
+import packsort
+from packsort.torch import Batcher, document_mask
+from packsort.torch.masks import _TENSORS
+
+PACKS = 8  # of a batch
+
+
+def copy(batch: list[dict[str, Any]], names: tuple[str, ...]) -> list[torch.Tensor]:
+    """The columns of a batch as int64, and nothing else."""
+    tokens = sum(len(pack["input_ids"]) for pack in batch)
+    made = []
+    for name in names:
+        out = np.empty(tokens, np.int64)
+        np.concatenate([pack[name] for pack in batch], out=out)
+        made.append(torch.from_numpy(out))
+    return made
+
+
+def batches(rounds: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
+        shards = packsort.open_shards(f"{folder}/packed")
+        packs = list(shards)
+        groups = [packs[i : i + PACKS] for i in range(0, len(packs) - PACKS + 1, PACKS)]
+        tokens = sum(len(pack["input_ids"]) for group in groups for pack in group)
+        most = max(len(pack["seq_lengths"]) for pack in packs)
+
+        def made(layout: str, **options: Any) -> Any:
+            batcher = Batcher(layout, max_length=MAX_LENGTH, **options)
+            return lambda: last(map(batcher, groups))
+
+        flat = Batcher(max_length=MAX_LENGTH)
+        for group in groups:
+            assert torch.equal(flat(group)["input_ids"][0], copy(group, ("input_ids",))[0])
+        both = ("input_ids", "labels")
+        weighted = Batcher(max_length=MAX_LENGTH, loss_weights="sample")
+        ways = [
+            Way("flat", made("flat"), note=f"batches of {PACKS} packs"),
+            Way("copy of tokens and labels", lambda: last(copy(g, both) for g in groups), 0.5, "int32 to int64"),
+            Way("copy of tokens", lambda: last(copy(g, both[:1]) for g in groups), note="int32 to int64"),
+            Way("flat, seq_idx", made("flat", seq_idx=True)),
+            Way("flat, static", made("flat", max_sequences=most)),
+            Way("flat, loss_weights", lambda: last(weighted(g, step_packs=g) for g in groups)),
+            Way("flat, block_mask", made("flat", block_mask=True), note="of all packs in one row"),
+            Way("rows", made("rows")),
+            Way("rows, block_mask", made("rows", block_mask=True)),
+            Way("megatron", made("megatron")),
+            Way("torchtune", made("torchtune")),
+        ]
+        return measure(f"layouts/{MAX_LENGTH}", tokens, ways, rounds)
+
+
+def masks(rounds: int) -> list[Figure]:
+    lengths = [1000, 3000, 92, 2000, 100, 500, 1500]
+    documents = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))[None].int()
+    starts = torch.tensor([0, *lengths]).cumsum(0).int()
+    tokens = documents.shape[1]
+    assert tokens == MAX_LENGTH
+
+    def mod(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
+        return (documents[b, q_idx] == documents[b, kv_idx]) & (q_idx >= kv_idx)
+
+    def created() -> Any:
+        return create_block_mask(mod, 1, None, tokens, tokens, device="cpu")
+
+    found, expected = document_mask(starts, documents), created()
+    assert all(torch.equal(getattr(found, name), getattr(expected, name)) for name in _TENSORS)
+    ways = [Way("document_mask", lambda: document_mask(starts, documents)), Way("create_block_mask", created, 30)]
+    return measure(f"block_mask/{MAX_LENGTH}", tokens, ways, rounds)
+
+
+def main() -> int:
+    args = arguments(__doc__).parse_args()
+    figures = [*batches(args.rounds or 7), *masks(args.rounds or 3)]
+    show(figures, "tokens")
+    write_json(figures, args.json)
+    return int(not all(figure.met for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

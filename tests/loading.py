@@ -1,0 +1,52 @@
+"""What tests of loaders share: what a batch is told apart by, and a run in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+import xxhash
+
+from packsort.torch import PackedLoader
+
+
+def digest(batch):
+    """The batch as one number: names, types, shapes, values."""
+    found = xxhash.xxh3_64()
+    for name, value in sorted(batch.items()):
+        found.update(name.encode())
+        if isinstance(value, torch.Tensor):
+            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            found.update(value.contiguous().numpy().data)
+        else:
+            found.update(repr(value).encode())
+    return found.intdigest()
+
+
+def digests(loader):
+    return [digest(batch) for batch in loader]
+
+
+def main(source, log, checkpoint, options):
+    """Trains on nothing: logs each batch, saves the state every third one, slowly enough to be killed."""
+    loader = PackedLoader(source, **eval(options))
+    if Path(checkpoint).exists():
+        done, state = torch.load(checkpoint)
+        loader.load_state_dict(state)
+    else:
+        done = 0
+    with open(log, "a") as file:
+        while loader.epoch < 2:
+            for batch in loader:
+                done += 1
+                print(done, digest(batch), file=file, flush=True)
+                if done % 3 == 0:
+                    torch.save((done, loader.state_dict()), f"{checkpoint}.new")
+                    Path(f"{checkpoint}.new").replace(checkpoint)
+                time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""Accelerate on two CPU processes: equal steps, each pack once, and DDP's mean of gradients undone by `world_size`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+import packsort
+from packed_rows import VOCABULARY, packed, rows
+from packsort.torch import Batcher, PackedCollator, PackedDataset, weighted_loss
+from tiny_models import assert_shifted_once, assert_unseen, gradients, llama
+
+RANKS, SIZE = 2, 2
+
+
+def train(path: str, out: str) -> None:
+    """What each rank runs."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == RANKS
+    dataset = PackedDataset(path)
+    plain = llama(VOCABULARY)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.0)
+    data = DataLoader(dataset, batch_size=1, collate_fn=PackedCollator(max_length=dataset.max_length))
+    model, optimizer, data = accelerator.prepare(plain, optimizer, data)
+    firsts, steps, several = [], 0, 0
+    for batch in data:
+        assert_shifted_once(batch)
+        if len(batch["cu_seq_lens_q"]) > 3 and not several:
+            several += 1
+            assert_unseen(plain, batch)
+        accelerator.backward(model(**batch).loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        firsts.append(batch["input_ids"][0].tolist())
+        steps += 1
+    assert several
+
+    # one step with loss weights, of packs of both ranks
+    step = [dataset[i] for i in range(RANKS * SIZE)]
+    mine = step[accelerator.process_index * SIZE :][:SIZE]
+    batch = Batcher(max_length=dataset.max_length, loss_weights="sample")(mine, step_packs=step)
+    labels, weights = batch.pop("labels"), batch.pop("loss_weights")
+    accelerator.backward(weighted_loss(model(**batch).logits, labels, weights, world_size=RANKS))
+    torch.save(
+        {"steps": steps, "packs": firsts, "gradients": gradients(plain)}, f"{out}/{accelerator.process_index}.pt"
+    )
+    accelerator.end_training()
+
+
+def launch(*args: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "OMP_NUM_THREADS": "1"}
+    common |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, __file__, *args]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(RANKS)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [0] * RANKS, "\n".join(outputs)
+
+
+def test_two_processes_take_equal_steps_and_have_the_gradients_of_a_padded_run(tmp_path):
+    source = rows()
+    path = packed(tmp_path, source, num_packs_multiple_of=RANKS)
+    launch(str(path), str(tmp_path))
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
+    shards = packsort.open_shards(path)
+    assert [rank["steps"] for rank in found] == [len(shards) // RANKS] * RANKS
+    taken = sorted(pack for rank in found for pack in rank["packs"])
+    assert taken == sorted(pack["input_ids"].tolist() for pack in shards)
+
+    assert torch.equal(found[0]["gradients"], found[1]["gradients"])
+    model = llama(VOCABULARY)
+    ids = np.concatenate([shards[i]["sequence_ids"] for i in range(RANKS * SIZE)])
+    chosen = source.take(ids).to_pydict()
+    losses = []
+    for tokens, labels in zip(chosen["input_ids"], chosen["labels"], strict=True):
+        if any(label != -100 for label in labels[1:]):
+            logits = model(input_ids=torch.tensor([tokens])).logits[0, :-1]
+            losses.append(cross_entropy(logits, torch.tensor(labels[1:])))
+    torch.stack(losses).mean().backward()
+    expected = gradients(model)
+    assert ((found[0]["gradients"] - expected).norm() / expected.norm()).item() < 1e-5
+
+
+if __name__ == "__main__":
+    train(*sys.argv[1:])

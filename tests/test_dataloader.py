@@ -1,0 +1,104 @@
+"""`PackedDataset` and `PackedCollator` in `torch.utils.data.DataLoader`, with workers forked and spawned."""
+
+from __future__ import annotations
+
+import pickle
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import packsort
+from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
+from packsort.torch import PackedCollator, PackedDataset
+from test_layouts import check
+from tiny_models import assert_shifted_once, assert_unseen, llama
+
+
+@pytest.fixture(scope="module", params=["arrow", "parquet", "table", "path"])
+def dataset(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    if request.param == "table":
+        return PackedDataset(rows(), MAX_LENGTH, max_sequences=9)
+    if request.param == "path":
+        pq.write_table(rows(), folder / "rows.parquet")
+        return PackedDataset(folder / "rows.parquet", MAX_LENGTH)
+    return PackedDataset(packed(folder, format=request.param))
+
+
+def load(dataset, workers=0, start=None, **options):
+    collate = PackedCollator(max_length=dataset.max_length, **options)
+    return DataLoader(
+        dataset,
+        batch_size=2,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context=start,
+        timeout=60 * (workers > 0),
+    )
+
+
+# Python 3.12 and later warn of what this test is about.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_give_the_batches_that_one_process_gives(dataset, start):
+    expected = list(load(dataset, block_mask=True))
+    # one worker is enough under spawn, which imports torch anew
+    found = list(load(dataset, 2 if start == "fork" else 1, start, block_mask=True))
+    assert len(found) == len(expected) == -(-len(dataset) // 2)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.pop("attention_mask").to_dense(), other.pop("attention_mask").to_dense())
+        check(one, other)
+
+
+def test_batches_train_on_sequences_that_do_not_see_each_other(dataset):
+    batches = list(load(dataset))
+    for batch in batches:
+        assert_shifted_once(batch)
+        assert torch.equal((batch["position_ids"][0] == 0).nonzero().flatten().int(), batch["cu_seq_lens_q"][:-1])
+    assert_unseen(llama(VOCABULARY), batches[0])
+
+
+def test_dataset_is_pickled_by_what_it_was_made_of(dataset):
+    dataset[0]
+    data = pickle.dumps(dataset)
+    assert len(data) < 1000 or dataset._made_of[0] == rows()
+    again = pickle.loads(data)
+    assert len(again) == len(dataset)
+    assert again[1]["input_ids"].tolist() == dataset[1]["input_ids"].tolist()
+    assert again.max_length == dataset.max_length == MAX_LENGTH
+
+
+def test_packs_on_the_fly_are_those_that_are_written(tmp_path):
+    written = PackedDataset(packed(tmp_path, strategy="bfd", seed=5))
+    planned = PackedDataset(rows(), MAX_LENGTH, strategy="bfd", seed=5)
+    assert len(planned) == len(written)
+    for i in [*range(len(written)), -1]:
+        one, other = planned[i], written[i]
+        assert {k: (v.dtype, v.tolist()) for k, v in one.items()} == {
+            k: (v.dtype, v.tolist()) for k, v in other.items()
+        }
+
+
+def test_epochs_repack_on_the_fly_and_are_pickled():
+    dataset = PackedDataset(rows(), MAX_LENGTH)
+    first = [pack["sequence_ids"].tolist() for pack in (dataset[i] for i in range(len(dataset)))]
+    dataset.set_epoch(1)
+    second = [pack["sequence_ids"].tolist() for pack in (dataset[i] for i in range(len(dataset)))]
+    assert len(first) == len(second)
+    assert first != second
+    for epoch in (first, second):
+        assert sorted(number for pack in epoch for number in pack) == list(range(60))
+    again = pickle.loads(pickle.dumps(dataset))
+    assert [again[i]["sequence_ids"].tolist() for i in range(len(again))] == second
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(packsort.SourceNotFoundError, match="no packed directory"):
+        PackedDataset(tmp_path / "nowhere")
+    for dataset in (PackedDataset(packed(tmp_path)), PackedDataset(rows(), MAX_LENGTH)):
+        with pytest.raises(IndexError, match="pack 99 is not in"):
+            dataset[99]
+    with pytest.raises(packsort.OptionError, match="seed is an option of a plan, which needs `max_length` as well"):
+        PackedDataset(packed(tmp_path / "other"), seed=1)

@@ -1,0 +1,91 @@
+"""Exported packs, read by what Megatron-Bridge's and TRL's readers do with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import packsort
+from packed_rows import packed, rows
+from packsort import exporting
+from packsort.exporting import export
+
+
+def collated(row):
+    """Input, labels and mask of a row, as Megatron-Bridge's `GPTSFTPackedDataset.collate_fn` cuts them."""
+    bounds = [*row["seq_start_id"], len(row["input_ids"])]
+    spans = list(pairwise(bounds))
+    ids, mask = row["input_ids"], row["loss_mask"]
+    inputs = [token for a, b in spans for token in ids[a : b - 1]]
+    labels = [token for a, b in spans for token in ids[a + 1 : b]]
+    return inputs, labels, [m for a, b in spans for m in mask[a : b - 1]], [b - a - 1 for a, b in spans]
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_megatron_bridge_takes_loss_where_the_labels_say(tmp_path, monkeypatch, format, labels):
+    monkeypatch.setattr(exporting, "_PACKS_A_GROUP", 2)
+    shards = packsort.open_shards(packed(tmp_path, rows(labels=labels), format=format, shard_size="2KB"))
+    files = export(shards, tmp_path / "out")
+    assert len(files) == len(shards.manifest.shards) > 1
+    assert all(file.name.endswith(".idx.parquet") for file in files)
+    assert pq.ParquetFile(files[0]).num_row_groups == -(-shards.manifest.shards[0].packs // 2)
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    kinds = {"input_ids": pa.int32(), "seq_start_id": pa.int32(), "loss_mask": pa.int8()}
+    assert {field.name: field.type.value_type for field in table.schema} == kinds
+    for row, pack in zip(table.to_pylist(), shards, strict=True):
+        inputs, targets, mask, lengths = collated(row)
+        cuts = np.cumsum(pack["seq_lengths"])[:-1]
+        ids = np.split(pack["input_ids"], cuts)
+        marks = np.split(pack["labels"], cuts) if labels else ids
+        assert lengths == (pack["seq_lengths"] - 1).tolist()
+        assert inputs == [token for one in ids for token in one[:-1].tolist()]
+        assert targets == [token for one in ids for token in one[1:].tolist()]
+        assert mask == [int(mark != -100) for one in marks for mark in one[1:].tolist()]
+
+
+def test_filler_is_sequences_without_loss():
+    table = pa.table({"input_ids": [[5, 6, 7, 0, 0]], "seq_lengths": [[3, 2]], "sequence_ids": [[4, -1]]})
+    assert exporting._megatron(table, "here").to_pylist() == [
+        {"input_ids": [5, 6, 7, 0, 0], "seq_start_id": [0, 3], "loss_mask": [1, 1, 0, 0, 0]}
+    ]
+
+
+def test_labels_that_a_mask_cannot_say_are_named(tmp_path):
+    source = pa.table({"input_ids": [[1, 2, 3]], "labels": [[-100, 9, 3]]})
+    path = packed(tmp_path, source, 4)
+    message = "pack 0: label 9 at token 1, which is 2; allowed with format 'megatron' are the token and -100"
+    with pytest.raises(packsort.SourceError, match=re.escape(message)):
+        export(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_trl_has_its_columns(tmp_path):
+    shards = packsort.open_shards(packed(tmp_path))
+    (file,) = export(shards, tmp_path / "out", format="trl")
+    packs = [{k: v.tolist() for k, v in pack.items() if k != "sequence_ids"} for pack in shards]
+    assert pq.read_table(file).to_pylist() == packs
+    with pytest.raises(packsort.OutputExistsError, match="is not empty"):
+        export(shards, tmp_path / "out", format="trl")
+    assert export(shards, tmp_path / "out", format="trl", overwrite=True) == [file]
+    with pytest.raises(packsort.OptionError, match="format is 'nemo', allowed are 'megatron', 'trl'"):
+        export(shards, tmp_path / "out", format="nemo")
+
+
+def test_command_prints_the_files_it_wrote(tmp_path):
+    path = packed(tmp_path)
+    command = [sys.executable, "-m", "packsort", "export", str(path), "-o", str(tmp_path / "out"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (file,) = json.loads(done.stdout)["files"]
+    assert pq.read_table(file).num_rows == len(packsort.open_shards(path))
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (again.returncode, again.stdout) == (1, "")

@@ -1,0 +1,269 @@
+"""Every layout against its definition, on packs with padding and separators in them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, make_dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+import packsort
+from packs import MAX_LENGTH, make_pack, packs, pieces, shift
+from packsort.torch import Batcher
+from packsort.torch.layouts import LAYOUTS, megatron
+
+PAD = 93
+
+
+def check(found, expected):
+    """Says that a batch is what is expected, in keys, types, shapes and values."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape), name
+            assert torch.equal(found[name], value), name
+        elif isinstance(value, list):
+            assert [one.tolist() for one in found[name]] == [one.tolist() for one in value], name
+        else:
+            assert (type(found[name]), found[name]) == (type(value), value), name
+
+
+def i32(values):
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def ends(lengths):
+    return i32([0, *np.cumsum(lengths).tolist()])
+
+
+def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=0):
+    ids, labels, positions, index, segments = [], [], [], [], []
+    for pack in given_packs:
+        for tokens, marks, _ in pieces(pack):
+            ids += tokens
+            labels += shift(marks) if shifted else marks
+            if not pack_attention:
+                positions += range(len(tokens))
+                index += [len(segments)] * len(tokens)
+                segments.append(len(tokens))
+        if pack_attention:
+            positions += range(len(pack["input_ids"]))
+            index += [len(segments)] * len(pack["input_ids"])
+            segments.append(len(pack["input_ids"]))
+        if short := row and row - len(pack["input_ids"]):
+            ids += [PAD] * short
+            labels += [-100] * short
+            positions += range(short)
+            index += [len(segments)] * short
+            segments.append(short)
+    longest = row or max(segments)
+    if most:
+        segments += [0] * (len(given_packs) * (most + 1) - len(segments))
+    return {
+        "input_ids": torch.tensor([ids]),
+        "shift_labels" if shifted else "labels": torch.tensor([labels]),
+        "position_ids": torch.tensor([positions]),
+        "cu_seq_lens_q": ends(segments),
+        "cu_seq_lens_k": ends(segments),
+        "max_length_q": longest,
+        "max_length_k": longest,
+        "seq_idx": i32([index]),
+    }
+
+
+@pytest.mark.parametrize("attention", ["document", "pack"])
+@pytest.mark.parametrize("labels", ["unshifted", "shifted"])
+@given(given_packs=packs())
+@settings(max_examples=40, deadline=None)
+def test_flat_is_what_its_definition_says(labels, attention, given_packs):
+    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention, seq_idx=True)
+    expected = plain_flat(given_packs, shifted=labels == "shifted", pack_attention=attention == "pack")
+    check(batcher(given_packs), expected)
+
+
+@given(given_packs=packs())
+@settings(max_examples=40, deadline=None)
+def test_static_flat_pads_each_pack_and_repeats_the_end(given_packs):
+    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD, seq_idx=True)
+    batch = batcher(given_packs)
+    check(batch, plain_flat(given_packs, row=MAX_LENGTH, most=10))
+    assert batch["input_ids"].shape == (1, len(given_packs) * MAX_LENGTH)
+    assert batch["cu_seq_lens_q"].shape == (len(given_packs) * 11 + 1,)
+    assert batch["cu_seq_lens_q"].diff().max() <= batch["max_length_q"] == MAX_LENGTH
+
+
+@pytest.mark.parametrize("padding", ["own", "last"])
+@given(given_packs=packs())
+@settings(max_examples=40, deadline=None)
+def test_rows_are_what_their_definition_says(padding, given_packs):
+    rows = {name: [] for name in ("input_ids", "labels", "position_ids", "segment_ids", "seq_idx")}
+    for pack in given_packs:
+        ids, labels, positions, segments, index, number = [], [], [], [], [], 0
+        for i, (tokens, marks, kind) in enumerate(pieces(pack)):
+            number += kind != -1
+            ids += tokens
+            labels += marks
+            positions += range(len(tokens))
+            segments += [0 if kind == -1 else number] * len(tokens)
+            index += [i] * len(tokens)
+        short = MAX_LENGTH - len(ids)
+        start = positions[-1] + 1 if padding == "last" else 0
+        rows["input_ids"].append(ids + [PAD] * short)
+        rows["labels"].append(labels + [-100] * short)
+        rows["position_ids"].append(positions + list(range(start, start + short)))
+        rows["segment_ids"].append(segments + [number if padding == "last" else 0] * short)
+        rows["seq_idx"].append(index + [index[-1] + (padding == "own")] * short)
+    small = ("segment_ids", "seq_idx")
+    expected = {name: torch.tensor(v, dtype=torch.int32 if name in small else None) for name, v in rows.items()}
+    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD, seq_idx=True)
+    check(batcher(given_packs), expected)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@given(given_packs=packs())
+@settings(max_examples=40, deadline=None)
+def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static, given_packs):
+    ids, labels, positions, real, padded = [], [], [], [], []
+    for pack in given_packs:
+        row = []
+        for tokens, marks, kind in pieces(pack):
+            row += tokens
+            labels += shift(marks)
+            positions += range(len(tokens))
+            if kind >= 0 or not padded:
+                padded.append(0)
+                real.append(0)
+            padded[-1] += len(tokens)
+            real[-1] += len(tokens) if kind >= 0 else 0
+        if static:
+            short = MAX_LENGTH - len(row)
+            row += [PAD] * short
+            labels += [-100] * short
+            positions += range(short)
+            padded[-1] += short
+        labels[len(ids) :] = [
+            following if label == -100 else label
+            for label, following in zip(labels[len(ids) :], [*row[1:], PAD], strict=True)
+        ]
+        ids += row
+    mask = [float(m != -100) for pack in given_packs for m in _masks(pack, static)]
+    longest = i32(MAX_LENGTH if static else max(padded))
+    if static:
+        real += [0] * (10 * len(given_packs) - len(real))
+        padded += [0] * (10 * len(given_packs) - len(padded))
+    batcher = Batcher("megatron", max_length=MAX_LENGTH, max_sequences=10 if static else None, pad_token_id=PAD)
+    batch = batcher(given_packs)
+    check(
+        batch,
+        {
+            "tokens": torch.tensor([ids]),
+            "labels": torch.tensor([labels]),
+            "loss_mask": torch.tensor([mask]),
+            "position_ids": torch.tensor([positions]),
+            "attention_mask": None,
+            "qkv_format": "thd",
+            "cu_seqlens_q": ends(real),
+            "cu_seqlens_kv": ends(real),
+            "cu_seqlens_q_padded": ends(padded),
+            "cu_seqlens_kv_padded": ends(padded),
+            "max_seqlen_q": longest,
+            "max_seqlen_kv": longest,
+        },
+    )
+    assert (batch["labels"] >= 0).all()  # an index of the vocabulary everywhere, whatever the loss does with it
+    params = make_dataclass("PackedSeqParams", megatron.PACKED_SEQ_PARAMS)
+    assert {field.name for field in fields(params)} <= batch.keys()
+
+
+def _masks(pack, static):
+    found = [label for _, marks, _ in pieces(pack) for label in shift(marks)]
+    return found + [-100] * (MAX_LENGTH - len(found)) if static else found
+
+
+@given(given_packs=packs())
+@settings(max_examples=40, deadline=None)
+def test_torchtune_has_the_items_of_its_packed_dataset_stacked(given_packs):
+    tokens, labels, positions, lens = [], [], [], []
+    for pack in given_packs:
+        parts = pieces(pack)
+        short = MAX_LENGTH - len(pack["input_ids"])
+        tokens.append([*pack["input_ids"].tolist(), *[PAD] * short])
+        labels.append([m for _, marks, _ in parts for m in marks] + [-100] * short)
+        runs = [i for ids, _, _ in parts for i in range(len(ids))]
+        positions.append(runs + list(range(runs[-1] + 1, runs[-1] + 1 + short)))
+        lens.append(torch.tensor([*pack["seq_lengths"].tolist(), *[short] * (short > 0)]))
+    batch = Batcher("torchtune", max_length=MAX_LENGTH, pad_token_id=PAD)(given_packs)
+    expected = {"tokens": tokens, "labels": labels, "input_pos": positions}
+    check(batch, {**{name: torch.tensor(rows) for name, rows in expected.items()}, "seq_lens": lens})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_batch_of_many_tokens_is_filled_by_threads_alike(layout):
+    long = [make_pack([700, 300, 24, 1000], [0, 1, -1, 2], labels=True, seed=i) for i in range(40)]
+    batcher = Batcher(layout, max_length=2048, loss_weights="sample")
+    names = {"flat": "input_ids", "rows": "input_ids"}
+    whole = batcher(long, step_packs=long)
+    parts = [batcher([pack], step_packs=long) for pack in long]
+    assert whole[names.get(layout, "tokens")].numel() > 2**16
+    for name in {names.get(layout, "tokens"), "labels", "loss_weights"}:
+        dim = 1 if layout in ("flat", "megatron") else 0
+        assert torch.equal(whole[name], torch.cat([part[name] for part in parts], dim)), name
+
+
+def test_packs_need_no_sequence_ids():
+    pack = make_pack([3, 2], [0, 1], labels=True)
+    bare = {name: value for name, value in pack.items() if name != "sequence_ids"}
+    check(Batcher(max_length=5)([bare]), Batcher(max_length=5)([pack]))
+
+
+def test_lists_and_other_integers_are_taken():
+    pack = make_pack([3, 2], [0, 1], labels=True)
+    lists = {name: value.tolist() for name, value in pack.items()}
+    check(Batcher(max_length=5)([lists]), Batcher(max_length=5)([pack]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "rows_"}, "layout is 'rows_', allowed are 'flat', 'rows', 'megatron', 'torchtune'"),
+        ({"labels": "both"}, "labels is 'both', allowed are None, 'unshifted', 'shifted'"),
+        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2**31 - 1"),
+        ({"max_sequences": 0}, "max_sequences is 0, allowed is 1 to 2**31 - 1"),
+        (
+            {"layout": "megatron", "labels": "unshifted"},
+            "layout 'megatron' and labels 'unshifted' clash: Megatron does not shift labels; "
+            "allowed with it are 'flat', 'rows', 'torchtune'",
+        ),
+        ({"layout": "torchtune", "labels": "shifted"}, "layout 'torchtune' and labels 'shifted' clash"),
+        ({"layout": "megatron", "seq_idx": True}, "layout 'megatron' and seq_idx clash"),
+        ({"layout": "rows", "max_sequences": 3}, "layout 'rows' and max_sequences clash: its shapes are fixed without"),
+        ({"padding": "last"}, "layout 'flat' and padding 'last' clash"),
+        ({"layout": "megatron", "block_mask": True}, "layout 'megatron' and block_mask clash"),
+    ],
+)
+def test_options_that_are_wrong_or_clash_are_named(options, message):
+    with pytest.raises(packsort.OptionError, match=re.escape(message)):
+        Batcher(**{"max_length": 8, **options})
+
+
+@pytest.mark.parametrize("name", ["input_ids", "seq_lengths"])
+def test_a_column_that_is_missing_is_named(name):
+    whole = make_pack([3, 2], [0, 1], labels=False)
+    part = {key: value for key, value in whole.items() if key != name}
+    with pytest.raises(packsort.SourceError, match=f"pack 1 of the batch has no column `{name}`, but '"):
+        Batcher(max_length=5)([whole, part])
+
+
+def test_packs_beyond_what_was_said_are_named():
+    pack = make_pack([3, 2], [0, 1], labels=False)
+    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 5 tokens, more than max_length 4"):
+        Batcher("rows", max_length=4)([pack])
+    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 2 pieces, more than max_sequences 1"):
+        Batcher(max_length=8, max_sequences=1)([pack])
+    with pytest.raises(packsort.OptionError, match="a batch of no packs"):
+        Batcher(max_length=8)([])
+    with pytest.raises(packsort.DamagedError, match="another number of sequence_ids than of seq_lengths"):
+        Batcher(max_length=8)([pack | {"sequence_ids": np.zeros(3, np.int64)}])

@@ -1,0 +1,264 @@
+"""What `PackedLoader` takes, what it refuses, and that a directory may not change under it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import datasets
+import numpy as np
+import polars
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import packsort
+from loading import digests
+from packed_rows import MAX_LENGTH, packed, rows
+from packsort.torch import PackedLoader
+from packsort.torch._packs import open_packs
+from token_rows import token_table
+
+TABLE = rows(80)
+EXPECTED = packsort.pack(TABLE, MAX_LENGTH, seed=0)
+
+
+def arrow_file(path, table, rows_a_batch=7):
+    with pa.ipc.new_file(path, table.schema) as writer:
+        for batch in table.to_batches(max_chunksize=rows_a_batch):
+            writer.write_batch(batch)
+    return path
+
+
+def arrow_stream(path, table):
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table, 9)
+    return path
+
+
+def folder(path):
+    path.mkdir()
+    pq.write_table(TABLE.slice(0, 30), path / "a.parquet")
+    arrow_file(path / "b.arrow", TABLE.slice(30))
+    return path
+
+
+def with_type(kind):
+    fields = [pa.field(name, kind) for name in TABLE.column_names]
+    return TABLE.cast(pa.schema(fields))
+
+
+def with_views():
+    columns = {}
+    for name, column in zip(TABLE.column_names, TABLE.columns, strict=True):
+        lists = column.combine_chunks()
+        sizes = pc.list_value_length(lists)
+        columns[name] = pa.ListViewArray.from_arrays(lists.offsets[:-1], sizes, lists.values)
+    return pa.table(columns)
+
+
+SOURCES = {
+    "table": lambda path: TABLE,
+    "sliced table": lambda path: pa.concat_tables([TABLE.slice(0, 20), TABLE]).slice(20),
+    "reader": lambda path: TABLE.to_reader(max_chunksize=11),
+    "parquet": lambda path: pq.write_table(TABLE, path / "a.parquet") or path / "a.parquet",
+    "arrow": lambda path: arrow_file(path / "a.arrow", TABLE),
+    "arrow stream": lambda path: arrow_stream(path / "a.arrow", TABLE),
+    "paths": lambda path: [arrow_file(path / "a", TABLE.slice(0, 9)), arrow_file(path / "b", TABLE.slice(9))],
+    "folder": lambda path: folder(path / "tokens"),
+    "glob": lambda path: f"{folder(path / 'tokens')}/*",
+    "dataset": lambda path: datasets.Dataset(TABLE),
+    "selected dataset": lambda path: datasets.Dataset(pa.concat_tables([TABLE, TABLE])).select(range(80, 160)),
+    "polars": lambda path: polars.from_arrow(TABLE),
+    "int64": lambda path: with_type(pa.list_(pa.int64())),
+    "large lists": lambda path: with_type(pa.large_list(pa.int16())),
+    "list views": lambda path: with_views(),
+    "with lengths": lambda path: TABLE.append_column("length", pc.list_value_length(TABLE["input_ids"])),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_all_sources_give_the_packs_of_pack(tmp_path, kind):
+    loader = PackedLoader(SOURCES[kind](tmp_path), max_length=MAX_LENGTH)
+    batches = list(loader)
+    assert [batch["input_ids"][0].tolist() for batch in batches] == EXPECTED["input_ids"].to_pylist()
+    labels = [np.array(one) for one in EXPECTED["labels"].to_pylist()]
+    for batch, expected in zip(batches, labels, strict=True):
+        expected[batch["cu_seq_lens_q"][:-1].numpy()] = -100
+        assert batch["labels"][0].tolist() == expected.tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), overlong=st.sampled_from(["drop", "truncate", "split"]), seed=st.sampled_from([None, 5]))
+def test_any_packs_are_the_rows_of_pack(data, overlong, seed):
+    table = token_table(60, 90)
+    options = {"overlong": overlong, "seed": seed}
+    expected = packsort.pack(table, 64, **options).to_pylist()
+    packs = open_packs(table, 64, seed, {"overlong": overlong})
+    numbers = data.draw(st.lists(st.integers(0, len(packs) - 1), min_size=1, max_size=6))
+    assert packs.columns == tuple(expected[0])
+    for number, pack in zip(numbers, packs.in_epoch(0).take(numbers), strict=True):
+        assert {name: values.tolist() for name, values in pack.items()} == expected[number]
+    assert packs.in_epoch(0).take(numbers)[0]["answer"].dtype == np.bool_
+
+
+def test_options_of_a_plan_are_handed_on():
+    table = token_table(100, 60)
+    loader = PackedLoader(table, max_length=64, groups="source", max_sequences=3, strategy="bfd")
+    sources = table["source"].to_pylist()
+    for pack in loader._identity.packs.in_epoch(0).take(range(loader.num_packs)):
+        assert len({sources[row] for row in pack["sequence_ids"]}) == 1
+        assert len(pack["sequence_ids"]) <= 3
+
+
+def test_static_shapes_are_those_of_max_sequences(tmp_path):
+    for loader in (
+        PackedLoader(TABLE, max_length=MAX_LENGTH, max_sequences=5, static_shapes=True),
+        PackedLoader(packed(tmp_path, TABLE, max_sequences=5), static_shapes=True),
+    ):
+        shapes = {tuple(batch[name].shape for name in ("input_ids", "cu_seq_lens_q")) for batch in loader}
+        assert len(shapes) == 1
+    with pytest.raises(
+        packsort.OptionError, match="static_shapes is True, allowed is that where `<table>` has max_seq"
+    ):
+        PackedLoader(TABLE, max_length=MAX_LENGTH, static_shapes=True)
+
+
+def test_loss_weights_are_over_the_packs_of_all_ranks_and_accumulation():
+    options = {"max_length": MAX_LENGTH, "world_size": 2, "batch_size": 2, "accumulation": 3, "loss_weights": "sample"}
+    ranks = [[batch["loss_weights"].sum().item() for batch in PackedLoader(TABLE, rank=r, **options)] for r in range(2)]
+    steps = np.array(ranks).reshape(2, -1, 3).sum((0, 2))
+    assert len(steps) > 1
+    assert steps == pytest.approx(np.ones(len(steps)), abs=1e-5)
+
+
+# Refused
+
+
+def refused(message, source, error=packsort.OptionError, **options):
+    with pytest.raises(error, match=re.escape(message)):
+        list(PackedLoader(source, **options))
+
+
+def test_options_that_are_not_allowed_are_named(tmp_path):
+    path = packed(tmp_path, TABLE)
+    refused("rank is 2, allowed is 0 to 1, as world_size is 2", path, rank=2, world_size=2)
+    refused("rank is 1, allowed is 0 to 0, as world_size is 1", path, rank=1)
+    refused("rank is -1, allowed is 0 to 0", path, rank=-1)
+    refused("world_size is 0, allowed is 1 and more", path, world_size=0)
+    refused("accumulation is 1.5, allowed is 1 and more", path, accumulation=1.5)
+    refused("tail is 'keep', allowed are 'pad', 'drop'", path, tail="keep")
+    refused("balance is 3, allowed are True, False and a CostModel", path, balance=3)
+    refused("prefetch is -1, allowed is 0", path, prefetch=-1)
+    refused("seed is -1, allowed is 0 to 2**64 - 1", path, seed=-1)
+    refused("seed is 'x', allowed is 0 to 2**64 - 1", path, seed="x")
+    refused("strategy is an option of a plan, but `", path, strategy="bfd")
+    refused("max_length is 0, allowed is 1 to", TABLE, max_length=0)
+    refused("strategy is 'best', allowed are", TABLE, max_length=64, strategy="best")
+    packs = len(packsort.open_shards(path))
+    refused(f"tail is 'drop' and the {packs} packs in `{path}` do not fill one step", path, world_size=99, tail="drop")
+    with pytest.raises(packsort.OptionError, match="epoch is -1, allowed is 0"):
+        PackedLoader(path).set_epoch(-1)
+    with pytest.raises(IndexError, match="batch 999 is not in the epoch, which has"):
+        PackedLoader(path).packs_of(999)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "nowhere", 3.5])
+def test_a_device_that_is_not_there_is_named(tmp_path, device):
+    if str(device).startswith("cuda") and torch.cuda.is_available():
+        device = "cuda:99"
+    refused(f"device is {str(device)!r}, allowed is one that PyTorch has here", packed(tmp_path), device=device)
+
+
+def test_sequences_too_long_are_named():
+    refused("`<table>` row 0: column `input_ids` has 64 tokens, more than", TABLE, packsort.LengthError, max_length=63)
+
+
+def lists(*values, kind=None):
+    return pa.array(list(values), pa.list_(kind or pa.int32()))
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 100])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_ids": lists([1], [2, 3], [-1])}, "row 2: column `input_ids` has -1, allowed is 0 to 2147483647"),
+        ({"input_ids": lists([1], [2, 2**31], kind=pa.int64())}, "row 1: column `input_ids` has 2147483648, allowed"),
+        ({"input_ids": lists([1], None)}, "row 1: column `input_ids` is null"),
+        ({"input_ids": lists([1], [2, None])}, "row 1: column `input_ids` has a null at position 1"),
+        ({"input_ids": lists([1], [])}, "row 1: sequence has no tokens: `input_ids` is an empty list"),
+        (
+            {"input_ids": lists([1], [2]), "labels": lists([1], [2, 3])},
+            "row 1: `labels` has 2 values, `input_ids` has 1",
+        ),
+        (
+            {"input_ids": lists([1], [2]), "length": pa.array([1, 2])},
+            "row 1: column `length` says 2, `input_ids` has 1",
+        ),
+        ({"text": pa.array(["a"])}, "no usable column: there are `text`: string"),
+        ({"input_ids": lists([1]), "seq_lengths": lists([1])}, "column `seq_lengths` is one that packing makes"),
+    ],
+)
+def test_wrong_columns_are_named(tmp_path, columns, message, rows_a_batch):
+    path = arrow_file(tmp_path / "a.arrow", pa.table(columns), rows_a_batch)
+    where = f"`{path}` {message}" if message.startswith("row") else message
+    refused(where, path, packsort.SourceError, max_length=8)
+
+
+def test_nulls_outside_a_slice_do_not_count():
+    table = pa.table({"input_ids": lists([None], [1, 2], None)}).slice(1, 1)
+    assert [batch["input_ids"].tolist() for batch in PackedLoader(table, max_length=4)] == [[[1, 2]]]
+
+
+# Directories that change
+
+
+def changed(path, name):
+    return re.escape(f"`{path / name}` was changed while the packed directory was open")
+
+
+def test_a_directory_that_was_packed_anew_is_found_out(tmp_path):
+    path = packed(tmp_path, TABLE)
+    loader = PackedLoader(path)
+    list(loader)
+    packsort.write_shards(rows(70, seed=3), path, MAX_LENGTH, overwrite=True)
+    with pytest.raises(packsort.DamagedError, match=changed(path, "manifest.json")):
+        iter(loader)
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet"])
+def test_a_shard_that_was_replaced_is_found_out_amid_a_pass(tmp_path, monkeypatch, format):
+    monkeypatch.setattr("packsort.torch._packs._CHECK_SECONDS", 0.0)
+    path = packed(tmp_path, TABLE, format=format)
+    (shard,) = packsort.open_shards(path).manifest.shards
+    batches = iter(PackedLoader(path, prefetch=1))
+    next(batches)
+    other = packed(tmp_path / "other", rows(80, seed=9), format=format)
+    os.replace(other / packsort.open_shards(other).manifest.shards[0].name, path / shard.name)
+    with pytest.raises(packsort.DamagedError, match=changed(path, shard.name)):
+        list(batches)
+
+
+def test_a_shard_that_is_gone_is_named(tmp_path):
+    path = packed(tmp_path, TABLE)
+    loader = PackedLoader(path)
+    (shard,) = loader.shards.manifest.shards
+    (path / shard.name).unlink()
+    with pytest.raises(packsort.DamagedError, match=re.escape(f"`{path / shard.name}` is gone while")):
+        iter(loader)
+
+
+def test_files_that_were_only_touched_or_copied_are_no_change(tmp_path):
+    path = packed(tmp_path, TABLE)
+    loader = PackedLoader(path)
+    expected = digests(loader)
+    for file in path.iterdir():
+        shutil.copyfile(file, tmp_path / "copy")
+        os.replace(tmp_path / "copy", file)
+    loader.set_epoch(0)
+    assert digests(loader) == expected

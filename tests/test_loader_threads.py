@@ -1,0 +1,265 @@
+"""Batches made ahead: errors come to light, threads end, memory does not grow, others' loaders and checkpoints work."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+import packsort
+from loading import digest, digests
+from packed_rows import MAX_LENGTH, packed, rows
+from packsort.torch import PackedLoader
+from packsort.torch._prefetch import Prefetcher
+from test_torch import same
+
+TABLE = rows(300)
+
+# torchdata 0.11 calls what torch 2.15 has no more; Python 3.12 and later warn of forks.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return packed(tmp_path_factory.mktemp("threads"), TABLE)
+
+
+def wait_until(what):
+    end = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def threads():
+    return sum(thread.name == "packsort-prefetch" for thread in threading.enumerate())
+
+
+# The prefetcher
+
+
+def test_no_more_are_made_ahead_than_asked_for():
+    made = []
+
+    def items():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    ahead = Prefetcher(items(), 3)
+    wait_until(lambda: len(made) == 3)
+    time.sleep(0.05)
+    assert len(made) == 3
+    assert [next(ahead) for _ in range(10)] == list(range(10))
+    wait_until(lambda: len(made) == 13)
+    ahead.close()
+    assert threads() == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_errors_come_after_what_was_made_before_them(count):
+    def items():
+        yield from range(4)
+        raise packsort.DamagedError("here")
+
+    ahead = Prefetcher(items(), count)
+    assert [next(ahead) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(packsort.DamagedError, match="here"):
+        next(ahead)
+    with pytest.raises(StopIteration):
+        next(ahead)
+    assert threads() == 0
+
+
+def test_abandoned_passes_leave_no_thread(path):
+    loader = PackedLoader(path)
+    for _ in range(20):
+        next(iter(loader))
+    gc.collect()
+    wait_until(lambda: threads() == 0)
+    passes = [iter(loader) for _ in range(5)]
+    assert threads() == 5
+    del passes
+    assert threads() == 0
+
+
+def test_a_process_ends_though_a_pass_has_not(path):
+    code = (
+        "import sys; from packsort.torch import PackedLoader\n"
+        "keep = iter(PackedLoader(sys.argv[1])); next(keep); print('end')"
+    )
+    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "end\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_does_not_wait_for_threads_it_does_not_have(path):
+    code = (
+        "import os, signal, sys; from packsort.torch import PackedLoader\n"
+        "loader = PackedLoader(sys.argv[1]); batches = iter(loader); next(batches)\n"
+        "if not (child := os.fork()):\n"
+        "    signal.alarm(20)\n"
+        "    try: next(batches)\n"
+        "    except RuntimeError as error: assert 'forked process' in str(error)\n"
+        "    del batches\n"
+        "    os._exit(0 if len(list(loader)) == len(loader) else 1)\n"
+        "print(os.waitpid(child, 0)[1], 1 + len(list(batches)) == len(loader))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, path], capture_output=True, text=True, timeout=60
+    )
+    assert found.stdout == "0 True\n", found.stderr
+
+
+@pytest.mark.parametrize("on_the_fly", [False, True])
+def test_10_000_batches_take_no_more_memory(path, on_the_fly):
+    loader = PackedLoader(TABLE, max_length=MAX_LENGTH) if on_the_fly else PackedLoader(path)
+    process, held = psutil.Process(), None
+    count = 0
+    while count < 12_000:
+        for _ in loader:
+            count += 1
+            if count == 2000:
+                gc.collect()
+                held = process.memory_info().rss
+    gc.collect()
+    assert process.memory_info().rss - held < 4 << 20
+
+
+def test_loaders_are_pickled_with_their_place(path):
+    for loader in (PackedLoader(path), PackedLoader(TABLE, max_length=MAX_LENGTH)):
+        whole = digests(loader)
+        batches = iter(loader)
+        loader.set_epoch(0)
+        batches = iter(loader)
+        for _ in range(3):
+            next(batches)
+        again = pickle.loads(pickle.dumps(loader))
+        assert again.state_dict() == loader.state_dict()
+        assert digests(again) == whole  # a pass that was left starts anew
+
+
+# Others' loaders and checkpoints
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_dataloader_gives_the_same_batches(path, num_workers):
+    loader = PackedLoader(path, batch_size=2)
+    expected = list(PackedLoader(path, batch_size=2))
+    found = list(DataLoader(loader, batch_size=None, num_workers=num_workers))
+    for one, other in zip(found, expected, strict=True):
+        same(one, other)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("at", [0, 1, 5, 11])
+@pytest.mark.parametrize("options", [{}, {"balance": True, "world_size": 2, "rank": 1}])
+def test_stateful_dataloader_goes_on(path, num_workers, at, options):
+    def make():
+        return StatefulDataLoader(PackedLoader(path, **options), batch_size=None, num_workers=num_workers)
+
+    expected = digests(PackedLoader(path, **options))
+    loader = make()
+    batches = iter(loader)
+    received = [digest(next(batches)) for _ in range(at)]
+    again = make()
+    again.load_state_dict(pickle.loads(pickle.dumps(loader.state_dict())))
+    assert received + digests(again) == expected
+    assert len(digests(again)) == len(expected)  # the epoch after it
+
+
+ACCELERATE = """
+import sys, torch
+from accelerate import Accelerator
+from packsort.torch import PackedLoader
+sys.path.insert(0, sys.argv[3])
+from loading import digest
+
+accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+torch.manual_seed(0)
+model = torch.nn.Embedding(128, 4)
+loader = PackedLoader(sys.argv[1], batch_size=2, accumulation=2, device=accelerator.device)
+model, optimizer, prepared = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 0.1), loader)
+assert prepared is loader
+assert (loader.rank, loader.world_size) == (accelerator.process_index, accelerator.num_processes)
+accelerator.register_for_checkpointing(loader)
+
+def train(most):
+    seen = []
+    for batch in loader:
+        with accelerator.accumulate(model):
+            loss = model(batch["input_ids"]).square().mean()
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        seen.append(digest(batch))
+        if len(seen) == most:
+            break
+    return seen
+
+train(3)
+accelerator.save_state(sys.argv[2])
+rest = train(None)  # a pass that was left starts anew
+accelerator.load_state(sys.argv[2])
+assert train(None) == rest[3:] and len(rest) == len(loader), (len(rest), len(loader))
+with open(f"{sys.argv[2]}.{loader.rank}", "w") as file:
+    file.write(str(len(rest)))
+accelerator.end_training()
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_accelerate_checkpoints_keep_it(path, tmp_path, processes):
+    script = tmp_path / "train.py"
+    script.write_text(ACCELERATE)
+    command = [sys.executable, script, path, tmp_path / "state", os.path.dirname(__file__)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if processes > 1:
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+        command[1:1] = [*launch, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert found.returncode == 0, found.stderr
+    expected = len(PackedLoader(path, batch_size=2, accumulation=2, world_size=processes, rank=0))
+    steps = [(tmp_path / f"state.{rank}").read_text() for rank in range(processes)]
+    assert steps == [str(expected)] * processes
+
+
+# Devices
+
+
+def test_batches_can_go_to_any_device(path):
+    for batch, expected in zip(PackedLoader(path, device="meta"), PackedLoader(path), strict=True):
+        assert batch["cu_seq_lens_q"] is batch["cu_seq_lens_k"]
+        for name, value in expected.items():
+            if isinstance(value, torch.Tensor):
+                assert batch[name].device.type == "meta"
+                assert (batch[name].shape, batch[name].dtype) == (value.shape, value.dtype)
+            else:
+                assert batch[name] == value
+    assert next(iter(PackedLoader(path, device="cpu")))["input_ids"].device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_batches_on_a_gpu_are_those_of_the_processor(path, prefetch):
+    busy = torch.ones(4096, 4096, device="cuda")
+    for batch, expected in zip(PackedLoader(path, device="cuda", prefetch=prefetch), PackedLoader(path), strict=True):
+        busy = busy @ busy.clamp(max=1e-3)  # the step before is still running when the next batch is taken
+        for name, value in expected.items():
+            if isinstance(value, torch.Tensor):
+                assert batch[name].is_cuda
+                assert torch.equal(batch[name].cpu(), value)

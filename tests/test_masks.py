@@ -1,0 +1,123 @@
+"""Block masks equal those of PyTorch's `create_block_mask`, and FlexAttention gives the same with them."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from packs import MAX_LENGTH, packs
+from packsort.torch import Batcher, document_mask
+from packsort.torch.masks import _TENSORS
+
+# Eager FlexAttention warns that it is slow; compiling takes longer than all tests here.
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+
+
+def segments(rows):
+    """cu_seqlens and documents of rows, each a list of lengths."""
+    flat = [length for row in rows for length in row]
+    documents = [torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in rows]
+    return torch.tensor([0, *flat]).cumsum(0).int(), torch.stack(documents).int()
+
+
+def created(documents, block_size):
+    """The mask as PyTorch makes it, of the whole attention matrix."""
+    rows, tokens = documents.shape
+
+    def mod(b, h, q_idx, kv_idx):
+        return (documents[b, q_idx] == documents[b, kv_idx]) & (q_idx >= kv_idx)
+
+    return create_block_mask(mod, rows, None, tokens, tokens, device="cpu", BLOCK_SIZE=block_size)
+
+
+def check(found, expected):
+    for name in _TENSORS:
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), name
+        assert torch.equal(one, other), name
+    assert torch.equal(found.to_dense(), expected.to_dense())
+    assert (found.seq_lengths, found.BLOCK_SIZE) == (expected.seq_lengths, expected.BLOCK_SIZE)
+
+
+@st.composite
+def rows_of_lengths(draw):
+    tokens = draw(st.integers(1, 70))
+    rows = []
+    for _ in range(draw(st.integers(1, 3))):
+        cuts = sorted(draw(st.sets(st.integers(1, tokens - 1), max_size=8))) if tokens > 1 else []
+        rows.append([b - a for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)])
+    return rows
+
+
+@given(rows=rows_of_lengths(), block_size=st.sampled_from([1, 2, 4, 8, 16]))
+@settings(max_examples=150, deadline=None)
+def test_masks_equal_those_of_create_block_mask(rows, block_size):
+    cu_seqlens, documents = segments(rows)
+    check(document_mask(cu_seqlens, documents, block_size=block_size), created(documents, block_size))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[1024], [700, 324], [1] * 10 + [500, 514], [127, 1, 128, 129, 639], [300, 600, 100]]
+)
+def test_masks_of_128_equal_and_attention_is_the_same(lengths):
+    cu_seqlens, documents = segments([lengths])
+    found, expected = document_mask(cu_seqlens, documents), created(documents, 128)
+    check(found, expected)
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, documents.shape[1], 8)
+    with torch.no_grad():
+        assert torch.equal(flex_attention(q, k, v, block_mask=found), flex_attention(q, k, v, block_mask=expected))
+
+
+@pytest.mark.parametrize("attention", ["document", "pack"])
+@pytest.mark.parametrize(
+    ("layout", "options"),
+    [
+        ("flat", {}),
+        ("flat", {"max_sequences": 10}),
+        ("rows", {}),
+        ("rows", {"padding": "last"}),
+        ("torchtune", {}),
+    ],
+)
+@given(given_packs=packs())
+@settings(max_examples=10, deadline=None)
+def test_masks_of_batches_follow_their_segments(layout, options, attention, given_packs):
+    batch = Batcher(layout, max_length=MAX_LENGTH, attention=attention, block_mask=True, **options)(given_packs)
+    mask = batch["mask" if layout == "torchtune" else "attention_mask"]
+    check(mask, created(mask.mask_mod.documents, 128))
+    documents = mask.mask_mod.documents
+    assert documents.shape == batch["tokens" if layout == "torchtune" else "input_ids"].shape
+    if layout == "flat":
+        assert documents[0].bincount().tolist() == [n for n in batch["cu_seq_lens_q"].diff().tolist() if n]
+    elif layout == "torchtune" and attention == "document":
+        assert [row.bincount().tolist() for row in documents] == [lens.tolist() for lens in batch["seq_lens"]]
+    elif options.get("padding") != "last":
+        starts = batch["position_ids" if layout == "rows" else "input_pos"] == 0
+        if layout == "rows":
+            assert torch.equal(documents, (starts.cumsum(1) - 1).int())
+
+
+def test_flex_attention_is_imported_when_a_mask_is_asked_for():
+    code = "import packsort.torch, sys; m = 'torch.nn.attention.flex_attention'; a = m in sys.modules; "
+    code += "packsort.torch.document_mask; print(a, m in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "False True\n"
+
+
+def test_masks_are_pickled_and_moved_with_their_documents():
+    cu_seqlens, documents = segments([[200, 100]])
+    mask = document_mask(cu_seqlens, documents)
+    again = pickle.loads(pickle.dumps(mask))
+    check(again, mask)
+    assert torch.equal(again.mask_mod.documents, documents)
+    moved = mask.to("meta", non_blocking=True)
+    assert moved.mask_mod.documents.device.type == moved.kv_indices.device.type == "meta"
+    assert mask.kv_indices.device.type == "cpu"
