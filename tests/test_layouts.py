@@ -257,6 +257,12 @@ def test_a_column_that_is_missing_is_named(name):
         Batcher(max_length=5)([whole, part])
 
 
+def test_labels_of_some_packs_only_are_refused():
+    some = [make_pack([3, 2], [0, 1], labels=labels) for labels in (True, False)]
+    with pytest.raises(packsort.SourceError, match="pack 1 of the batch has no column `labels`, but others have"):
+        Batcher(max_length=5)(some)
+
+
 def test_packs_beyond_what_was_said_are_named():
     pack = make_pack([3, 2], [0, 1], labels=False)
     with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 5 tokens, more than max_length 4"):

@@ -67,8 +67,13 @@ def core_packs(packs: Sequence[Mapping[str, Any]]) -> list[CorePack]:
     """Packs as the core takes them.
 
     Raises:
-        SourceError: a pack lacks a column.
+        SourceError: a pack lacks a column, or some have labels and some have none.
     """
+    labelled = ["labels" in pack for pack in packs]
+    if any(labelled) and not all(labelled):
+        raise SourceError(
+            f"pack {labelled.index(False)} of the batch has no column `labels`, but others have; allowed is all or none"
+        )
     try:
         return [
             (
