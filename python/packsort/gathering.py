@@ -39,14 +39,13 @@ class Fillers:
     padding: int = 0
     separator: int | None = None
 
-    def values(self, column: str, kind: pa.DataType) -> tuple[bytes, bytes]:
-        """A value of padding and one of separators in a column of that type, as bytes."""
+    def values(self, column: str, dtype: Any) -> tuple[bytes, bytes]:
+        """A value of padding and one of separators in a column of that dtype, as bytes."""
         numbers = (0, 0)
         if column == "input_ids":
             numbers = (self.padding, self.separator or 0)
         elif column == "labels":
             numbers = (NO_LOSS, NO_LOSS)
-        dtype = np.dtype(kind.to_pandas_dtype())
         return np.array(numbers[0], dtype).tobytes(), np.array(numbers[1], dtype).tobytes()
 
 
@@ -218,7 +217,7 @@ def _source_column(source: Source, option: str, values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Segments:
+class Segments:
     """What packs hold, in order: pieces of sequences, separators, padding.
 
     Attributes:
@@ -239,13 +238,14 @@ def has_fillers(planned: Plan) -> bool:
     return planned.separator or planned.pad_to_multiple_of > 1
 
 
-def _segments(planned: Plan, start: int, stop: int) -> _Segments:
+def segments(planned: Plan, start: int, stop: int) -> Segments:
+    """What packs `start` to `stop`, not included, hold."""
     offsets, ids = planned.list_packs(start, stop)
     lengths = planned.list_lengths(start, stop)
     starts = planned.list_starts(start, stop) if planned.has_starts else None
     multiple, separated = planned.pad_to_multiple_of, planned.separator
     if not has_fillers(planned):
-        return _Segments(offsets, ids, lengths, starts)
+        return Segments(offsets, ids, lengths, starts)
     kinds = np.empty((len(ids), 3), np.int64)  # after each piece a separator and padding, if only of no tokens
     kinds[:, 0], kinds[:, 1], kinds[:, 2] = ids, SEPARATOR, PADDING
     tokens = np.zeros((len(ids), 3), np.int32)
@@ -258,7 +258,7 @@ def _segments(planned: Plan, start: int, stop: int) -> _Segments:
         spread = np.zeros((len(ids), 3), np.int32)
         spread[:, 0] = starts
         starts = spread.ravel()[there]
-    return _Segments(before[3 * offsets], kinds.ravel()[there], tokens.ravel()[there], starts)
+    return Segments(before[3 * offsets], kinds.ravel()[there], tokens.ravel()[there], starts)
 
 
 def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers: Fillers | None = None) -> pa.Table:
@@ -271,7 +271,7 @@ def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers:
         stop: the end; cut at the number of packs.
         fillers: the tokens of separators and padding.
     """
-    found = _segments(planned, start, stop)
+    found = segments(planned, start, stop)
     ends = np.concatenate([[0], np.cumsum(found.lengths, dtype=np.int64)])
     rows = pa.array(ends[found.offsets].astype(np.int32))
     pieces = pa.array(found.offsets.astype(np.int32))
@@ -313,7 +313,7 @@ def gather_values(
     if types.is_boolean(kind):  # eight to a byte: gathered as bytes
         stored = pa.uint8()
         column = column.cast((pa.large_list if types.is_large_list(column.type) else pa.list_)(stored))
-    between = (fillers or Fillers()).values(name, stored)
+    between = (fillers or Fillers()).values(name, stored.to_pandas_dtype())
     values = _core.gather(column, ids, starts, lengths, between)
     array = pa.Array.from_buffers(stored, len(values) * 8 // stored.bit_width, [None, pa.py_buffer(values)])
     return array if stored is kind else array.cast(kind)

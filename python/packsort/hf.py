@@ -65,5 +65,6 @@ def pack_dataset(dataset: Any, max_length: int, strategy: str = "ffd", **plan_op
     made = Hasher.hash((dataset._fingerprint, max_length, strategy, sorted(plan_options.items())))
     packed = datasets.Dataset(table, split=dataset.split, fingerprint=made)
     chosen = dataset.format
-    columns = [name for name in chosen["columns"] if name in table.column_names] + ["seq_lengths"]
+    made_here = [name for name in table.column_names if name not in dataset.column_names]
+    columns = [name for name in chosen["columns"] if name in table.column_names] + made_here
     return packed.with_format(chosen["type"], columns, chosen["output_all_columns"], **chosen["format_kwargs"])

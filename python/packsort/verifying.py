@@ -253,7 +253,7 @@ class _Check:
             for column in {"input_ids", "labels"} & set(self._table.column_names):
                 values = _values(self._table[column]).to_numpy()
                 there = np.flatnonzero(inside[: len(values)] == kind)
-                value = np.frombuffer(fillers.values(column, pa.int32())[kind == SEPARATOR], np.int32)[0]
+                value = np.frombuffer(fillers.values(column, np.int32)[kind == SEPARATOR], np.int32)[0]
                 for token in there[values[there] != value][:1]:
                     yield f"`{self._shard.name}`: {column} of {name} is {values[token]}, {value} is right"
 

@@ -18,7 +18,7 @@ from pyarrow import types
 
 from packsort import _core
 from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.gathering import plan_lengths
+from packsort.gathering import PADDING, SEPARATOR, Fillers, plan_lengths
 from packsort.planning import Plan
 from packsort.sources import Source, check_tokens, token_columns
 
@@ -45,6 +45,7 @@ class TokenColumns:
     Attributes:
         source: where the rows come from.
         names: of the columns, `input_ids` first.
+        fillers: what stands where ids are `PADDING` or `SEPARATOR`; None where there are none.
 
     Raises:
         SourceError: there is no usable `input_ids`; or, with file, column and row: a null, a sequence without tokens, a
@@ -53,6 +54,7 @@ class TokenColumns:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.fillers: Fillers | None = None
         names, _ = token_columns(source)
         self.names = tuple(names)
         stored = ["length"] if "length" in source.schema.names else []
@@ -71,6 +73,29 @@ class TokenColumns:
             SourceError: a token id is below 0, or does not fit.
             DamagedError: rows are no longer as they were planned.
         """
+        if self.fillers is not None:
+            return self._with_fillers(self.fillers, ids, lengths, starts)
+        return self._of_rows(ids, lengths, starts)
+
+    def _with_fillers(
+        self, fillers: Fillers, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
+    ) -> dict[str, NDArray[Any]]:
+        rows = ids >= 0
+        found = self._of_rows(ids[rows], lengths[rows], None if starts is None else starts[rows])
+        found.setdefault("labels", found["input_ids"])  # no loss on fillers, where there is loss on all else
+        kinds = np.repeat(ids, lengths)  # (tokens,)
+        spread = {}
+        for name, values in found.items():
+            filled = np.empty(len(kinds), values.dtype)
+            filled[kinds >= 0] = values
+            for kind, value in zip((PADDING, SEPARATOR), fillers.values(name, values.dtype), strict=True):
+                filled[kinds == kind] = np.frombuffer(value, values.dtype)[0]
+            spread[name] = filled
+        return spread
+
+    def _of_rows(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
+    ) -> dict[str, NDArray[Any]]:
         found = {}
         for name, (column, dtype) in self._columns.items():
             try:
@@ -88,7 +113,7 @@ class TokenColumns:
         lengths = self.lengths("input_ids")
         digest.update(lengths.data)
         ids = np.unique(np.linspace(0, rows - 1, _SAMPLED, dtype=np.int64))
-        for name, values in self.gather(ids, lengths[ids].astype(np.int32), None).items():
+        for name, values in self._of_rows(ids, lengths[ids].astype(np.int32), None).items():
             digest.update(f"{name}:{values.dtype};".encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort.costs import CostModel
 from packsort.errors import DamagedError, OptionError, PacksortError, SourceNotFoundError
+from packsort.gathering import fillers, has_fillers, segments
 from packsort.manifest import NAME, Manifest, checksum
 from packsort.planning import Plan, check_max_length, plan
 from packsort.scheduling import pack_costs
@@ -34,7 +35,7 @@ Pack = Mapping[str, NDArray[Any]]
 
 PLAN_OPTIONS = frozenset(
     name for name, it in inspect.signature(plan).parameters.items() if it.kind is it.KEYWORD_ONLY
-) - {"seed", "epoch"}
+) - {"seed", "epoch"} | {"pad_token_id"}
 _CHECK_SECONDS = 1.0
 _BLOCK = 4096  # packs listed at a time; 16 blocks hold the windows of a schedule of 1,024 packs a step
 
@@ -249,10 +250,14 @@ class PlannedPacks:
         self.max_length = max_length
         self._options = plan_options
         self.name = _named(source)
-        self.first, self.tokens = planned_columns(source, max_length, seed, plan_options)
+        options = dict(plan_options)
+        between = fillers(options.pop("separator", None), options.pop("pad_token_id", None))
+        separated = between.separator is not None
+        self.first, self.tokens = planned_columns(source, max_length, seed, options | {"separator": separated})
+        self.tokens.fillers = between if has_fillers(self.first) else None
         self.max_sequences = self.first.max_sequences
-        made = ("seq_lengths", "sequence_ids", *(("piece_starts",) if self.first.num_split else ()))
-        self.columns = (*self.tokens.names, *made)
+        made = ["seq_lengths", "sequence_ids", *(["piece_starts"] if self.first.has_starts else [])]
+        self.columns = tuple(dict.fromkeys((*self.tokens.names, *(["labels"] if self.tokens.fillers else []), *made)))
         self.plan = self.first.fingerprint
 
     @property
@@ -307,11 +312,10 @@ class _PlannedEpoch:
 
     def _list(self, block: int) -> _Listed:
         start, stop = block * _BLOCK, (block + 1) * _BLOCK
-        offsets, ids = self._plan.list_packs(start, stop)
-        lengths = self._plan.list_lengths(start, stop)
-        starts = self._plan.list_starts(start, stop) if self._plan.num_split else None
-        ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
-        return _Listed(offsets.tolist(), ids.astype(np.int64), lengths, starts, np.diff(ends).tolist())
+        found = segments(self._plan, start, stop)
+        ends = np.concatenate([[0], np.cumsum(found.lengths, dtype=np.int64)])[found.offsets]
+        ids = found.ids.astype(np.int64)
+        return _Listed(found.offsets.tolist(), ids, found.lengths, found.starts, np.diff(ends).tolist())
 
 
 # The pieces of packs: their rows, tokens and first tokens; and the tokens of all of them.

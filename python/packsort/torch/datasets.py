@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort.errors import OptionError
-from packsort.gathering import gather_packs, plan_lengths
+from packsort.gathering import fillers, gather_packs, plan_lengths
 from packsort.shards import Shards, open_shards
 from packsort.sources import open_source, read_tokens
 from packsort.torch.layouts import Batcher
@@ -89,6 +89,9 @@ class _Planned:
 
     def __init__(self, source: Any, max_length: int, options: dict[str, Any]) -> None:
         tokens = read_tokens(open_source(source))
+        options = dict(options)
+        self.fillers = fillers(options.pop("separator", None), options.pop("pad_token_id", None))
+        options["separator"] = self.fillers.separator is not None
         self.table = tokens.table
         self.plan = plan_lengths(tokens.source, tokens.lengths, "input_ids", max_length, **options)
         self.max_length = self.plan.max_length
@@ -100,7 +103,7 @@ class _Planned:
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"pack {index} is not in the plan, which has {len(self)} packs")
-        row = gather_packs(self.table, self.plan, number, number + 1)
+        row = gather_packs(self.table, self.plan, number, number + 1, self.fillers)
         return {name: row[name].chunk(0).values.to_numpy(zero_copy_only=False) for name in row.column_names}
 
 

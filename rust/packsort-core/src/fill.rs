@@ -129,7 +129,7 @@ mod tests {
             for (starts, takes) in [(None, None), (None, Some(&takes[..])), (Some(&starts[..]), Some(&takes[..])), (Some(&starts[..]), None)] {
                 prop_assert_eq!(
                     fill_pieces(chunk_of, 1, &ids, starts, takes)?,
-                    gather(&chunks, 1, Ids::I64(&ids), starts, takes)?
+                    gather(&chunks, 1, Ids::I64(&ids), starts, takes, None)?
                 );
             }
         }
