@@ -30,6 +30,7 @@ mod lengths;
 mod listing;
 mod memory;
 mod multiple;
+pub mod optimal;
 mod order;
 mod patterns;
 mod permutation;

@@ -7,6 +7,7 @@ mod columns;
 mod concatenation;
 mod errors;
 mod gather;
+mod optimal;
 mod plan;
 mod pool;
 mod schedule;
@@ -19,6 +20,8 @@ mod _core {
     use super::concatenation::Concatenation;
     #[pymodule_export]
     use super::gather::gather;
+    #[pymodule_export]
+    use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

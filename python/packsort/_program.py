@@ -1,0 +1,117 @@
+"""The linear program of packing: patterns as columns, sizes as rows, solved by HiGHS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort.errors import OptionError
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]  # offsets (p + 1,), rows, copies
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A solution of the program.
+
+    Attributes:
+        packs: how often each pattern, float64 (patterns,).
+        duals: what a sequence of each size is worth, float64 (sizes,); not falling, since a longer place serves a
+            shorter sequence.
+        value: packs altogether.
+    """
+
+    packs: NDArray[np.float64]
+    duals: NDArray[np.float64]
+    value: float
+
+
+class Program:
+    """Fewest packs, in fractions, of patterns that are added on the way.
+
+    Minimise packs so that there is a place for each sequence. A place may serve a sequence of the next shorter size:
+    these exchanges (the dual-optimal inequalities of Valério de Carvalho, 2005, "Using extra dual cuts to accelerate
+    column generation") leave the optimum where it is and halve the number of rounds.
+
+    Args:
+        sizes: how many distinct sizes.
+    """
+
+    def __init__(self, sizes: int) -> None:
+        highspy = _highspy()
+        self._rows = sizes
+        self._columns = 0
+        self._parts: list[Columns] = []
+        self._inf = highspy.kHighsInf
+        self._highs = highs = highspy.Highs()
+        # one thread, since answers have to be the same on any number
+        for option, value in (("output_flag", False), ("threads", 1), ("parallel", "off"), ("random_seed", 0)):
+            highs.setOptionValue(option, value)
+        empty = np.zeros(0)
+        zeros = np.zeros(sizes)
+        highs.addRows(sizes, zeros, zeros + self._inf, 0, np.zeros(sizes, np.int32), empty.astype(np.int32), empty)
+        rows = np.arange(sizes - 1, dtype=np.int32)
+        self._insert(0.0, 2 * rows, np.stack([rows, rows + 1], 1).ravel(), np.tile([1.0, -1.0], sizes - 1))
+
+    def _insert(self, cost: float, starts: Any, rows: Any, values: Any) -> None:
+        number = len(starts)
+        if number:
+            zeros = np.zeros(number)
+            self._highs.addCols(
+                number,
+                zeros + cost,
+                zeros,
+                zeros + self._inf,
+                len(rows),
+                starts.astype(np.int32),
+                rows.astype(np.int32),
+                values.astype(np.float64),
+            )
+
+    def add(self, columns: Columns) -> None:
+        """Adds patterns."""
+        offsets, rows, copies = columns
+        self._insert(1.0, offsets[:-1], rows, copies)
+        self._parts.append(columns)
+        self._columns += len(offsets) - 1
+
+    def columns(self) -> Columns:
+        """All patterns so far."""
+        if len(self._parts) > 1:
+            starts = np.cumsum([0] + [part[0][-1] for part in self._parts])
+            offsets = [part[0][1:] + start for part, start in zip(self._parts, starts, strict=False)]
+            joined = (np.concatenate([part[i] for part in self._parts]) for i in (1, 2))
+            self._parts = [(np.concatenate([np.zeros(1, np.int64), *offsets]), *joined)]  # type: ignore[list-item]
+        return self._parts[0]
+
+    def solve(self, demand: NDArray[np.int64], method: str) -> Optimum:
+        """The optimum for so many sequences of each size.
+
+        Args:
+            demand: int64 (sizes,).
+            method: `primal` or `dual`, the simplex method from where it stopped, best after patterns were added or
+                after demand has changed; `interior`, from scratch, faster on thousands of rows, but not a corner;
+                `corner`, from scratch to a corner, where no more patterns than sizes are used.
+        """
+        highs = self._highs
+        highs.setOptionValue("solver", "simplex" if method in ("primal", "dual") else "ipm")
+        highs.setOptionValue("simplex_strategy", 1 if method == "dual" else 4)
+        highs.setOptionValue("run_crossover", "off" if method == "interior" else "on")
+        lower = demand.astype(np.float64)
+        highs.changeRowsBounds(self._rows, np.arange(self._rows, dtype=np.int32), lower, np.full(self._rows, self._inf))
+        highs.run()
+        solution = highs.getSolution()
+        duals = np.maximum.accumulate(np.maximum(np.array(solution.row_dual), 0.0))
+        packs = np.maximum(np.array(solution.col_value)[self._rows - 1 :], 0.0)
+        return Optimum(packs, duals, highs.getInfo().objective_function_value)
+
+
+def _highspy() -> Any:
+    try:
+        import highspy
+    except ImportError:
+        raise OptionError("strategy 'optimal' needs highspy: pip install 'packsort[optimal]'") from None
+    return highspy
