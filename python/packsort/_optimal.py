@@ -21,6 +21,7 @@ _FEW = 40  # sequences up to which everything is tried
 _FULL = 20_000  # sequences up to which packs are filled as full as can be
 _FULL_STEPS = 2000  # of the search for each of these packs
 _STEPS = 200_000  # of a search that tries everything
+_SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
 _WHOLE = 1e-6  # nearer to a whole number than this is that number
 
 
@@ -158,14 +159,15 @@ class _Search:
         return self.program.solve(demand, method)
 
     def price(self, duals: list[NDArray[np.float64]], judge: NDArray[np.float64]) -> tuple[int, float, Columns]:
-        bound, fraction, *columns = _core.price_patterns(
-            self.sizes, self.capacity, self.max_sequences, self.counts, duals, judge
+        rows = self.program.rows
+        bound, fraction, offsets, items, copies = _core.price_patterns(
+            self.sizes[rows], self.capacity, self.max_sequences, self.counts[rows], duals, judge
         )
-        return bound, fraction, tuple(columns)  # type: ignore[return-value]
+        return bound, fraction, (offsets, items, copies)
 
     def generate(self) -> Optimum | None:
         """Solves the program, patterns added until none improves it or the bound is reached."""
-        self.program = Program(len(self.sizes))
+        self.program = Program(np.arange(len(self.sizes)))
         offsets, rows, copies, _ = self.best.patterns()
         self.program.add((offsets, rows, copies))
         number = len(self.sizes)
@@ -213,7 +215,7 @@ class _Search:
         slots = offsets[used + 1] - offsets[used]
         ends = np.cumsum(slots)
         at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[used] - (ends - slots), slots)
-        packing.take(np.concatenate([[0], ends]), rows[at], copies[at], packs[used].astype(np.int64))
+        packing.take(np.concatenate([[0], ends]), self.program.rows[rows[at]].astype(np.int32), copies[at], packs[used].astype(np.int64))
 
     def finish(self, packing: _core.Packing) -> None:
         whole = packing.copy()
@@ -237,7 +239,13 @@ class _Search:
                     whole = packing.copy()
                     if packs >= packing.packs and whole.finish_within(packs - packing.packs, _STEPS)[0]:
                         self.keep(whole)
-            optimum = self.solve(left, "dual")
+            left = left[self.program.rows]
+            if np.count_nonzero(left) < _SHRUNK * len(left):
+                self.program = self.program.restricted(left, optimum.duals)
+                left = left[left > 0]
+                optimum = self.solve(left, "corner")
+            else:
+                optimum = self.solve(left, "dual")
             found = self.price([optimum.duals], optimum.duals)[2]
             if len(found[0]) > 1:
                 self.program.add(found)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from packsort.errors import OptionError
 
+_NEARLY = 0.02  # patterns worth so much less than a pack are not kept
+
 Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]  # offsets (p + 1,), rows, copies
 
 
@@ -37,12 +39,13 @@ class Program:
     column generation") leave the optimum where it is and halve the number of rounds.
 
     Args:
-        sizes: how many distinct sizes.
+        rows: numbers of the distinct sizes, one for each row; patterns name rows.
     """
 
-    def __init__(self, sizes: int) -> None:
+    def __init__(self, rows: NDArray[np.intp]) -> None:
         highspy = _highspy()
-        self._rows = sizes
+        self.rows = rows
+        self._rows = sizes = len(rows)
         self._columns = 0
         self._parts: list[Columns] = []
         self._inf = highspy.kHighsInf
@@ -53,8 +56,8 @@ class Program:
         empty = np.zeros(0)
         zeros = np.zeros(sizes)
         highs.addRows(sizes, zeros, zeros + self._inf, 0, np.zeros(sizes, np.int32), empty.astype(np.int32), empty)
-        rows = np.arange(sizes - 1, dtype=np.int32)
-        self._insert(0.0, 2 * rows, np.stack([rows, rows + 1], 1).ravel(), np.tile([1.0, -1.0], sizes - 1))
+        places = np.arange(sizes - 1, dtype=np.int32)
+        self._insert(0.0, 2 * places, np.stack([places, places + 1], 1).ravel(), np.tile([1.0, -1.0], sizes - 1))
 
     def _insert(self, cost: float, starts: Any, rows: Any, values: Any) -> None:
         number = len(starts)
@@ -86,6 +89,28 @@ class Program:
             joined = (np.concatenate([part[i] for part in self._parts]) for i in (1, 2))
             self._parts = [(np.concatenate([np.zeros(1, np.int64), *offsets]), *joined)]  # type: ignore[list-item]
         return self._parts[0]
+
+    def restricted(self, left: NDArray[np.int64], duals: NDArray[np.float64]) -> Program:
+        """A smaller program for what is left: rows with sequences, patterns that they suffice for and that pay.
+
+        Args:
+            left: sequences of each row's size, int64 (rows,).
+            duals: what they are worth, float64 (rows,).
+        """
+        offsets, rows, copies = self.columns()
+        worth = np.add.reduceat(duals[rows] * copies, offsets[:-1])
+        lacking = np.add.reduceat(left[rows] < copies, offsets[:-1])
+        chosen = (worth > 1 - _NEARLY) & (lacking == 0)
+        active = np.nonzero(left)[0]
+        number = np.zeros(self._rows, np.int32)
+        number[active] = np.arange(len(active))
+        slots = np.diff(offsets)
+        at = np.repeat(chosen, slots)
+        smaller = Program(self.rows[active])
+        smaller.add((np.concatenate([[0], np.cumsum(slots[chosen])]), number[rows[at]], copies[at]))
+        each = np.arange(len(active) + 1)
+        smaller.add((each, each[:-1].astype(np.int32), np.ones(len(active), np.int32)))
+        return smaller
 
     def solve(self, demand: NDArray[np.int64], method: str) -> Optimum:
         """The optimum for so many sequences of each size.
