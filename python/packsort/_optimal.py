@@ -18,7 +18,7 @@ Progress = Callable[[int, int, float], object]
 
 _MANY_ROWS = 2000  # from here on the interior point method is faster than simplex
 _FEW = 40  # sequences up to which everything is tried
-_FULL = 20_000  # sequences up to which packs are filled as full as can be
+_FULL = 5000  # packs up to which they are filled as full as can be
 _FULL_STEPS = 2000  # of the search for each of these packs
 _STEPS = 200_000  # of a search that tries everything
 _SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
@@ -117,6 +117,7 @@ class _Search:
         self.bound = max(lower_bound, -(-tokens // capacity), -(-sequences // max_sequences))
         self.best = self._empty()
         self.best.finish()
+        self.finish(self._empty())
         self.program: Program
 
     def _empty(self) -> _core.Packing:
@@ -174,7 +175,7 @@ class _Search:
         fits = np.minimum(self.capacity // self.sizes, self.max_sequences).astype(np.int32)
         self.program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), fits))
         self.program.add(
-            _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, min(8 * number, 16384))
+            _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, min(5 * number, 16384))
         )
         interior = number >= _MANY_ROWS
         center, reached = self.sizes / self.capacity, 0.0
@@ -218,13 +219,13 @@ class _Search:
         packing.take(np.concatenate([[0], ends]), self.program.rows[rows[at]].astype(np.int32), copies[at], packs[used].astype(np.int64))
 
     def finish(self, packing: _core.Packing) -> None:
-        whole = packing.copy()
-        whole.finish()
-        self.keep(whole)
-        whole = packing.copy()
-        if whole.left.sum() < _FULL:
-            whole.finish_full(_FULL_STEPS)
-            self.keep(whole)
+        greedy = packing.copy()
+        greedy.finish()
+        self.keep(greedy)
+        if greedy.packs - packing.packs <= _FULL and self.best.packs > self.bound:
+            full = packing.copy()
+            full.finish_full(_FULL_STEPS)
+            self.keep(full)
 
     def dive(self, optimum: Optimum) -> None:
         """Solves what rounding down has left again and again, and takes the patterns that are nearest to a pack."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,13 @@ class Program:
     """
 
     def __init__(self, rows: NDArray[np.intp]) -> None:
-        highspy = _highspy()
+        highspy, solver = _solver()
         self.rows = rows
         self._rows = sizes = len(rows)
         self._columns = 0
         self._parts: list[Columns] = []
         self._inf = highspy.kHighsInf
-        self._highs = highs = highspy.Highs()
+        self._highs = highs = solver()
         # one thread, since answers have to be the same on any number
         for option, value in (("output_flag", False), ("threads", 1), ("parallel", "off"), ("random_seed", 0)):
             highs.setOptionValue(option, value)
@@ -134,9 +135,16 @@ class Program:
         return Optimum(packs, duals, highs.getInfo().objective_function_value)
 
 
-def _highspy() -> Any:
+@cache
+def _solver() -> tuple[Any, Any]:
+    """The module of HiGHS and the class of a solver that is silent from the start."""
     try:
         import highspy
     except ImportError:
         raise OptionError("strategy 'optimal' needs highspy: pip install 'packsort[optimal]'") from None
-    return highspy
+
+    class Quiet(highspy.Highs):  # type: ignore[misc]
+        def enableCallbacks(self) -> None:  # noqa: N802 - highspy's name
+            """Does nothing: nobody is called back, and this would print a banner on stdout."""
+
+    return highspy, Quiet

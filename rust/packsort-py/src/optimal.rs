@@ -147,7 +147,7 @@ impl Packing {
     /// (offsets, rows, copies, repeats) of the patterns so far.
     fn patterns<'py>(&self, py: Python<'py>) -> (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>, Array<'py, i64>) {
         let (columns, repeats) = self.0.patterns();
-        let (offsets, rows, copies) = arrays(py, columns);
+        let (offsets, rows, copies) = arrays(py, &columns);
         (offsets, rows, copies, repeats.iter().map(|&repeat| repeat as i64).collect::<Vec<_>>().into_pyarray(py))
     }
 }

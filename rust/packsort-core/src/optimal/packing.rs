@@ -1,5 +1,8 @@
 //! Whole packs from the fractions of a program.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::filling::Filling;
 use super::{Columns, Knapsack, pack_few};
 use crate::length_set::LengthSet;
@@ -40,9 +43,23 @@ impl Packing {
         self.packs
     }
 
-    /// The patterns so far, and how many packs are alike.
-    pub fn patterns(&self) -> (&Columns, &[u64]) {
-        (&self.patterns, &self.repeats)
+    /// The patterns so far, each once, in the order in which they were first taken; and how many packs are alike.
+    pub fn patterns(&self) -> (Columns, Vec<u64>) {
+        let mut columns = Columns::default();
+        let mut repeats: Vec<u64> = vec![];
+        let mut number = HashMap::new();
+        for (p, &repeat) in self.repeats.iter().enumerate() {
+            let at = self.patterns.offsets[p]..self.patterns.offsets[p + 1];
+            match number.entry((&self.patterns.rows[at.clone()], &self.patterns.copies[at])) {
+                Entry::Occupied(same) => repeats[*same.get()] += repeat,
+                Entry::Vacant(new) => {
+                    new.insert(repeats.len());
+                    columns.push(self.patterns.pattern(p));
+                    repeats.push(repeat);
+                }
+            }
+        }
+        (columns, repeats)
     }
 
     /// Packs like each pattern, `repeats` of them.
