@@ -17,9 +17,12 @@ Progress = Callable[[int, int, float], object]
 
 
 _MANY_ROWS = 2000  # from here on the interior point method is faster than simplex
+_MOST_ROWS = 5000  # with more distinct sizes these are gathered into classes
+_CLASSES = 4096  # so many at most
 _FEW = 40  # sequences up to which everything is tried
 _FULL = 5000  # packs up to which they are filled as full as can be
 _FULL_STEPS = 2000  # of the search for each of these packs
+_SAMPLED = 3  # after so many programs full patterns are drawn
 _STEPS = 200_000  # of a search that tries everything
 _SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
 _WHOLE = 1e-6  # nearer to a whole number than this is that number
@@ -90,11 +93,7 @@ def solve(
     search.budget = math.inf if max_iterations is None else max_iterations
     search.deadline = math.inf if seconds is None else time.monotonic() + seconds
     if not search.is_done():
-        search.try_everything()
-    if not search.is_done():
-        optimum = search.generate()
-        if optimum is not None:
-            search.dive(optimum)
+        search.run_in_classes() if len(sizes) > _MOST_ROWS else search.run()
     return search.solution()
 
 
@@ -118,6 +117,7 @@ class _Search:
         self.best = self._empty()
         self.best.finish()
         self.finish(self._empty())
+        self.center = sizes / capacity  # the duals of the best bound
         self.program: Program
 
     def _empty(self) -> _core.Packing:
@@ -132,6 +132,50 @@ class _Search:
 
     def solution(self) -> Solution:
         return Solution(*self.best.patterns(), self.best.packs, self.bound, self.iterations)
+
+    def run(self) -> None:
+        """Fewer packs, and a higher bound, until they meet or the budget is spent."""
+        self.try_everything()
+        if not self.is_done():
+            optimum = self.generate()
+            if optimum is not None:
+                self.dive(optimum)
+
+    def run_in_classes(self) -> None:
+        """The same with sizes gathered into classes, as if all of a class were as long as the longest.
+
+        What its places are too long by is filled after. The bound takes all to be as long as the shortest.
+        """
+        unit = -(-self.capacity // _CLASSES)
+        classes, first, of = np.unique(-(-self.sizes // unit), return_index=True, return_inverse=True)
+        counts = np.bincount(of, self.demand).astype(np.uint64)
+        inner = _Search(
+            classes.astype(np.uint32), counts, self.capacity // unit, self.max_sequences, 0, self.allowed, None
+        )
+        inner.budget, inner.deadline = self.budget, self.deadline
+        inner.on_progress = lambda *_: self.report()
+        inner.run()
+        self.iterations = inner.iterations
+        packing = self._empty()
+        offsets, rows, copies, repeats = inner.best.patterns()
+        longest = np.append(first[1:], len(self.sizes)) - 1
+        packing.take(offsets, longest[rows].astype(np.int32), copies, repeats)
+        self.finish(packing)
+
+        floors, of = np.unique(self.sizes // unit, return_inverse=True)
+        counts = np.bincount(of, self.demand).astype(np.uint64)
+        duals = np.append(0.0, inner.center)[np.searchsorted(classes, floors, "right")]
+        kept = floors > 0
+        bound, *_ = _core.price_patterns(
+            floors[kept].astype(np.uint32),
+            self.capacity // unit,
+            self.max_sequences,
+            counts[kept],
+            [duals[kept]],
+            duals[kept],
+        )
+        self.bound = max(self.bound, bound)
+        self.report()
 
     def keep(self, packing: _core.Packing) -> None:
         if packing.packs < self.best.packs:
@@ -174,22 +218,19 @@ class _Search:
         number = len(self.sizes)
         fits = np.minimum(self.capacity // self.sizes, self.max_sequences).astype(np.int32)
         self.program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), fits))
-        self.program.add(
-            _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, min(5 * number, 16384))
-        )
         interior = number >= _MANY_ROWS
-        center, reached = self.sizes / self.capacity, 0.0
+        reached = 0.0
         optimum = None
         while not self.is_spent():
             optimum = self.solve(self.demand, "interior" if interior else "primal")
             # halfway to the duals of the best bound: far fewer rounds (Wentges, 1997)
-            middle = (center + optimum.duals) / 2
+            middle = (self.center + optimum.duals) / 2
             columns: list[Columns] = []
             for duals in (optimum.duals, middle):
                 bound, fraction, found = self.price([duals], optimum.duals)
                 columns.append(found)
                 if fraction > reached:
-                    reached, center = fraction, duals / duals.max()
+                    reached, self.center = fraction, duals / duals.max()
                 self.bound = max(self.bound, bound)
             if not interior:
                 self.round(optimum)
@@ -199,6 +240,11 @@ class _Search:
                 break
             for found in columns:
                 self.program.add(found)
+            if self.iterations == _SAMPLED:
+                number = min(5 * len(self.sizes), 16384)
+                self.program.add(
+                    _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, number)
+                )
         if optimum is not None and interior and not self.is_done():
             optimum = self.solve(self.demand, "corner")
         return optimum

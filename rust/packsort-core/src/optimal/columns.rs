@@ -43,17 +43,33 @@ impl Columns {
         self.offsets.push(self.rows.len());
     }
 
-    /// The patterns that hold these sizes, one number a sequence; sorted, each once.
-    pub(super) fn of_items(mut patterns: Vec<Vec<u32>>) -> Self {
+    /// These patterns, of size numbers with their copies in any order; sorted, each once.
+    pub(super) fn of_slots(mut patterns: Vec<Vec<(u32, u32)>>) -> Self {
         for pattern in &mut patterns {
             pattern.sort_unstable();
+            pattern.dedup_by(|next, slot| {
+                let same = next.0 == slot.0;
+                slot.1 += if same { next.1 } else { 0 };
+                same
+            });
         }
         patterns.sort_unstable();
         patterns.dedup();
         let mut columns = Self::default();
         for pattern in &patterns {
-            columns.push(pattern.chunk_by(|a, b| a == b).map(|same| (same[0] as usize, same.len() as u64)));
+            columns.push(pattern.iter().map(|&(row, copies)| (row as usize, copies.into())));
         }
         columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_alike_are_one() {
+        let columns = Columns::of_slots(vec![vec![(2, 1), (0, 1), (2, 1)], vec![(0, 1), (2, 2)], vec![(0, 3)]]);
+        assert_eq!(columns, Columns { offsets: vec![0, 2, 3], rows: vec![0, 2, 0], copies: vec![1, 2, 3] });
     }
 }

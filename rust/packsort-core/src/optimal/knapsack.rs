@@ -52,11 +52,11 @@ impl Knapsack<'_> {
             found.fraction = found.fraction.max(fraction);
             patterns.extend(part);
         }
-        found.columns = Columns::of_items(patterns);
+        found.columns = Columns::of_slots(patterns);
         found
     }
 
-    fn price_one(&self, counts: &[u64], duals: &[f64], judge: &[f64]) -> (u64, f64, Vec<Vec<u32>>) {
+    fn price_one(&self, counts: &[u64], duals: &[f64], judge: &[f64]) -> (u64, f64, Vec<Vec<(u32, u32)>>) {
         let worth = self.whole_worth(duals);
         let table = self.solve(&worth);
         let best = table.best();
@@ -67,7 +67,7 @@ impl Knapsack<'_> {
         let bound = all.div_ceil(best as u128) as u64;
         let patterns = (0..self.sizes.len()).filter_map(|item| {
             let pattern = table.pattern_with(item);
-            let value: f64 = pattern.iter().map(|&i| judge[i as usize]).sum();
+            let value: f64 = pattern.iter().map(|&(row, copies)| judge[row as usize] * f64::from(copies)).sum();
             (value > 1.0 + TOLERANCE).then_some(pattern)
         });
         (bound, all as f64 / best, patterns.collect())
@@ -118,18 +118,21 @@ impl Table<'_> {
         self.values[self.values.len() - 1]
     }
 
-    /// The most valuable pattern that holds a sequence of this size, as size numbers.
-    fn pattern_with(&self, item: usize) -> Vec<u32> {
+    /// The most valuable pattern that holds a sequence of this size: size numbers and copies.
+    fn pattern_with(&self, item: usize) -> Vec<(u32, u32)> {
         let sizes = self.knapsack.sizes;
-        let mut pattern = vec![item as u32];
+        let mut pattern = vec![(item as u32, 1)];
         let mut room = (self.knapsack.capacity - sizes[item]) as usize;
         let mut layer = self.layers.saturating_sub(1);
-        while pattern.len() < self.knapsack.max_sequences as usize {
+        for _ in 1..self.knapsack.max_sequences {
             let last = self.last[layer * self.width + room];
             if last == NONE {
                 break;
             }
-            pattern.push(last);
+            match pattern.last_mut() {
+                Some(slot) if slot.0 == last => slot.1 += 1,
+                _ => pattern.push((last, 1)),
+            }
             room -= sizes[last as usize] as usize;
             layer = layer.saturating_sub(1);
         }

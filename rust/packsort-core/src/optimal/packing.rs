@@ -190,7 +190,7 @@ impl Packing {
         match pack_few(&sizes, self.capacity, self.max_sequences, packs, steps) {
             Ok(found) => {
                 for pack in found {
-                    let pack = Columns::of_items(vec![pack.into_iter().map(|i| items[i]).collect()]);
+                    let pack = Columns::of_slots(vec![pack.into_iter().map(|i| (items[i], 1)).collect()]);
                     self.add(pack.pattern(0), 1);
                 }
                 (true, false)

@@ -37,11 +37,11 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns
             while pattern.len() + 1 < held && room > 0 {
                 let item = ends.partition_point(|&end| end <= random.below(sequences));
                 room = room.saturating_sub(sizes[item].into());
-                pattern.push(item as u32);
+                pattern.push((item as u32, 1));
             }
             let last = item_of[room as usize];
             if room > 0 && last != u32::MAX && random.below(most) < counts[last as usize] {
-                pattern.push(last);
+                pattern.push((last, 1));
                 patterns.push(pattern);
                 if patterns.len() >= until {
                     break;
@@ -49,7 +49,7 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns
             }
         }
     }
-    Columns::of_items(patterns)
+    Columns::of_slots(patterns)
 }
 
 const TRIES: usize = 8;
