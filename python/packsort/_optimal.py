@@ -85,9 +85,9 @@ def solve(
         on_progress: called with packs, bound and gap whenever a program was solved.
 
     Example:
-        >>> solution = solve(np.array([2, 3, 4, 5], np.uint32), np.array([3, 2, 1, 1], np.uint64), 7)
-        >>> solution.packs, solution.bound
-        (4, 4)
+        >>> solution = solve(np.array([3, 4], np.uint32), np.array([4, 2], np.uint64), 10)
+        >>> solution.packs, solution.bound  # 4 + 3 + 3 twice; first-fit decreasing puts 4 + 4 together and needs 3
+        (2, 2)
     """
     search = _Search(sizes, counts, capacity, max_sequences or capacity, lower_bound, gap, on_progress)
     search.budget = math.inf if max_iterations is None else max_iterations
@@ -147,11 +147,13 @@ class _Search:
         What its places are too long by is filled after. The bound takes all to be as long as the shortest.
         """
         unit = -(-self.capacity // _CLASSES)
-        classes, first, of = np.unique(-(-self.sizes // unit), return_index=True, return_inverse=True)
+        capacity = self.capacity // unit
+        lengths = self.sizes.astype(np.int64)
+        # what is too long for that shares with none anyway
+        rounded = np.minimum(-(-lengths // unit), capacity)
+        classes, first, of = np.unique(rounded, return_index=True, return_inverse=True)
         counts = np.bincount(of, self.demand).astype(np.uint64)
-        inner = _Search(
-            classes.astype(np.uint32), counts, self.capacity // unit, self.max_sequences, 0, self.allowed, None
-        )
+        inner = _Search(classes.astype(np.uint32), counts, capacity, self.max_sequences, 0, self.allowed, None)
         inner.budget, inner.deadline = self.budget, self.deadline
         inner.on_progress = lambda *_: self.report()
         inner.run()
@@ -162,13 +164,13 @@ class _Search:
         packing.take(offsets, longest[rows].astype(np.int32), copies, repeats)
         self.finish(packing)
 
-        floors, of = np.unique(self.sizes // unit, return_inverse=True)
+        floors, of = np.unique(lengths // unit, return_inverse=True)
         counts = np.bincount(of, self.demand).astype(np.uint64)
         duals = np.append(0.0, inner.center)[np.searchsorted(classes, floors, "right")]
         kept = floors > 0
         bound, *_ = _core.price_patterns(
             floors[kept].astype(np.uint32),
-            self.capacity // unit,
+            capacity,
             self.max_sequences,
             counts[kept],
             [duals[kept]],

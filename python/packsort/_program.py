@@ -50,9 +50,11 @@ class Program:
         self._columns = 0
         self._parts: list[Columns] = []
         self._inf = highspy.kHighsInf
+        self._solved = highspy.HighsModelStatus.kOptimal
         self._highs = highs = solver()
-        # one thread, since answers have to be the same on any number
-        for option, value in (("output_flag", False), ("threads", 1), ("parallel", "off"), ("random_seed", 0)):
+        # not parallel, since answers have to be the same on any number of threads; that number itself is the process's,
+        # and HiGHS refuses another than the first
+        for option, value in (("output_flag", False), ("parallel", "off"), ("random_seed", 0)):
             highs.setOptionValue(option, value)
         empty = np.zeros(0)
         zeros = np.zeros(sizes)
@@ -129,6 +131,13 @@ class Program:
         lower = demand.astype(np.float64)
         highs.changeRowsBounds(self._rows, np.arange(self._rows, dtype=np.int32), lower, np.full(self._rows, self._inf))
         highs.run()
+        if highs.getModelStatus() != self._solved:  # not seen; numbers that trouble one start may not trouble another
+            highs.clearSolver()
+            highs.setOptionValue("solver", "simplex")
+            highs.run()
+        if highs.getModelStatus() != self._solved:
+            status = highs.modelStatusToString(highs.getModelStatus())
+            raise RuntimeError(f"HiGHS did not solve the program of {self._rows} rows: {status}")
         solution = highs.getSolution()
         duals = np.maximum.accumulate(np.maximum(np.array(solution.row_dual), 0.0))
         packs = np.maximum(np.array(solution.col_value)[self._rows - 1 :], 0.0)
