@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import fewest_packs
 
 import packsort
 from packsort import _optimal
 from packsort._optimal import Solution
 from packsort._program import _solver
 from packsort.errors import OptionError
+from reference import fewest_packs
 
 
 def histogram(lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ _MANY_ROWS = 2000  # from here on the interior point method is faster than simpl
 _MOST_ROWS = 5000  # with more distinct sizes these are gathered into classes
 _CLASSES = 4096  # so many at most
 _FEW = 40  # sequences up to which everything is tried
-_FULL = 5000  # packs up to which they are filled as full as can be
+_FULL = 100_000  # packs up to which they are filled as full as can be
 _FULL_STEPS = 2000  # of the search for each of these packs
 _SAMPLED = 3  # after so many programs full patterns are drawn
 _STEPS = 200_000  # of a search that tries everything
@@ -264,7 +264,12 @@ class _Search:
         slots = offsets[used + 1] - offsets[used]
         ends = np.cumsum(slots)
         at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[used] - (ends - slots), slots)
-        packing.take(np.concatenate([[0], ends]), self.program.rows[rows[at]].astype(np.int32), copies[at], packs[used].astype(np.int64))
+        packing.take(
+            np.concatenate([[0], ends]),
+            self.program.rows[rows[at]].astype(np.int32),
+            copies[at],
+            packs[used].astype(np.int64),
+        )
 
     def finish(self, packing: _core.Packing) -> None:
         greedy = packing.copy()
@@ -284,10 +289,11 @@ class _Search:
             if not sequences:
                 break
             if sequences <= _FEW:
-                for packs in range(self.bound, self.best.packs):
+                for total in range(max(self.bound, packing.packs), self.best.packs):
                     whole = packing.copy()
-                    if packs >= packing.packs and whole.finish_within(packs - packing.packs, _STEPS)[0]:
+                    if whole.finish_within(total - packing.packs, _STEPS)[0]:
                         self.keep(whole)
+                        break
             left = left[self.program.rows]
             if np.count_nonzero(left) < _SHRUNK * len(left):
                 self.program = self.program.restricted(left, optimum.duals)

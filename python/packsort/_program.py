@@ -152,7 +152,7 @@ def _solver() -> tuple[Any, Any]:
     except ImportError:
         raise OptionError("strategy 'optimal' needs highspy: pip install 'packsort[optimal]'") from None
 
-    class Quiet(highspy.Highs):  # type: ignore[misc]
+    class Quiet(highspy.Highs):
         def enableCallbacks(self) -> None:  # noqa: N802 - highspy's name
             """Does nothing: nobody is called back, and this would print a banner on stdout."""
 

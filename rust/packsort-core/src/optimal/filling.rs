@@ -29,7 +29,6 @@ impl<'a> Filling<'a> {
 
     /// Takes out the sequences of the next pack, as rows, longest first; None where nothing is left.
     pub fn next(&mut self, capacity: u32, max_sequences: u64, steps: u64) -> Option<Vec<usize>> {
-        self.rows.retain(|&row| self.left[row] > 0);
         let &top = self.rows.last()?;
         self.steps = steps;
         self.current = vec![top];
@@ -38,8 +37,13 @@ impl<'a> Filling<'a> {
         self.left[top] -= 1;
         self.fill(self.rows.len(), capacity - self.sizes[top], max_sequences - 1);
         self.left[top] += 1;
+        let mut used_up = false;
         for &row in &self.best {
             self.left[row] -= 1;
+            used_up |= self.left[row] == 0;
+        }
+        if used_up {
+            self.rows.retain(|&row| self.left[row] > 0);
         }
         Some(std::mem::take(&mut self.best))
     }
