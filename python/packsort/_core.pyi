@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Concatenation",
     "ListColumn",
+    "Packing",
     "Plan",
     "__version__",
     "fill_batch",
@@ -16,6 +17,8 @@ __all__ = [
     "gather",
     "num_threads",
     "pack_costs",
+    "price_patterns",
+    "sample_patterns",
     "schedule",
     "shuffled",
     "step_total",
@@ -26,6 +29,17 @@ __version__: str
 _Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
+def price_patterns(
+    sizes: NDArray[np.uint32],
+    capacity: int,
+    max_sequences: int,
+    counts: NDArray[np.uint64],
+    duals: list[NDArray[np.float64]],
+    judge: NDArray[np.float64],
+) -> tuple[int, float, NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]: ...
+def sample_patterns(
+    sizes: NDArray[np.uint32], capacity: int, max_sequences: int, counts: NDArray[np.uint64], number: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]: ...
 def pack_costs(
     offsets: NDArray[np.int64], lengths: NDArray[np.int32], linear: float, quadratic: float, whole_pack: bool
 ) -> NDArray[np.float64]: ...
@@ -115,3 +129,25 @@ class Concatenation:
     def list(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.uint32] | NDArray[np.int64]]: ...
     def list_lengths(self, start: int, stop: int) -> NDArray[np.int32]: ...
     def list_starts(self, start: int, stop: int) -> NDArray[np.int32]: ...
+
+@final
+class Packing:
+    def __new__(
+        cls, sizes: NDArray[np.uint32], capacity: int, max_sequences: int, counts: NDArray[np.uint64]
+    ) -> Packing: ...
+    @property
+    def left(self) -> NDArray[np.int64]: ...
+    @property
+    def packs(self) -> int: ...
+    def copy(self) -> Packing: ...
+    def take(
+        self,
+        offsets: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        copies: NDArray[np.int32],
+        repeats: NDArray[np.int64],
+    ) -> None: ...
+    def finish(self) -> None: ...
+    def finish_full(self, steps: int) -> None: ...
+    def finish_within(self, packs: int, steps: int) -> tuple[bool, bool]: ...
+    def patterns(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]: ...

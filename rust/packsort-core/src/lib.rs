@@ -35,6 +35,7 @@ mod make;
 mod memory;
 mod multiple;
 mod open_packs;
+pub mod optimal;
 mod order;
 mod patterns;
 mod permutation;

@@ -8,6 +8,7 @@ mod concatenation;
 mod errors;
 mod fill;
 mod gather;
+mod optimal;
 mod plan;
 mod pool;
 mod schedule;
@@ -22,6 +23,8 @@ mod _core {
     use super::fill::{ListColumn, shuffled};
     #[pymodule_export]
     use super::gather::gather;
+    #[pymodule_export]
+    use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]
