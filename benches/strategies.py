@@ -25,6 +25,8 @@ def run(count: int, rounds: int) -> list[Figure]:
         "padding": ({"strategy": "padding"}, None),
         "max_sequences 8": ({"max_sequences": 8}, None),
         "1,000 groups": ({"groups": groups}, 5),
+        "hybrid, half splittable": ({"strategy": "hybrid", "splittable": np.arange(count) % 2 == 0}, 5),
+        "multiples of 16": ({"pad_to_multiple_of": 16}, None),
     }
     ways = []
     for name, (given, allowed) in options.items():

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import packsort
 from loading import digests
 from packed_rows import MAX_LENGTH, packed, rows
-from packsort.torch import PackedLoader
+from packsort.torch import PackedDataset, PackedLoader
 from packsort.torch._packs import open_packs
 from token_rows import token_table
 
@@ -262,3 +262,20 @@ def test_files_that_were_only_touched_or_copied_are_no_change(tmp_path):
         os.replace(tmp_path / "copy", file)
     loader.set_epoch(0)
     assert digests(loader) == expected
+
+
+def test_separators_and_padding_on_the_fly_are_those_of_shards(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pa.table({"input_ids": [rng.integers(10, 99, n).tolist() for n in rng.integers(1, 60, 300)]})
+    options = {"pad_to_multiple_of": 8, "pad_token_id": 3, "separator": 5}
+    packsort.write_shards(table, tmp_path / "packed", 64, **options)
+
+    def batches(loader):
+        return sorted((b["input_ids"].tolist(), b["labels"].tolist(), b["cu_seq_lens_q"].tolist()) for b in loader)
+
+    expected = batches(PackedLoader(tmp_path / "packed"))
+    assert batches(PackedLoader(table, max_length=64, **options)) == expected
+    packs = PackedDataset(table, 64, **options)
+    assert sorted(pack["input_ids"].tolist() for pack in packs) == [ids[0] for ids, _, _ in expected]
+    filler = sum(label == -100 for _, labels, _ in expected for label in labels[0])
+    assert filler > 300  # the first token of each sequence, and what is between them
