@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import packsort
 import tiny_tokenizer
 from packsort.errors import OptionError
 from packsort.tokenizing import load_tokenizer, tokenize, write_tokens
@@ -387,3 +388,25 @@ def test_piece_starts_cannot_be_kept_where_they_are_made(tokenizer, tmp_path):
         tokenize(table, tokenizer, keep=["piece_starts"], split_turns=100)
     write_tokens(table, tmp_path / "kept.parquet", tokenizer, keep=["piece_starts"])
     assert pq.read_table(tmp_path / "kept.parquet")["piece_starts"].to_pylist() == [[7]]
+
+
+@pytest.mark.parametrize("options", [{}, {"pad_to_multiple_of": 8, "separator": "<|im_end|>", "strategy": "bfd"}])
+def test_packs_of_windows_are_proven_and_what_is_left_out_is_counted(tmp_path, folder, options):
+    long, huge = [SYSTEM, *asked(30)], [SYSTEM, *asked(1, "a " * 200), *asked(2)]
+    source = chats([long, [SYSTEM, *asked(1)], huge, asked(1, "b " * 200)])
+    pq.write_table(source, tmp_path / "a.parquet")
+    pq.write_table(source.slice(1, 1), tmp_path / "b.parquet")
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    manifest = packsort.write_shards(
+        files, tmp_path / "packed", 96, tokenizer=folder, overlong="split_turns", seed=1, **options
+    )
+    shards = packsort.open_shards(tmp_path / "packed")
+    found = shards.verify(files, tokenizer=folder)
+    assert found.ok, found.problems
+    assert (manifest.counts.split, manifest.counts.dropped, manifest.counts.turns_left_out) == (2, 1, 2)
+    assert [one["dropped"] for one in manifest.sources] == [1, 0]
+    assert [one["turns_left_out"] for one in manifest.sources] == [2, 0]
+    assert manifest.counts.tokens_lost == sum(one["tokens_lost"] for one in manifest.sources) > 400
+    windows = [pack["sequence_ids"].tolist() for pack in shards]
+    assert sum(ids.count(0) for ids in windows) > 3
+    assert not shards.verify(files[::-1], tokenizer=folder).ok

@@ -58,13 +58,16 @@ def run(args: argparse.Namespace) -> int:
     number = f"{result.sequences:,} {f'pieces ({split:,} sequences are cut)' if split else 'sequences'}"
     what = f"{result.packs:,} packs, {number}, {result.tokens:,} tokens"
     proof = "every token of every sequence is in exactly one pack, in order, with its labels"
-    dropped = shards.manifest.counts.dropped
+    dropped, turns = shards.manifest.counts.dropped, shards.manifest.counts.turns_left_out
+    left_out = [f"{dropped:,} that are too long"] if dropped else []
+    left_out += [f"{turns:,} turns that are too long alone"] if turns else []
     print(f"ok: {what}; checksums hold")
     if result.against_source:
-        but = f", but for the {dropped:,} that are too long" if dropped else ""
+        but = f", but for the {' and the '.join(left_out)}" if left_out else ""
         print(f"ok: compared with the source: {proof}{but}")
         if shards.manifest.counts.truncated:
-            print(f"ok: {shards.manifest.counts.truncated:,} sequences are cut after {shards.max_length:,} tokens")
+            side = "before their last" if shards.manifest.options["truncation_side"] == "left" else "after"
+            print(f"ok: {shards.manifest.counts.truncated:,} sequences are cut {side} {shards.max_length:,} tokens")
     else:
         print("give --source to compare the tokens with what was packed")
     print(f"time: {watch.text()}")
