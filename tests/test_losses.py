@@ -124,7 +124,9 @@ def test_two_ranks_with_accumulation_have_the_gradients_of_a_padded_run(tmp_path
 def test_filler_and_sequences_without_a_trained_token_weigh_nothing():
     untrained = make_pack([2, 3], [0, 1], labels=True)
     untrained["labels"][:] = -100
-    plain = make_pack([4, 2, 1], [2, -1, 3], labels=False)
+    plain = make_pack([4, 2, 1], [2, -1, 3], labels=True)
+    plain["labels"][:] = plain["input_ids"]
+    plain["labels"][4:6] = -100
     batch = Batcher(max_length=8, loss_weights="sample")([untrained, plain], step_packs=[untrained, plain])
     third = np.float32(1 / 3).item()
     assert batch["loss_weights"].tolist() == [[0] * 5 + [0, third, third, third, 0, 0, 0]]

@@ -342,7 +342,10 @@ def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
         ({"max_length": 8, "seed": -1}, "seed is -1, allowed is 0 to 2**64 - 1"),
         ({"max_length": 8, "epoch": None}, "epoch is None, allowed is an integer"),
         ({"max_length": 8, "overlong": "cut"}, "overlong is 'cut', allowed are 'error', 'drop', 'truncate', 'split'"),
-        ({"max_length": 8, "strategy": "best"}, "strategy is 'best', allowed are 'ffd', 'bfd', 'hybrid'"),
+        (
+            {"max_length": 8, "strategy": "best"},
+            "strategy is 'best', allowed are 'ffd', 'bfd', 'hybrid', 'padding', 'random'",
+        ),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
