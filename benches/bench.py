@@ -68,16 +68,16 @@ def lognormal(count: int, median: float, seed: int = 0) -> NDArray[np.int32]:
     return np.clip(np.exp(normal) * np.float32(median), 1, MAX_LENGTH).astype(np.int32)
 
 
-def measure(case: str, work: int, ways: list[Way], rounds: int) -> list[Figure]:
+def measure(case: str, work: int, ways: list[Way], rounds: int, seconds: float = 0.1) -> list[Figure]:
     """Times ways in turn, so that what else the machine does meets all of them.
 
-    In its turn a way runs for a tenth of a second, once at least. Results are freed untimed; the first round warms up.
+    In its turn a way runs for `seconds`, once at least. Results are freed untimed; the first round warms up.
     """
     times: list[list[float]] = [[] for _ in ways]
     for number in range(rounds + 1):
         for way, found in zip(ways, times, strict=True):
             turn: list[float] = []
-            while sum(turn) < 0.1:
+            while not turn or sum(turn) < seconds:
                 start = time.perf_counter()
                 result = way.run()
                 turn.append(time.perf_counter() - start)

@@ -30,14 +30,18 @@ def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
     if pa.types.is_integer(column.type) and rows:
         bounds = pc.min_max(column).as_py()
         if bounds["min"] >= 0 and bounds["max"] < 2 * rows:
-            return np.concatenate([chunk.to_numpy().astype(np.uint32) for chunk in column.chunks])
+            return _one_array([chunk.to_numpy().astype(np.uint32, copy=False) for chunk in column.chunks])
     try:
         encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
         encoded = encoded.unify_dictionaries()
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise OptionError(f"`groups` is {column.type}, allowed is a type whose values can be compared") from error
     codes = [np.asarray(chunk.indices.to_numpy(), np.uint32) for chunk in encoded.chunks]
-    return np.concatenate(codes) if codes else np.zeros(0, np.uint32)
+    return _one_array(codes) if codes else np.zeros(0, np.uint32)
+
+
+def _one_array(chunks: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.ascontiguousarray(chunks[0]) if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def as_flags(name: str, flags: Any, rows: int) -> NDArray[np.bool_]:
@@ -49,8 +53,8 @@ def as_flags(name: str, flags: Any, rows: int) -> NDArray[np.bool_]:
     column = _column(name, flags, rows)
     if not pa.types.is_boolean(column.type) and len(column):
         raise OptionError(f"`{name}` is {column.type}, allowed are booleans")
-    parts = [chunk.to_numpy(zero_copy_only=False).astype(np.bool_) for chunk in column.chunks]
-    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+    parts = [chunk.to_numpy(zero_copy_only=False).astype(np.bool_, copy=False) for chunk in column.chunks]
+    return _one_array(parts) if parts else np.zeros(0, np.bool_)
 
 
 def as_lists(name: str, lists: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

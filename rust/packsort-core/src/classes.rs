@@ -73,6 +73,11 @@ impl Classes {
         self.groups[group]..self.groups[group + 1]
     }
 
+    /// The group of a class.
+    pub(crate) fn group_of(&self, class: usize) -> usize {
+        self.groups.partition_point(|&first| first <= class) - 1
+    }
+
     /// The histogram of a group by what its sequences take of a pack's room: `0..=` the most.
     pub(crate) fn histogram(&self, group: usize, room: Room) -> Vec<u64> {
         let classes = self.of_group(group);

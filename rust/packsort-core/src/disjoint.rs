@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// A slice that several threads write to, each to indices of its own.
 pub(crate) struct Disjoint<'a, T> {
@@ -21,6 +22,11 @@ impl<'a, T: Copy> Disjoint<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    /// The same in room that has no values yet.
+    pub(crate) fn of_room(room: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { start: room.as_mut_ptr().cast(), len: room.len(), slice: PhantomData }
+    }
+
     /// Stores `value` at `index`; an index outside the slice panics.
     ///
     /// # Safety
@@ -29,7 +35,7 @@ impl<'a, T: Copy> Disjoint<'a, T> {
     pub(crate) unsafe fn write(&self, index: usize, value: T) {
         assert!(index < self.len);
         // SAFETY: inside the slice by the line above; nobody else is there by contract.
-        unsafe { *self.start.add(index) = value }
+        unsafe { self.start.add(index).write(value) }
     }
 
     /// Copies `from` to `index..`; a range outside the slice panics.

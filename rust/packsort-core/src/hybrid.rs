@@ -5,10 +5,10 @@
 //! sequences alone are dissolved, or, where those are too few, all whole sequences are packed first; what then fits
 //! nowhere whole is cut, into the largest rooms first, so that each takes the fewest pieces.
 
+use crate::first_fit::Scratch;
 use crate::make::Sorted;
 use crate::open_packs::OpenPacks;
 use crate::order::Order;
-use crate::patterns::Scratch;
 use crate::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
 
@@ -39,7 +39,7 @@ pub(crate) fn pack(
     let classes = &sorted.classes;
     let groups = classes.groups.len() - 1;
     let mut found = Hybrid { packs: Vec::with_capacity(groups), cuts: vec![] };
-    let mut scratch = Scratch::new(classes);
+    let mut scratch = Scratch::of_groups(classes);
     let mut next = 0;
     let mut better = false;
     for group in 0..groups {

@@ -16,6 +16,7 @@
 
 pub mod batch;
 mod best_fit;
+mod bits;
 pub mod block_mask;
 mod bounds;
 mod classes;
@@ -25,10 +26,10 @@ mod count;
 mod disjoint;
 mod error;
 pub mod fill;
+mod first_fit;
 mod gather;
 mod grouped;
 mod hybrid;
-mod length_set;
 mod lengths;
 mod listing;
 mod make;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::count::split;
 use crate::disjoint::Disjoint;
-use crate::memory::{prefetch, zeroed};
+use crate::memory::{Buffer, prefetch};
 use crate::order::{Id, Order};
 use crate::plan::{Plan, Shuffle};
 
@@ -81,8 +81,8 @@ impl Plan {
     pub fn list_lengths(&self, range: Range<u64>) -> Vec<i32> {
         let turns = self.turns(range);
         let offsets = self.offsets(&turns);
-        let mut lengths = zeroed::<i32>(offsets[turns.len()] as usize);
-        let out = Disjoint::new(&mut lengths);
+        let mut lengths = Buffer::new(offsets[turns.len()] as usize);
+        let out = lengths.places();
         self.for_each_block(&turns, |packs| {
             for pack in packs {
                 let mut at = offsets[pack.place] as usize;
@@ -95,7 +95,8 @@ impl Plan {
                 }
             }
         });
-        lengths
+        // SAFETY: all packs of the range have been dealt.
+        unsafe { lengths.written() }
     }
 
     fn turns(&self, range: Range<u64>) -> Turns {
@@ -125,14 +126,18 @@ impl Plan {
 
     /// Where each pack starts.
     fn offsets(&self, turns: &Turns) -> Vec<i64> {
-        let mut offsets = zeroed::<i64>(turns.len() + 1);
-        let sizes = Disjoint::new(&mut offsets[1..]);
+        let mut offsets = Buffer::new(turns.len() + 1);
+        let sizes = offsets.places();
+        // SAFETY: no other thread is there yet.
+        unsafe { sizes.write(0, 0) };
         self.for_each_block(turns, |packs| {
             for pack in packs {
                 // SAFETY: each place comes once.
-                unsafe { sizes.write(pack.place, self.body.sequences_of(pack.pattern) as i64) }
+                unsafe { sizes.write(pack.place + 1, self.body.sequences_of(pack.pattern) as i64) }
             }
         });
+        // SAFETY: each pack of the range has a place.
+        let mut offsets = unsafe { offsets.written() };
         let mut end = 0;
         for offset in &mut offsets {
             end += *offset;
@@ -142,17 +147,30 @@ impl Plan {
     }
 
     fn ids<I: Id>(&self, order: &[I], turns: &Turns, offsets: &[i64]) -> Vec<I> {
-        let mut ids = zeroed::<I>(offsets[turns.len()] as usize);
-        let out = Disjoint::new(&mut ids);
+        let mut ids = Buffer::new(offsets[turns.len()] as usize);
+        let out = ids.places();
         self.for_each_block(turns, |packs| match &self.shuffle {
             None => {
                 for pack in packs {
                     let mut at = offsets[pack.place] as usize;
-                    self.deal(pack.pattern, pack.copy, |place| {
-                        // SAFETY: each place comes once, and what is between its offsets is its own.
-                        unsafe { out.write(at, order[place]) };
-                        at += 1;
-                    });
+                    let last = offsets[pack.place + 1] as usize - 1;
+                    for (slot, source) in self.body.slots_of(pack.pattern) {
+                        let copies = slot.copies as usize;
+                        let first = source as usize + pack.copy as usize * copies;
+                        // mostly there are one or two: a loop whose end is chance would be guessed wrong
+                        let second = (first + 1).min(order.len() - 1);
+                        // SAFETY: each place comes once, and what is between its offsets is its own; what the second
+                        // writes too early is written over.
+                        unsafe {
+                            out.write((at + 1).min(last), order[second]);
+                            out.write(at, order[first]);
+                        }
+                        for more in 2..copies {
+                            // SAFETY: as above.
+                            unsafe { out.write(at + more, order[first + more]) };
+                        }
+                        at += copies;
+                    }
                 }
             }
             Some(shuffle) => {
@@ -169,7 +187,8 @@ impl Plan {
                 }
             }
         });
-        ids
+        // SAFETY: as above.
+        unsafe { ids.written() }
     }
 
     /// What [`Self::deal`] gives for these packs. The steps of all walks are taken together, because a loop that ends
@@ -236,15 +255,15 @@ impl Plan {
     #[inline]
     fn deal(&self, pattern: usize, copy: u64, mut take: impl FnMut(usize)) {
         let body = &*self.body;
-        for (slot, source) in body.slots_of(pattern) {
-            let start = source + copy * u64::from(slot.copies);
-            match &self.shuffle {
-                None => {
-                    for place in start..start + u64::from(slot.copies) {
-                        take(place as usize);
-                    }
+        let slots = body.slots_of(pattern).map(|(slot, source)| (slot, source + copy * u64::from(slot.copies)));
+        match &self.shuffle {
+            None => {
+                for (slot, start) in slots {
+                    (start..start + u64::from(slot.copies)).for_each(|place| take(place as usize));
                 }
-                Some(shuffle) => {
+            }
+            Some(shuffle) => {
+                for (slot, start) in slots {
                     let first = body.classes.first[slot.class as usize];
                     let places = &shuffle.ids[slot.class as usize];
                     for place in start - first..start - first + u64::from(slot.copies) {

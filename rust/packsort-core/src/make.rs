@@ -139,7 +139,7 @@ fn sorted<I: Id>(
     let excess = Excess { sequences: counts.overlong, tokens: counts.tokens_lost };
     let (ids, classes) = match groups {
         None => {
-            let ids = sort(lengths, &counts.by_length, shares, overlong);
+            let ids = sort(lengths, &counts.by_length, shares, overlong, I::from_row);
             (ids, Classes::of_lengths(&counts.by_length))
         }
         Some(groups) => sort_grouped(lengths, groups, counts.by_length.len() as u32 - 1, overlong),

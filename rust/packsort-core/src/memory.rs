@@ -1,5 +1,7 @@
-//! Large zeroed buffers whose first touch is cheap.
+//! Large buffers whose first touch is cheap.
 #![allow(unsafe_code)]
+
+use crate::disjoint::Disjoint;
 
 /// Below this the kernel's own pages do. A plan of 1 M sequences, whose buffers have 4 MB, is a fifth faster with huge
 /// ones.
@@ -8,28 +10,61 @@ const HUGE_FROM: usize = 1 << 20;
 /// `len` zeroes. Large buffers ask the kernel for huge pages: touching a fresh gigabyte costs 512 page faults instead
 /// of 262,144, which is more than the copy that fills it (`benches/README.md`).
 pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Vec<T> {
-    let buffer = vec![T::default(); len]; // calloc: not touched yet
-    let bytes = len * size_of::<T>();
-    if bytes >= HUGE_FROM {
-        advise_huge(buffer.as_ptr().cast(), bytes);
-    }
+    let buffer = vec![T::default(); len]; // calloc: not touched yet, where memory is fresh
+    advise_huge(&buffer);
     buffer
 }
 
-#[cfg(target_os = "linux")]
-fn advise_huge(start: *const u8, bytes: usize) {
-    const PAGE: usize = 4096;
-    let address = start as usize;
-    let first = address.next_multiple_of(PAGE);
-    let end = (address + bytes) / PAGE * PAGE;
-    if first < end {
-        // SAFETY: whole pages inside one allocation of ours; the advice changes no content, and a refusal is no harm.
-        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+/// Room for values that several threads write. Zeroing it first would cost as much as many a scatter, where memory is
+/// not fresh.
+pub(crate) struct Buffer<T> {
+    values: Vec<T>,
+    len: usize,
+}
+
+impl<T: Copy> Buffer<T> {
+    /// Room for `len` values.
+    pub fn new(len: usize) -> Self {
+        let values = Vec::with_capacity(len);
+        advise_huge(&values);
+        Self { values, len }
+    }
+
+    /// Where they are written.
+    pub fn places(&mut self) -> Disjoint<'_, T> {
+        Disjoint::of_room(&mut self.values.spare_capacity_mut()[..self.len])
+    }
+
+    /// The values.
+    ///
+    /// # Safety
+    /// Each of them has been written.
+    pub unsafe fn written(mut self) -> Vec<T> {
+        // SAFETY: so many have room, and are there by contract.
+        unsafe { self.values.set_len(self.len) };
+        self.values
     }
 }
 
+fn advise_huge<T>(buffer: &Vec<T>) {
+    let bytes = buffer.capacity() * size_of::<T>();
+    if bytes >= HUGE_FROM {
+        advise(buffer.as_ptr().cast(), bytes);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn advise(start: *const u8, bytes: usize) {
+    const PAGE: usize = 4096;
+    // from the page it begins in: that is where a mapping begins, which the kernel aligns to huge pages
+    let first = start as usize / PAGE * PAGE;
+    let end = (start as usize + bytes).next_multiple_of(PAGE);
+    // SAFETY: pages that are there, since each has bytes of ours; the advice changes no content, a refusal is no harm.
+    unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+}
+
 #[cfg(not(target_os = "linux"))]
-fn advise_huge(_: *const u8, _: usize) {}
+fn advise(_: *const u8, _: usize) {}
 
 /// Asks the processor to bring the first of `data` near: eight lines, after which it sees by itself where this goes.
 #[inline(always)]

@@ -36,7 +36,7 @@ impl Patterns {
             self.repeats[pattern] -= taken;
             wanted -= taken;
         }
-        self.drop_unused();
+        self.tidy(classes);
         Ok(())
     }
 
@@ -45,14 +45,16 @@ impl Patterns {
         (sequences > 1).then_some(Many { sequences, pattern: std::cmp::Reverse(pattern) })
     }
 
-    /// Leaves out patterns that no pack has any more.
-    fn drop_unused(&mut self) {
+    /// Leaves out patterns that no pack has any more, and puts the others in the order of their groups again.
+    fn tidy(&mut self, classes: &Classes) {
+        let mut used: Vec<usize> = (0..self.len()).filter(|&pattern| self.repeats[pattern] > 0).collect();
+        if classes.groups.len() > 2 {
+            used.sort_by_cached_key(|&pattern| classes.group_of(self.slots_of(pattern)[0].class as usize));
+        }
         let mut kept = Self::default();
-        for (pattern, &repeat) in self.repeats.iter().enumerate() {
-            if repeat > 0 {
-                kept.slots.extend_from_slice(self.slots_of(pattern));
-                kept.add(repeat);
-            }
+        for pattern in used {
+            kept.slots.extend_from_slice(self.slots_of(pattern));
+            kept.add(self.repeats[pattern]);
         }
         *self = kept;
     }

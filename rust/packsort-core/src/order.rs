@@ -7,7 +7,7 @@ use crate::Overlong;
 use crate::count::Share;
 use crate::disjoint::Disjoint;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::zeroed;
+use crate::memory::Buffer;
 
 /// An integer that numbers sequences: `u32` where there are few enough, for half the memory, else `i64`.
 pub trait Id: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug {
@@ -73,13 +73,14 @@ impl Order {
     }
 }
 
-/// Sorts the rows of `lengths` by length. `by_length` is the plan's histogram, `shares` what counting left.
-pub(crate) fn sort<I: Id>(
+/// `item` of each row of `lengths`, by length. `by_length` is the plan's histogram, `shares` what counting left.
+pub(crate) fn sort<I: Id, T: Copy + Send>(
     lengths: &Lengths,
     by_length: &[u64],
     mut shares: Vec<Share<I>>,
     overlong: Overlong,
-) -> Vec<I> {
+    item: impl Fn(usize) -> T + Sync,
+) -> Vec<T> {
     let top = by_length.len() - 1;
     // in each share, a bin's count becomes the position of its next id
     let mut next = 0_usize;
@@ -93,32 +94,34 @@ pub(crate) fn sort<I: Id>(
             next += count;
         }
     }
-    let mut order = zeroed::<I>(next);
-    let out = Disjoint::new(&mut order);
+    let mut order = Buffer::new(next);
+    let out = order.places();
     let last_bin = if overlong == Overlong::Truncate { top } else { top + 1 };
     shares.into_par_iter().for_each(|mut share| {
         for (first_row, chunk) in lengths.pieces(share.rows.clone()) {
-            with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut share.bins, &out));
+            with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut share.bins, &out, &item));
         }
     });
-    order
+    // SAFETY: `next` places were handed out, one to each row that was counted.
+    unsafe { order.written() }
 }
 
 #[inline]
-fn place<L: Length, I: Id>(
+fn place<L: Length, I: Id, T: Copy>(
     lengths: &[L],
     first_row: usize,
     last_bin: usize,
     top: usize,
     next: &mut [I],
-    out: &Disjoint<I>,
+    out: &Disjoint<T>,
+    item: impl Fn(usize) -> T,
 ) {
     for (row, &length) in lengths.iter().enumerate() {
         let bin = length.wrapped().min(last_bin as u64) as usize;
         if bin <= top {
             let at = next[bin];
             // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count.
-            unsafe { out.write(at.to_usize(), I::from_row(first_row + row)) };
+            unsafe { out.write(at.to_usize(), item(first_row + row)) };
             next[bin] = at.plus(1);
         }
     }

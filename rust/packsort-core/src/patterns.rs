@@ -1,9 +1,11 @@
 //! Steps 2 and 3: which lengths share a pack, and how many packs are alike.
+#![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
 use crate::count::split;
-use crate::length_set::LengthSet;
+use crate::first_fit::Scratch;
+use crate::memory::Buffer;
 use crate::room::Room;
 use crate::{Classes, Error};
 
@@ -61,7 +63,7 @@ impl Patterns {
             .into_par_iter()
             .map(|share| {
                 let mut found = Self::default();
-                let mut scratch = Scratch::new(classes);
+                let mut scratch = Scratch::of_groups(classes);
                 for group in split(groups, shares, share) {
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group),
@@ -76,84 +78,58 @@ impl Patterns {
                 found
             })
             .collect();
-        let mut all = Self::default();
-        for part in parts {
-            let slots = all.slots.len();
-            all.repeats.extend(part.repeats);
-            all.slot_offsets.extend(part.slot_offsets[1..].iter().map(|offset| offset + slots));
-            all.slots.extend(part.slots);
+        Self::joined(parts)
+    }
+
+    /// All that are in `parts`, in their order.
+    fn joined(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.pop().unwrap_or_default();
         }
-        all
+        let (mut firsts, mut patterns, mut slots) = (vec![], 0, 0);
+        for part in &parts {
+            firsts.push((patterns, slots));
+            patterns += part.len();
+            slots += part.slots.len();
+        }
+        let (mut all_repeats, mut all_offsets, mut all_slots) =
+            (Buffer::new(patterns), Buffer::new(patterns + 1), Buffer::new(slots));
+        let (repeats, offsets, places) = (all_repeats.places(), all_offsets.places(), all_slots.places());
+        parts.into_par_iter().zip(firsts).for_each(|(part, (pattern, slot))| {
+            // SAFETY: parts are laid out one after another.
+            unsafe {
+                repeats.copy(pattern, &part.repeats);
+                places.copy(slot, &part.slots);
+                for (at, offset) in (pattern..).zip(&part.slot_offsets[..part.len()]) {
+                    offsets.write(at, slot + offset);
+                }
+            }
+        });
+        // SAFETY: the last offset is written here, all else above.
+        unsafe {
+            offsets.write(patterns, slots);
+            Self { repeats: all_repeats.written(), slot_offsets: all_offsets.written(), slots: all_slots.written() }
+        }
+    }
+
+    /// The first pattern of the group whose first class this is, or of one after it.
+    pub(crate) fn first_from(&self, class: usize) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if (self.slots[self.slot_offsets[middle]].class as usize) < class {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     fn add_padding(&mut self, classes: &Classes, group: usize) {
         for class in classes.of_group(group).rev() {
             self.slots.push(Slot { class: class as u32, copies: 1 });
             self.add(classes.count(class));
-        }
-    }
-
-    /// First-fit decreasing on counts.
-    ///
-    /// A pack takes the longest length left, then the longest that still fits, as many copies as fit and are left;
-    /// the next packs are the same while those lengths last. Johnson (1973) has the algorithm on items; filling
-    /// pack after pack with the longest that fits gives the same packs.
-    ///
-    /// # Complexity
-    /// O(patterns x slots a pattern) steps, whatever the number of sequences; patterns are at most about twice the
-    /// distinct lengths, since each uses up the last copies of a length or more.
-    ///
-    /// `left` are the sequences of each class of the group.
-    pub(crate) fn add_first_fit(
-        &mut self,
-        classes: &Classes,
-        group: usize,
-        mut left: Vec<u64>,
-        room: Room,
-        max_sequences: u64,
-        scratch: &mut Scratch,
-    ) {
-        let own = classes.of_group(group);
-        let lengths = &classes.lengths[own.clone()];
-        let Scratch { set, class_of } = scratch;
-        for (class, &length) in lengths.iter().enumerate().filter(|&(class, _)| left[class] > 0) {
-            class_of[length as usize] = class as u32;
-            set.insert(length as usize);
-        }
-        let Some(&top) = lengths.last() else { return };
-        let mut longest = top as usize;
-        while let Some(first) = set.largest_up_to(longest) {
-            longest = first;
-            let start = self.slots.len();
-            let mut free = room.capacity();
-            let mut more = max_sequences;
-            let mut repeat = u64::MAX;
-            let mut next = Some(first);
-            while let Some(length) = next {
-                let class = class_of[length] as usize;
-                let taken = room.taken(length as u32);
-                // most classes of a small group have one sequence left, and a division takes longer than all else here
-                let copies = if left[class] == 1 { 1 } else { u64::from(free / taken).min(left[class]).min(more) };
-                self.slots.push(Slot { class: (own.start + class) as u32, copies: copies as u32 });
-                if repeat > 1 {
-                    repeat = repeat.min(left[class] / copies);
-                }
-                free -= taken * copies as u32;
-                more -= copies;
-                next = match (room.longest_in(free) as usize).min(length - 1) {
-                    0 => None,
-                    _ if more == 0 => None,
-                    fits => set.largest_up_to(fits),
-                };
-            }
-            for slot in &self.slots[start..] {
-                let class = slot.class as usize - own.start;
-                left[class] -= repeat * u64::from(slot.copies);
-                if left[class] == 0 {
-                    set.remove(lengths[class] as usize);
-                }
-            }
-            self.add(repeat);
         }
     }
 
@@ -190,6 +166,7 @@ impl Patterns {
             return bad("slot offsets do not divide the slots into patterns");
         }
         let mut used = vec![0_u64; classes.len()];
+        let mut first_class = 0; // of the group that patterns are of by now
         for (p, &repeat) in self.repeats.iter().enumerate() {
             let mut taken = 0_u64;
             for slot in self.slots_of(p) {
@@ -206,30 +183,19 @@ impl Patterns {
                     None => return bad("a pattern repeats more often than there are numbers"),
                 }
             }
-            let group = |slot: &Slot| classes.groups.partition_point(|&first| first <= slot.class as usize);
-            if taken > room.capacity().into()
-                || self.slots_of(p).iter().any(|s| group(s) != group(&self.slots_of(p)[0]))
-            {
+            let group = classes.group_of(self.slots_of(p)[0].class as usize);
+            let own = classes.of_group(group);
+            if taken > room.capacity().into() || self.slots_of(p).iter().any(|s| !own.contains(&(s.class as usize))) {
                 return bad("a pattern holds more tokens than max_length, or sequences of several groups");
             }
+            if own.start < first_class {
+                return bad("the patterns do not come group after group");
+            }
+            first_class = own.start;
         }
         if (0..classes.len()).any(|class| used[class] != classes.count(class)) {
             return bad("the patterns hold another number of sequences than there are ids");
         }
         Ok(())
-    }
-}
-
-/// Tables of one worker, by length, left as they were found: a table for each of many small groups would cost more than
-/// what it is for.
-pub(crate) struct Scratch {
-    set: LengthSet,
-    class_of: Vec<u32>,
-}
-
-impl Scratch {
-    pub(crate) fn new(classes: &Classes) -> Self {
-        let top = classes.lengths.iter().copied().max().unwrap_or(0) as usize;
-        Self { set: LengthSet::new(top), class_of: vec![0; top + 1] }
     }
 }

@@ -1,5 +1,7 @@
 //! Sequences that are cut into pieces, which are planned like sequences.
 
+use rayon::prelude::*;
+
 use crate::Error;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::order::{Id, Order};
@@ -193,13 +195,13 @@ impl Cuts {
     /// The rows of items.
     pub(crate) fn rows_of(&self, items: Order, rows: u64) -> Order {
         fn map<I: Id>(cuts: &Cuts, mut items: Vec<I>, rows: u64) -> Vec<I> {
-            for item in &mut items {
-                *item = I::from_row(cuts.locate(item.to_u64(), rows).0 as usize);
-            }
+            items.par_iter_mut().with_min_len(1 << 14).filter(|item| item.to_u64() >= rows).for_each(|item| {
+                *item = I::from_row(cuts.piece_rows[(item.to_u64() - rows) as usize] as usize);
+            });
             items
         }
         match items {
-            _ if self.rows.is_empty() => items,
+            _ if self.piece_rows.is_empty() => items,
             Order::U32(items) => Order::U32(map(self, items, rows)),
             Order::I64(items) => Order::I64(map(self, items, rows)),
         }
@@ -209,8 +211,8 @@ impl Cuts {
     pub(crate) fn starts_of(&self, items: &Order, rows: u64) -> Vec<i32> {
         let start = |item| self.locate(item, rows).1 as i32;
         match items {
-            Order::U32(items) => items.iter().map(|&item| start(item.into())).collect(),
-            Order::I64(items) => items.iter().map(|&item| start(item as u64)).collect(),
+            Order::U32(items) => items.par_iter().map(|&item| start(item.into())).collect(),
+            Order::I64(items) => items.par_iter().map(|&item| start(item as u64)).collect(),
         }
     }
 

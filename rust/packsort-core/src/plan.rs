@@ -1,8 +1,13 @@
 //! What a plan is, and what it tells of itself.
+#![allow(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
+
+use crate::count::split;
 use crate::lengths::Lengths;
+use crate::memory::Buffer;
 use crate::order::{Id, Order};
 use crate::permutation::{Permutation, key};
 use crate::{Classes, Cuts, Error, Overlong, Patterns, Room, Slot, Strategy, lower_bound};
@@ -120,6 +125,7 @@ pub(crate) struct Body {
     pub first_pack: Vec<u64>,  // (patterns + 1,): packs before each pattern
     first_id: Vec<u64>,        // (patterns + 1,): sequences before each pattern
     pub slot_source: Vec<u64>, // (slots,): where in `order` the slot's ids start
+    tokens: u64,
     bound: OnceLock<u64>,
 }
 
@@ -290,7 +296,7 @@ impl Plan {
 
     /// Number of planned tokens.
     pub fn num_tokens(&self) -> u64 {
-        self.body.classes.tokens()
+        self.body.tokens
     }
 
     /// Lengths and groups.
@@ -332,21 +338,18 @@ impl Plan {
 impl Body {
     pub fn new(parts: Parts, room: Room) -> Self {
         let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, .. } = parts;
-        let mut next = classes.first.clone();
+        let ((slot_source, mut first_id), tokens) =
+            rayon::join(|| slot_sources(&classes, &patterns), || classes.tokens());
+        let mut first_pack = Vec::with_capacity(patterns.len() + 1);
         let (mut packs, mut ids) = (0, 0);
-        let (mut first_pack, mut first_id) = (vec![0], vec![0]);
-        let mut slot_source = Vec::with_capacity(patterns.slots.len());
         for (p, &repeat) in patterns.repeats.iter().enumerate() {
-            for slot in patterns.slots_of(p) {
-                let taken = repeat * u64::from(slot.copies);
-                slot_source.push(next[slot.class as usize]);
-                next[slot.class as usize] += taken;
-                ids += taken;
-            }
-            packs += repeat;
             first_pack.push(packs);
-            first_id.push(ids);
+            packs += repeat;
+            let sequences = std::mem::replace(&mut first_id[p], ids);
+            ids += repeat * sequences;
         }
+        first_pack.push(packs);
+        first_id.push(ids);
         let bound = OnceLock::new();
         Self {
             options,
@@ -361,6 +364,7 @@ impl Body {
             first_pack,
             first_id,
             slot_source,
+            tokens,
             bound,
         }
     }
@@ -373,8 +377,41 @@ impl Body {
     }
 
     pub fn sequences_of(&self, pattern: usize) -> u64 {
-        (self.first_id[pattern + 1] - self.first_id[pattern]) / self.patterns.repeats[pattern]
+        match (self.first_id[pattern + 1] - self.first_id[pattern], self.patterns.repeats[pattern]) {
+            (all, 1) => all, // in small groups most: a division takes longer than all else here
+            (all, repeat) => all / repeat,
+        }
     }
+}
+
+/// Where in the order the ids of each slot start, and the sequences of a pack of each pattern.
+///
+/// Some groups at a time: their patterns follow each other.
+fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) {
+    let groups = classes.groups.len() - 1;
+    let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
+    let mut sources = Buffer::new(patterns.slots.len());
+    let mut sequences = Buffer::new(patterns.len());
+    let (source_of, sequences_of) = (sources.places(), sequences.places());
+    (0..shares).into_par_iter().for_each(|share| {
+        let share = split(groups, shares, share);
+        let own = classes.groups[share.start]..classes.groups[share.end];
+        let mut next = classes.first[own.clone()].to_vec();
+        for p in patterns.first_from(own.start)..patterns.first_from(own.end) {
+            let mut sequences = 0;
+            for (slot, place) in patterns.slots_of(p).iter().zip(patterns.slot_offsets[p]..) {
+                let next = &mut next[slot.class as usize - own.start];
+                // SAFETY: each pattern is in one share.
+                unsafe { source_of.write(place, *next) };
+                *next += patterns.repeats[p] * u64::from(slot.copies);
+                sequences += u64::from(slot.copies);
+            }
+            // SAFETY: as above.
+            unsafe { sequences_of.write(p, sequences) };
+        }
+    });
+    // SAFETY: the patterns of all groups are all patterns, and their slots all slots.
+    unsafe { (sources.written(), sequences.written()) }
 }
 
 impl Shuffle {

@@ -34,6 +34,11 @@ impl Room {
         Ok(Self { capacity, longest, multiple, separator })
     }
 
+    /// The room of packs in which a sequence takes its tokens and no more.
+    pub(crate) fn plain(capacity: u32) -> Self {
+        Self { capacity, longest: capacity, multiple: 1, separator: 0 }
+    }
+
     /// Of what each sequence takes a multiple.
     pub fn multiple(&self) -> u32 {
         self.multiple

@@ -13,6 +13,10 @@ mod plan;
 mod pool;
 mod schedule;
 
+/// Keeps memory that is freed for what comes next: fresh pages cost more than the work that is done on them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 mod _core {
     #[pymodule_export]

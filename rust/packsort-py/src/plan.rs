@@ -167,7 +167,7 @@ impl Plan {
             seed: fields.get("seed")?,
             epoch: fields.get("epoch")?,
         };
-        py.detach(|| core::Plan::from_parts(parts)).map(Self).map_err(to_py)
+        py.detach(|| pool::run(|| core::Plan::from_parts(parts))).map(Self).map_err(to_py)
     }
 
     /// All that makes the plan: what a file holds.

@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 
 use super::filling::Filling;
 use super::{Columns, Knapsack, pack_few};
-use crate::length_set::LengthSet;
+use crate::first_fit::{Scratch, first_fit};
+use crate::room::Room;
 
 /// Packs on the way: what is packed already, and what is left.
 #[derive(Clone, Debug)]
@@ -134,34 +135,12 @@ impl Packing {
 
     /// Packs all that is left by first-fit decreasing.
     pub fn finish(&mut self) {
-        let Some(top) = self.left.iter().rposition(|&left| left > 0) else { return };
-        let mut set = LengthSet::new(self.sizes[top] as usize);
-        let mut row_of = vec![0; self.sizes[top] as usize + 1];
-        for (row, &size) in self.sizes[..=top].iter().enumerate().filter(|&(row, _)| self.left[row] > 0) {
-            set.insert(size as usize);
-            row_of[size as usize] = row;
-        }
-        while let Some(first) = set.largest_up_to(row_of.len() - 1) {
-            let mut pattern = vec![];
-            let mut room = self.capacity as usize;
-            let mut more = self.max_sequences;
-            let mut next = Some(first);
-            while let Some(size) = next {
-                let row = row_of[size];
-                let copies = self.left[row].min((room / size) as u64).min(more);
-                pattern.push((row, copies));
-                room -= size * copies as usize;
-                more -= copies;
-                let fits = room.min(size - 1);
-                next = if fits == 0 || more == 0 { None } else { set.largest_up_to(fits) };
-            }
-            pattern.reverse();
-            let repeat = pattern.iter().map(|&(row, copies)| self.left[row] / copies).min().unwrap_or(0);
-            self.add(pattern.iter().copied(), repeat);
-            for &(row, _) in pattern.iter().filter(|&&(row, _)| self.left[row] == 0) {
-                set.remove(self.sizes[row] as usize);
-            }
-        }
+        let room = Room::plain(self.capacity);
+        let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0));
+        let (sizes, mut left) = (self.sizes.clone(), self.left.clone());
+        first_fit(&sizes, &mut left, room, self.max_sequences, &mut scratch, |slots, repeat| {
+            self.add(slots.iter().rev().map(|slot| (slot.class as usize, slot.copies.into())), repeat);
+        });
     }
 
     /// Packs all that is left, each pack as full as `steps` steps find.

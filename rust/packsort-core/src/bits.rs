@@ -1,0 +1,108 @@
+/// A set of small numbers as bits, with the next member below any in a few word operations.
+///
+/// A second level has one bit a word, so that a gap of any width is crossed in constant time in all but the
+/// largest of sets.
+pub(crate) struct Bits {
+    words: Vec<u64>,
+    used: Vec<u64>, // bit w is set where words[w] is not 0
+}
+
+impl Bits {
+    /// An empty set of numbers `0..=max`.
+    pub(crate) fn new(max: usize) -> Self {
+        let words = max / 64 + 1;
+        Self { words: vec![0; words], used: vec![0; words / 64 + 1] }
+    }
+
+    /// Puts all numbers below `end` in.
+    pub(crate) fn insert_below(&mut self, end: usize) {
+        fn fill(words: &mut [u64], end: usize) {
+            words[..end / 64].fill(u64::MAX);
+            if let Some(word) = words.get_mut(end / 64) {
+                *word |= (1 << (end % 64)) - 1;
+            }
+        }
+        fill(&mut self.words, end);
+        fill(&mut self.used, end.div_ceil(64));
+    }
+
+    pub(crate) fn remove(&mut self, number: usize) {
+        let word = &mut self.words[number / 64];
+        *word &= !(1 << (number % 64));
+        if *word == 0 {
+            self.used[number / 4096] &= !(1 << (number / 64 % 64));
+        }
+    }
+
+    /// The members below `end`, from the largest down.
+    #[inline]
+    pub(crate) fn below(&self, end: usize) -> Below<'_> {
+        let word = end / 64;
+        let bits = self.words.get(word).map_or(0, |bits| bits & ((1 << (end % 64)) - 1));
+        Below { set: self, word, bits }
+    }
+}
+
+/// Members of a set, from the largest down.
+pub(crate) struct Below<'a> {
+    set: &'a Bits,
+    word: usize,
+    bits: u64, // of the word, those that are still to come
+}
+
+impl Iterator for Below<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.bits == 0 {
+            let used = &self.set.used;
+            let mut block = self.word / 64;
+            let mut words = used.get(block).map_or(0, |words| words & ((1 << (self.word % 64)) - 1));
+            while words == 0 {
+                block = block.checked_sub(1)?;
+                words = used[block];
+            }
+            self.word = block * 64 + highest(words);
+            self.bits = self.set.words[self.word];
+        }
+        let bit = highest(self.bits);
+        self.bits ^= 1 << bit;
+        Some(self.word * 64 + bit)
+    }
+}
+
+fn highest(bits: u64) -> usize {
+    63 - bits.leading_zeros() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bits_agree_with_an_ordered_set(
+            end in 0_usize..20_000,
+            others in prop::collection::vec(0_usize..20_000, 0..3000),
+            removed in prop::collection::vec(0_usize..20_000, 0..60),
+            asked in prop::collection::vec(0_usize..20_000, 1..60),
+        ) {
+            let (mut set, mut model) = (Bits::new(20_000), BTreeSet::new());
+            set.insert_below(end);
+            model.extend(0..end);
+            for &i in removed.iter().chain(&others) {
+                set.remove(i);
+                model.remove(&i);
+            }
+            for &i in asked.iter().chain(&[0, end, 20_000]) {
+                prop_assert!(set.below(i + 1).eq(model.range(..=i).rev().copied()));
+                prop_assert_eq!(set.below(i).next(), model.range(..i).next_back().copied());
+            }
+        }
+    }
+}
