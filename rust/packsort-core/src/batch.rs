@@ -11,7 +11,7 @@ pub const NO_LOSS: i64 = -100;
 pub const PADDING: i64 = -1;
 
 /// Tokens from which a second thread pays; a smaller batch touches no thread pool.
-pub const PARALLEL_FROM: usize = 1 << 16;
+pub const PARALLEL_FROM: usize = 1 << 17;
 
 /// One pack as a shard holds it.
 #[derive(Clone, Copy, Debug)]

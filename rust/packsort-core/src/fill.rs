@@ -3,6 +3,8 @@
 //! [`gather()`](crate::gather()) moves millions of rows at once and looks at every chunk of a column first. A batch has
 //! dozens of rows, out of columns that may have thousands of chunks: here only the chunks that hold them are looked at.
 
+use crate::gather::AHEAD;
+use crate::memory::prefetch;
 use crate::permutation::{Permutation, key};
 use crate::{Error, ListChunk, Offsets};
 
@@ -40,7 +42,10 @@ pub fn fill_pieces<'a>(
         pieces.push(piece);
     }
     let mut out = Vec::with_capacity(bytes);
-    pieces.into_iter().for_each(|piece| out.extend_from_slice(piece));
+    for (i, piece) in pieces.iter().enumerate() {
+        prefetch(pieces.get(i + AHEAD).copied().unwrap_or_default());
+        out.extend_from_slice(piece);
+    }
     Ok(out)
 }
 

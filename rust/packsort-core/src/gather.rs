@@ -219,7 +219,7 @@ fn filled(width: usize, ids: Ids, lengths: Option<&[i32]>, fillers: Option<Fille
 
 /// Pieces between the one that is copied and the one that is asked for from memory. Asking for none takes a fifth longer;
 /// 4 to 12 are alike. Asking for whole pieces is slower, and stores past the cache are no faster into fresh memory.
-const AHEAD: usize = 8;
+pub(crate) const AHEAD: usize = 8;
 
 impl Request<'_> {
     /// Bytes of each share of the pieces.
