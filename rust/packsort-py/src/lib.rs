@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod allocator;
 mod batch;
 mod columns;
 mod concatenation;
@@ -12,10 +13,6 @@ mod optimal;
 mod plan;
 mod pool;
 mod schedule;
-
-/// Keeps memory that is freed for what comes next: fresh pages cost more than the work that is done on them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 mod _core {
