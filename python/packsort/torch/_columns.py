@@ -18,23 +18,13 @@ from pyarrow import types
 
 from packsort import _core
 from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.gathering import PADDING, SEPARATOR, Fillers, plan_lengths
-from packsort.planning import Plan
+from packsort.gathering import PADDING, SEPARATOR, Fillers
 from packsort.sources import Source, check_tokens, token_columns
 
 _INT32 = np.iinfo(np.int32)
 # Columns that become int32, and the least value each may hold.
 _LEAST = {"input_ids": 0, "labels": _INT32.min}
 _SAMPLED = 64  # rows whose tokens are in a fingerprint
-
-
-def planned_columns(
-    source: Source, max_length: int, seed: int | None, plan_options: dict[str, Any]
-) -> tuple[Plan, TokenColumns]:
-    """A source's plan and its token columns."""
-    tokens = TokenColumns(source)
-    lengths = tokens.lengths("input_ids")
-    return plan_lengths(source, lengths, "input_ids", max_length, seed=seed, **plan_options), tokens
 
 
 class TokenColumns:

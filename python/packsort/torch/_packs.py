@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort.costs import CostModel
 from packsort.errors import DamagedError, OptionError, PacksortError, SourceNotFoundError
-from packsort.gathering import fillers, has_fillers, segments
+from packsort.gathering import fillers, has_fillers, plan_lengths, segments
 from packsort.manifest import NAME, Manifest, checksum
-from packsort.planning import Plan, check_max_length, plan
+from packsort.planning import Plan, check_max_length, load_plan, plan
 from packsort.scheduling import pack_costs
 from packsort.shards import Shards, open_shards
 from packsort.sources import Source, find_files, open_source
-from packsort.torch._columns import TokenColumns, planned_columns
+from packsort.torch._columns import TokenColumns
 
 Pack = Mapping[str, NDArray[Any]]
 
@@ -83,22 +83,44 @@ class Packs(Protocol):
         """Raises a DamagedError where the source changed since it was opened."""
 
 
-def open_packs(source: Any, max_length: int | None, seed: int | None, plan_options: dict[str, Any]) -> Packs:
+def open_packs(
+    source: Any,
+    max_length: int | None,
+    seed: int | None,
+    plan_options: dict[str, Any],
+    planned: Plan | str | os.PathLike[str] | None = None,
+) -> Packs:
     """Packs of whatever is a source.
+
+    Args:
+        source: a packed directory, or token columns.
+        max_length: the most tokens of a pack; None where the directory or the plan says so.
+        seed: of the order of a directory's packs, and of a plan made here.
+        plan_options: of a plan made here.
+        planned: the plan of token columns, or its file; None to make one.
 
     Raises:
         OptionError: `max_length` is missing, or another than a directory was packed with; there are options of a plan,
-            but the packs are planned already.
+            but the packs are planned already; the plan is of other sequences.
     """
     if isinstance(source, Shards) or _is_packed(source, max_length):
         packs = DirectoryPacks(source if isinstance(source, Shards) else open_shards(source), seed)
         if plan_options:
             raise OptionError(f"{next(iter(plan_options))} is an option of a plan, but {packs.name} is packed already")
+        if planned is not None:
+            raise OptionError(f"plan is given, but {packs.name} is packed already")
         if max_length is not None and max_length != packs.max_length:
             raise OptionError(
                 f"max_length is {max_length}, but {packs.name} is packed with max_length {packs.max_length}"
             )
         return packs
+    if planned is not None:
+        known = planned if isinstance(planned, Plan) else load_plan(planned)
+        for name in (name for name in plan_options if name not in ("separator", "pad_token_id")):
+            raise OptionError(f"{name} and plan clash: it is an option of a plan, which is made already")
+        if max_length is not None and max_length != known.max_length:
+            raise OptionError(f"max_length is {max_length}, but the plan has max_length {known.max_length}")
+        return PlannedPacks(open_source(source), known.max_length, seed, plan_options, known)
     if max_length is None:
         raise OptionError(
             f"max_length is None, but the {_kind(source)} is to be packed on the fly: allowed is 1 and more; only a "
@@ -243,9 +265,16 @@ class _DirectoryEpoch:
 
 
 class PlannedPacks:
-    """Packs of token columns, planned here; each epoch has packs of its own, as many and as long."""
+    """Packs of token columns; each epoch has packs of its own, as many and as long."""
 
-    def __init__(self, source: Source, max_length: int, seed: int | None, plan_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        max_length: int,
+        seed: int | None,
+        plan_options: dict[str, Any],
+        planned: Plan | None = None,
+    ) -> None:
         self.source = source
         self.max_length = max_length
         self._options = plan_options
@@ -253,7 +282,14 @@ class PlannedPacks:
         options = dict(plan_options)
         between = fillers(options.pop("separator", None), options.pop("pad_token_id", None))
         separated = between.separator is not None
-        self.first, self.tokens = planned_columns(source, max_length, seed, options | {"separator": separated})
+        self.tokens = TokenColumns(source)
+        lengths = self.tokens.lengths("input_ids")
+        if planned is None:
+            options["separator"] = separated
+            planned = plan_lengths(source, lengths, "input_ids", max_length, seed=seed, **options)
+        else:
+            _check_plan(planned, lengths, separated, self.name)
+        self.first = planned
         self.tokens.fillers = between if has_fillers(self.first) else None
         self.max_sequences = self.first.max_sequences
         made = ["seq_lengths", "sequence_ids", *(["piece_starts"] if self.first.has_starts else [])]
@@ -274,7 +310,26 @@ class PlannedPacks:
         """Files are mapped or in memory, and their plan is made: nothing to compare with."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.source, self.max_length, self.first.seed, self._options)
+        # a plan that took long to find goes along; any other is made again sooner than it is copied
+        planned = self.first if self.first.strategy == "optimal" else None
+        return type(self), (self.source, self.max_length, self.first.seed, self._options, planned)
+
+
+def _check_plan(planned: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
+    """Raises an OptionError where a plan is not of sequences of these lengths."""
+    if planned.separator != separated:
+        has, given = ("has", "none is") if planned.separator else ("has no", "one is")
+        raise OptionError(f"the plan {has} room for separators, but {given} given: separator is a token id, or None")
+    if planned.num_rows != len(lengths):
+        raise OptionError(f"the plan is of {planned.num_rows:,} sequences, but {name} has {len(lengths):,}")
+    tokens = np.bincount(planned.sequence_ids, planned.piece_lengths, len(lengths)).astype(np.int64)
+    wrong = tokens > lengths if planned.num_truncated or planned.has_starts else (tokens != lengths) & (tokens > 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise OptionError(
+            f"the plan is of other sequences: it has {tokens[row]:,} tokens of sequence {row}, which has "
+            f"{lengths[row]:,} in {name}"
+        )
 
 
 def _named(source: Source) -> str:

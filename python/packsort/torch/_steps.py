@@ -119,6 +119,18 @@ def find_world(
     return world
 
 
+def check_alone(world_size: int | None) -> None:
+    """Raises an OptionError where several ranks would each search for the fewest packs."""
+    if world_size is None and dist.is_available() and dist.is_initialized():
+        world_size = dist.get_world_size()
+    if world_size is not None and world_size != 1:
+        raise OptionError(
+            f"strategy 'optimal' and world_size {world_size} clash: its search calculates with floating-point numbers, "
+            "so ranks on different machines could plan differently; plan once, save that, and give each rank "
+            "`plan=`, the file"
+        )
+
+
 def find_balance(balance: bool | CostModel, attention: str, world: World) -> Balance | None:
     """What to balance for; None for nothing.
 

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort.errors import OptionError
-from packsort.gathering import fillers, gather_packs, plan_lengths
-from packsort.shards import Shards, open_shards
-from packsort.sources import open_source, read_tokens
+from packsort.torch._packs import open_packs
 from packsort.torch.layouts import Batcher
 
 
@@ -26,7 +24,8 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         source: a packed directory, by its path or as `packsort.open_shards` opened it; or, with `max_length`, token
             columns: a path, a `pyarrow.Table`, a `datasets.Dataset`.
         max_length: the most tokens a pack may hold; None for a packed directory, which knows.
-        **plan_options: as for `packsort.plan`, with `max_length`; `seed` is 0 unless it is given.
+        **plan_options: as for `packsort.plan`, with `max_length`; `seed` is 0 unless it is given. Or `plan`, as for
+            `PackedLoader`.
 
     Attributes:
         max_length: the most tokens a pack may hold.
@@ -34,8 +33,8 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
     Raises:
         SourceNotFoundError: there is no such directory.
         DamagedError: it is unfinished or damaged.
-        OptionError: there are options of a plan, but no `max_length`.
-        SourceError, LengthError: as `packsort.pack` raises them.
+        OptionError: there are options of a plan, but no `max_length`; or as `PackedLoader` raises it.
+        SourceError, LengthError: as `PackedLoader` raises them; tokens are checked as they are read.
 
     Example:
         >>> import pyarrow as pa, torch
@@ -51,60 +50,45 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     def __init__(self, source: Any, max_length: int | None = None, **plan_options: Any) -> None:
         self._made_of = (source, max_length, plan_options)
-        self._packs: Shards | _Planned
-        if max_length is not None:
-            self._packs = _Planned(source, max_length, {"seed": 0, **plan_options})
-        elif plan_options:
-            raise OptionError(f"{next(iter(plan_options))} is an option of a plan, which needs `max_length` as well")
-        else:
-            self._packs = source if isinstance(source, Shards) else open_shards(source)
+        options = dict(plan_options)
+        planned, seed, epoch = options.pop("plan", None), options.pop("seed", 0), options.pop("epoch", 0)
+        if "seed" in plan_options and max_length is None:
+            raise OptionError("seed is an option of a plan, which needs `max_length` as well")
+        self._packs = open_packs(source, max_length, seed, options, planned)
         self.max_length = self._packs.max_length
+        self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Packs anew for an epoch; the number of packs stays. Packs that are written stay as they are.
 
         Call it where no workers are running: they have the packs of the epoch they were started in.
         """
-        if isinstance(self._packs, _Planned):
-            self._packs.plan = self._packs.plan.with_epoch(epoch)
+        self._epoch = epoch
+        self._of_epoch = self._packs.in_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self._packs)
 
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Pack `index`, as `packsort.Shards` gives it."""
-        return self._packs[index]
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"pack {index} is not in {self._packs.name}, which has {len(self)} packs")
+        return dict(self._of_epoch.take([number])[0])
 
     def __getstate__(self) -> tuple[Any, int]:
-        return self._made_of, self._packs.plan.epoch if isinstance(self._packs, _Planned) else 0
+        source, max_length, options = self._made_of
+        options = dict[str, Any](options)
+        first = getattr(self._packs, "first", None)
+        if first is not None and first.strategy == "optimal":  # it took long to find
+            fillers = {name: options[name] for name in ("separator", "pad_token_id") if name in options}
+            max_length, options = None, fillers | {"plan": first}
+        return (source, max_length, options), self._epoch
 
     def __setstate__(self, state: tuple[Any, int]) -> None:
         (source, max_length, options), epoch = state
         self.__init__(source, max_length, **options)  # type: ignore[misc]
         self.set_epoch(epoch)
-
-
-class _Planned:
-    """Packs of token columns, gathered one by one."""
-
-    def __init__(self, source: Any, max_length: int, options: dict[str, Any]) -> None:
-        tokens = read_tokens(open_source(source))
-        options = dict(options)
-        self.fillers = fillers(options.pop("separator", None), options.pop("pad_token_id", None))
-        options["separator"] = self.fillers.separator is not None
-        self.table = tokens.table
-        self.plan = plan_lengths(tokens.source, tokens.lengths, "input_ids", max_length, **options)
-        self.max_length = self.plan.max_length
-
-    def __len__(self) -> int:
-        return self.plan.num_packs
-
-    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(f"pack {index} is not in the plan, which has {len(self)} packs")
-        row = gather_packs(self.table, self.plan, number, number + 1, self.fillers)
-        return {name: row[name].chunk(0).values.to_numpy(zero_copy_only=False) for name in row.column_names}
 
 
 class PackedCollator:

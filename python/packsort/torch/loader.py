@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,11 +10,12 @@ from torch.utils.data import IterableDataset
 
 from packsort.costs import CostModel
 from packsort.errors import DamagedError, OptionError
+from packsort.planning import Plan
 from packsort.shards import Shards
 from packsort.torch._packs import PLAN_OPTIONS, DirectoryPacks, EpochPacks, Pack, Packs, open_packs
 from packsort.torch._prefetch import Mover, Prefetcher, find_device
 from packsort.torch._state import Identity, Position, find_worker
-from packsort.torch._steps import Steps, find_balance, find_world
+from packsort.torch._steps import Steps, check_alone, find_balance, find_world
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
@@ -70,6 +72,9 @@ class PackedLoader(IterableDataset[Batch]):
         prefetch: batches made ahead; 0 makes them when they are asked for, without a thread.
         static_shapes: pads `flat` and `megatron` batches to max_length tokens and max_sequences sequences a pack, as
             CUDA graphs need it; the packs must be made with `max_sequences`.
+        plan: the plan of the source's sequences, or the file that `Plan.save` wrote, in the place of `max_length` and
+            the options of a plan; its own seed shuffles. None to plan here. Ranks have to share one where it was made
+            by `strategy="optimal"`, whose search calculates with floating-point numbers.
         **options: those of `packsort.plan` (`strategy`, `overlong`, `groups` and `alone`, also as column names, ...),
             where packs are made on the fly; and those of the layout (`labels`, `attention`, `loss_weights`, `seq_idx`,
             ...), see `Batcher`. Loss weights are over the global step, of all ranks and `accumulation`.
@@ -114,13 +119,17 @@ class PackedLoader(IterableDataset[Batch]):
         device: Any = None,
         prefetch: int = 2,
         static_shapes: bool = False,
+        plan: Plan | str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         plan_options = {name: options.pop(name) for name in list(options) if name in PLAN_OPTIONS}
         self.prefetch = _natural("prefetch", prefetch)
         self.layout = layout
         self.device = find_device(device)
-        packs = open_packs(source, max_length, None if seed is None else _natural("seed", seed), plan_options)
+        if plan is None and plan_options.get("strategy") == "optimal":
+            check_alone(world_size)
+        seed = None if seed is None else _natural("seed", seed)
+        packs = open_packs(source, max_length, seed, plan_options, plan)
         if static_shapes:
             if packs.max_sequences is None:
                 raise OptionError(f"static_shapes is True, allowed is that where {packs.name} has max_sequences")
