@@ -35,11 +35,15 @@ def run(rounds: int) -> list[Figure]:
     pieces = lengths[ids]
     rows = pa.array(ids)
 
-    assert gather_values(column, ids, pieces).equals(pc.take(lists, rows).values)
+    assert gather_values(column, "input_ids", ids, pieces).equals(pc.take(lists, rows).values)
     warm = tokens.copy()
     with ThreadPoolExecutor(_core.num_threads()) as pool:
         ways = [
-            Way("packsort", lambda: gather_values(column, ids, pieces), note=f"{_core.num_threads()} threads"),
+            Way(
+                "packsort",
+                lambda: gather_values(column, "input_ids", ids, pieces),
+                note=f"{_core.num_threads()} threads",
+            ),
             Way("pyarrow.compute.take", lambda: pc.take(lists, rows), 8),
             Way("copy, fresh memory", lambda: copied(tokens, np.empty_like(tokens), pool), note="aim: 0.5"),
             Way("copy, memory in use", lambda: copied(tokens, warm, pool)),

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-BENCHES = ("plan", "gather", "read", "layouts", "loader", "streaming", "strategies", "schedule", "compare")
+BENCHES = ("plan", "gather", "read", "layouts", "loader", "streaming", "strategies", "optimal", "schedule", "compare")
 
 
 def main() -> int:

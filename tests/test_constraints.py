@@ -36,7 +36,7 @@ def cases(draw: Any) -> tuple[list[int], int, dict[str, Any]]:
     rows = draw(st.integers(0, 70))
     column = lambda values: draw(st.lists(values, min_size=rows, max_size=rows))  # noqa: E731
     max_length = draw(st.integers(4, 60))
-    strategy = draw(st.sampled_from(["ffd", "bfd", "padding", "hybrid"]))
+    strategy = draw(st.sampled_from(["ffd", "bfd", "padding", "hybrid", "optimal"]))
     options: dict[str, Any] = {
         "strategy": strategy,
         "overlong": draw(st.sampled_from(["drop", "truncate", "split"])),
@@ -96,6 +96,10 @@ def test_every_combination_of_constraints_holds(case: tuple[list[int], int, dict
     assert all(flags["splittable"][row] or options["overlong"] == "split" for row in plan.split_rows.tolist())
     assert plan.num_sequences == len(of)
     assert plan.lower_bound <= plan.num_packs
+    if options["strategy"] == "optimal":
+        greedy = packsort.plan(lengths, max_length, **options | {"strategy": "ffd"})
+        assert greedy.lower_bound <= plan.lower_bound <= plan.num_packs <= greedy.num_packs
+        assert plan.gap == (plan.num_packs - plan.lower_bound) / max(1, plan.lower_bound)
     room = [written([length for _, _, length in pack], multiple, separator) for pack in packs_of(plan)]
     assert plan.num_tokens + plan.num_separators + plan.num_padding == sum(room)
     assert [plan[i].tolist() for i in range(len(plan))] == [[row for row, _, _ in pack] for pack in packs_of(plan)]

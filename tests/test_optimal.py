@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort import _optimal
-from packsort._optimal import Solution
-from packsort._program import _solver
 from packsort.errors import OptionError
+from packsort.planning.optimal import Solution
+from packsort.planning.optimal import search as _optimal
+from packsort.planning.optimal.program import solver
 from reference import fewest_packs
 
 
@@ -46,7 +46,7 @@ def solve(lengths: Sequence[int], capacity: int, **options) -> Solution:
     return solution
 
 
-def fewest_by_solver(lengths: Sequence[int], capacity: int, max_sequences: int) -> int:
+def fewest_bysolver(lengths: Sequence[int], capacity: int, max_sequences: int) -> int:
     """The true optimum by HiGHS's branch and bound over every pattern there is."""
     sizes = sorted(set(lengths))
     ranges = (range(capacity // size + 1) for size in sizes)
@@ -84,7 +84,7 @@ def test_an_independent_solver_finds_no_fewer_than_the_bound(data: st.DataObject
     counts = data.draw(st.lists(st.integers(1, 40), min_size=len(sizes), max_size=len(sizes)))
     most = data.draw(st.sampled_from([2, 3, capacity]))
     lengths = np.repeat(sizes, counts).tolist()
-    fewest = fewest_by_solver(lengths, capacity, most)
+    fewest = fewest_bysolver(lengths, capacity, most)
     solution = solve(lengths, capacity, max_sequences=most)
     assert solution.bound <= fewest <= solution.packs <= solution.bound + 1
 
@@ -171,7 +171,8 @@ def test_no_time_is_first_fit_decreasing_or_better() -> None:
 
 _DIGEST = """
 import numpy as np
-from packsort import _core, _optimal
+from packsort import _core
+from packsort.planning.optimal import search as _optimal
 lengths = np.random.default_rng(0).normal(300, 75, 20_000).astype(int).clip(1, 1024)
 sizes, counts = np.unique(lengths, return_counts=True)
 for most in (None, 4):
@@ -203,6 +204,6 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_without_highspy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highspy", None)
-    _solver.cache_clear()
+    solver.cache_clear()
     with pytest.raises(OptionError, match=r"pip install 'packsort\[optimal\]'"):
         solve(conversations(2000, 614, 50, 2048), 2048)

@@ -344,7 +344,7 @@ def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
         ({"max_length": 8, "overlong": "cut"}, "overlong is 'cut', allowed are 'error', 'drop', 'truncate', 'split'"),
         (
             {"max_length": 8, "strategy": "best"},
-            "strategy is 'best', allowed are 'ffd', 'bfd', 'hybrid', 'padding', 'random'",
+            "strategy is 'best', allowed are 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'optimal'",
         ),
     ],
 )

@@ -52,6 +52,7 @@ def count(planned: Plan, tokens: Tokens) -> tuple[Counts, list[dict[str, int]]]:
         tokens=planned.num_tokens,
         packs=planned.num_packs,
         lower_bound=planned.lower_bound,
+        gap=planned.gap,
         separators=planned.num_separators,
         padding=planned.num_padding,
         **{name: int(numbers.sum()) for name, numbers in found.items()},

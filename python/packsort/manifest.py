@@ -47,6 +47,7 @@ class Counts:
         tokens: their tokens in packs.
         packs: packs written.
         lower_bound: packs that any plan of these lengths needs.
+        gap: how far `packs` are above that, as a fraction of it.
         separators: tokens in packs that stand between sequences.
         padding: tokens in packs that fill sequences up to a multiple.
         dropped: sequences left out because they are longer than `max_length`.
@@ -61,6 +62,7 @@ class Counts:
     tokens: int
     packs: int
     lower_bound: int
+    gap: float
     separators: int
     padding: int
     dropped: int

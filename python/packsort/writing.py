@@ -24,9 +24,10 @@ from packsort.errors import OptionError
 from packsort.gathering import Fillers, fillers, gather_packs, has_fillers, plan_lengths
 from packsort.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
 from packsort.planning import Plan, check_max_length
+from packsort.planning.optimal import Progress
 from packsort.sources import Source, Tokens, open_source, read_tokens
 
-Advance = Callable[[int], None]
+Advance = Callable[..., None]
 Stage = Callable[..., AbstractContextManager[Advance]]
 
 _SUFFIXES = {"arrow": "arrow", "parquet": "parquet"}
@@ -37,7 +38,12 @@ _TOKENS_A_ROW_GROUP = 4_000_000
 @contextmanager
 def quiet(name: str, *, total: int | None = None, unit: str = "") -> Any:
     """A stage that nobody looks at."""
-    yield lambda done: None
+    yield lambda done, note="": None
+
+
+def noting(advance: Advance) -> Progress:
+    """What `packsort.plan` may call as it goes: a note of a stage says how far it is."""
+    return lambda packs, bound, gap: advance(0, f"{packs:,} packs, {gap:.3%} above the bound of {bound:,}")
 
 
 def write_shards(
@@ -59,6 +65,9 @@ def write_shards(
     alone: Any = None,
     seed: int | None = 0,
     epoch: int = 0,
+    gap: float | None = None,
+    max_iterations: int | None = None,
+    max_seconds: float | None = None,
     format: str = "arrow",
     shard_size: int | str = "256MB",
     overwrite: bool = False,
@@ -90,11 +99,14 @@ def write_shards(
         alone: likewise.
         seed: as for `packsort.plan`; 0, since packs in the order of length train badly.
         epoch: as for `packsort.plan`.
+        gap: as for `packsort.plan`.
+        max_iterations: likewise.
+        max_seconds: likewise.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: bytes of a shard before compression, about: a number, or such as `256MB`.
         overwrite: whether what packsort wrote in `out` before may be replaced.
         stage: called as `stage(name, total=, unit=)` for each stage of the work; a context that yields a function to
-            be called with the units done.
+            be called with the units done and, where there is more to say, a note.
 
     Returns:
         The manifest written.
@@ -128,6 +140,9 @@ def write_shards(
         "num_packs_multiple_of": num_packs_multiple_of,
         "seed": seed,
         "epoch": epoch,
+        "gap": gap,
+        "max_iterations": max_iterations,
+        "max_seconds": max_seconds,
     }
     columns = {"groups": groups, "splittable": splittable, "alone": alone}
     target = _bytes(shard_size)
@@ -137,12 +152,13 @@ def write_shards(
         if overlong == "split_turns":
             split_turns = turn_limit(max_length, pad_to_multiple_of, tokenizer)
         tokens, about = read_or_tokenize(opened, tokenizer, stage, split_turns=split_turns)
-        with stage("planning"):
+        with stage("planning") as advance:
             name = "input_ids" if about is None else about["columns"][0]
             given = options | columns | {"separator": between.separator is not None}
             if split_turns is not None:
                 given |= {"overlong": "error", "piece_starts": tokens.piece_starts}
-            planned = plan_lengths(opened, tokens.lengths, name, max_length, **given)
+            on_progress = noting(advance)
+            planned = plan_lengths(opened, tokens.lengths, name, max_length, on_progress=on_progress, **given)
             counts, by_file = count(planned, tokens)
         options |= {option: _named(values) for option, values in columns.items()}
         options |= {"separator": between.separator, "pad_token_id": between.padding if has_fillers(planned) else None}

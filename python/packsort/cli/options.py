@@ -16,11 +16,21 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
     parser.add_argument("--max-length", type=int, required=True, metavar="N", help="the most tokens a pack may hold")
     parser.add_argument(
         "--strategy",
-        choices=["ffd", "bfd", "hybrid", "padding", "random"],
+        choices=["ffd", "bfd", "hybrid", "padding", "random", "optimal"],
         default="ffd",
         help="first-fit decreasing, best-fit decreasing as TRL's, the first with --splittable rows cut to fill the "
-        "room left, one sequence a pack, or shuffled, concatenated and cut (ffd)",
+        "room left, one sequence a pack, shuffled, concatenated and cut, or the fewest packs, with proof (ffd)",
     )
+    parser.add_argument(
+        "--gap",
+        type=_fraction,
+        metavar="SHARE",
+        help="`--strategy optimal` stops at so much above the proven bound, such as 0.05%% (0)",
+    )
+    parser.add_argument(
+        "--max-iterations", type=int, metavar="N", help="it stops after N linear programs, the same on every machine"
+    )
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="it stops after S seconds, wherever it is then")
     parser.add_argument(
         "--overlong",
         choices=["error", "drop", "truncate", "split", *(["split_turns"] if conversations else [])],
@@ -72,6 +82,9 @@ def plan_options(args: argparse.Namespace) -> dict[str, Any]:
         "alone",
         "seed",
         "epoch",
+        "gap",
+        "max_iterations",
+        "max_seconds",
     )
     return {name: getattr(args, name) for name in names}
 
@@ -90,6 +103,27 @@ def lines(pairs: list[tuple[str, str]]) -> str:
 def token(text: str) -> int | str:
     """A token given by its id or its text."""
     return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:
+    """How many packs there are beside the fewest, and what might have fewer."""
+    above = packs - lower_bound
+    if above == 0:
+        return "the fewest possible"
+    text = f"{above:,} ({above / lower_bound:.2%}) above the lower bound"
+    if strategy in ("ffd", "bfd") and above > _WORTH_SAYING * lower_bound:
+        text += f"; `--strategy optimal` may save up to {above:,}"
+    return text
+
+
+_WORTH_SAYING = 0.002
+
+
+def _fraction(text: str) -> float:
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+_fraction.__name__ = "share"
 
 
 def _seed(text: str) -> int | None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options, token
+from packsort.cli.options import add_json, add_plan_options, add_source, beside_bound, lines, plan_options, token
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
@@ -77,10 +77,7 @@ def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
 def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
     """What a person wants to know at the end."""
     counts = manifest.counts
-    above = counts.packs - counts.lower_bound
-    bound = (
-        "the fewest possible" if above == 0 else f"{above:,} ({above / counts.lower_bound:.2%}) above the lower bound"
-    )
+    bound = beside_bound(manifest.options["strategy"], counts.packs, counts.lower_bound)
     padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
     pairs = [
         ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),

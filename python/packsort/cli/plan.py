@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from packsort.cli.options import add_json, add_plan_options, add_source, lines, plan_options
+from packsort.cli.options import add_json, add_plan_options, add_source, beside_bound, lines, plan_options
 from packsort.cli.stopwatch import Stopwatch
 
 
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.gathering import plan_lengths, source_lengths
     from packsort.planning import check_max_length
     from packsort.sources import open_source
+    from packsort.writing import noting
 
     check_max_length(args.max_length)
     if args.out and Path(args.out).exists() and not args.overwrite:
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     with watch.stage("reading"):
         source = open_source(args.source)
         lengths, column = source_lengths(source)
-    with watch.stage("planning"):
-        planned = plan_lengths(source, lengths, column, args.max_length, **plan_options(args))
+    with watch.stage("planning") as advance:
+        options = plan_options(args) | {"on_progress": noting(advance)}
+        planned = plan_lengths(source, lengths, column, args.max_length, **options)
         bound = planned.lower_bound
     if args.out:
         planned.save(args.out)
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         "tokens": planned.num_tokens,
         "packs": planned.num_packs,
         "lower_bound": bound,
+        "gap": planned.gap,
         "efficiency": planned.efficiency,
         "dropped": planned.num_dropped,
         "truncated": planned.num_truncated,
@@ -65,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**facts, "out": args.out, "seconds": watch.seconds}))
         return 0
+    shown = facts | {
+        "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",
+        "efficiency": f"{planned.efficiency:.2%}",
+    }
+    del shown["gap"]
     pairs = [
         (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-        for name, value in facts.items()
+        for name, value in shown.items()
+        if value != 0
     ]
-    pairs[4] = ("efficiency", f"{planned.efficiency:.2%}")
-    pairs = [pair for pair in pairs if pair[1] != "0"]
     print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
     return 0

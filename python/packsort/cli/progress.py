@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-Advance = Callable[[int], None]
+Advance = Callable[..., None]
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
         unit: what is counted, such as "sequences".
 
     Yields:
-        A function to call with the number of units done since its last call.
+        A function to call with the number of units done since its last call and, where there is more to say, a note.
 
     Examples:
         >>> with stage("tokenizing", total=3, unit="sequences") as advance:
@@ -30,20 +30,21 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda done: None
+        yield lambda done, note="": None
         return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         _Count(unit),
+        TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     # The bar is wiped at the end: what stays is the result.
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.advance(task, done)
+        task = bar.add_task(name, total=total, note="")
+        yield lambda done, note="": bar.update(task, advance=done, note=note)
 
 
 class _Count(TextColumn):
@@ -54,6 +55,8 @@ class _Count(TextColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
+        if not self._unit:
+            return Text()
         of = f"/{task.total:,.0f}" if task.total is not None else ""
         speed = f" {task.speed:,.0f}/s" if task.speed else ""
         return Text(f"{task.completed:,.0f}{of} {self._unit}{speed}")

@@ -7,7 +7,7 @@ use crate::grouped::sort_grouped;
 use crate::hybrid;
 use crate::order::{Id, Order, sort};
 use crate::pieces::Long;
-use crate::plan::{Body, Excess, Groups, Options, Parts, Sequences};
+use crate::plan::{Excess, Groups, Options, Parts, Sequences};
 use crate::{Classes, Cuts, Error, Lengths, Overlong, Patterns, Plan, Room, Strategy};
 
 impl Plan {
@@ -15,6 +15,9 @@ impl Plan {
     ///
     /// Without a seed, first-fit decreasing is the textbook's, id for id: packs in the order in which they are opened,
     /// equal lengths in input order. A seed shuffles equal lengths and the order of packs, each epoch anew.
+    ///
+    /// Of [`Strategy::Optimal`] this is the beginning: first-fit decreasing, in whatever number of packs, from which the
+    /// search for fewer goes on (see [`optimal`](crate::optimal)).
     ///
     /// # Errors
     /// A `max_length` of 0 or above `i32::MAX`, or a multiple above it; a length that is zero or negative; one over
@@ -45,7 +48,7 @@ impl Plan {
             sorted = Sorted::new(sequences, cuts, options, room)?;
             patterns = hybrid::as_patterns(&better.packs, &sorted.classes)?;
         }
-        if options.packs_multiple > 1 {
+        if options.packs_multiple > 1 && options.strategy != Strategy::Optimal {
             patterns.split_to_multiple(&sorted.classes, options.packs_multiple.into())?;
         }
         let Sorted { cuts, classes, order, excess } = sorted;
@@ -55,8 +58,8 @@ impl Plan {
             Excess { sequences: excess.sequences + cut_excess.sequences, tokens: excess.tokens + cut_excess.tokens }
         };
         let rows = rows as u64;
-        let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch };
-        Ok(Self::of(Body::new(parts, room).into(), seed, epoch))
+        let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, proven: 0, order, seed, epoch };
+        Ok(Self::of_parts(parts, room))
     }
 
     /// First-fit decreasing of all lengths together.

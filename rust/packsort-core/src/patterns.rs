@@ -29,6 +29,8 @@ pub enum Strategy {
     Padding,
     /// First-fit decreasing, and splittable sequences cut to fill the room left where that takes fewer packs.
     Hybrid,
+    /// As few packs as are found, and proven to be near the fewest.
+    Optimal,
 }
 
 /// All patterns of a plan, group after group, in the order in which their packs are opened.
@@ -68,7 +70,7 @@ impl Patterns {
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group),
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group),
-                        Strategy::FirstFit | Strategy::Hybrid => {
+                        Strategy::FirstFit | Strategy::Hybrid | Strategy::Optimal => {
                             let counts = classes.of_group(group).map(|class| classes.count(class)).collect();
                             found.add_first_fit(classes, group, counts, room, max_sequences, &mut scratch)
                         }

@@ -116,8 +116,8 @@ pub(crate) struct Body {
     options: Options,
     pub rows: u64,
     excess: Excess,
-    last_alone: bool,
-    room: Room,
+    pub last_alone: bool,
+    pub room: Room,
     pub cuts: Cuts,
     pub classes: Classes,
     pub patterns: Patterns,
@@ -126,6 +126,7 @@ pub(crate) struct Body {
     first_id: Vec<u64>,        // (patterns + 1,): sequences before each pattern
     pub slot_source: Vec<u64>, // (slots,): where in `order` the slot's ids start
     tokens: u64,
+    proven: u64,
     bound: OnceLock<u64>,
 }
 
@@ -155,6 +156,8 @@ pub struct Parts {
     pub classes: Classes,
     /// Which share a pack.
     pub patterns: Patterns,
+    /// Packs that any plan needs, where more was proven than [`Plan::lower_bound`] finds; else 0.
+    pub proven: u64,
     /// Ids by class.
     pub order: Order,
     /// The seed.
@@ -187,8 +190,13 @@ impl Plan {
             Order::U32(ids) => each_once(ids, parts.rows + parts.cuts.piece_rows.len() as u64)?,
             Order::I64(ids) => each_once(ids, parts.rows + parts.cuts.piece_rows.len() as u64)?,
         }
+        Ok(Self::of_parts(parts, room))
+    }
+
+    /// A plan from parts that are sound.
+    pub(crate) fn of_parts(parts: Parts, room: Room) -> Self {
         let (seed, epoch) = (parts.seed, parts.epoch);
-        Ok(Self::of(Arc::new(Body::new(parts, room)), seed, epoch))
+        Self::of(Arc::new(Body::new(parts, room)), seed, epoch)
     }
 
     /// What [`Plan::from_parts`] takes.
@@ -202,6 +210,7 @@ impl Plan {
             cuts: body.cuts.clone(),
             classes: body.classes.clone(),
             patterns: body.patterns.clone(),
+            proven: body.proven,
             order: body.order.clone(),
             seed: self.seed,
             epoch: self.epoch,
@@ -314,8 +323,8 @@ impl Plan {
         &self.body.order
     }
 
-    /// Packs that any plan of these sequences under these constraints needs: for each group the best of
-    /// [`lower_bound`] and what `max_sequences` asks for. Where sequences may be cut, for the pieces there are.
+    /// Packs that any plan of these sequences under these constraints needs: what was proven, or for each group the best
+    /// of [`lower_bound`] and what `max_sequences` asks for. Where sequences may be cut, for the pieces there are.
     pub fn lower_bound(&self) -> u64 {
         let body = &*self.body;
         *body.bound.get_or_init(|| {
@@ -330,6 +339,7 @@ impl Plan {
                     lower_bound(&taken, body.room.capacity()).max(sequences.div_ceil(body.options.most()))
                 })
                 .sum::<u64>()
+                .max(body.proven)
                 .next_multiple_of(body.options.packs_multiple.max(1).into())
         })
     }
@@ -337,7 +347,7 @@ impl Plan {
 
 impl Body {
     pub fn new(parts: Parts, room: Room) -> Self {
-        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, .. } = parts;
+        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, proven, order, .. } = parts;
         let ((slot_source, mut first_id), tokens) =
             rayon::join(|| slot_sources(&classes, &patterns), || classes.tokens());
         let mut first_pack = Vec::with_capacity(patterns.len() + 1);
@@ -365,6 +375,7 @@ impl Body {
             first_id,
             slot_source,
             tokens,
+            proven,
             bound,
         }
     }

@@ -14,6 +14,27 @@ fn arrays<'py>(py: Python<'py>, columns: &Columns) -> ColumnArrays<'py> {
     (offsets.into_pyarray(py), signed(&columns.rows), signed(&columns.copies))
 }
 
+/// (offsets, rows, copies, repeats) of patterns.
+pub type PacksArg<'py> =
+    (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i64>);
+
+/// Patterns, and how many packs are alike.
+pub fn columns_of((offsets, rows, copies, repeats): &PacksArg<'_>) -> PyResult<(Columns, Vec<u64>)> {
+    let columns = Columns {
+        offsets: offsets.as_slice()?.iter().map(|&offset| offset as usize).collect(),
+        rows: rows.as_slice()?.iter().map(|&row| row as u32).collect(),
+        copies: copies.as_slice()?.iter().map(|&copies| copies as u32).collect(),
+    };
+    let repeats: Vec<u64> = repeats.as_slice()?.iter().map(|&repeat| repeat.max(0) as u64).collect();
+    let sound = columns.offsets.first() == Some(&0)
+        && columns.offsets.is_sorted_by(|a, b| a < b)
+        && columns.offsets.last() == Some(&columns.rows.len())
+        && columns.copies.len() == columns.rows.len()
+        && columns.len() == repeats.len()
+        && !columns.copies.contains(&0);
+    if sound { Ok((columns, repeats)) } else { Err(bad("offsets, rows, copies and repeats are no patterns")) }
+}
+
 fn knapsack(sizes: &[u32], counts: &[u64], capacity: u32, max_sequences: u64) -> PyResult<()> {
     let sound = sizes.len() == counts.len()
         && sizes.is_sorted_by(|a, b| a < b)
@@ -109,20 +130,8 @@ impl Packing {
         copies: PyReadonlyArray1<'_, i32>,
         repeats: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<()> {
-        let columns = Columns {
-            offsets: offsets.as_slice()?.iter().map(|&offset| offset as usize).collect(),
-            rows: rows.as_slice()?.iter().map(|&row| row as u32).collect(),
-            copies: copies.as_slice()?.iter().map(|&copies| copies as u32).collect(),
-        };
-        let repeats: Vec<u64> = repeats.as_slice()?.iter().map(|&repeat| repeat.max(0) as u64).collect();
-        let sound = columns.offsets.first() == Some(&0)
-            && columns.offsets.is_sorted_by(|a, b| a < b)
-            && columns.offsets.last() == Some(&columns.rows.len())
-            && columns.copies.len() == columns.rows.len()
-            && columns.len() == repeats.len()
-            && columns.rows.iter().all(|&row| (row as usize) < self.0.left().len())
-            && !columns.copies.contains(&0);
-        if !sound {
+        let (columns, repeats) = columns_of(&(offsets, rows, copies, repeats))?;
+        if !columns.rows.iter().all(|&row| (row as usize) < self.0.left().len()) {
             return Err(bad("offsets, rows, copies and repeats are no patterns"));
         }
         py.detach(|| self.0.take(&columns, &repeats));

@@ -1,7 +1,7 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{
-    self as core, Classes, Cuts, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Sequences, Slot,
-    Starts, Strategy,
+    self as core, Classes, Cuts, Error, Excess, Groups, Lengths, Options, Order, Overlong, Parts, Patterns, Sequences,
+    Slot, Starts, Strategy,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -10,6 +10,7 @@ use pyo3_arrow::PyChunkedArray;
 use crate::columns;
 use crate::errors::{OptionError, to_py};
 use crate::gather::IdsArg;
+use crate::optimal::{PacksArg, columns_of};
 use crate::pool;
 
 /// A plan; `packsort.Plan` is its public face.
@@ -24,11 +25,12 @@ pub const OVERLONG: [(&str, Overlong); 4] = [
     ("truncate", Overlong::Truncate),
     ("split", Overlong::Split),
 ];
-const STRATEGIES: [(&str, Strategy); 4] = [
+const STRATEGIES: [(&str, Strategy); 5] = [
     ("ffd", Strategy::FirstFit),
     ("bfd", Strategy::BestFit),
     ("padding", Strategy::Padding),
     ("hybrid", Strategy::Hybrid),
+    ("optimal", Strategy::Optimal),
 ];
 
 /// The value that has this name.
@@ -160,6 +162,7 @@ impl Plan {
                 slot_offsets: fields.numbers("slot_offsets")?,
                 slots: slots.map(|(class, copies)| Slot { class, copies }).collect(),
             },
+            proven: fields.get("proven")?,
             order: match fields.get::<IdsArg>("order")? {
                 IdsArg::U32(ids) => Order::U32(ids.as_array().to_vec()),
                 IdsArg::I64(ids) => Order::I64(ids.as_array().to_vec()),
@@ -172,7 +175,8 @@ impl Plan {
 
     /// All that makes the plan: what a file holds.
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, order, seed, epoch } = self.0.parts();
+        let Parts { options, rows, excess, last_alone, cuts, classes, patterns, proven, order, seed, epoch } =
+            self.0.parts();
         let parts = PyDict::new(py);
         set_options(&parts, options)?;
         parts.set_item("strategy", name_of(&STRATEGIES, &options.strategy))?;
@@ -182,6 +186,7 @@ impl Plan {
         parts.set_item("last_alone", last_alone)?;
         parts.set_item("seed", seed)?;
         parts.set_item("epoch", epoch)?;
+        parts.set_item("proven", proven)?;
         let numbers = |name, numbers: Vec<i64>| parts.set_item(name, numbers.into_pyarray(py));
         numbers("cut_rows", cuts.rows.into_iter().map(|n| n as i64).collect())?;
         numbers("cut_rests", cuts.rests.into_iter().map(i64::from).collect())?;
@@ -218,6 +223,51 @@ impl Plan {
 
     fn with_epoch(&self, epoch: u64) -> Self {
         Self(self.0.with_epoch(epoch))
+    }
+
+    #[getter]
+    fn num_groups(&self) -> usize {
+        self.0.num_groups()
+    }
+
+    /// (sizes, counts, packs, bound) of what a group's sequences take; None where each has a pack of its own.
+    #[allow(clippy::type_complexity)]
+    fn sizes<'py>(
+        &self,
+        py: Python<'py>,
+        group: usize,
+    ) -> PyResult<Option<(Array<'py, u32>, Array<'py, u64>, u64, u64)>> {
+        if group >= self.0.num_groups() {
+            return Err(to_py(Error::Inconsistent("there is no such group")));
+        }
+        let found = py.detach(|| self.0.sizes(group));
+        Ok(found.map(|s| (s.sizes.into_pyarray(py), s.counts.into_pyarray(py), s.packs, s.bound)))
+    }
+
+    /// Packs of a group.
+    fn group_packs(&self, group: usize) -> PyResult<u64> {
+        if group >= self.0.num_groups() {
+            return Err(to_py(Error::Inconsistent("there is no such group")));
+        }
+        Ok(self.0.group_packs(group))
+    }
+
+    #[getter]
+    fn num_packs(&self) -> u64 {
+        self.0.num_packs()
+    }
+
+    /// The room of a pack, in what `sizes` says that sequences take.
+    #[getter]
+    fn capacity(&self) -> PyResult<u32> {
+        self.0.options().room().map(|room| room.capacity()).map_err(to_py)
+    }
+
+    /// The same sequences in other packs: (offsets, rows, copies, repeats) of each group, None where they stay.
+    fn with_packs(&self, py: Python<'_>, found: Vec<Option<PacksArg<'_>>>, bound: u64) -> PyResult<Self> {
+        let found = found.iter().map(|found| found.as_ref().map(columns_of).transpose());
+        let found = found.collect::<PyResult<Vec<_>>>()?;
+        py.detach(|| pool::run(|| self.0.with_packs(&found, bound))).map(Self).map_err(to_py)
     }
 
     /// Sequences in more than one piece.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._program import Columns, Optimum, Program
+from packsort.planning.optimal.program import Columns, Optimum, OutOfTimeError, Program
 
 Progress = Callable[[int, int, float], object]
 
@@ -137,9 +138,10 @@ class _Search:
         """Fewer packs, and a higher bound, until they meet or the budget is spent."""
         self.try_everything()
         if not self.is_done():
-            optimum = self.generate()
-            if optimum is not None:
-                self.dive(optimum)
+            with contextlib.suppress(OutOfTimeError):
+                optimum = self.generate()
+                if optimum is not None:
+                    self.dive(optimum)
 
     def run_in_classes(self) -> None:
         """The same with sizes gathered into classes, as if all of a class were as long as the longest.
@@ -203,7 +205,7 @@ class _Search:
 
     def solve(self, demand: NDArray[np.int64], method: str) -> Optimum:
         self.iterations += 1
-        return self.program.solve(demand, method)
+        return self.program.solve(demand, method, self.deadline - time.monotonic())
 
     def price(self, duals: list[NDArray[np.float64]], judge: NDArray[np.float64]) -> tuple[int, float, Columns]:
         rows = self.program.rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -32,6 +33,10 @@ class Optimum:
     value: float
 
 
+class OutOfTimeError(Exception):
+    """A program takes longer than it may."""
+
+
 class Program:
     """Fewest packs, in fractions, of patterns that are added on the way.
 
@@ -44,14 +49,15 @@ class Program:
     """
 
     def __init__(self, rows: NDArray[np.intp]) -> None:
-        highspy, solver = _solver()
+        highspy, quiet = solver()
         self.rows = rows
         self._rows = sizes = len(rows)
         self._columns = 0
         self._parts: list[Columns] = []
         self._inf = highspy.kHighsInf
         self._solved = highspy.HighsModelStatus.kOptimal
-        self._highs = highs = solver()
+        self._out_of_time = highspy.HighsModelStatus.kTimeLimit
+        self._highs = highs = quiet()
         # not parallel, since answers have to be the same on any number of threads; that number itself is the process's,
         # and HiGHS refuses another than the first
         for option, value in (("output_flag", False), ("parallel", "off"), ("random_seed", 0)):
@@ -115,7 +121,7 @@ class Program:
         smaller.add((each, each[:-1].astype(np.int32), np.ones(len(active), np.int32)))
         return smaller
 
-    def solve(self, demand: NDArray[np.int64], method: str) -> Optimum:
+    def solve(self, demand: NDArray[np.int64], method: str, seconds: float = math.inf) -> Optimum:
         """The optimum for so many sequences of each size.
 
         Args:
@@ -123,6 +129,10 @@ class Program:
             method: `primal` or `dual`, the simplex method from where it stopped, best after patterns were added or
                 after demand has changed; `interior`, from scratch, faster on thousands of rows, but not a corner;
                 `corner`, from scratch to a corner, where no more patterns than sizes are used.
+            seconds: it may take.
+
+        Raises:
+            OutOfTimeError: it took longer.
         """
         highs = self._highs
         highs.setOptionValue("solver", "simplex" if method in ("primal", "dual") else "ipm")
@@ -130,7 +140,10 @@ class Program:
         highs.setOptionValue("run_crossover", "off" if method == "interior" else "on")
         lower = demand.astype(np.float64)
         highs.changeRowsBounds(self._rows, np.arange(self._rows, dtype=np.int32), lower, np.full(self._rows, self._inf))
+        highs.setOptionValue("time_limit", highs.getRunTime() + max(seconds, 0.0))
         highs.run()
+        if highs.getModelStatus() == self._out_of_time:
+            raise OutOfTimeError
         if highs.getModelStatus() != self._solved:  # not seen; numbers that trouble one start may not trouble another
             highs.clearSolver()
             highs.setOptionValue("solver", "simplex")
@@ -145,7 +158,7 @@ class Program:
 
 
 @cache
-def _solver() -> tuple[Any, Any]:
+def solver() -> tuple[Any, Any]:
     """The module of HiGHS and the class of a solver that is silent from the start."""
     try:
         import highspy

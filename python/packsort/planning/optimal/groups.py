@@ -1,0 +1,83 @@
+"""The fewest packs of a plan, group by group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from packsort import _core
+from packsort.planning.optimal.search import Solution, solve
+
+Progress = Callable[[int, int, float], object]
+"""Called with packs, packs that any plan needs, and the gap between them, a fraction."""
+
+
+def fewest_packs(
+    planned: _core.Plan,
+    *,
+    max_sequences: int | None,
+    gap: float = 0.0,
+    max_iterations: int | None = None,
+    max_seconds: float | None = None,
+    on_progress: Progress | None = None,
+) -> _core.Plan:
+    """The same sequences in fewer packs, never in more.
+
+    Groups with most to gain come first.
+
+    Args:
+        planned: made with strategy `optimal`, so far by first-fit decreasing.
+        max_sequences: the most sequences of a pack; None for any number.
+        gap: stops where packs are at most this fraction above the bound.
+        max_iterations: stops a group after so many linear programs.
+        max_seconds: stops after this time.
+        on_progress: called whenever packs or the bound are better.
+    """
+    deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    sizes = [planned.sizes(group) for group in range(planned.num_groups)]
+    packs = planned.num_packs
+    bounds = [planned.group_packs(group) if known is None else known[3] for group, known in enumerate(sizes)]
+    found: list[Any] = [None] * len(sizes)
+    bound = sum(bounds)
+
+    def report(more: int, higher: int) -> None:
+        if on_progress is not None:
+            now, least = packs + more, bound + higher
+            on_progress(now, least, (now - least) / least if least else 0.0)
+
+    def gain(group: int) -> int:
+        known = sizes[group]
+        return 0 if known is None else known[2] - known[3]
+
+    report(0, 0)
+    for group in sorted(range(len(sizes)), key=gain, reverse=True):
+        known = sizes[group]
+        if known is None or packs - bound <= gap * bound:
+            break
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            break
+        distinct, counts, greedy, least = known
+        solution = solve(
+            distinct,
+            counts,
+            planned.capacity,
+            max_sequences=max_sequences,
+            lower_bound=least,
+            gap=gap,
+            max_iterations=max_iterations,
+            seconds=left,
+            on_progress=lambda now, proven, _, greedy=greedy, least=least: report(now - greedy, proven - least),  # type: ignore[misc]
+        )
+        bounds[group] = solution.bound
+        bound += solution.bound - least
+        if solution.packs < greedy:
+            packs += solution.packs - greedy
+            found[group] = _arrays(solution)
+        report(0, 0)
+    return planned.with_packs(found, bound)
+
+
+def _arrays(solution: Solution) -> tuple[Any, ...]:
+    return solution.offsets, solution.rows, solution.copies, solution.repeats
