@@ -28,12 +28,10 @@ def filling(folder: Path, rounds: int) -> list[Figure]:
     shards = packsort.open_shards(folder / "packed")
     figures = []
     for size in (1, 8):
-        options = {"batch_size": size, "prefetch": 0}
-        mapped = PackedLoader(shards, seed=None, **options)
-        planned = PackedLoader(source, max_length=MAX_LENGTH, **options)
+        mapped = PackedLoader(shards, batch_size=size, seed=None)
+        planned = PackedLoader(source, max_length=MAX_LENGTH, batch_size=size)
         for one, other in zip(mapped, planned, strict=True):
             assert all(torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name])) for name in one)
-        ahead = PackedLoader(shards, batch_size=size, seed=None)
         groups = [[shards[i % len(shards)] for i in mapped.packs_of(k)] for k in range(len(mapped))]
 
         def copy(groups: list = groups) -> None:
@@ -47,8 +45,7 @@ def filling(folder: Path, rounds: int) -> list[Figure]:
                         at += len(pack[name])
 
         ways = [
-            Way("from shards", lambda mapped=mapped: last(mapped), note=f"{len(mapped)} batches, made when asked for"),
-            Way("from shards, ahead", lambda ahead=ahead: last(ahead), note="prefetch=2"),
+            Way("from shards", lambda mapped=mapped: last(mapped), note=f"{len(mapped)} batches"),
             Way("on the fly", lambda planned=planned: last(planned), allowed=2, note="a pyarrow.Table, planned before"),
             Way("bare copy", copy, 0.5, "input_ids and labels, int32 to int64"),
         ]

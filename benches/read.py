@@ -63,8 +63,7 @@ def run(rounds: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         manifest = packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
         shards = packsort.open_shards(f"{folder}/packed")
-        loader = PackedLoader(shards, batch_size=1, layout="flat", seed=None, prefetch=0)
-        ahead = PackedLoader(shards, batch_size=1, layout="flat", seed=None)
+        loader = PackedLoader(shards, batch_size=1, layout="flat", seed=None)
         arrays = [features(pack) for pack in shards]
         lists = [as_lists(sequences) for sequences in arrays]
         rows = [[as_row(pack)] for pack in shards]
@@ -75,7 +74,6 @@ def run(rounds: int) -> list[Figure]:
                     assert torch.equal(torch.as_tensor(expected[name]), torch.as_tensor(value)), name
         ways = [
             Way("packsort", lambda: last(loader), note=f"{len(loader)} batches of one pack"),
-            Way("packsort, ahead", lambda: last(ahead), note="the same, handed over by the thread that makes them"),
             Way("collator, lists", lambda: last(map(collate, lists)), 30, "lists of ints, in memory already"),
             Way("collator, arrays", lambda: last(map(collate, arrays)), 30, "NumPy arrays, in memory already"),
             Way("TRL's collator", lambda: last(map(by_trl, rows)), 10, "padding-free, whole packs as NumPy arrays"),

@@ -49,7 +49,39 @@ def threads():
     return sum(thread.name == "packsort-prefetch" for thread in threading.enumerate())
 
 
+def begun(loader):
+    """A pass whose steps take long enough for a thread."""
+    batches = iter(loader)
+    next(batches)
+    time.sleep(0.002)
+    next(batches)
+    return batches
+
+
 # The prefetcher
+
+
+def test_a_thread_starts_when_a_step_takes_long_enough():
+    made = []
+
+    def items():
+        for i in range(9):
+            made.append(i)
+            yield i
+
+    ahead = Prefetcher(items(), 2, worth=0.05)
+    assert (next(ahead), next(ahead), made, threads()) == (0, 1, [0, 1], 0)
+    time.sleep(0.06)
+    assert next(ahead) == 2
+    wait_until(lambda: made == [0, 1, 2, 3, 4])
+    assert threads() == 1
+    assert list(ahead) == [3, 4, 5, 6, 7, 8]
+    wait_until(lambda: threads() == 0)
+
+
+def test_quick_loops_have_no_thread(path):
+    for _ in PackedLoader(path):
+        assert threads() == 0
 
 
 def test_no_more_are_made_ahead_than_asked_for():
@@ -88,10 +120,10 @@ def test_errors_come_after_what_was_made_before_them(count):
 def test_abandoned_passes_leave_no_thread(path):
     loader = PackedLoader(path)
     for _ in range(20):
-        next(iter(loader))
+        begun(loader)
     gc.collect()
     wait_until(lambda: threads() == 0)
-    passes = [iter(loader) for _ in range(5)]
+    passes = [begun(loader) for _ in range(5)]
     assert threads() == 5
     del passes
     assert threads() == 0
@@ -100,7 +132,7 @@ def test_abandoned_passes_leave_no_thread(path):
 def test_a_process_ends_though_a_pass_has_not(path):
     code = (
         "import sys; from packsort.torch import PackedLoader\n"
-        "keep = iter(PackedLoader(sys.argv[1])); next(keep); print('end')"
+        "import time; keep = iter(PackedLoader(sys.argv[1])); next(keep); time.sleep(0.01); next(keep); print('end')"
     )
     found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stdout, found.stderr) == (0, "end\n", "")
@@ -110,14 +142,15 @@ def test_a_process_ends_though_a_pass_has_not(path):
 def test_a_forked_child_does_not_wait_for_threads_it_does_not_have(path):
     code = (
         "import os, signal, sys; from packsort.torch import PackedLoader\n"
-        "loader = PackedLoader(sys.argv[1]); batches = iter(loader); next(batches)\n"
+        "import time; loader = PackedLoader(sys.argv[1]); batches = iter(loader)\n"
+        "next(batches); time.sleep(0.01); next(batches)\n"
         "if not (child := os.fork()):\n"
         "    signal.alarm(20)\n"
         "    try: next(batches)\n"
         "    except RuntimeError as error: assert 'forked process' in str(error)\n"
         "    del batches\n"
         "    os._exit(0 if len(list(loader)) == len(loader) else 1)\n"
-        "print(os.waitpid(child, 0)[1], 1 + len(list(batches)) == len(loader))\n"
+        "print(os.waitpid(child, 0)[1], 2 + len(list(batches)) == len(loader))\n"
     )
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, path], capture_output=True, text=True, timeout=60

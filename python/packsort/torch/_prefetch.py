@@ -6,8 +6,10 @@ released, so one thread keeps ahead of any step.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -23,48 +25,62 @@ T = TypeVar("T")
 class Prefetcher(Generic[T]):
     """An iterator's items, made ahead on a thread of its own.
 
-    The thread ends when the items do, on an error, on `close`, or when nobody holds the prefetcher any more. In a
-    forked child, which has no threads, `next` raises a RuntimeError.
+    To hand an item over takes some 20 us, more than many a batch takes to fill. So the thread starts when a step, which
+    is what lies between an item and the next that is asked for, takes `worth` seconds; until then each item is made
+    when it is asked for. The thread ends when the items do, on an error, on `close`, or when nobody holds the
+    prefetcher any more. In a forked child, which has no such thread, `next` raises a RuntimeError.
 
     Args:
         items: made on the thread; it must not hold the prefetcher.
         ahead: how many items may wait; 0 makes each when it is asked for, without a thread.
+        worth: seconds of a step from which a thread pays; 0 starts it at once.
 
     Example:
         >>> list(Prefetcher(iter("abc"), ahead=2))
         ['a', 'b', 'c']
     """
 
-    def __init__(self, items: Iterator[T], ahead: int) -> None:
+    def __init__(self, items: Iterator[T], ahead: int, worth: float = 0.0) -> None:
         self._items = items
-        self._process = os.getpid()
+        self._ahead = ahead
+        self._worth = worth
+        self._given = math.inf  # when the last item was
         # Queues in C: they cost a tenth of a condition, and a finalizer may put into one wherever it runs.
         self._ready: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] | None = None
-        if ahead:
-            self._ready = SimpleQueue()
-            self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make one more; False: end
-            for _ in range(ahead):
-                self._permits.put(True)
-            work = (items, self._ready, self._permits)
-            thread = threading.Thread(target=_produce, args=work, name="packsort-prefetch", daemon=True)
-            # Also at exit: a thread that is left to itself there may be in Rust when the interpreter goes.
-            self._finalizer = weakref.finalize(self, _stop, self._permits, thread, self._process)
-            thread.start()
+        if ahead and not worth:
+            self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._ready = SimpleQueue()
+        self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make one more; False: end
+        for _ in range(self._ahead):
+            self._permits.put(True)
+        work = (self._items, self._ready, self._permits)
+        thread = threading.Thread(target=_produce, args=work, name="packsort-prefetch", daemon=True)
+        # Also at exit: a thread that is left to itself there may be in Rust when the interpreter goes.
+        self._finalizer = weakref.finalize(self, _stop, self._permits, thread, self._process)
+        thread.start()
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
         if self._ready is None:
-            return next(self._items)
+            pays = self._ahead and time.monotonic() - self._given >= self._worth
+            item = next(self._items)
+            if pays:
+                self._start()
+            self._given = time.monotonic()
+            return item
         if os.getpid() != self._process:
             raise RuntimeError("an iterator that makes batches ahead does not go on in a forked process: iterate anew")
-        item, error = self._ready.get()
+        made, error = self._ready.get()
         if error is not None:
             self._ready.put((None, StopIteration()))  # for who asks once more
             raise error
         self._permits.put(True)
-        return item  # type: ignore[return-value]
+        return made  # type: ignore[return-value]
 
     def close(self) -> None:
         """Ends the thread and waits for it."""

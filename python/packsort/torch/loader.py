@@ -20,6 +20,8 @@ from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
 
+_WORTH = 1e-3  # seconds of a step from which a thread pays that makes batches ahead
+
 
 class PackedLoader(IterableDataset[Batch]):
     """Batches of a packed directory, or of token columns that are packed on the fly.
@@ -43,10 +45,11 @@ class PackedLoader(IterableDataset[Batch]):
     goes on from there, batch for batch, also with other ranks if the packs of a global step are as many.
     `StatefulDataLoader(loader, batch_size=None)` and `accelerator.register_for_checkpointing(loader)` keep it.
 
-    Batches are made ahead on a thread, so `DataLoader` workers are not needed; `DataLoader(loader, batch_size=None)`
-    works with any number of them, which share the batches out. Workers start each pass with the loader as it is in the
-    main process: call `set_epoch` there, and keep the place with `StatefulDataLoader`; persistent workers count epochs
-    by themselves. Loaders can be pickled, and used in forked and spawned processes.
+    Batches are made ahead on a thread where steps take long enough for that, so `DataLoader` workers are not needed;
+    `DataLoader(loader, batch_size=None)` works with any number of them, which share the batches out. Workers start each
+    pass with the loader as it is in the main process: call `set_epoch` there, and keep the place with
+    `StatefulDataLoader`; persistent workers count epochs by themselves. Loaders can be pickled, and used in forked and
+    spawned processes.
 
     Args:
         source: a packed directory (its path, or what `packsort.open_shards` opened); or sequences to pack on the fly,
@@ -69,7 +72,8 @@ class PackedLoader(IterableDataset[Batch]):
         accumulation: batches that a rank trains on in one global step.
         device: where batches go; None is CPU. To CUDA they go from pinned memory on a stream of their own, while the
             step before them runs.
-        prefetch: batches made ahead; 0 makes them when they are asked for, without a thread.
+        prefetch: batches made ahead on a thread, which starts where a step takes a millisecond or longer: less is not
+            worth handing batches over; 0 makes them when they are asked for.
         static_shapes: pads `flat` and `megatron` batches to max_length tokens and max_sequences sequences a pack, as
             CUDA graphs need it; the packs must be made with `max_sequences`.
         plan: the plan of the source's sequences, or the file that `Plan.save` wrote, in the place of `max_length` and
@@ -264,7 +268,7 @@ class _Pass(Iterator[Batch]):
         steps = loader._steps_of(epoch, packs)
         self._mover = Mover(loader.device) if loader.device is not None else None
         filler = _Filler(identity.packs, packs, steps, loader._batcher, self._mover)
-        self._batches = Prefetcher(filler.batches(range(first, len(steps), stride)), loader.prefetch)
+        self._batches = Prefetcher(filler.batches(range(first, len(steps), stride)), loader.prefetch, _WORTH)
 
     def __next__(self) -> Batch:
         try:
