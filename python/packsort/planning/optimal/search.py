@@ -26,6 +26,7 @@ _FULL_STEPS = 2000  # of the search for each of these packs
 _SAMPLED = 3  # after so many programs full patterns are drawn
 _STEPS = 200_000  # of a search that tries everything
 _SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
+_STALLED = 0.05  # packs: a program that improves by less is not worth another round
 _WHOLE = 1e-6  # nearer to a whole number than this is that number
 
 
@@ -92,7 +93,8 @@ def solve(
     """
     search = _Search(sizes, counts, capacity, max_sequences or capacity, lower_bound, gap, on_progress)
     search.budget = math.inf if max_iterations is None else max_iterations
-    search.deadline = math.inf if seconds is None else time.monotonic() + seconds
+    search.seconds = math.inf if seconds is None else seconds
+    search.deadline = time.monotonic() + search.seconds
     if not search.is_done():
         search.run_in_classes() if len(sizes) > _MOST_ROWS else search.run()
     return search.solution()
@@ -112,7 +114,8 @@ class _Search:
         self.sizes, self.counts, self.capacity, self.max_sequences = sizes, counts, capacity, max_sequences
         self.demand = counts.astype(np.int64)
         self.allowed, self.on_progress = gap, on_progress
-        self.budget, self.deadline, self.iterations = math.inf, math.inf, 0
+        self.budget, self.seconds, self.deadline, self.iterations = math.inf, math.inf, math.inf, 0
+        self.reached = 0.0  # the best bound, in fractions
         tokens, sequences = (int(n) for n in (sizes.astype(np.int64) @ self.demand, self.demand.sum()))
         self.bound = max(lower_bound, -(-tokens // capacity), -(-sequences // max_sequences))
         self.best = self._empty()
@@ -128,20 +131,34 @@ class _Search:
         """Whether packs are as near to the bound as was asked."""
         return self.best.packs <= self.bound or _gap(self.best.packs, self.bound) <= self.allowed
 
-    def is_spent(self) -> bool:
-        return self.iterations >= self.budget or time.monotonic() >= self.deadline
+    def is_spent(self, share: float = 1.0) -> bool:
+        """Whether so much of the budget is spent."""
+        late = self.deadline - (1 - share) * self.seconds if share < 1 and self.seconds < math.inf else self.deadline
+        return self.iterations >= self.budget * share or time.monotonic() >= late
 
     def solution(self) -> Solution:
         return Solution(*self.best.patterns(), self.best.packs, self.bound, self.iterations)
 
     def run(self) -> None:
-        """Fewer packs, and a higher bound, until they meet or the budget is spent."""
+        """Fewer packs, and a higher bound, until they meet or the budget is spent.
+
+        The last pack of a large program can take longer than all others, and may not be there to be had: that is gone
+        for only where more than one is missing.
+        """
         self.try_everything()
-        if not self.is_done():
-            with contextlib.suppress(OutOfTimeError):
-                optimum = self.generate()
-                if optimum is not None:
-                    self.dive(optimum)
+        if self.is_done():
+            return
+        program = self.first_program()
+        large = len(self.sizes) >= _MANY_ROWS
+        with contextlib.suppress(OutOfTimeError):
+            for slack in (1, 0) if large else (0,):
+                self.program = program
+                optimum = self.generate(slack)
+                if self.best.packs <= self.bound + slack or self.is_done() or optimum is None:
+                    break
+                self.dive(optimum)
+                if self.best.packs <= self.bound + slack or self.is_done() or self.is_spent():
+                    break
 
     def run_in_classes(self) -> None:
         """The same with sizes gathered into classes, as if all of a class were as long as the longest.
@@ -156,7 +173,7 @@ class _Search:
         classes, first, of = np.unique(rounded, return_index=True, return_inverse=True)
         counts = np.bincount(of, self.demand).astype(np.uint64)
         inner = _Search(classes.astype(np.uint32), counts, capacity, self.max_sequences, 0, self.allowed, None)
-        inner.budget, inner.deadline = self.budget, self.deadline
+        inner.budget, inner.seconds, inner.deadline = self.budget, self.seconds, self.deadline
         inner.on_progress = lambda *_: self.report()
         inner.run()
         self.iterations = inner.iterations
@@ -214,18 +231,26 @@ class _Search:
         )
         return bound, fraction, (offsets, items, copies)
 
-    def generate(self) -> Optimum | None:
-        """Solves the program, patterns added until none improves it or the bound is reached."""
-        self.program = Program(np.arange(len(self.sizes)))
+    def first_program(self) -> Program:
+        """The patterns of first-fit decreasing, and one of each size alone."""
+        program = Program(np.arange(len(self.sizes)))
         offsets, rows, copies, _ = self.best.patterns()
-        self.program.add((offsets, rows, copies))
+        program.add((offsets, rows, copies))
         number = len(self.sizes)
         fits = np.minimum(self.capacity // self.sizes, self.max_sequences).astype(np.int32)
-        self.program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), fits))
-        interior = number >= _MANY_ROWS
-        reached = 0.0
+        program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), fits))
+        return program
+
+    def generate(self, slack: int) -> Optimum | None:
+        """Solves the program, patterns added until none improves it, or the bound is reached.
+
+        A large program is left a pack above the bound, where a round improves it by less than `slack` packs, or, with
+        slack, when half of the budget is spent: the rest is for whole packs.
+        """
+        interior = len(self.sizes) >= _MANY_ROWS
         optimum = None
-        while not self.is_spent():
+        before = math.inf
+        while not self.is_spent(0.5 if slack else 1.0):
             optimum = self.solve(self.demand, "interior" if interior else "primal")
             # halfway to the duals of the best bound: far fewer rounds (Wentges, 1997)
             middle = (self.center + optimum.duals) / 2
@@ -233,13 +258,15 @@ class _Search:
             for duals in (optimum.duals, middle):
                 bound, fraction, found = self.price([duals], optimum.duals)
                 columns.append(found)
-                if fraction > reached:
-                    reached, self.center = fraction, duals / duals.max()
+                if fraction > self.reached:
+                    self.reached, self.center = fraction, duals / duals.max()
                 self.bound = max(self.bound, bound)
-            if not interior:
-                self.round(optimum)
+            self.round(optimum)
             self.report()
-            enough = math.ceil(optimum.value - _WHOLE) <= self.bound or _gap(optimum.value, self.bound) < self.allowed
+            fewest = math.ceil(optimum.value - _WHOLE)
+            stalled = interior and fewest <= self.bound + 1 and optimum.value > before - (slack or _STALLED)
+            before = optimum.value
+            enough = stalled or fewest <= self.bound or _gap(optimum.value, self.bound) < self.allowed
             if self.is_done() or enough or not any(len(found[0]) > 1 for found in columns):
                 break
             for found in columns:
@@ -249,8 +276,8 @@ class _Search:
                 self.program.add(
                     _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, number)
                 )
-        if optimum is not None and interior and not self.is_done():
-            optimum = self.solve(self.demand, "corner")
+        if optimum is not None and interior and not self.is_done() and self.best.packs > self.bound + slack:
+            optimum = self.solve(self.demand, "corner")  # fewer patterns, so less is lost by rounding down
         return optimum
 
     def round(self, optimum: Optimum) -> _core.Packing:
