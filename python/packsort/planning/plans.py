@@ -165,8 +165,9 @@ class Plan:
         """Packs that any plan of these sequences needs.
 
         The better of ceil(tokens / max_length) and L2 of Martello and Toth (1990), and what `max_sequences` asks for,
-        with what separators and padding take; with groups, the sum over them. Where sequences are cut, of their pieces.
-        For `optimal`, what its linear program proved, if that is more.
+        with what separators and padding take (with both, a separator after the last sequence too, as plans have it);
+        with groups, the sum over them. Where sequences are cut, of their pieces. For `optimal`, what its linear program
+        proved, if that is more.
         """
         return self._core.lower_bound()
 
