@@ -25,7 +25,8 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
         "--gap",
         type=_fraction,
         metavar="SHARE",
-        help="`--strategy optimal` stops at so much above the proven bound, such as 0.05%% (0)",
+        help="`--strategy optimal` stops at so much above the proven bound, such as 0.05%% (a pack, or a "
+        "millionth of them)",
     )
     parser.add_argument(
         "--max-iterations", type=int, metavar="N", help="it stops after N linear programs, the same on every machine"

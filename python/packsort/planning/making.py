@@ -76,8 +76,9 @@ def plan(
         seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
             id for id. A number shuffles equal lengths and the order of packs.
         epoch: shuffles anew for each epoch; the packs by length, and so their number, stay.
-        gap: where `optimal` stops: at packs no more than this fraction above `lower_bound`, such as 0.0005; None for 0,
-            the fewest.
+        gap: where `optimal` stops: at packs no more than this fraction above `lower_bound`, such as 0.0005. None is for
+            the fewest, but of millions of packs for a millionth more, so that it takes no longer the more sequences
+            there are; 0 for the fewest whatever it takes.
         max_iterations: `optimal` stops after so many linear programs a group, with the best packs so far; None for any
             number. The same lengths, options and version then give the same plan on any number of threads.
         max_seconds: `optimal` stops after this time, wherever it is then.
@@ -200,7 +201,7 @@ def _budget(strategy: str, gap: Any, max_iterations: Any, max_seconds: Any, on_p
         if value is not None and not (isinstance(value, (int, float, np.number)) and 0 <= value < math.inf):
             raise OptionError(f"{name} is {value!r}, allowed is {least} or more, or None")
     solver()  # says what is missing before any work is done
-    return given | {"gap": gap or 0.0}
+    return given
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:

@@ -17,7 +17,7 @@ def fewest_packs(
     planned: _core.Plan,
     *,
     max_sequences: int | None,
-    gap: float = 0.0,
+    gap: float | None = None,
     max_iterations: int | None = None,
     max_seconds: float | None = None,
     on_progress: Progress | None = None,
@@ -29,7 +29,7 @@ def fewest_packs(
     Args:
         planned: made with strategy `optimal`, so far by first-fit decreasing.
         max_sequences: the most sequences of a pack; None for any number.
-        gap: stops where packs are at most this fraction above the bound.
+        gap: stops where packs are at most this fraction above the bound; None as for `solve`.
         max_iterations: stops a group after so many linear programs.
         max_seconds: stops after this time.
         on_progress: called whenever packs or the bound are better.
@@ -53,7 +53,7 @@ def fewest_packs(
     report(0, 0)
     for group in sorted(range(len(sizes)), key=gain, reverse=True):
         known = sizes[group]
-        if known is None or packs - bound <= gap * bound:
+        if known is None or packs - bound <= (gap or 0.0) * bound:
             break
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:

@@ -26,6 +26,7 @@ _FULL_STEPS = 2000  # of the search for each of these packs
 _SAMPLED = 3  # after so many programs full patterns are drawn
 _STEPS = 200_000  # of a search that tries everything
 _SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
+_SHARE = 1e-6  # of the packs of a large program that count as none, unless it is said how many do
 _STALLED = 0.05  # packs: a program that improves by less is not worth another round
 _WHOLE = 1e-6  # nearer to a whole number than this is that number
 
@@ -65,7 +66,7 @@ def solve(
     *,
     max_sequences: int | None = None,
     lower_bound: int = 0,
-    gap: float = 0.0,
+    gap: float | None = None,
     max_iterations: int | None = None,
     seconds: float | None = None,
     on_progress: Progress | None = None,
@@ -81,7 +82,8 @@ def solve(
         capacity: room of a pack.
         max_sequences: the most sequences of a pack; None for any number.
         lower_bound: a bound that is known already.
-        gap: stops where packs are at most this fraction above the bound.
+        gap: stops where packs are at most this fraction above the bound; None for one pack, or a millionth of them, so
+            that a plan takes no longer the more sequences there are.
         max_iterations: stops after so many linear programs.
         seconds: stops after this time.
         on_progress: called with packs, bound and gap whenever a program was solved.
@@ -108,12 +110,13 @@ class _Search:
         capacity: int,
         max_sequences: int,
         lower_bound: int,
-        gap: float,
+        gap: float | None,
         on_progress: Progress | None,
     ) -> None:
         self.sizes, self.counts, self.capacity, self.max_sequences = sizes, counts, capacity, max_sequences
         self.demand = counts.astype(np.int64)
-        self.allowed, self.on_progress = gap, on_progress
+        self.allowed, self.on_progress = gap or 0.0, on_progress
+        self.share = _SHARE if gap is None else 0.0
         self.budget, self.seconds, self.deadline, self.iterations = math.inf, math.inf, math.inf, 0
         self.reached = 0.0  # the best bound, in fractions
         tokens, sequences = (int(n) for n in (sizes.astype(np.int64) @ self.demand, self.demand.sum()))
@@ -151,7 +154,7 @@ class _Search:
         program = self.first_program()
         large = len(self.sizes) >= _MANY_ROWS
         with contextlib.suppress(OutOfTimeError):
-            for slack in (1, 0) if large else (0,):
+            for slack in (max(1, int(self.share * self.best.packs)), 0) if large else (0,):
                 self.program = program
                 optimum = self.generate(slack)
                 if self.best.packs <= self.bound + slack or self.is_done() or optimum is None:
@@ -173,6 +176,7 @@ class _Search:
         classes, first, of = np.unique(rounded, return_index=True, return_inverse=True)
         counts = np.bincount(of, self.demand).astype(np.uint64)
         inner = _Search(classes.astype(np.uint32), counts, capacity, self.max_sequences, 0, self.allowed, None)
+        inner.share = self.share
         inner.budget, inner.seconds, inner.deadline = self.budget, self.seconds, self.deadline
         inner.on_progress = lambda *_: self.report()
         inner.run()
@@ -264,7 +268,8 @@ class _Search:
             self.round(optimum)
             self.report()
             fewest = math.ceil(optimum.value - _WHOLE)
-            stalled = interior and fewest <= self.bound + 1 and optimum.value > before - (slack or _STALLED)
+            near = interior and fewest <= self.bound + max(slack, 1)
+            stalled = near and (slack > 1 or optimum.value > before - (slack or _STALLED))
             before = optimum.value
             enough = stalled or fewest <= self.bound or _gap(optimum.value, self.bound) < self.allowed
             if self.is_done() or enough or not any(len(found[0]) > 1 for found in columns):
