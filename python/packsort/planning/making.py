@@ -209,7 +209,7 @@ def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int
     if groups is None and alone is None:
         return None
     codes = np.zeros(rows, np.uint32) if groups is None else as_codes(groups, rows)
-    count = int(codes.max(initial=0)) + 1
+    number = int(codes.max(initial=0)) + 1
     if alone is None:
-        return codes, count, False
-    return np.where(as_flags("alone", alone, rows), np.uint32(count), codes), count + 1, True
+        return codes, number, False
+    return np.where(as_flags("alone", alone, rows), np.uint32(number), codes), number + 1, True

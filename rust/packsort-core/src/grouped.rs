@@ -171,7 +171,7 @@ const FEW: usize = 64;
 
 /// A stable counting sort of `from` into `to` by the lowest `bits` of what `digit` gives.
 fn sort_by_digit<T: Copy>(from: &[T], to: &mut [T], bits: u32, digit: impl Fn(&T) -> u32) {
-    let mut next = [0_u32; 1 << MOST_BITS];
+    let mut next = [0_usize; 1 << MOST_BITS];
     let mask = (1 << bits) - 1;
     for item in from {
         next[(digit(item) & mask) as usize] += 1;
@@ -182,7 +182,7 @@ fn sort_by_digit<T: Copy>(from: &[T], to: &mut [T], bits: u32, digit: impl Fn(&T
     }
     for &item in from {
         let place = &mut next[(digit(&item) & mask) as usize];
-        to[*place as usize] = item;
+        to[*place] = item;
         *place += 1;
     }
 }

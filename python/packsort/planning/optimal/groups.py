@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from packsort import _core
-from packsort.planning.optimal.search import Solution, solve
-
-Progress = Callable[[int, int, float], object]
-"""Called with packs, packs that any plan needs, and the gap between them, a fraction."""
+from packsort.planning.optimal.search import Progress, solve
 
 
 def fewest_packs(
@@ -37,9 +33,8 @@ def fewest_packs(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     sizes = [planned.sizes(group) for group in range(planned.num_groups)]
     packs = planned.num_packs
-    bounds = [planned.group_packs(group) if known is None else known[3] for group, known in enumerate(sizes)]
+    bound = sum(planned.group_packs(group) if known is None else known[3] for group, known in enumerate(sizes))
     found: list[Any] = [None] * len(sizes)
-    bound = sum(bounds)
 
     def report(more: int, higher: int) -> None:
         if on_progress is not None:
@@ -70,14 +65,9 @@ def fewest_packs(
             seconds=left,
             on_progress=lambda now, proven, _, greedy=greedy, least=least: report(now - greedy, proven - least),  # type: ignore[misc]
         )
-        bounds[group] = solution.bound
         bound += solution.bound - least
         if solution.packs < greedy:
             packs += solution.packs - greedy
-            found[group] = _arrays(solution)
+            found[group] = solution.offsets, solution.rows, solution.copies, solution.repeats
         report(0, 0)
     return planned.with_packs(found, bound)
-
-
-def _arrays(solution: Solution) -> tuple[Any, ...]:
-    return solution.offsets, solution.rows, solution.copies, solution.repeats

@@ -15,7 +15,7 @@ from packsort import _core
 from packsort.planning.optimal.program import Columns, Optimum, OutOfTimeError, Program
 
 Progress = Callable[[int, int, float], object]
-
+"""Called with packs, packs that any plan needs, and the gap between them, a fraction."""
 
 _MANY_ROWS = 2000  # from here on the interior point method is faster than simplex
 _MOST_ROWS = 5000  # with more distinct sizes these are gathered into classes
