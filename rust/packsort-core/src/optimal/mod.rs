@@ -2,8 +2,9 @@
 //!
 //! Column generation on the histogram (Gilmore and Gomory, 1961, "A linear programming approach to the cutting-stock
 //! problem"): the program has a row per distinct size, [`Knapsack`] finds the patterns that improve it and proves a
-//! bound by its duals, [`sample`] finds full patterns to start from, [`Packing`] makes whole packs of the fractions. [`Sizes`] is what
-//! the search is given of a plan, and [`Plan::with_packs`](crate::Plan::with_packs) what becomes of what it finds.
+//! bound by its duals, [`sample`] finds full patterns to start from, [`Packing`] makes whole packs of the fractions.
+//! [`Sizes`] is what the search is given of a plan, and [`Plan::with_packs`](crate::Plan::with_packs) what becomes of
+//! what it finds.
 
 mod columns;
 mod exact;
