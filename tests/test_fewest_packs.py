@@ -168,6 +168,8 @@ def test_ranks_share_one_plan(tmp_path: Path) -> None:
     once = [ids for (ids,) in (batch["input_ids"].tolist() for batch in PackedLoader(rows, plan=plan))]
     assert len(seen) - len(once) == len(once) % 2  # the tail repeats packs until ranks have as many
     assert not Counter(map(tuple, once)) - Counter(map(tuple, seen))
+    later = PackedLoader(rows, plan=plan.with_epoch(3))  # epochs are the loader's, whichever the plan was saved in
+    assert [ids for (ids,) in (batch["input_ids"].tolist() for batch in later)] == once
     with pytest.raises(packsort.OptionError, match="strategy 'optimal' and world_size 2 clash"):
         PackedLoader(rows, max_length=MAX_LENGTH, strategy="optimal", rank=0, world_size=2)
 

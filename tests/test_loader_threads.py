@@ -138,7 +138,7 @@ def test_a_process_ends_though_a_pass_has_not(path):
     assert (found.returncode, found.stdout, found.stderr) == (0, "end\n", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_does_not_wait_for_threads_it_does_not_have(path):
     code = (
         "import os, signal, sys; from packsort.torch import PackedLoader\n"

@@ -229,7 +229,7 @@ def test_corrupted_pages_are_named_when_read(tmp_path, checksum):
         list(source.batches(["input_ids"]))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="file modes")
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has file modes that keep a reader out")
 def test_denied_file_is_named(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may read everything")

@@ -29,7 +29,10 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
         "millionth of them)",
     )
     parser.add_argument(
-        "--max-iterations", type=int, metavar="N", help="it stops after N linear programs, the same on every machine"
+        "--max-iterations",
+        type=int,
+        metavar="N",
+        help="it stops after N linear programs, at the same plan on any threads",
     )
     parser.add_argument("--max-seconds", type=float, metavar="S", help="it stops after S seconds, wherever it is then")
     parser.add_argument(

@@ -304,7 +304,7 @@ class PlannedPacks:
         return self.first.num_packs
 
     def in_epoch(self, epoch: int) -> EpochPacks:
-        return _PlannedEpoch(self.first.with_epoch(epoch) if epoch else self.first, self.tokens)
+        return _PlannedEpoch(self.first if epoch == self.first.epoch else self.first.with_epoch(epoch), self.tokens)
 
     def check(self) -> None:
         """Files are mapped or in memory, and their plan is made: nothing to compare with."""
