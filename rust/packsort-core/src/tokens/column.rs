@@ -75,7 +75,7 @@ pub fn list_lengths(chunk: ListChunk, width: usize, out: &mut Vec<i64>) -> Resul
 /// `0..len` shuffled, as `seed`, `epoch` and `stream` choose: the same for ever, on every machine.
 pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Vec<i64> {
     let shuffle = Permutation::new(len, key([seed ^ SHUFFLED, epoch, stream]));
-    (0..len).map(|i| shuffle.get(i) as i64).collect()
+    (0..len).map(|i| shuffle.at(i) as i64).collect()
 }
 
 /// Keeps these shuffles apart from those of plans and schedules with the same seed.
