@@ -7,7 +7,6 @@ mod batch;
 mod columns;
 mod concatenation;
 mod errors;
-mod fill;
 mod gather;
 mod optimal;
 mod plan;
@@ -21,9 +20,7 @@ mod _core {
     #[pymodule_export]
     use super::concatenation::Concatenation;
     #[pymodule_export]
-    use super::fill::{ListColumn, shuffled};
-    #[pymodule_export]
-    use super::gather::gather;
+    use super::gather::{ListColumn, gather};
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]
@@ -31,12 +28,15 @@ mod _core {
     #[pymodule_export]
     use super::pool::num_threads;
     #[pymodule_export]
-    use super::schedule::{pack_costs, schedule};
+    use super::schedule::{pack_costs, schedule, shuffled};
 
     use super::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PADDING", packsort_core::PADDING)?;
+        module.add("SEPARATOR", packsort_core::SEPARATOR)?;
+        module.add("NO_LOSS", packsort_core::batch::NO_LOSS)
     }
 }
