@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "NO_LOSS",
+    "PADDING",
+    "SEPARATOR",
     "Concatenation",
     "ListColumn",
     "Packing",
@@ -25,6 +28,9 @@ __all__ = [
 ]
 
 __version__: str
+NO_LOSS: int
+PADDING: int
+SEPARATOR: int
 
 _Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
 
@@ -83,7 +89,10 @@ class ListColumn:
     def __new__(cls, column: Any) -> ListColumn: ...
     def lengths(self) -> NDArray[np.int64]: ...
     def gather(
-        self, ids: NDArray[np.int64], starts: NDArray[np.int32] | None = None, lengths: NDArray[np.int32] | None = None
+        self,
+        ids: NDArray[np.uint32] | NDArray[np.int64],
+        starts: NDArray[np.int32] | None = None,
+        lengths: NDArray[np.int32] | None = None,
     ) -> NDArray[np.uint8]: ...
 
 @final

@@ -65,11 +65,11 @@ pub use packing::bounds::lower_bound;
 pub use packing::optimal;
 pub use packing::patterns::{Patterns, Slot};
 pub use packing::room::Room;
-pub use permutation::Permutation;
+pub use permutation::{Permutation, shuffled};
 
 // Tokens
-pub use tokens::column as fill;
-pub use tokens::gather::{Fillers, Ids, ListChunk, Offsets, PADDING, SEPARATOR, gather};
+pub use tokens::column::{AsListChunk, ListChunk, ListColumn, Offsets};
+pub use tokens::gather::{Fillers, IdSlice, PADDING, SEPARATOR, Selection, gather, gather_serial};
 
 // Training
 pub use training::cost::CostModel;

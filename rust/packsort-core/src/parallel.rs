@@ -7,6 +7,18 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+/// Cut a slice into consecutive parts of these lengths, which several threads then write. What is left over is dropped.
+pub(crate) fn split_at_lengths<'a, T>(mut slice: &'a mut [T], lengths: &[usize]) -> Vec<&'a mut [T]> {
+    lengths
+        .iter()
+        .map(|&length| {
+            let (part, rest) = std::mem::take(&mut slice).split_at_mut(length);
+            slice = rest;
+            part
+        })
+        .collect()
+}
+
 /// A slice that several threads write to, each to indices of its own.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,

@@ -77,6 +77,24 @@ impl Permutation {
     }
 }
 
+/// Shuffle `0..len` as `seed`, `epoch` and `stream` choose. The numbers are the same on every machine and in every
+/// release.
+///
+/// # Examples
+/// ```
+/// assert_eq!(packsort_core::shuffled(5, 0, 0, 0), [2, 1, 4, 0, 3]);
+/// ```
+///
+/// # Complexity
+/// O(len).
+pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Vec<i64> {
+    let shuffle = Permutation::new(len, key([seed ^ LOADER, epoch, stream]));
+    (0..len).map(|i| shuffle.at(i) as i64).collect()
+}
+
+/// Separates these shuffles from those of plans and schedules with the same seed.
+const LOADER: u64 = 0x6c6f_6164_6572;
+
 /// Mix several numbers into a key.
 pub(crate) fn key(parts: [u64; 3]) -> u64 {
     parts.into_iter().fold(0, |mut state, part| {
@@ -111,6 +129,17 @@ mod tests {
                 prop_assert!(!seen[place]);
                 seen[place] = true;
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shuffles_are_permutations_and_differ(len in 0_u64..200, seed: u64, epoch in 0_u64..9) {
+            let mut one = shuffled(len, seed, epoch, 0);
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch + 1, 0));
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch, 1));
+            one.sort();
+            prop_assert_eq!(one, (0..len as i64).collect::<Vec<_>>());
         }
     }
 

@@ -45,3 +45,9 @@ pub fn schedule<'py>(
     let both = |balance: packsort_core::Balance| (balance.utilization, balance.time);
     Ok((order.into_pyarray(py), tail.into_pyarray(py), both(before), both(after)))
 }
+
+/// `0..len`, shuffled as `seed`, `epoch` and `stream` choose.
+#[pyfunction]
+pub fn shuffled<'py>(py: Python<'py>, len: u64, seed: u64, epoch: u64, stream: u64) -> Bound<'py, PyArray1<i64>> {
+    py.detach(|| packsort_core::shuffled(len, seed, epoch, stream)).into_pyarray(py)
+}

@@ -2,13 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::Error;
+use crate::{Error, PADDING};
 
 /// No loss is taken where a label has this value (PyTorch's `ignore_index`).
 pub const NO_LOSS: i64 = -100;
-
-/// The `sequence_ids` of a piece that is padding; any negative id says that a piece is filler, of no sequence.
-pub const PADDING: i64 = -1;
 
 /// Tokens from which a second thread pays; a smaller batch touches no thread pool.
 pub const PARALLEL_FROM: usize = 1 << 17;
