@@ -7,8 +7,10 @@ batches.
 
 from packsort import errors
 from packsort._core import __version__
-from packsort.comparison import Comparison, compare
-from packsort.costs import CostModel
+from packsort.balance.costs import CostModel
+from packsort.balance.schedule import Schedule, schedule
+from packsort.comparison.compare import compare
+from packsort.comparison.results import Comparison
 from packsort.errors import (
     DamagedError,
     LengthError,
@@ -22,12 +24,12 @@ from packsort.errors import (
     TokenizerError,
 )
 from packsort.gathering import pack
-from packsort.manifest import Manifest
-from packsort.planning import Plan, load_plan, plan
-from packsort.scheduling import Schedule, schedule
-from packsort.shards import Shards, open_shards
-from packsort.verifying import Verification
-from packsort.writing import write_shards
+from packsort.planning.build import plan
+from packsort.planning.plan import Plan, load_plan
+from packsort.shards.manifest import Manifest
+from packsort.shards.reader import Shards, open_shards
+from packsort.shards.verify import Verification
+from packsort.shards.writer import write_shards
 
 __all__ = [
     "Comparison",

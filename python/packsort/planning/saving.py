@@ -13,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._files import replace_file
+from packsort._atomic import replace_file
 from packsort.errors import DamagedError, SourceNotFoundError
 
 Core = _core.Plan | _core.Concatenation

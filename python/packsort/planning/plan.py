@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort import _core
+from packsort import _checks, _core
 from packsort.planning import saving
-from packsort.planning.checks import natural
 
 Ids = NDArray[np.uint32] | NDArray[np.int64]
 
@@ -262,7 +261,7 @@ class Plan:
             >>> plan.with_epoch(1).num_packs == plan.num_packs
             True
         """
-        return Plan(self._core.with_epoch(natural("epoch", epoch)))
+        return Plan(self._core.with_epoch(_checks.seed("epoch", epoch)))
 
     def __len__(self) -> int:
         return self.num_packs

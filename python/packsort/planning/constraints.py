@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._types import is_list
+from packsort._arrow import is_list
 from packsort.errors import OptionError
 
 
