@@ -30,6 +30,8 @@ from packsort.shards.manifest import Manifest
 from packsort.shards.reader import Shards, open_shards
 from packsort.shards.verify import Verification
 from packsort.shards.writer import write_shards
+from packsort.tokenization.files import TokenizedFiles, write_tokens
+from packsort.tokenization.tokenize import Tokenization, tokenize
 
 __all__ = [
     "Comparison",
@@ -47,6 +49,8 @@ __all__ = [
     "Shards",
     "SourceError",
     "SourceNotFoundError",
+    "Tokenization",
+    "TokenizedFiles",
     "TokenizerError",
     "Verification",
     "__version__",
@@ -57,5 +61,7 @@ __all__ = [
     "pack",
     "plan",
     "schedule",
+    "tokenize",
     "write_shards",
+    "write_tokens",
 ]
