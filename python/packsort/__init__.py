@@ -45,6 +45,8 @@ __all__ = [
     "Shards",
     "SourceError",
     "SourceNotFoundError",
+    "Tokenization",
+    "TokenizedFiles",
     "TokenizerError",
     "Verification",
     "__version__",
@@ -70,6 +72,8 @@ _LAZY = {
     "Manifest": "packsort.shards.manifest",
     "Schedule": "packsort.balance.schedule",
     "Shards": "packsort.shards.reader",
+    "Tokenization": "packsort.tokenization.tokenize",
+    "TokenizedFiles": "packsort.tokenization.files",
     "Verification": "packsort.shards.verify",
     "compare": "packsort.comparison.compare",
     "export": "packsort.shards.export",
@@ -79,7 +83,7 @@ _LAZY = {
     "tokenize": "packsort.tokenization.tokenize",
     "verify": "packsort.shards.verify",
     "write_shards": "packsort.shards.writer",
-    "write_tokens": "packsort.tokenization.tokenize",
+    "write_tokens": "packsort.tokenization.files",
 }
 
 
