@@ -3,13 +3,13 @@
 A file holds the stored form of a plan's parts: arrays as columns with one row, and numbers as JSON in the schema's
 metadata. Fingerprints and pickles are of the stored form too. It keeps the option names of version 0.1, so that files
 and fingerprints stay valid.
+
+What only files need is imported where it is used, because `import packsort` imports this module.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ def save(core: _core.Plan, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
+    import json
+    from pathlib import Path
+
     from packsort._atomic import replace_file
 
     parts = to_stored(core)
@@ -49,6 +52,8 @@ def load(path: str | os.PathLike[str]) -> _core.Plan:
         SourceNotFoundError: There is no such file.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
+    import json
+
     try:
         with pa.memory_map(os.fspath(path)) as file:
             table = pa.ipc.open_file(file).read_all()
