@@ -50,6 +50,18 @@ impl<'a, T: Copy> Disjoint<'a, T> {
         unsafe { self.start.add(index).write(value) }
     }
 
+    /// Store `value` at `index`, unless `index` lies outside the slice.
+    ///
+    /// # Safety
+    /// No other thread writes to `index` while this `Disjoint` lives.
+    #[inline(always)]
+    pub(crate) unsafe fn write_inside(&self, index: usize, value: T) {
+        if index < self.len {
+            // SAFETY: the index was just checked, and by contract no other thread writes there.
+            unsafe { self.start.add(index).write(value) }
+        }
+    }
+
     /// Copies `from` to `index..`; a range outside the slice panics.
     ///
     /// # Safety

@@ -133,7 +133,7 @@ fn shuffled(packs: usize, places: usize, seed: Option<u64>) -> (Vec<i64>, Vec<i6
     let shuffle = seed.map(|seed| Permutation::new(packs as u64, key([seed, 0, ORDER])));
     let pack_at = |place: usize| {
         let place = (place % packs) as u64;
-        shuffle.as_ref().map_or(place, |s| s.get(place)) as i64
+        shuffle.as_ref().map_or(place, |s| s.at(place)) as i64
     };
     let mut order = zeroed::<i64>(places);
     order.par_iter_mut().enumerate().with_min_len(1 << 14).for_each(|(place, pack)| *pack = pack_at(place));
@@ -162,7 +162,7 @@ fn balance_window(costs: &[f64], layout: &Layout, first_step: usize, packs: &mut
     let mut found = vec![0_i64; packs.len()];
     let mut dealer = Dealer { sums: vec![0.0; ranks], turns: vec![0; ranks], takes: Vec::with_capacity(each) };
     for (s, step) in found.chunks_mut(ranks * each).enumerate() {
-        let runs = (0..each).map(|i| runs[shuffle.get((s * each + i) as u64) as usize]);
+        let runs = (0..each).map(|i| runs[shuffle.at((s * each + i) as u64) as usize]);
         dealer.deal(runs, key([seed, (first_step + s) as u64, RANKS]), step);
     }
     let after = Balance::of(costs, layout, &found);
@@ -191,7 +191,7 @@ impl<'a> Dealer<'a> {
         self.sums.fill(0.0);
         // Whoever took first always would have the dearer packs all along.
         let shuffle = Permutation::new(self.turns.len() as u64, key);
-        self.turns.iter_mut().zip(0..).for_each(|(rank, i)| *rank = shuffle.get(i) as usize);
+        self.turns.iter_mut().zip(0..).for_each(|(rank, i)| *rank = shuffle.at(i) as usize);
         for &(place, run) in &self.takes {
             let sums = &mut self.sums;
             self.turns.sort_by(|&a, &b| sums[a].total_cmp(&sums[b]));

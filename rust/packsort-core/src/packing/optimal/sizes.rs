@@ -1,7 +1,9 @@
 //! Between a plan and the search for its fewest packs: what a group's sequences take, and whole packs of them.
 
 use super::Columns;
-use crate::{Classes, Error, Patterns, Plan, Slot, lower_bound};
+use crate::error::PlanFault;
+use crate::plan::patterned::Patterned;
+use crate::{Classes, Error, Patterns, Plan, Slot};
 
 /// What the sequences of a group take of a pack's room; several lengths may take as much.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,28 +19,37 @@ pub struct Sizes {
 }
 
 impl Plan {
-    /// Number of groups: 1 where there are none.
+    /// Number of groups; 1 for a plan without groups, 0 for strategy [`Random`](crate::Strategy::Random).
     pub fn num_groups(&self) -> usize {
-        self.classes().groups.len() - 1
+        self.classes().map_or(0, Classes::num_groups)
     }
 
-    /// Packs of a group.
-    pub fn group_packs(&self, group: usize) -> u64 {
-        let own = self.classes().of_group(group);
-        self.patterns().repeats[self.patterns().first_from(own.start)..self.patterns().first_from(own.end)].iter().sum()
+    /// Number of packs of a group.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGroup`].
+    pub fn group_packs(&self, group: usize) -> Result<u64, Error> {
+        Ok(self.with_group(group)?.group_packs(group))
     }
 
     /// What the sequences of a group take; `None` where each has a pack of its own, of which there is no choice.
-    pub fn sizes(&self, group: usize) -> Option<Sizes> {
-        if self.body.last_alone && group + 1 == self.num_groups() {
-            return None;
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGroup`].
+    pub fn sizes(&self, group: usize) -> Result<Option<Sizes>, Error> {
+        let patterned = self.with_group(group)?;
+        if patterned.is_alone(group) {
+            return Ok(None);
         }
-        let (room, classes) = (self.body.room, self.classes());
-        let taken = classes.histogram(group, room);
-        let sequences: u64 = taken.iter().sum();
-        let bound = lower_bound(&taken, room.capacity()).max(sequences.div_ceil(self.options().most()));
+        let bound = patterned.group_bound(group, &self.options());
+        let taken = patterned.classes.histogram(group, patterned.room);
         let (sizes, counts) = (0..).zip(taken).filter(|&(_, count)| count > 0).unzip();
-        Some(Sizes { sizes, counts, packs: self.group_packs(group), bound })
+        Ok(Some(Sizes { sizes, counts, packs: patterned.group_packs(group), bound }))
+    }
+
+    fn with_group(&self, group: usize) -> Result<&Patterned, Error> {
+        let missing = Error::NoSuchGroup { group: group as u64, groups: self.num_groups() as u64 };
+        self.patterned().filter(|_| group < self.num_groups()).map(|patterned| &**patterned).ok_or(missing)
     }
 
     /// The same sequences in other packs: `found` has those of each group, over its [`Sizes`], and how many are alike;
@@ -48,48 +59,60 @@ impl Plan {
     /// # Errors
     /// Packs that do not hold the sequences of their group, or are over full.
     pub fn with_packs(&self, found: &[Option<(Columns, Vec<u64>)>], bound: u64) -> Result<Self, Error> {
-        if found.len() != self.num_groups() {
-            return Err(Error::Inconsistent("there are packs of another number of groups"));
-        }
-        let mut parts = self.parts();
+        let (groups, given) = (self.num_groups() as u64, found.len() as u64);
+        let Some(plan) = self.patterned().filter(|_| given == groups) else {
+            return Err(Error::ArrayLength { array: "packs by group", found: given, expected: groups });
+        };
         let mut patterns = Patterns::default();
         for (group, found) in found.iter().enumerate() {
-            let own = parts.classes.of_group(group);
             match found {
-                Some((columns, repeats)) => self.hand_out(group, columns, repeats, &mut patterns)?,
+                Some((columns, repeats)) => plan.hand_out(group, columns, repeats, &mut patterns)?,
                 None => {
-                    for p in parts.patterns.first_from(own.start)..parts.patterns.first_from(own.end) {
-                        patterns.slots.extend_from_slice(parts.patterns.slots_of(p));
-                        patterns.add(parts.patterns.repeats[p]);
+                    for p in plan.group_patterns(group) {
+                        patterns.slots.extend_from_slice(plan.patterns.slots_of(p));
+                        patterns.push(plan.patterns.repeats[p]);
                     }
                 }
             }
         }
-        patterns.split_to_multiple(&parts.classes, parts.options.packs_multiple.max(1).into())?;
-        patterns.check(&parts.classes, self.body.room)?;
-        parts.patterns = patterns;
-        parts.proven = bound;
-        Ok(Self::of_parts(parts, self.body.room))
+        let options = self.options();
+        patterns.split_to_multiple(&plan.classes, options.num_packs_multiple_of.into())?;
+        patterns.check(&plan.classes, plan.room).map_err(Error::Patterns)?;
+        let (cuts, classes, items) = (plan.cuts.clone(), plan.classes.clone(), plan.items.clone());
+        let mut other = Patterned::new(plan.rows, plan.room, plan.last_alone, cuts, classes, patterns, items);
+        other.proven = bound;
+        Ok(Self::from_patterned(options, self.left_out(), self.seed(), self.epoch(), other.into()))
+    }
+}
+
+impl Patterned {
+    fn group_patterns(&self, group: usize) -> std::ops::Range<usize> {
+        let own = self.classes.of_group(group);
+        self.patterns.first_of_group_at(own.start)..self.patterns.first_of_group_at(own.end)
+    }
+
+    fn group_packs(&self, group: usize) -> u64 {
+        self.patterns.repeats[self.group_patterns(group)].iter().sum()
     }
 
     /// Patterns of classes from those of sizes, longest first: of the classes that take as much, each pack gets the
     /// longest that are left.
     fn hand_out(&self, group: usize, columns: &Columns, repeats: &[u64], out: &mut Patterns) -> Result<(), Error> {
-        const SHORT: Error = Error::Inconsistent("the packs found hold other sequences than there are");
-        let classes = self.classes();
+        let classes = &self.classes;
         let own = classes.of_group(group);
-        let last = last_of_sizes(classes, own.clone(), |length| self.body.room.taken(length));
+        let last = last_of_sizes(classes, own.clone(), |length| self.room.taken(length));
         let mut left: Vec<u64> = own.clone().map(|class| classes.count(class)).collect();
         let mut next = last.clone();
         let mut found: Vec<(Vec<Slot>, u64)> = vec![];
         for (p, &repeat) in repeats.iter().enumerate() {
+            let short = || Error::Patterns(PlanFault::Short { pattern: p as u64 });
             let mut packs = repeat;
             while packs > 0 {
                 let mut slots: Vec<Slot> = vec![];
                 let mut alike = packs;
                 for (row, mut wanted) in columns.pattern(p) {
-                    let first = if row == 0 { 0 } else { last.get(row - 1).ok_or(SHORT)? + 1 };
-                    let longest = next.get_mut(row).ok_or(SHORT)?;
+                    let first = if row == 0 { 0 } else { last.get(row - 1).ok_or_else(short)? + 1 };
+                    let longest = next.get_mut(row).ok_or_else(short)?;
                     while left[*longest] == 0 && *longest > first {
                         *longest -= 1;
                     }
@@ -104,11 +127,11 @@ impl Plan {
                         if wanted == 0 {
                             break;
                         }
-                        class = class.checked_sub(1).filter(|&class| class >= first).ok_or(SHORT)?;
+                        class = class.checked_sub(1).filter(|&class| class >= first).ok_or_else(short)?;
                     }
                 }
                 if slots.is_empty() {
-                    return Err(SHORT);
+                    return Err(short());
                 }
                 for slot in &slots {
                     left[slot.class as usize - own.start] -= alike * u64::from(slot.copies);
@@ -122,7 +145,7 @@ impl Plan {
         found.sort_by(|a, b| b.0.iter().map(|s| (s.class, s.copies)).cmp(a.0.iter().map(|s| (s.class, s.copies))));
         for (slots, repeat) in found {
             out.slots.extend(slots);
-            out.add(repeat);
+            out.push(repeat);
         }
         Ok(())
     }
