@@ -72,8 +72,9 @@ pub use tokens::column::{AsListChunk, ListChunk, ListColumn, Offsets};
 pub use tokens::gather::{Fillers, IdSlice, PADDING, SEPARATOR, Selection, gather, gather_serial};
 
 // Training
+pub use training::attention::Attention;
 pub use training::cost::CostModel;
-pub use training::schedule::{Balance, Layout, Schedule, Tail};
+pub use training::schedule::{Schedule, ScheduleOptions, StepTimes, Tail};
 pub use training::{batch, block_mask};
 
 // Errors
