@@ -77,7 +77,7 @@ impl Permutation {
     }
 }
 
-/// `0..len`, shuffled as `seed`, `epoch` and `stream` choose. The numbers are the same on every machine and in every
+/// Shuffle `0..len` as `seed`, `epoch` and `stream` choose. The numbers are the same on every machine and in every
 /// release.
 ///
 /// # Examples

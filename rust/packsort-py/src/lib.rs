@@ -1,14 +1,14 @@
-//! `packsort._core`: arguments in, the lock of the interpreter released, errors mapped, arrays out.
+//! `packsort._core`: convert arguments, release the GIL, map errors, return arrays. All logic is in `packsort_core`.
 
 use pyo3::prelude::*;
 
 mod allocator;
 mod batch;
 mod columns;
-mod concatenation;
 mod errors;
 mod gather;
 mod optimal;
+mod parts;
 mod plan;
 mod pool;
 mod schedule;
@@ -17,8 +17,6 @@ mod schedule;
 mod _core {
     #[pymodule_export]
     use super::batch::{fill_batch, fill_blocks, step_total};
-    #[pymodule_export]
-    use super::concatenation::Concatenation;
     #[pymodule_export]
     use super::gather::{ListColumn, gather};
     #[pymodule_export]

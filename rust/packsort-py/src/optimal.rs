@@ -3,7 +3,7 @@ use packsort_core::optimal::{self as core, Columns, Knapsack};
 use pyo3::prelude::*;
 
 use crate::errors::DamagedError;
-use crate::plan::Array;
+use crate::parts::Array;
 use crate::pool;
 
 type ColumnArrays<'py> = (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>);
