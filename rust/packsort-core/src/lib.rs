@@ -66,6 +66,7 @@ pub use packing::optimal;
 pub use packing::patterns::{Patterns, Slot};
 pub use packing::room::Room;
 pub use permutation::{Permutation, shuffled};
+pub use plan::group_sizes::GroupSizes;
 
 // Tokens
 pub use tokens::column::{AsListChunk, ListChunk, ListColumn, Offsets};
