@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import packsort
-from packsort.costs import LLAMA_3_8B, CostModel
-from packsort.scheduling import pack_costs
+from packsort.balance.costs import LLAMA_3_8B, CostModel
+from packsort.balance.schedule import pack_costs
 
 LLAMA_1B = CostModel.from_model(2048, 16, 32, intermediate_size=8192, num_key_value_heads=8, vocab_size=128256)
 MODELS = {"8B": LLAMA_3_8B, "1B": LLAMA_1B}

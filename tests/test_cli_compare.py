@@ -18,16 +18,11 @@ import pytest
 import packsort
 import tiny_tokenizer
 from packsort.cli import compare as compare_command
-from packsort.comparison import compare
+from packsort.comparison.compare import compare
 from token_rows import token_table
 
 COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
 ASK, ANSWER = {"role": "user", "content": "where is the cat"}, {"role": "assistant", "content": "on the mat"}
-
-
-@pytest.fixture
-def costs() -> None:
-    pytest.importorskip("packsort.costs")
 
 
 def command(*args: object) -> int:
@@ -37,7 +32,6 @@ def command(*args: object) -> int:
     return int(parsed.run(parsed))
 
 
-@pytest.mark.usefixtures("costs")
 def test_the_command_prints_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(token_table(300), tmp_path / "tokens.parquet")
     assert command(tmp_path / "tokens.parquet", "--max-length", 64, 128, "--batch-size", 2) == 0
@@ -65,7 +59,6 @@ def test_no_figure_is_cut_at_any_width(
     assert busy is not None
 
 
-@pytest.mark.usefixtures("costs")
 def test_the_command_tokenizes_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = tiny_tokenizer.build(tmp_path / "tokenizer")
     table = pa.table({"messages": [[ASK, ANSWER] * (1 + i % 4) for i in range(60)]})
@@ -129,7 +122,6 @@ def test_the_report_opens_in_a_browser_without_a_network(page: Path, tmp_path: P
     assert dumped.stdout.count("</svg>") == 20
 
 
-@pytest.mark.usefixtures("costs")
 def test_a_report_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the report's plots need packsort[report]")
     pq.write_table(pa.table({"length": [5, 3, 7]}), tmp_path / "lengths.parquet")

@@ -179,7 +179,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, chats, tokenizer):
 
 def test_bugs_keep_their_traceback(tmp_path, chats, tokenizer):
     code = (
-        "import sys, packsort.tokenizing as t\n"
+        "import sys, packsort.tokenization.tokenize as t\n"
         "from packsort.cli import main\n"
         "def broken(*args, **options): raise ZeroDivisionError('a bug')\n"
         "t.write_tokens = broken\n"

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort.comparison import Method, Work, compare
+from packsort.comparison.compare import compare
+from packsort.comparison.results import Method, Work
 from packsort.comparison.turns import source_turns
-from packsort.sources import open_source
+from packsort.sources.source import open_source
 
 TOKENS_ONLY = SimpleNamespace(linear=1.0, quadratic=0.0)
 COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
@@ -294,12 +295,6 @@ def test_batch_of_as_many_samples() -> None:
     assert "fewer than the 4 ranks" in batch.note
 
 
-@pytest.fixture
-def costs() -> None:
-    pytest.importorskip("packsort.costs")
-
-
-@pytest.mark.usefixtures("costs")
 def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
     numbers = {
         **{"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},

@@ -9,7 +9,7 @@ import pytest
 
 import packsort
 from packsort import CostModel
-from packsort.costs import LLAMA_3_8B
+from packsort.balance.costs import LLAMA_3_8B
 
 
 def operations(shapes: list[tuple[int, int]], channels: int, layers: int, length: int) -> float:

@@ -15,8 +15,8 @@ import pytest
 
 import packsort
 from packed_rows import packed, rows
-from packsort import exporting
-from packsort.exporting import export
+from packsort.shards import export as exporting
+from packsort.shards.export import export
 
 
 def collated(row):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import packsort
 from packsort.errors import OptionError
-from packsort.planning.optimal import Solution
 from packsort.planning.optimal import search as _optimal
 from packsort.planning.optimal.program import solver
+from packsort.planning.optimal.search import Solution
 from reference import fewest_packs
 
 

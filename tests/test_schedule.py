@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import packsort
 from packsort import CostModel
-from packsort.costs import LLAMA_3_8B
+from packsort.balance.costs import LLAMA_3_8B
 
 # Coefficients of which either can rule at max_length 200.
 COST = CostModel(linear=100.0, quadratic=1.0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import packsort
 import tiny_tokenizer
-from packsort.manifest import checksum
+from packsort.shards.manifest import checksum
 from reference import first_fit_decreasing, gather
 from token_rows import token_table, write_parts
 
@@ -282,7 +282,7 @@ def test_wrong_options_write_nothing(tmp_path: Path, options: dict[str, object],
 
 
 def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packsort import writing
+    from packsort.shards import writer as writing
 
     table = token_table()
     write_parts(table, tmp_path / "tokens")

@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packsort.errors import SourceError, SourceNotFoundError
-from packsort.sources import find_files, open_source, read_tokens
+from packsort.sources.files import find_files
+from packsort.sources.source import open_source
+from packsort.sources.tokens import read_tokens
 
 LISTS = [[1, 2, 3], [4], [5, 6]]
 
@@ -469,6 +471,6 @@ def test_damaged_offsets_are_an_error_not_a_crash(tmp_path):
 
 
 def test_sources_import_neither_datasets_nor_transformers():
-    code = "import sys, packsort.sources, packsort.tokenizing, packsort.cli; print(*sys.modules)"
+    code = "import sys, packsort.sources.source, packsort.tokenization.tokenize, packsort.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"transformers", "tokenizers", "datasets", "torch", "jinja2"} & set(done.stdout.split())

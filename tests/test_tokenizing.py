@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import tiny_tokenizer
 from packsort.errors import OptionError, OutputError, OutputExistsError, SourceError, TokenizerError
-from packsort.tokenizing import LossRule, load_tokenizer, tokenize, write_tokens
+from packsort.tokenization.tokenize import LossRule, load_tokenizer, tokenize, write_tokens
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
@@ -258,7 +258,7 @@ def test_messages_come_before_prompts_and_those_before_text(tokenizer):
 def test_long_texts_are_tokenized_in_several_calls(tokenizer, monkeypatch):
     rows = chats(CHATS * 40)
     wanted = tokenize(rows, tokenizer).read()
-    monkeypatch.setattr("packsort._encoding._CHARACTERS_A_CALL", 150)
+    monkeypatch.setattr("packsort.tokenization.encode._CHARACTERS_A_CALL", 150)
     assert tokenize(rows, tokenizer).read().equals(wanted)
 
 
@@ -512,7 +512,7 @@ def test_wrong_row_in_the_last_file_leaves_nothing_behind(tmp_path, two_files, t
 
 FULL_DISK = """
 import resource, sys
-from packsort.tokenizing import load_tokenizer, write_tokens
+from packsort.tokenization.tokenize import load_tokenizer, write_tokens
 tokenizer = load_tokenizer(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
@@ -539,7 +539,7 @@ def test_no_space_is_said_and_leaves_nothing_behind(tmp_path, two_files, folder,
 def test_tokenizing_can_be_stopped_between_batches(tmp_path, folder):
     code = (
         "import sys, signal, pyarrow as pa\n"
-        "from packsort.tokenizing import load_tokenizer, tokenize\n"
+        "from packsort.tokenization.tokenize import load_tokenizer, tokenize\n"
         "tables = iter(tokenize(pa.table({'text': ['five ' * 200] * 50_000}), load_tokenizer(sys.argv[1])))\n"
         "next(tables); print('running', flush=True)\n"
         "for _ in tables: pass\n"

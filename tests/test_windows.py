@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import packsort
 import tiny_tokenizer
 from packsort.errors import OptionError
-from packsort.tokenizing import load_tokenizer, tokenize, write_tokens
+from packsort.tokenization.tokenize import load_tokenizer, tokenize, write_tokens
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")

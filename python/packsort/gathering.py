@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort import _core
-from packsort._types import described, is_list
+from packsort._arrow import described, is_list
 from packsort.errors import LengthError, OptionError, SourceError
-from packsort.planning import Ids, Plan, plan
-from packsort.sources import Source, open_source, read_tokens
+from packsort.planning.build import plan
+from packsort.planning.plan import Ids, Plan
+from packsort.schema import INPUT_IDS, LABELS, MAX_TOKEN_ID, NO_LOSS, PADDING, SEPARATOR
+from packsort.sources.lazy_tokens import TokenColumns
+from packsort.sources.source import Source, open_source
+from packsort.sources.tokens import read_tokens
 
-NO_LOSS = -100
-_MAX_TOKEN = 2**31 - 1
 # Arrow's `list` has 32-bit offsets; a chunk of packs stays well below.
 _TOKENS_A_CHUNK = 2**29
-
-
-PADDING, SEPARATOR = -1, -2
-"""What `sequence_ids` has in the place of a row: padding after a sequence, and a separator between two."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def fillers(separator: Any, pad_token_id: Any, vocabulary: int | None = None) ->
     Raises:
         OptionError: an id is no integer, or outside the vocabulary.
     """
-    most = _MAX_TOKEN if vocabulary is None else vocabulary - 1
+    most = MAX_TOKEN_ID if vocabulary is None else vocabulary - 1
     of = "" if vocabulary is None else f": the tokenizer has {vocabulary:,} tokens"
     for name, token in (("separator", separator), ("pad_token_id", pad_token_id)):
         if token is None:
@@ -317,3 +315,38 @@ def gather_values(
     values = _core.gather(column, ids, starts, lengths, between)
     array = pa.Array.from_buffers(stored, len(values) * 8 // stored.bit_width, [None, pa.py_buffer(values)])
     return array if stored is kind else array.cast(kind)
+
+
+def gather_rows(
+    tokens: TokenColumns,
+    ids: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None,
+    fillers: Fillers | None,
+) -> dict[str, NDArray[Any]]:
+    """Gather pieces of rows from columns that are checked as they are read.
+
+    Args:
+        tokens: The columns.
+        ids: Rows, or `PADDING` and `SEPARATOR` where there are `fillers`: int64 (segments,).
+        lengths: Tokens of each segment: int32 (segments,).
+        starts: First token of each segment in its row: int32 (segments,); None is 0.
+        fillers: Tokens of separators and padding, or None.
+
+    Returns:
+        One array (tokens,) for each column.
+    """
+    if fillers is None:
+        return tokens.gather(ids, lengths, starts)
+    rows = ids >= 0
+    found = tokens.gather(ids[rows], lengths[rows], None if starts is None else starts[rows])
+    found.setdefault(LABELS, found[INPUT_IDS])  # fillers carry no loss, so labels are needed
+    kinds = np.repeat(ids, lengths)  # (tokens,)
+    gathered = {}
+    for name, values in found.items():
+        spread = np.empty(len(kinds), values.dtype)
+        spread[kinds >= 0] = values
+        for kind, value in zip((PADDING, SEPARATOR), fillers.values(name, values.dtype), strict=True):
+            spread[kinds == kind] = np.frombuffer(value, values.dtype)[0]
+        gathered[name] = spread
+    return gathered

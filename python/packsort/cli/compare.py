@@ -12,7 +12,7 @@ from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
 if TYPE_CHECKING:
-    from packsort.comparison import AtLength, Comparison
+    from packsort.comparison.results import AtLength, Comparison
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,11 +58,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from packsort._files import replace_file
-    from packsort.comparison import compare
+    from packsort._atomic import replace_file
+    from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
     from packsort.errors import OutputExistsError
-    from packsort.sources import open_source
+    from packsort.sources.source import open_source
 
     if args.html is not None:
         check_report()
@@ -100,7 +100,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
     import numpy as np
 
     from packsort.comparison.turns import source_turns
-    from packsort.tokenizing import tokenize
+    from packsort.tokenization.tokenize import tokenize
 
     with watch.stage("counting turns"):
         found, _ = source_turns(source, turns)

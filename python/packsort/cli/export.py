@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from packsort.exporting import export
+    from packsort.shards.export import export
 
     files = [str(file) for file in export(args.packed, args.out, format=args.format, overwrite=args.overwrite)]
     print(json.dumps({"files": files}) if args.json else "\n".join(files))

@@ -11,7 +11,7 @@ from packsort.cli.options import add_json, lines
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
 if TYPE_CHECKING:
-    from packsort.shards import Shards
+    from packsort.shards.reader import Shards
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from packsort.errors import OptionError
-    from packsort.shards import open_shards
+    from packsort.shards.reader import open_shards
 
     shards = open_shards(args.packed)
     if not -len(shards) <= args.pack < len(shards):

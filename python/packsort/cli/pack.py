@@ -11,7 +11,7 @@ from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
 
 if TYPE_CHECKING:
-    from packsort.manifest import Manifest
+    from packsort.shards.manifest import Manifest
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,11 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from packsort.planning import check_max_length
-    from packsort.sources import open_source
-    from packsort.writing import write_shards
+    from packsort import _checks
+    from packsort.shards.writer import write_shards
+    from packsort.sources.source import open_source
 
-    check_max_length(args.max_length)
+    _checks.max_length(args.max_length)
     source = open_source(args.source)
     watch = Stopwatch()
     tokenizer = None

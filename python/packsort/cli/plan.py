@@ -31,13 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from packsort import _checks
+    from packsort._progress import note_search
     from packsort.errors import OutputExistsError
     from packsort.gathering import plan_lengths, source_lengths
-    from packsort.planning import check_max_length
-    from packsort.sources import open_source
-    from packsort.writing import noting
+    from packsort.sources.source import open_source
 
-    check_max_length(args.max_length)
+    _checks.max_length(args.max_length)
     if args.out and Path(args.out).exists() and not args.overwrite:
         raise OutputExistsError(f"`{args.out}` is already there; `--overwrite` replaces it")
     watch = Stopwatch()
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         source = open_source(args.source)
         lengths, column = source_lengths(source)
     with watch.stage("planning") as advance:
-        options = plan_options(args) | {"on_progress": noting(advance)}
+        options = plan_options(args) | {"on_progress": note_search(advance)}
         planned = plan_lengths(source, lengths, column, args.max_length, **options)
         bound = planned.lower_bound
     if args.out:

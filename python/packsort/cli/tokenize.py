@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packsort.errors import OptionError
 
 if TYPE_CHECKING:
-    from packsort.tokenizing import TokenizedFiles
+    from packsort.tokenization.tokenize import TokenizedFiles
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,7 +59,7 @@ def tokenizer_from(args: argparse.Namespace) -> object:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise OptionError(f"chat template `{args.chat_template}` cannot be read: {reason}") from error
-    from packsort.tokenizing import load_tokenizer
+    from packsort.tokenization.tokenize import load_tokenizer
 
     return load_tokenizer(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)
 
@@ -67,8 +67,8 @@ def tokenizer_from(args: argparse.Namespace) -> object:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from packsort.cli import progress
-    from packsort.sources import open_source
-    from packsort.tokenizing import write_tokens
+    from packsort.sources.source import open_source
+    from packsort.tokenization.tokenize import write_tokens
 
     source = open_source(args.source)
     tokenizer = tokenizer_from(args)

@@ -30,9 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from packsort.shards import open_shards
-    from packsort.sources import open_source
-    from packsort.verifying import verify
+    from packsort.shards.reader import open_shards
+    from packsort.shards.verify import verify
+    from packsort.sources.source import open_source
 
     shards = open_shards(args.packed)
     source = open_source(args.source) if args.source else None

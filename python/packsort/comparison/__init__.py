@@ -1,25 +1,7 @@
-"""Pad or pack, and how: `packsort.compare`, what it finds, and its report.
+"""Compare padding, random packing and greedy packing of the same sequences.
 
-`comparing` has the call and `results` what it returns. `rows` makes the rows of each method, `methods` counts them,
-`advice` says what to choose. `figures`, `plots` and `page` show it.
+- `compare`: the call; `results`: what it returns.
+- `rows`: the training rows of each method; `methods`: their figures; `models`: what a token costs.
+- `turns`: which conversations have several turns; `histograms`; `advice`: what to choose, in words.
+- `figures`, `plots`, `page`: tables, charts and the HTML report.
 """
-
-from packsort.comparison.advice import Advice, MatchedBatch
-from packsort.comparison.comparing import compare
-from packsort.comparison.histograms import Histogram
-from packsort.comparison.models import Model
-from packsort.comparison.results import AtLength, Comparison, Method, Spread, Steps, Work
-
-__all__ = [
-    "Advice",
-    "AtLength",
-    "Comparison",
-    "Histogram",
-    "MatchedBatch",
-    "Method",
-    "Model",
-    "Spread",
-    "Steps",
-    "Work",
-    "compare",
-]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort.balance.schedule import WINDOW, schedule_costs
 from packsort.comparison.histograms import Histogram, count_histogram
 from packsort.comparison.models import Model
 from packsort.comparison.results import Method, Spread, Steps, Work
 from packsort.comparison.rows import Rows
-from packsort.scheduling import WINDOW, schedule_costs
 
 _STEPS_SHOWN = 60
 _FILL_BINS = 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packsort.costs import CostModel
+from packsort.balance.costs import CostModel
 from packsort.errors import OptionError
 
 # hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads, intermediate_size: Llama 3's published
@@ -47,7 +47,7 @@ def model_of(model: Any) -> Model:
 
     Args:
         model: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`); a folder with a Hugging Face `config.json`, or that
-            file; a mapping with its numbers; or a `packsort.costs.CostModel`.
+            file; a mapping with its numbers; or a `packsort.balance.costs.CostModel`.
 
     Raises:
         OptionError: it is none of these, or a number is missing or below 1.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort.planning import Plan
+from packsort.planning.plan import Plan
 
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._types import is_list, is_messages
+from packsort._arrow import is_list, is_messages
 from packsort.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
-    from packsort.sources import Source
+    from packsort.sources.source import Source
 
 _ROWS_A_BATCH = 10_000
 

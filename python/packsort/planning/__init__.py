@@ -1,7 +1,8 @@
-"""Which sequences share a pack, decided on the histogram of their lengths."""
+"""Decide which sequences share a pack.
 
-from packsort.planning.checks import check_max_length
-from packsort.planning.making import plan
-from packsort.planning.plans import Ids, Plan, load_plan
-
-__all__ = ["Ids", "Plan", "check_max_length", "load_plan", "plan"]
+- `build`: `plan`, from lengths and options to a plan.
+- `plan`: `Plan`, what it holds and tells.
+- `lengths`, `constraints`: columns of lengths, groups and flags, checked.
+- `saving`: plans as Arrow IPC files.
+- `optimal`: the search for the fewest packs.
+"""

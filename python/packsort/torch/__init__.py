@@ -7,11 +7,11 @@ try:
 except ImportError as error:
     raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
 
-from packsort.torch.datasets import PackedCollator, PackedDataset
+from packsort.torch.dataset import PackedCollator, PackedDataset
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
 from packsort.torch.losses import weighted_loss
-from packsort.torch.streaming import PackedStream
+from packsort.torch.stream import PackedStream
 
 if TYPE_CHECKING:
     from packsort.torch.masks import document_mask

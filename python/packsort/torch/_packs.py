@@ -6,7 +6,6 @@ Both give the packs of an epoch by their numbers; a pack is a dict of arrays, as
 from __future__ import annotations
 
 import glob
-import inspect
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,22 +19,22 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from packsort import _core
-from packsort.costs import CostModel
+from packsort import _checks, _core
+from packsort.balance.costs import CostModel
+from packsort.balance.schedule import pack_costs
 from packsort.errors import DamagedError, OptionError, PacksortError, SourceNotFoundError
-from packsort.gathering import fillers, has_fillers, plan_lengths, segments
-from packsort.manifest import NAME, Manifest, checksum
-from packsort.planning import Plan, check_max_length, load_plan, plan
-from packsort.scheduling import pack_costs
-from packsort.shards import Shards, open_shards
-from packsort.sources import Source, find_files, open_source
-from packsort.torch._columns import TokenColumns
+from packsort.gathering import Fillers, fillers, gather_rows, has_fillers, plan_lengths, segments
+from packsort.options import PackOptions, names
+from packsort.planning.plan import Plan, load_plan
+from packsort.shards.manifest import NAME, Manifest, checksum
+from packsort.shards.reader import Shards, open_shards
+from packsort.sources.files import find_files
+from packsort.sources.lazy_tokens import TokenColumns
+from packsort.sources.source import Source, open_source
 
 Pack = Mapping[str, NDArray[Any]]
 
-PLAN_OPTIONS = frozenset(
-    name for name, it in inspect.signature(plan).parameters.items() if it.kind is it.KEYWORD_ONLY
-) - {"seed", "epoch"} | {"pad_token_id"}
+PLAN_OPTIONS = names(PackOptions) | {"piece_starts"}
 _CHECK_SECONDS = 1.0
 _BLOCK = 4096  # packs listed at a time; 16 blocks hold the windows of a schedule of 1,024 packs a step
 
@@ -126,7 +125,7 @@ def open_packs(
             f"max_length is None, but the {_kind(source)} is to be packed on the fly: allowed is 1 and more; only a "
             "packed directory knows its max_length"
         )
-    return PlannedPacks(open_source(source), check_max_length(max_length), seed, plan_options)
+    return PlannedPacks(open_source(source), _checks.max_length(max_length), seed, plan_options)
 
 
 def _is_packed(source: Any, max_length: int | None) -> bool:
@@ -290,10 +289,10 @@ class PlannedPacks:
         else:
             _check_plan(planned, lengths, separated, self.name)
         self.first = planned
-        self.tokens.fillers = between if has_fillers(self.first) else None
+        self.fillers = between if has_fillers(self.first) else None
         self.max_sequences = self.first.max_sequences
         made = ["seq_lengths", "sequence_ids", *(["piece_starts"] if self.first.has_starts else [])]
-        self.columns = tuple(dict.fromkeys((*self.tokens.names, *(["labels"] if self.tokens.fillers else []), *made)))
+        self.columns = tuple(dict.fromkeys((*self.tokens.names, *(["labels"] if self.fillers else []), *made)))
         self.plan = self.first.fingerprint
 
     @property
@@ -304,7 +303,8 @@ class PlannedPacks:
         return self.first.num_packs
 
     def in_epoch(self, epoch: int) -> EpochPacks:
-        return _PlannedEpoch(self.first if epoch == self.first.epoch else self.first.with_epoch(epoch), self.tokens)
+        planned = self.first if epoch == self.first.epoch else self.first.with_epoch(epoch)
+        return _PlannedEpoch(planned, self.tokens, self.fillers)
 
     def check(self) -> None:
         """Files are mapped or in memory, and their plan is made: nothing to compare with."""
@@ -338,15 +338,16 @@ def _named(source: Source) -> str:
 
 
 class _PlannedEpoch:
-    def __init__(self, planned: Plan, tokens: TokenColumns) -> None:
+    def __init__(self, planned: Plan, tokens: TokenColumns, fillers: Fillers | None) -> None:
         self._plan = planned
         self._tokens = tokens
+        self._fillers = fillers
         self._listed = lru_cache(16)(self._list)
 
     def take(self, numbers: Sequence[int]) -> list[Pack]:
         parts = [self._listed(number // _BLOCK).pieces(number % _BLOCK) for number in numbers]
         ids, lengths, starts, _ = parts[0] if len(parts) == 1 else _joined(parts)
-        columns = self._tokens.gather(ids, lengths, starts)
+        columns = gather_rows(self._tokens, ids, lengths, starts, self._fillers)
         packs: list[Pack] = []
         first = 0
         for ids, lengths, starts, tokens in parts:

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.worker import WorkerInfo
 
-from packsort.costs import CostModel
+from packsort.balance.costs import CostModel
 from packsort.errors import OptionError
 from packsort.torch._packs import Packs
 from packsort.torch._steps import Balance, World

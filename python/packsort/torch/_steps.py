@@ -13,9 +13,9 @@ import numpy as np
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from packsort.costs import LLAMA_3_8B, CostModel
+from packsort.balance.costs import LLAMA_3_8B, CostModel
+from packsort.balance.schedule import check_layout, schedule_costs
 from packsort.errors import OptionError
-from packsort.scheduling import check_layout, schedule_costs
 from packsort.torch._packs import EpochPacks
 
 TAILS = ("pad", "drop")

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from packsort.costs import CostModel
+from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError
-from packsort.planning import Plan
-from packsort.shards import Shards
+from packsort.planning.plan import Plan
+from packsort.shards.reader import Shards
 from packsort.torch._packs import PLAN_OPTIONS, DirectoryPacks, EpochPacks, Pack, Packs, open_packs
 from packsort.torch._prefetch import Mover, Prefetcher, find_device
 from packsort.torch._state import Identity, Position, find_worker

@@ -1,6 +1,6 @@
-"""The fewest packs, with proof: column generation on the histogram of what sequences take."""
+"""Find the fewest packs, with proof, by column generation on the histogram.
 
-from packsort.planning.optimal.groups import fewest_packs
-from packsort.planning.optimal.search import Progress, Solution, solve
-
-__all__ = ["Progress", "Solution", "fewest_packs", "solve"]
+- `groups`: the search for a plan, one group after another.
+- `search`: the search for one histogram.
+- `program`: the linear program, solved by HiGHS.
+"""

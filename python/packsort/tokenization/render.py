@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-from packsort._types import described, is_list, is_messages, is_text
+from packsort._arrow import described, is_list, is_messages, is_text
 from packsort.errors import SourceError, TokenizerError
-from packsort.sources import Source
+from packsort.sources.source import Source
 
 Message = dict[str, Any]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._lengths import as_column
+from packsort import _checks
+from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
 from packsort.comparison.methods import method_of
@@ -20,9 +21,11 @@ from packsort.comparison.rows import greedy_rows, padded_rows, random_rows
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering import plan_lengths, source_lengths
-from packsort.planning import Plan, check_max_length, plan
-from packsort.scheduling import MOST_PACKS_A_STEP
-from packsort.sources import Source, open_source
+from packsort.options import Overlong
+from packsort.planning.build import plan
+from packsort.planning.lengths import as_column
+from packsort.planning.plan import Plan
+from packsort.sources.source import Source, open_source
 
 _OVERLONG = ("error", "drop", "truncate")
 
@@ -36,7 +39,7 @@ def compare(
     turns: Any = None,
     model: Any = "8B",
     seed: int = 0,
-    overlong: str = "truncate",
+    overlong: Overlong = "truncate",
 ) -> Comparison:
     """Compares padding, random packing and greedy packing, and says what to choose (Wang et al., arXiv 2410.08081).
 
@@ -57,7 +60,7 @@ def compare(
             name of such a column, of `messages`, or of `labels`, whose runs of tokens with loss are counted; None takes
             `messages` or `labels` where they are there.
         model: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`), a folder with a Hugging Face `config.json`, a
-            mapping with its numbers, or a `packsort.costs.CostModel`.
+            mapping with its numbers, or a `packsort.balance.costs.CostModel`.
         seed: shuffles.
         overlong: what becomes of sequences longer than max_length in padding and greedy packing: `truncate`, `drop`
             (in all methods), `error`.
@@ -162,7 +165,9 @@ def _at_length(
     )
 
 
-def _planned(source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: str, seed: int) -> Plan:
+def _planned(
+    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: Overlong, seed: int
+) -> Plan:
     if source is None:
         return plan(column, limit, overlong=overlong, seed=seed)
     return plan_lengths(source, column, name, limit, overlong=overlong, seed=seed)
@@ -182,8 +187,8 @@ def _is_source(source: Any) -> bool:
 
 def _limits(max_length: int | Sequence[int]) -> list[int]:
     if isinstance(max_length, (str, bytes)) or not hasattr(max_length, "__iter__"):
-        return [check_max_length(max_length)]  # type: ignore[arg-type]
-    limits = [check_max_length(one) for one in max_length]
+        return [_checks.max_length(max_length)]
+    limits = [_checks.max_length(one) for one in max_length]
     if not limits:
         raise OptionError("max_length is empty, allowed are one or several of 1 to 2147483647")
     twice = next((one for i, one in enumerate(limits) if one in limits[:i]), None)

@@ -21,12 +21,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._encoding import Encoded, Encoder
-from packsort._outputs import OutputFiles, check_folder
-from packsort._rendering import LossRule, Rendered, Renderer
-from packsort._windows import SplitCounts, WindowCutter
+from packsort import _core
+from packsort._atomic import OutputFiles, check_folder
 from packsort.errors import OptionError, SourceError, TokenizerError
-from packsort.sources import Source, open_source
+from packsort.sources.source import Source, open_source
+from packsort.tokenization.encode import Encoded, Encoder
+from packsort.tokenization.render import LossRule, Rendered, Renderer
+from packsort.tokenization.split_turns import SplitCounts, WindowCutter
 
 __all__ = ["LossRule", "Tokenization", "TokenizedFiles", "load_tokenizer", "tokenize", "write_tokens"]
 
@@ -219,10 +220,8 @@ class Tokenization:
         return lambda row: f"`{path}` row {first + row}"
 
     def _metadata(self, tokenizer: Any) -> dict[bytes, bytes]:
-        import packsort
-
         about: dict[str, Any] = {
-            "packsort": packsort.__version__,
+            "packsort": _core.__version__,
             "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
             "loss": self.loss_rule.value,
         }

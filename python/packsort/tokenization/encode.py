@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort._rendering import LossRule, Rendered
 from packsort.errors import TokenizerError
+from packsort.schema import NO_LOSS
+from packsort.tokenization.render import LossRule, Rendered
 
-NO_LOSS = -100
 # The backend holds about 100 bytes for each token it gives (text, offsets, masks). Calls over few long texts are cut
 # here, at some 100 MB.
 _CHARACTERS_A_CALL = 4_000_000

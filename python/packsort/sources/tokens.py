@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from packsort._types import described, is_list
+from packsort._arrow import described, is_list
 from packsort.errors import SourceError
-
-if TYPE_CHECKING:
-    from packsort.sources import Source
-
-_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-# Columns that become int32, and the least value each may hold: -100 and the like mark labels without loss.
-_INT32_COLUMNS = {"input_ids": 0, "labels": _INT32_MIN}
+from packsort.schema import INT32_COLUMNS, MAX_TOKEN_ID
+from packsort.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def read_tokens(source: Source) -> Tokens:
 
     Examples:
         >>> import pyarrow as pa
-        >>> from packsort.sources import open_source
+        >>> from packsort.sources.source import open_source
         >>> tokens = read_tokens(open_source(pa.table({"input_ids": [[1, 2], [3]], "source": ["a", "b"]})))
         >>> tokens.lengths.to_pylist(), tokens.left_out
         ([2, 1], ('source',))
@@ -195,7 +190,7 @@ def _checked_chunk(chunk: pa.Array, name: str, where: Callable[[int], str]) -> p
     if values.null_count:
         row, at = _locate(int(np.argmax(_to_numpy(values.is_null()))), offsets)
         raise SourceError(f"{where(row)}: column `{name}` has a null at position {at}")
-    if name in _INT32_COLUMNS:
+    if name in INT32_COLUMNS:
         _check_range(values, name, offsets, where)
     if chunk.type.equals(target):
         return chunk
@@ -205,23 +200,23 @@ def _checked_chunk(chunk: pa.Array, name: str, where: Callable[[int], str]) -> p
 
 
 def _check_range(values: pa.Array, name: str, offsets: NDArray[Any], where: Callable[[int], str]) -> None:
-    least = _INT32_COLUMNS[name]
+    least = INT32_COLUMNS[name]
     if not len(values):
         return
     bounds = pc.min_max(values).as_py()
-    if bounds["min"] >= least and bounds["max"] <= _INT32_MAX:
+    if bounds["min"] >= least and bounds["max"] <= MAX_TOKEN_ID:
         return
     numbers = _to_numpy(values)
-    index = int(np.argmax((numbers < least) | (numbers > _INT32_MAX)))
+    index = int(np.argmax((numbers < least) | (numbers > MAX_TOKEN_ID)))
     row, at = _locate(index, offsets)
     raise SourceError(
-        f"{where(row)}: column `{name}` has {numbers[index]} at position {at}; {least} to {_INT32_MAX} is allowed"
+        f"{where(row)}: column `{name}` has {numbers[index]} at position {at}; {least} to {MAX_TOKEN_ID} is allowed"
     )
 
 
 def _target(kind: pa.DataType, name: str) -> pa.DataType:
     large = types.is_large_list(kind) or types.is_large_list_view(kind)
-    if name in _INT32_COLUMNS:
+    if name in INT32_COLUMNS:
         if kind.value_type.equals(pa.int32()) and (types.is_list(kind) or types.is_large_list(kind)):
             return kind
         return pa.large_list(pa.int32()) if large else pa.list_(pa.int32())

@@ -18,9 +18,9 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from packsort._files import output_error, replace_file
+from packsort._atomic import output_error, replace_file
 from packsort.errors import OutputError, OutputExistsError
-from packsort.manifest import NAME, Manifest, ShardInfo, checksum
+from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
 
 WORK = ".packsort-unfinished"
 _SHARD = re.compile(r"train-\d{5,}-of-\d{5,}\.(arrow|parquet)")

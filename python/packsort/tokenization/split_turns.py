@@ -20,9 +20,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._encoding import NO_LOSS, Encoded, Encoder, shared_tokens
-from packsort._rendering import LossRule, Message, Rendered, Renderer, RowError
 from packsort.errors import SourceError
+from packsort.schema import NO_LOSS
+from packsort.tokenization.encode import Encoded, Encoder, shared_tokens
+from packsort.tokenization.render import LossRule, Message, Rendered, Renderer, RowError
 
 _HEAD_ROLES = {"system", "developer"}
 # Tokens and labels of a window: int32, (tokens,) each.

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort.manifest import Counts
-from packsort.planning import Plan
-from packsort.sources import Tokens
+from packsort.planning.plan import Plan
+from packsort.shards.manifest import Counts
+from packsort.sources.tokens import Tokens
 
 REASONS = ("dropped", "truncated", "split", "tokens_lost", "turns_left_out")
 

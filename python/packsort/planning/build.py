@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._columns import as_codes, as_flags, as_lists
-from packsort._lengths import as_column
-from packsort.errors import OptionError
-from packsort.planning.checks import check_max_length, clash, count, integer, listed, natural, one_of
-from packsort.planning.optimal import Progress, fewest_packs
+from packsort.options import PlanConfig, PlanOptions, plan_config
+from packsort.planning.constraints import as_codes, as_flags, as_lists
+from packsort.planning.lengths import as_column
+from packsort.planning.optimal.groups import fewest_packs
 from packsort.planning.optimal.program import solver
-from packsort.planning.plans import Plan
+from packsort.planning.plan import Plan
 
 
 def plan(
     lengths: Any,
     max_length: int,
     *,
-    strategy: str = "ffd",
-    overlong: str = "error",
-    truncation_side: str = "right",
-    max_sequences: int | None = None,
-    pad_to_multiple_of: int = 1,
-    separator: bool = False,
-    num_packs_multiple_of: int = 1,
-    groups: Any = None,
-    splittable: Any = None,
-    alone: Any = None,
-    piece_starts: Any = None,
     seed: int | None = None,
     epoch: int = 0,
-    gap: float | None = None,
-    max_iterations: int | None = None,
-    max_seconds: float | None = None,
-    on_progress: Progress | None = None,
+    **options: Unpack[PlanOptions],
 ) -> Plan:
     """Decides which sequences share a pack, on the histogram of their lengths.
 
@@ -114,94 +98,49 @@ def plan(
         >>> plan.num_packs, plan.lower_bound, plan.gap
         (2, 2, 0.0)
     """
-    limit = check_max_length(max_length)
-    most = 0 if max_sequences is None else count("max_sequences", max_sequences, ", or None for any number")
-    strategy = one_of("strategy", strategy, _STRATEGIES)
-    if overlong == "split_turns":
-        raise OptionError(
-            "overlong is 'split_turns' and there are lengths only: it cuts conversations, where they are tokenized; "
-            f"allowed are {listed(_OVERLONG)}"
-        )
-    multiple = integer("pad_to_multiple_of", pad_to_multiple_of)
-    if not 1 <= multiple <= limit:
-        raise OptionError(
-            f"pad_to_multiple_of is {multiple} and max_length {limit}, allowed is 1 to {limit}: "
-            "a sequence takes a multiple of it, and has to fit"
-        )
-    if not isinstance(separator, (bool, np.bool_)):
-        raise OptionError(f"separator is {separator!r}, allowed are True and False")
-    options = {
-        "max_length": limit,
-        "strategy": strategy,
-        "overlong": one_of("overlong", overlong, _OVERLONG),
-        "keep_end": one_of("truncation_side", truncation_side, ("right", "left")) == "left",
-        "max_sequences": most,
-        "packs_multiple": count("num_packs_multiple_of", num_packs_multiple_of),
-        "pad_multiple": multiple,
-        "separated": bool(separator),
-    }
-    if truncation_side == "left" and overlong != "truncate":
-        raise clash("truncation_side 'left'", f"overlong {overlong!r}", "it says which end 'truncate' takes off")
-    if splittable is not None and strategy != "hybrid":
-        raise clash("splittable", f"strategy {strategy!r}", "only 'hybrid' cuts what is splittable")
-    if splittable is None and strategy == "hybrid":
-        raise OptionError("strategy is 'hybrid' and splittable is None: say which sequences may be cut, (n,) booleans")
-    if piece_starts is not None and strategy == "hybrid":
-        raise clash(
-            "piece_starts", "strategy 'hybrid'", "cutting beforehand goes with 'ffd', 'bfd', 'padding' and 'optimal'"
-        )
-    if piece_starts is not None and overlong != "error":
-        raise clash("piece_starts", f"overlong {overlong!r}", "what is cut beforehand is not too long")
-    if strategy == "random":
-        given: dict[str, bool] = {
-            "max_sequences": max_sequences is not None,
-            "pad_to_multiple_of": multiple > 1,
-            "separator": bool(separator),
-            "num_packs_multiple_of": options["packs_multiple"] != 1,
-            "groups": groups is not None,
-            "alone": alone is not None,
-            "piece_starts": piece_starts is not None,
-        }
-        for name in (name for name, there in given.items() if there):
-            raise OptionError(
-                f"strategy 'random' and {name} clash: random packing concatenates all sequences; "
-                "allowed with it are 'ffd', 'bfd', 'hybrid', 'padding', 'optimal'"
-            )
-    budget = _budget(strategy, gap, max_iterations, max_seconds, on_progress)
-    seed = None if seed is None else natural("seed", seed)
-    epoch = natural("epoch", epoch)
+    config = plan_config("plan", max_length, options, seed=seed, epoch=epoch)
+    return plan_of_config(lengths, config)
+
+
+def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
+    """Plan lengths with options that are checked already."""
+    if config.strategy == "optimal":
+        solver()  # reports what is missing before any work is done
     column = as_column(lengths)
     rows = len(column)
-    if strategy == "random":
-        return Plan(_core.Concatenation.make(column, options, seed, epoch))
-    flags = None if splittable is None else as_flags("splittable", splittable, rows)
-    starts = None if piece_starts is None else as_lists("piece_starts", piece_starts, rows)
+    options = config.core()
+    if config.strategy == "random":
+        return Plan(_core.Concatenation.make(column, _core_options(options), config.seed, config.epoch))
+    flags = None if config.splittable is None else as_flags("splittable", config.splittable, rows)
+    starts = None if config.piece_starts is None else as_lists("piece_starts", config.piece_starts, rows)
     if starts is not None:
         options["overlong"] = "drop"
-    planned = _core.Plan.make(column, options, _groups(groups, alone, rows), flags, starts, seed, epoch)
-    if strategy == "optimal":
-        planned = fewest_packs(planned, max_sequences=max_sequences, **budget)
-    return Plan(planned)
+    groups = _groups(config.groups, config.alone, rows)
+    made = _core.Plan.make(column, _core_options(options), groups, flags, starts, config.seed, config.epoch)
+    if config.strategy == "optimal":
+        made = fewest_packs(
+            made,
+            max_sequences=config.max_sequences,
+            gap=config.gap,
+            max_iterations=config.max_iterations,
+            max_seconds=config.max_seconds,
+            on_progress=config.on_progress,
+        )
+    return Plan(made)
 
 
-_STRATEGIES = ("ffd", "bfd", "hybrid", "padding", "random", "optimal")
-_OVERLONG = ("error", "drop", "truncate", "split")
-
-
-def _budget(strategy: str, gap: Any, max_iterations: Any, max_seconds: Any, on_progress: Any) -> dict[str, Any]:
-    """Where `optimal` stops, checked; nothing for another strategy."""
-    given = {"gap": gap, "max_iterations": max_iterations, "max_seconds": max_seconds, "on_progress": on_progress}
-    if strategy != "optimal":
-        for name in (name for name, value in given.items() if value is not None and name != "on_progress"):
-            raise clash(name, f"strategy {strategy!r}", "only 'optimal' searches until something stops it")
-        return {}
-    if max_iterations is not None:
-        given["max_iterations"] = count("max_iterations", max_iterations, ", or None for any number")
-    for name, value, least in (("gap", gap, "0"), ("max_seconds", max_seconds, "a time")):
-        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 <= value < math.inf):
-            raise OptionError(f"{name} is {value!r}, allowed is {least} or more, or None")
-    solver()  # says what is missing before any work is done
-    return given
+def _core_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Translate options to the names that the core has today."""
+    return {
+        "max_length": options["max_length"],
+        "strategy": options["strategy"],
+        "overlong": options["overlong"],
+        "keep_end": options["truncation_side"] == "left",
+        "max_sequences": options["max_sequences"] or 0,
+        "packs_multiple": options["num_packs_multiple_of"],
+        "pad_multiple": options["pad_to_multiple_of"],
+        "separated": options["separator"],
+    }
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:

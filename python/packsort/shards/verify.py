@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from packsort._progress import Stage, no_progress
 from packsort.errors import DamagedError, OptionError
-from packsort.gathering import PADDING, SEPARATOR, Fillers, gather_values
-from packsort.manifest import Manifest, ShardInfo, checksum
-from packsort.shards import Shards
-from packsort.sources import Tokens, open_source
-from packsort.writing import Stage, quiet, read_or_tokenize, turn_limit
+from packsort.gathering import Fillers, gather_values
+from packsort.schema import PADDING, SEPARATOR
+from packsort.shards.manifest import Manifest, ShardInfo, checksum
+from packsort.shards.reader import Shards
+from packsort.sources.source import open_source
+from packsort.sources.tokens import Tokens
+from packsort.tokenization.read import read_or_tokenize, turn_limit
 
 _MOST = 20
 _PIECES = {"seq_lengths", "sequence_ids", "piece_starts"}
@@ -48,7 +51,7 @@ class Verification:
         return not self.num_problems
 
 
-def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: Stage = quiet) -> Verification:
+def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
     """Checks a packed directory, and, given its source, that nothing of it is lost or changed.
 
     Always: files and checksums are those of the manifest, no pack is over `max_length`, pieces add up to packs, each

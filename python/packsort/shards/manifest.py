@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from packsort._files import replace_file
+from packsort._atomic import replace_file
 from packsort.errors import DamagedError, SourceNotFoundError
 
 NAME = "manifest.json"

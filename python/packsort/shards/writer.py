@@ -5,45 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
-from packsort import _core
-from packsort._files import output_error
-from packsort._folder import Folder, shard_names
-from packsort.counting import count
+from packsort import _checks, _core
+from packsort._atomic import output_error
+from packsort._progress import Stage, no_progress, note_search
 from packsort.errors import OptionError
 from packsort.gathering import Fillers, fillers, gather_packs, has_fillers, plan_lengths
-from packsort.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
-from packsort.planning import Plan, check_max_length
-from packsort.planning.optimal import Progress
-from packsort.sources import Source, Tokens, open_source, read_tokens
-
-Advance = Callable[..., None]
-Stage = Callable[..., AbstractContextManager[Advance]]
+from packsort.planning.plan import Plan
+from packsort.shards.counts import count
+from packsort.shards.directory import Folder, shard_names
+from packsort.shards.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
+from packsort.sources.source import Source, open_source
+from packsort.tokenization.read import digest, read_or_tokenize, turn_limit
+from packsort.tokenization.tokenize import load_tokenizer
 
 _SUFFIXES = {"arrow": "arrow", "parquet": "parquet"}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _TOKENS_A_ROW_GROUP = 4_000_000
-
-
-@contextmanager
-def quiet(name: str, *, total: int | None = None, unit: str = "") -> Any:
-    """A stage that nobody looks at."""
-    yield lambda done, note="": None
-
-
-def noting(advance: Advance) -> Progress:
-    """What `packsort.plan` may call as it goes: a note of a stage says how far it is."""
-    return lambda packs, bound, gap: advance(0, f"{packs:,} packs, {gap:.3%} above the bound of {bound:,}")
 
 
 def write_shards(
@@ -71,7 +56,7 @@ def write_shards(
     format: str = "arrow",
     shard_size: int | str = "256MB",
     overwrite: bool = False,
-    stage: Stage = quiet,
+    stage: Stage = no_progress,
 ) -> Manifest:
     """Packs a source into a directory of shards and a manifest.
 
@@ -125,11 +110,11 @@ def write_shards(
         ...     sorted(pack["input_ids"].tolist() for pack in packed)
         [[1, 2, 3], [4, 5, 6, 7, 8]]
     """
-    check_max_length(max_length)
+    _checks.max_length(max_length)
     if format not in _SUFFIXES:
         raise OptionError(f"format is {format!r}, allowed are 'arrow', 'parquet'")
     if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = _load(tokenizer)
+        tokenizer = load_tokenizer(tokenizer)
     between = _fillers(separator, pad_token_id, tokenizer)
     options: dict[str, Any] = {
         "strategy": strategy,
@@ -157,7 +142,7 @@ def write_shards(
             given = options | columns | {"separator": between.separator is not None}
             if split_turns is not None:
                 given |= {"overlong": "error", "piece_starts": tokens.piece_starts}
-            on_progress = noting(advance)
+            on_progress = note_search(advance)
             planned = plan_lengths(opened, tokens.lengths, name, max_length, on_progress=on_progress, **given)
             counts, by_file = count(planned, tokens)
         options |= {option: _named(values) for option, values in columns.items()}
@@ -183,66 +168,6 @@ def write_shards(
         )
         folder.commit(manifest)
     return manifest
-
-
-def read_or_tokenize(
-    source: Source, tokenizer: Any, stage: Stage, *, split_turns: int | None = None
-) -> tuple[Tokens, dict[str, Any] | None]:
-    """Token columns, read or made, and how they were made.
-
-    Args:
-        source: the rows.
-        tokenizer: a tokenizer, its folder or name; None where the source has tokens.
-        stage: as for `write_shards`.
-        split_turns: the most tokens of a conversation, where longer ones are cut between turns.
-    """
-    if tokenizer is None:
-        with stage("reading"):
-            return read_tokens(source), None
-    from packsort.tokenizing import tokenize
-
-    if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = _load(tokenizer)
-    with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        made = tokenize(source, tokenizer, on_progress=advance, split_turns=split_turns)
-        table = made.read().drop_columns("length")
-    piece_starts = None
-    if split_turns is not None:
-        piece_starts = table["piece_starts"]
-        table = table.drop_columns("piece_starts")
-    left_out = tuple(name for name in source.schema.names if name not in made.columns)
-    template = getattr(tokenizer, "chat_template", None)
-    about = {
-        "name": str(getattr(tokenizer, "name_or_path", "")),
-        "columns": list(made.columns),
-        "loss_rule": made.loss_rule.value,
-        "loss_tokens": made.loss_tokens,
-        "without_loss": made.without_loss,
-        "notes": list(made.notes),
-        "chat_template": None if template is None else _digest(template),
-    }
-    by_file = tuple(made.split_by_file) if split_turns is not None else ()
-    return Tokens(table, left_out, source, piece_starts, by_file), about
-
-
-def turn_limit(max_length: int, pad_to_multiple_of: int, tokenizer: Any) -> int:
-    """The most tokens of a part of a conversation.
-
-    Raises:
-        OptionError: there is no tokenizer to cut conversations with.
-    """
-    if tokenizer is None:
-        raise OptionError(
-            "overlong is 'split_turns' and tokenizer is None: conversations are cut where they are tokenized; "
-            "allowed with tokens are 'error', 'drop', 'truncate', 'split'"
-        )
-    return max_length // max(1, pad_to_multiple_of) * max(1, pad_to_multiple_of) or max_length
-
-
-def _load(tokenizer: str | os.PathLike[str]) -> Any:
-    from packsort.tokenizing import load_tokenizer
-
-    return load_tokenizer(tokenizer)
 
 
 def _fillers(separator: int | str | None, pad_token_id: int | None, tokenizer: Any) -> Fillers:
@@ -345,16 +270,12 @@ def _run(source: Source, about: dict[str, Any] | None, planned: Plan, options: d
         stamp = [path.stat().st_mtime_ns, file.bytes] if path.is_file() else os.urandom(8).hex()
         files.append([str(path.resolve()), stamp])
     facts = [_core.__version__, files, about, planned.fingerprint, options]
-    return _digest(json.dumps(facts, default=str))
+    return digest(json.dumps(facts, default=str))
 
 
 def _named(values: Any) -> str | None:
     """How the manifest calls a column of groups or flags."""
     return values if values is None or isinstance(values, str) else "<values>"
-
-
-def _digest(text: str | dict[str, str]) -> str:
-    return xxhash.xxh3_128(json.dumps(text, sort_keys=True).encode()).hexdigest()
 
 
 def _bytes(size: int | str) -> int:

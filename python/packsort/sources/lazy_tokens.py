@@ -1,6 +1,6 @@
 """Token columns that are checked when they are read, so that a file of any size is open at once.
 
-`packsort.sources.read_tokens` looks at every token first, as packing to disk must. A loader reads the lengths, checks
+`tokens.read_tokens` looks at every token first, as packing to disk must. A loader reads the lengths, checks
 what takes a step a row, and checks tokens as it gathers them.
 """
 
@@ -18,12 +18,11 @@ from pyarrow import types
 
 from packsort import _core
 from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.gathering import PADDING, SEPARATOR, Fillers
-from packsort.sources import Source, check_tokens, token_columns
+from packsort.schema import INT32_COLUMNS
+from packsort.sources.source import Source
+from packsort.sources.tokens import check_tokens, token_columns
 
 _INT32 = np.iinfo(np.int32)
-# Columns that become int32, and the least value each may hold.
-_LEAST = {"input_ids": 0, "labels": _INT32.min}
 _SAMPLED = 64  # rows whose tokens are in a fingerprint
 
 
@@ -35,7 +34,6 @@ class TokenColumns:
     Attributes:
         source: where the rows come from.
         names: of the columns, `input_ids` first.
-        fillers: what stands where ids are `PADDING` or `SEPARATOR`; None where there are none.
 
     Raises:
         SourceError: there is no usable `input_ids`; or, with file, column and row: a null, a sequence without tokens, a
@@ -44,7 +42,6 @@ class TokenColumns:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.fillers: Fillers | None = None
         names, _ = token_columns(source)
         self.names = tuple(names)
         stored = ["length"] if "length" in source.schema.names else []
@@ -53,7 +50,7 @@ class TokenColumns:
         self._check_rows(table["length"] if stored else None)
 
     def gather(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None = None
     ) -> dict[str, NDArray[Any]]:
         """`lengths[i]` values of rows `ids[i]`, from `starts[i]` on, one row after another: (tokens,) each.
 
@@ -63,36 +60,13 @@ class TokenColumns:
             SourceError: a token id is below 0, or does not fit.
             DamagedError: rows are no longer as they were planned.
         """
-        if self.fillers is not None:
-            return self._with_fillers(self.fillers, ids, lengths, starts)
-        return self._of_rows(ids, lengths, starts)
-
-    def _with_fillers(
-        self, fillers: Fillers, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
-    ) -> dict[str, NDArray[Any]]:
-        rows = ids >= 0
-        found = self._of_rows(ids[rows], lengths[rows], None if starts is None else starts[rows])
-        found.setdefault("labels", found["input_ids"])  # no loss on fillers, where there is loss on all else
-        kinds = np.repeat(ids, lengths)  # (tokens,)
-        spread = {}
-        for name, values in found.items():
-            filled = np.empty(len(kinds), values.dtype)
-            filled[kinds >= 0] = values
-            for kind, value in zip((PADDING, SEPARATOR), fillers.values(name, values.dtype), strict=True):
-                filled[kinds == kind] = np.frombuffer(value, values.dtype)[0]
-            spread[name] = filled
-        return spread
-
-    def _of_rows(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
-    ) -> dict[str, NDArray[Any]]:
         found = {}
         for name, (column, dtype) in self._columns.items():
             try:
                 values = column.gather(ids, starts, lengths).view(dtype)
             except PacksortError as error:
                 raise DamagedError(f"column `{name}`: {error}") from error
-            found[name] = values if name not in _LEAST else self._as_int32(name, values, ids, lengths)
+            found[name] = values if name not in INT32_COLUMNS else self._as_int32(name, values, ids, lengths)
         return found
 
     @cached_property
@@ -103,7 +77,7 @@ class TokenColumns:
         lengths = self.lengths("input_ids")
         digest.update(lengths.data)
         ids = np.unique(np.linspace(0, rows - 1, _SAMPLED, dtype=np.int64))
-        for name, values in self._of_rows(ids, lengths[ids].astype(np.int32), None).items():
+        for name, values in self.gather(ids, lengths[ids].astype(np.int32)).items():
             digest.update(f"{name}:{values.dtype};".encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
@@ -134,7 +108,7 @@ class TokenColumns:
     def _as_int32(
         self, name: str, values: NDArray[Any], ids: NDArray[np.int64], lengths: NDArray[np.int32]
     ) -> NDArray[np.int32]:
-        least = _LEAST[name]
+        least = INT32_COLUMNS[name]
         if values.dtype == np.int32 and least == _INT32.min:
             return values
         if len(values) and (values.min() < least or (values.dtype != np.int32 and values.max() > _INT32.max)):

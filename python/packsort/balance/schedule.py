@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort.costs import LLAMA_3_8B, CostModel
+from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.errors import OptionError
-from packsort.planning import Plan
+from packsort.planning.plan import Plan
 
 _TAILS = ("pad", "drop")
 _ATTENTION = ("document", "pack")

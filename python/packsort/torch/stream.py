@@ -10,8 +10,8 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
+from packsort import _checks
 from packsort.errors import LengthError, OptionError
-from packsort.planning import check_max_length
 from packsort.torch._buffer import PackBuffer
 from packsort.torch._prefetch import Mover, Prefetcher, find_device
 from packsort.torch._sequences import Columns, as_sequence, from_state, join, to_state
@@ -81,7 +81,7 @@ class PackedStream(IterableDataset[Batch]):
         if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
             raise OptionError(f"source is a {type(source).__name__}, allowed is an iterable of sequences")
         self.source = source
-        self.max_length = check_max_length(max_length)
+        self.max_length = _checks.max_length(max_length)
         self.buffer_size = _integer("buffer_size", buffer_size, 1)
         self.batch_size = _integer("batch_size", batch_size, 1)
         self.prefetch = _integer("prefetch", prefetch, 0)

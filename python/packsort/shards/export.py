@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._outputs import OutputFiles, check_folder
+from packsort._atomic import OutputFiles, check_folder
 from packsort.errors import OptionError, SourceError
-from packsort.shards import Shards, open_shards
+from packsort.shards.reader import Shards, open_shards
 
 FORMATS = ("megatron", "trl")
 
@@ -58,7 +58,7 @@ def export(
 
     Example:
         >>> import packsort, pyarrow as pa, pyarrow.parquet as pq, tempfile
-        >>> from packsort.exporting import export
+        >>> from packsort.shards.export import export
         >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5]], "labels": [[-100, -100, 3], [-100, 5]]})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     manifest = packsort.write_shards(table, folder + "/packed", max_length=5, seed=None)

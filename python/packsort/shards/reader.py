@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packsort.errors import DamagedError
-from packsort.manifest import Manifest, ShardInfo
+from packsort.shards.manifest import Manifest, ShardInfo
 
 if TYPE_CHECKING:
-    from packsort.verifying import Verification
+    from packsort.shards.verify import Verification
 
 Columns = dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
 
@@ -129,8 +129,8 @@ class Shards:
         return table
 
     def verify(self, source: Any = None, **options: Any) -> Verification:
-        """Proves that nothing is lost or changed; see `packsort.verifying.verify`."""
-        from packsort.verifying import verify
+        """Proves that nothing is lost or changed; see `packsort.shards.verify.verify`."""
+        from packsort.shards.verify import verify
 
         return verify(self, source, **options)
 

@@ -1,0 +1,157 @@
+"""Checks of option values, with one wording for each rule.
+
+`integer` decides what counts as an integer everywhere in packsort: Python integers, NumPy integers and tensors that
+hold one integer do; booleans do not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from packsort.errors import OptionError
+from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
+
+T = TypeVar("T")
+
+_U64 = 2**64 - 1
+
+
+def integer(name: str, value: Any, least: int | None = None, most: int | None = None, also: str = "") -> int:
+    """Return `value` as an int.
+
+    Args:
+        name: The option's name.
+        value: The value to check. Anything with `__index__` is an integer, except booleans.
+        least: The least value, or None.
+        most: The largest value, or None.
+        also: What the message names as another way, such as ", or None".
+
+    Raises:
+        OptionError: `value` is no integer, or out of range.
+
+    Example:
+        >>> integer("batch_size", 0, 1)
+        Traceback (most recent call last):
+        packsort.errors.OptionError: batch_size must be at least 1, got 0
+    """
+    number = _index(value)
+    if number is None:
+        raise OptionError(f"{name} must be an integer{also}, got {value!r}")
+    if least is not None and most is not None and not least <= number <= most:
+        raise OptionError(f"{name} must be between {least} and {_power(most)}{also}, got {number}")
+    if least is not None and number < least:
+        raise OptionError(f"{name} must be at least {least}{also}, got {number}")
+    if most is not None and number > most:
+        raise OptionError(f"{name} must be at most {_power(most)}{also}, got {number}")
+    return number
+
+
+def seed(name: str, value: Any) -> int:
+    """Return `value` as an int from 0 to 2**64 - 1, as seeds and epochs are."""
+    return integer(name, value, 0, _U64)
+
+
+def max_length(value: Any) -> int:
+    """Return a `max_length` as an int."""
+    return integer("max_length", value, 1, MAX_LENGTH_LIMIT)
+
+
+def token_id(name: str, value: Any, vocabulary: int | None = None) -> int:
+    """Return a token id as an int.
+
+    Args:
+        name: The option's name.
+        value: The token id.
+        vocabulary: Number of tokens of the tokenizer, or None where it is not known.
+    """
+    also = "" if vocabulary is None else f" (the tokenizer has {vocabulary:,} tokens)"
+    return integer(name, value, 0, MAX_TOKEN_ID if vocabulary is None else vocabulary - 1, also)
+
+
+def number(name: str, value: Any, least: float = 0.0, also: str = "") -> float:
+    """Return a finite number of at least `least` as a float; booleans and text are no numbers."""
+    try:
+        if isinstance(value, (str, bytes)) or is_boolean(value):
+            raise TypeError
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"{name} must be a number{also}, got {value!r}") from None
+    if not (math.isfinite(found) and found >= least):
+        raise OptionError(f"{name} must be a finite number of at least {least:g}{also}, got {value!r}")
+    return found
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool; only booleans are booleans."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def one_of(name: str, value: T, choices: Collection[Any]) -> T:
+    """Return `value`, one of `choices`."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise OptionError(f"{name} must be one of {listed(choices)}, got {value!r}")
+    return value
+
+
+def keywords(caller: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse keyword arguments that a callable does not have.
+
+    Args:
+        caller: The callable as the user wrote it, such as "PackedLoader".
+        given: Names of the keyword arguments given.
+        known: Names of all keyword arguments.
+
+    Raises:
+        TypeError: One is not known, as Python itself raises it.
+
+    Example:
+        >>> keywords("plan", ["stratgy"], ["strategy", "seed"])
+        Traceback (most recent call last):
+        TypeError: plan() got an unexpected keyword argument 'stratgy'; did you mean 'strategy'?
+    """
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def listed(choices: Iterable[Any]) -> str:
+    """Join choices for a message: `'a', 'b', None`."""
+    return ", ".join(map(repr, choices))
+
+
+def clash(one: str, other: str, why: str) -> OptionError:
+    """Return the error for two options that contradict each other.
+
+    Args:
+        one: An option with its value, such as "splittable" or "tail='drop'".
+        other: The other.
+        why: Why they do not go together, and the way out.
+    """
+    return OptionError(f"{one} does not go with {other}: {why}")
+
+
+def is_boolean(value: Any) -> bool:
+    """Whether a value is a boolean: of Python, NumPy, or a tensor of booleans."""
+    return isinstance(value, (bool, np.bool_)) or str(getattr(value, "dtype", "")).endswith("bool")
+
+
+def _index(value: Any) -> int | None:
+    try:
+        return None if is_boolean(value) else int(value.__index__())
+    except (TypeError, AttributeError, ValueError):
+        return None
+
+
+def _power(number: int) -> str:
+    """Write the largest values of 32 and 64 bits as powers."""
+    bits = (number + 1).bit_length() - 1
+    return f"2**{bits} - 1" if bits >= 31 and number == 2**bits - 1 else str(number)

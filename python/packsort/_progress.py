@@ -1,0 +1,26 @@
+"""Report how far a long call is.
+
+A function that works in stages takes `stage`, a callable that opens one: `stage(name, total=, unit=)` is a context
+manager that yields a function to call with the units done since its last call and, optionally, a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+Advance = Callable[..., None]
+Stage = Callable[..., AbstractContextManager[Advance]]
+SearchProgress = Callable[[int, int, float], None]
+"""Called by the search for the fewest packs with packs, their lower bound, and the gap between them."""
+
+
+@contextmanager
+def no_progress(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+    """No-op progress reporter."""
+    yield lambda done, note="": None
+
+
+def note_search(advance: Advance) -> SearchProgress:
+    """Return a `SearchProgress` that shows packs and bound as the note of a stage."""
+    return lambda packs, bound, gap: advance(0, f"{packs:,} packs, {gap:.3%} above the bound of {bound:,}")

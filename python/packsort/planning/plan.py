@@ -1,0 +1,374 @@
+"""`Plan`, which sequences share a pack, and `load_plan`."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from packsort import _checks, _core
+from packsort._arrow import empty_table, from_numpy
+from packsort._lazy import lazy_property
+from packsort.planning import saving
+
+Ids = NDArray[np.uint32] | NDArray[np.int64]
+
+_PATTERNS = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
+
+
+class Plan:
+    """Assignment of sequences to packs; holds no tokens. `packsort.plan` and `packsort.load_plan` return it.
+
+    A plan is a sequence of packs: `len(plan)`, `plan[i]`, `plan[2:5]` and iteration give the sequence ids of packs as
+    read-only arrays. Arrays over all packs are computed when they are first asked for; `plan[i]` does not need them.
+
+    Example:
+        >>> import packsort
+        >>> plan = packsort.plan([3, 5, 2, 2], max_length=7)
+        >>> plan
+        Plan(4 sequences, 12 tokens -> 2 packs of 7, efficiency 85.71 %, ffd)
+        >>> [ids.tolist() for ids in plan]
+        [[1, 2], [0, 3]]
+        >>> plan[-1].tolist()
+        [0, 3]
+    """
+
+    def __init__(self, core: _core.Plan | _core.Concatenation) -> None:
+        self._core = core
+
+    @lazy_property
+    def _facts(self) -> dict[str, Any]:
+        return self._core.facts()
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pack."""
+        return self._fact("max_length")
+
+    @property
+    def strategy(self) -> str:
+        """Rule that put sequences into packs: `ffd`, `bfd`, `hybrid`, `padding`, `random` or `optimal`."""
+        return str(self._facts["strategy"])
+
+    @property
+    def overlong(self) -> str:
+        """Treatment of sequences longer than `max_length`: `error`, `drop`, `truncate` or `split`."""
+        return str(self._facts["overlong"])
+
+    @property
+    def truncation_side(self) -> str:
+        """Side on which truncated sequences lost tokens: `right` or `left`."""
+        return "left" if self._facts["keep_end"] else "right"
+
+    @property
+    def max_sequences(self) -> int | None:
+        """Most sequences of a pack; None is any number."""
+        return self._fact("max_sequences") or None
+
+    @property
+    def pad_to_multiple_of(self) -> int:
+        """Every sequence occupies a multiple of this many tokens, padding included."""
+        return self._fact("pad_multiple")
+
+    @property
+    def separator(self) -> bool:
+        """Whether packs have room for one token between two sequences."""
+        return bool(self._facts["separated"])
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the shuffle; None leaves packs unshuffled in epoch 0."""
+        seed: int | None = self._facts["seed"]
+        return seed
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the shuffle."""
+        return self._fact("epoch")
+
+    @property
+    def num_rows(self) -> int:
+        """Number of lengths given, including those of dropped sequences."""
+        return self._fact("num_rows")
+
+    @property
+    def num_packs(self) -> int:
+        """Number of packs."""
+        return self._fact("num_packs")
+
+    @property
+    def num_sequences(self) -> int:
+        """Number of sequences in packs."""
+        return self._fact("num_sequences")
+
+    @property
+    def num_patterns(self) -> int:
+        """Number of patterns; 0 for `random`, whose packs have none."""
+        return self._fact("num_patterns")
+
+    @lazy_property
+    def num_split(self) -> int:
+        """Number of sequences cut into more than one piece."""
+        return self._core.num_split()
+
+    @lazy_property
+    def split_rows(self) -> NDArray[np.int64]:
+        """Rows of the sequences cut into more than one piece, ascending: int64 (num_split,)."""
+        rows: NDArray[np.int64] = _frozen(self._core.split_rows())
+        return rows
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether any of `piece_starts` can be other than 0: sequences are cut, or truncated on the left."""
+        return bool(self._facts["has_starts"])
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of sequences in packs, without separators and padding."""
+        return self._fact("num_tokens")
+
+    @lazy_property
+    def num_separators(self) -> int:
+        """Number of separator tokens in packs."""
+        return self._core.fillers()[0]
+
+    @lazy_property
+    def num_padding(self) -> int:
+        """Number of padding tokens in packs, after sequences, for `pad_to_multiple_of`."""
+        return self._core.fillers()[1]
+
+    @property
+    def num_dropped(self) -> int:
+        """Number of sequences dropped because they are longer than `max_length`."""
+        return self._fact("num_overlong") if self.overlong == "drop" else 0
+
+    @property
+    def num_truncated(self) -> int:
+        """Number of sequences truncated because they are longer than `max_length`."""
+        return self._fact("num_overlong") if self.overlong == "truncate" else 0
+
+    @property
+    def tokens_lost(self) -> int:
+        """Number of tokens dropped or truncated."""
+        return self._fact("tokens_lost")
+
+    def _fact(self, name: str) -> int:
+        return int(self._facts[name])
+
+    @property
+    def efficiency(self) -> float:
+        """Tokens / (packs x max_length), from 0 to 1; 1.0 for a plan without packs."""
+        return self.num_tokens / (self.num_packs * self.max_length) if self.num_packs else 1.0
+
+    @lazy_property
+    def lower_bound(self) -> int:
+        """Number of packs that no plan of these sequences can go below.
+
+        It is the largest of three bounds: ceil(tokens / max_length), the bound L2 of Martello and Toth (1990), and
+        ceil(sequences / max_sequences). All three count separators and padding. The bounds of several groups add up.
+        Cut sequences count as their pieces. Where both separators and multiples are asked for, the last sequence of a
+        pack counts with a separator, as it does in the plan. For `optimal`, the bound that the linear program proved
+        counts too.
+        """
+        return self._core.lower_bound()
+
+    @property
+    def gap(self) -> float:
+        """Packs above `lower_bound`, as a fraction of it; 0.0 proves that no plan has fewer packs."""
+        return (self.num_packs - self.lower_bound) / self.lower_bound if self.lower_bound else 0.0
+
+    @lazy_property
+    def _all_packs(self) -> tuple[NDArray[np.int64], Ids]:
+        return self.list_packs(0, self.num_packs)
+
+    @property
+    def pack_offsets(self) -> NDArray[np.int64]:
+        """Start of each pack in `sequence_ids`: int64 (num_packs + 1,)."""
+        return self._all_packs[0]
+
+    @property
+    def sequence_ids(self) -> Ids:
+        """Source rows of all packs, one pack after another: uint32 (pieces,), int64 from 2**32 rows on.
+
+        Pack `i` holds `sequence_ids[pack_offsets[i]:pack_offsets[i + 1]]`. A sequence that is cut appears once for each
+        of its pieces.
+        """
+        return self._all_packs[1]
+
+    @lazy_property
+    def piece_starts(self) -> NDArray[np.int32]:
+        """First token of each piece in its sequence: int32 (pieces,); all 0 unless `has_starts`."""
+        return self.list_starts(0, self.num_packs)
+
+    @lazy_property
+    def piece_lengths(self) -> NDArray[np.int32]:
+        """Tokens of each piece, aligned with `sequence_ids`: int32 (pieces,)."""
+        return self.list_lengths(0, self.num_packs)
+
+    @lazy_property
+    def patterns(self) -> pa.Table:
+        """Lengths that share a pack, one row for each pattern and length, in the order in which packs are opened.
+
+        Columns: `pattern` int32; `repeat` int64, the number of packs of this pattern; `length` int32, in tokens;
+        `copies` int32, the number of sequences of this length in each pack. Empty for `random`.
+        """
+        if not isinstance(self._core, _core.Plan):
+            return empty_table(pa.schema(list(_PATTERNS.items())))
+        parts = self._core.parts()
+        slots = np.diff(parts["slot_offsets"])
+        columns = {
+            "pattern": np.repeat(np.arange(len(slots), dtype=np.int32), slots),
+            "repeat": np.repeat(parts["repeats"], slots).astype(np.int64),
+            "length": parts["class_lengths"][parts["slot_classes"]].astype(np.int32),
+            "copies": parts["slot_copies"].astype(np.int32),
+        }
+        return pa.table({name: from_numpy(column) for name, column in columns.items()})
+
+    @lazy_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that two plans share only if they put the same sequences into the same packs."""
+        return saving.fingerprint_of(self._core.parts())
+
+    def list_packs(self, start: int, stop: int) -> tuple[NDArray[np.int64], Ids]:
+        """Return the packs from `start` up to `stop`, exclusive, without computing the others.
+
+        Returns:
+            (offsets int64 (packs + 1,), starting at 0; sequence ids uint32 or int64 (pieces,)), both read-only.
+        """
+        offsets, ids = self._core.list(start, stop)
+        return _frozen(offsets), _frozen(ids)
+
+    def list_lengths(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return the tokens of each piece of packs `start` up to `stop`, exclusive: int32 (pieces,), read-only."""
+        lengths: NDArray[np.int32] = _frozen(self._core.list_lengths(start, stop))
+        return lengths
+
+    def list_starts(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return the first token of each piece in its sequence, of packs `start` up to `stop`: int32 (pieces,)."""
+        starts: NDArray[np.int32] = _frozen(self._core.list_starts(start, stop))
+        return starts
+
+    def with_epoch(self, epoch: int) -> Plan:
+        """Return this plan shuffled for another epoch.
+
+        The patterns, and so the number of packs, stay. Sequences of equal length trade places, and packs come in
+        another order. A plan without a seed stays unshuffled in epoch 0; in other epochs it is shuffled by seed 0.
+
+        Args:
+            epoch: 0 to 2**64 - 1.
+
+        Raises:
+            OptionError: `epoch` is no such integer.
+
+        Example:
+            >>> import packsort
+            >>> plan = packsort.plan([4, 4, 4, 3, 3, 3], max_length=7, seed=1)
+            >>> plan.with_epoch(1).num_packs == plan.num_packs
+            True
+        """
+        return Plan(self._core.with_epoch(_checks.seed("epoch", epoch)))
+
+    def __len__(self) -> int:
+        return self.num_packs
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Ids: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Ids]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Ids | list[Ids]:
+        """Return the sequence ids of one pack, or a list of them for a slice.
+
+        Each is uint32 (pieces,), int64 from 2**32 rows on, and read-only, as in `sequence_ids`.
+
+        Raises:
+            IndexError: There is no such pack.
+            TypeError: `index` is neither an integer nor a slice.
+        """
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self.num_packs)
+            if step != 1:
+                return [self[i] for i in range(start, stop, step)]
+            offsets, ids = self.list_packs(start, max(start, stop))
+            return [ids[a:b] for a, b in pairwise(offsets.tolist())]
+        if _checks.is_boolean(index):
+            raise TypeError(f"plan indices must be integers or slices, got {index!r}")
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(f"plan indices must be integers or slices, got {index!r}") from None
+        start = number + self.num_packs if number < 0 else number
+        if not 0 <= start < self.num_packs:
+            raise IndexError(f"pack {number} is not in the plan, which has {self.num_packs} packs")
+        return self.list_packs(start, start + 1)[1]
+
+    def __iter__(self) -> Iterator[Ids]:
+        ids = self.sequence_ids
+        for start, stop in pairwise(self.pack_offsets.tolist()):
+            yield ids[start:stop]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        shuffled = "" if self.seed is None else f", seed {self.seed}"
+        epoch = f", epoch {self.epoch}" if self.epoch else ""
+        return (
+            f"Plan({self.num_sequences:,} sequences, {self.num_tokens:,} tokens -> {self.num_packs:,} packs of "
+            f"{self.max_length:,}, efficiency {100 * self.efficiency:.2f} %, {self.strategy}{shuffled}{epoch})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_parts, (self._core.parts(),)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the plan as an Arrow IPC file; `packsort.load_plan` reads it.
+
+        The file holds the patterns and the sequence ids by length, so loading needs no lengths. It appears complete or
+        not at all.
+
+        Args:
+            path: File to write; an existing one is replaced.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        saving.save(self._core, path)
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Load a plan that `Plan.save` wrote.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        SourceNotFoundError: There is no such file.
+        DamagedError: The file is no saved plan, or is truncated or changed.
+
+    Example:
+        >>> import packsort, tempfile
+        >>> plan = packsort.plan([3, 5, 2, 2], max_length=7)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plan.save(f"{folder}/plan.arrow")
+        ...     packsort.load_plan(f"{folder}/plan.arrow") == plan
+        True
+    """
+    return Plan(saving.load(path))
+
+
+def _from_parts(parts: dict[str, Any]) -> Plan:
+    return Plan(saving.from_parts(parts))
+
+
+def _frozen(array: Any) -> Any:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,66 @@
+"""Names and numbers that packed data agree on: columns, label and segment markers, the range of token ids.
+
+Example:
+    >>> from packsort import schema
+    >>> schema.INPUT_IDS, schema.NO_LOSS, schema.PADDING, schema.SEPARATOR
+    ('input_ids', -100, -1, -2)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "INPUT_IDS",
+    "INT32_COLUMNS",
+    "LABELS",
+    "LENGTH",
+    "MAX_LENGTH_LIMIT",
+    "MAX_TOKEN_ID",
+    "NO_LOSS",
+    "PADDING",
+    "PIECE_STARTS",
+    "SEGMENT_COLUMNS",
+    "SEPARATOR",
+    "SEQUENCE_IDS",
+    "SEQ_LENGTHS",
+]
+
+INPUT_IDS: Final = "input_ids"
+"""Token ids: list<int32>."""
+
+LABELS: Final = "labels"
+"""Unshifted labels: list<int32>, `NO_LOSS` where a token carries no loss."""
+
+LENGTH: Final = "length"
+"""Tokens of each row of a token file: an integer column that makes reading the lists unnecessary."""
+
+SEQ_LENGTHS: Final = "seq_lengths"
+"""Tokens of each segment of a pack: list<int32>."""
+
+SEQUENCE_IDS: Final = "sequence_ids"
+"""Source row of each segment of a pack: list<int64>; `PADDING` and `SEPARATOR` mark segments that hold no sequence."""
+
+PIECE_STARTS: Final = "piece_starts"
+"""First token of each segment in its source row: list<int32>; only where sequences are cut."""
+
+SEGMENT_COLUMNS: Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
+"""Columns with one value for each segment of a pack. All other columns of a pack have one value for each token."""
+
+NO_LOSS: Final = -100
+"""Label of a token that carries no loss, as PyTorch's cross-entropy ignores it."""
+
+PADDING: Final = -1
+"""Id in `sequence_ids` of the padding after a sequence."""
+
+SEPARATOR: Final = -2
+"""Id in `sequence_ids` of a separator between two sequences."""
+
+MAX_TOKEN_ID: Final = 2**31 - 1
+"""Largest token id and label: both are stored as int32."""
+
+INT32_COLUMNS: Final = {INPUT_IDS: 0, LABELS: -(2**31)}
+"""Columns stored as int32, each with the least value it may hold."""
+
+MAX_LENGTH_LIMIT: Final = 2**31 - 1
+"""Largest `max_length`: offsets within a pack are int32."""
