@@ -142,7 +142,7 @@ class Packing:
     def take(
         self,
         offsets: NDArray[np.int64],
-        rows: NDArray[np.int32],
+        items: NDArray[np.int32],
         copies: NDArray[np.int32],
         repeats: NDArray[np.int64],
     ) -> None: ...

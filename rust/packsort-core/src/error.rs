@@ -164,6 +164,13 @@ pub enum Error {
         /// The first such pack.
         pack: u64,
     },
+    /// The cost of a pack is negative or not finite.
+    Cost {
+        /// The first such pack.
+        pack: u64,
+        /// Its cost.
+        cost: f64,
+    },
     /// Sizes do not ascend from 1 up to the capacity of a pack.
     Sizes {
         /// The first size out of place.
@@ -350,6 +357,9 @@ impl fmt::Display for Error {
             }
             Self::PackOffsets { pack } => {
                 write!(f, "offsets must ascend within the lengths, but those of pack {pack} do not")
+            }
+            Self::Cost { pack, cost } => {
+                write!(f, "costs must be finite and at least 0, got {cost} for pack {pack}")
             }
             Self::Sizes { index } => {
                 write!(f, "sizes must ascend from 1 up to the capacity, but size {index} does not")

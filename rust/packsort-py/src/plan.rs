@@ -6,7 +6,7 @@ use pyo3_arrow::PyChunkedArray;
 
 use crate::columns;
 use crate::errors::to_py;
-use crate::optimal::{PacksArg, columns_of};
+use crate::optimal::{PacksArg, patterns_of};
 use crate::parts::{Array, OptionsDict, dict_to_parts, ids_to_array, parts_to_dict};
 use crate::pool;
 
@@ -135,7 +135,7 @@ impl Plan {
 
     /// Pack the same sequences otherwise: (offsets, rows, copies, repeats) of each group, None to keep its packs.
     fn with_packs(&self, py: Python<'_>, found: Vec<Option<PacksArg<'_>>>, bound: u64) -> PyResult<Self> {
-        let found = found.iter().map(|found| found.as_ref().map(columns_of).transpose());
+        let found = found.iter().map(|found| found.as_ref().map(patterns_of).transpose());
         let found = found.collect::<PyResult<Vec<_>>>()?;
         py.detach(|| pool::run(|| self.0.with_packs(&found, bound))).map(Self).map_err(to_py)
     }

@@ -5,6 +5,7 @@
 //! packs          the packs of a plan: one, an iterator, or all of a range
 //! parts          Plan <-> what a file holds
 //! patterned      the content of plans made of patterns
+//! group_sizes    what a search for fewer packs is given, and packs found taken back
 //! list           packs of patterned plans, listed in parallel
 //! shuffle        the shuffle of one epoch of a patterned plan
 //! concatenated   the content of plans by strategy `random`
@@ -12,6 +13,7 @@
 
 pub mod build;
 pub mod concatenated;
+pub mod group_sizes;
 mod list;
 pub mod packs;
 pub mod parts;

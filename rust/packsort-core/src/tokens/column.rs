@@ -121,12 +121,15 @@ impl<C: AsListChunk> ListColumn<C> {
         for chunk in &self.chunks {
             let ListChunk { offsets, values } = chunk.as_list_chunk();
             let values = (values.len() / self.width) as i64;
+            let first_row = lengths.len();
             let sound = match offsets {
                 Offsets::I32(offsets) => push(offsets, values, &mut lengths),
                 Offsets::I64(offsets) => push(offsets, values, &mut lengths),
             };
             if !sound {
-                return Err(DAMAGED);
+                let outside = |&row: &usize| offsets.ends(row).is_none_or(|(_, end)| end as i64 > values);
+                let row = (0..offsets.num_rows()).find(outside).unwrap_or(0);
+                return Err(Error::DamagedColumn { row: (first_row + row) as u64 });
             }
         }
         Ok(lengths)
@@ -139,8 +142,9 @@ impl<C: AsListChunk> ListColumn<C> {
             1 => 0,
             _ => self.first_rows.partition_point(|&first| first <= row) - 1,
         };
+        let damaged = Error::DamagedColumn { row: row as u64 };
         let chunk = self.chunks[index].as_list_chunk();
-        let (mut from, mut to) = chunk.offsets.ends(row - self.first_rows[index]).ok_or(DAMAGED)?;
+        let (mut from, mut to) = chunk.offsets.ends(row - self.first_rows[index]).ok_or(damaged)?;
         if start.is_some() || length.is_some() {
             let found = (to - from) as u64;
             let start = i64::from(start.unwrap_or(0));
@@ -151,11 +155,9 @@ impl<C: AsListChunk> ListColumn<C> {
             to = from + (start + length) as usize;
             from += start as usize;
         }
-        chunk.values.get(from.saturating_mul(self.width)..to.saturating_mul(self.width)).ok_or(DAMAGED)
+        chunk.values.get(from.saturating_mul(self.width)..to.saturating_mul(self.width)).ok_or(damaged)
     }
 }
-
-const DAMAGED: Error = Error::Inconsistent("a list column is damaged: its offsets point outside its values");
 
 #[cfg(test)]
 mod tests {
@@ -181,16 +183,19 @@ mod tests {
 
     #[test]
     fn damaged_offsets_are_refused() {
-        for damaged in [column(&[0, 2, 5], &[1, 2, 3]), column(&[3, 9, 5], &[0; 9]), column(&[-4, -2, 1], &[0; 9])] {
-            assert_eq!(damaged.piece(1, None, None), Err(DAMAGED));
-            assert_eq!(damaged.lengths(), Err(DAMAGED));
+        let damaged = |row| Error::DamagedColumn { row };
+        for (column, first) in
+            [(column(&[0, 2, 5], &[1, 2, 3]), 1), (column(&[3, 9, 5], &[0; 9]), 1), (column(&[-4, -2, 1], &[0; 9]), 0)]
+        {
+            assert_eq!(column.piece(1, None, None), Err(damaged(1)));
+            assert_eq!(column.lengths(), Err(damaged(first)));
         }
         let far = [i64::MIN, i64::MAX, i64::MAX];
         let chunk = ListChunk { offsets: Offsets::I64(&far), values: &[0; 9] };
         let wide = ListColumn::new(vec![chunk], NonZeroUsize::MAX);
-        assert_eq!(wide.lengths(), Err(DAMAGED));
-        assert_eq!(wide.piece(0, None, None), Err(DAMAGED));
-        assert_eq!(wide.piece(1, None, None), Err(DAMAGED));
+        assert_eq!(wide.lengths(), Err(damaged(0)));
+        assert_eq!(wide.piece(0, None, None), Err(damaged(0)));
+        assert_eq!(wide.piece(1, None, None), Err(damaged(1)));
     }
 
     #[test]

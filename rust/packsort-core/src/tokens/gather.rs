@@ -201,14 +201,17 @@ impl RepeatedFillers {
     /// Check the selection, and repeat its fillers.
     fn new(width: usize, selection: Selection) -> Result<Self, Error> {
         let Selection { ids, starts, lengths, fillers } = selection;
-        if [starts, lengths].into_iter().flatten().any(|part| part.len() != ids.len()) {
-            return Err(Error::Inconsistent("piece starts and lengths are not one for each sequence id"));
+        let check = |array, found: usize, expected: usize| {
+            let (found, expected) = (found as u64, expected as u64);
+            if found == expected { Ok(()) } else { Err(Error::ArrayLength { array, found, expected }) }
+        };
+        for (array, values) in [("starts", starts), ("lengths", lengths)] {
+            check(array, values.map_or(ids.len(), <[i32]>::len), ids.len())?;
         }
         let mut repeated = Self { width, padding: vec![], separator: vec![] };
         let (Some(fillers), Some(lengths)) = (fillers, lengths) else { return Ok(repeated) };
-        if fillers.padding.len() != width || fillers.separator.len() != width {
-            return Err(Error::Inconsistent("a filler is not one value of the column"));
-        }
+        check("bytes of the padding value", fillers.padding.len(), width)?;
+        check("bytes of the separator value", fillers.separator.len(), width)?;
         let (mut padding, mut separator) = (0, 0);
         for (i, &length) in lengths.iter().enumerate() {
             match ids.get(i) {

@@ -1,20 +1,23 @@
-//! Between a plan and the search for its fewest packs: what a group's sequences take, and whole packs of them.
+//! Give the sequences of a plan to a search for fewer packs, and take the packs found back.
+//!
+//! Several lengths may take the same room, where sequences are padded to a multiple. The search knows sizes only. So
+//! packs found are handed out again: of the lengths that take a size, each pack gets the longest that are left.
 
-use super::Columns;
 use crate::error::PlanFault;
+use crate::optimal::SizePatterns;
 use crate::plan::patterned::Patterned;
 use crate::{Classes, Error, Patterns, Plan, Slot};
 
-/// What the sequences of a group take of a pack's room; several lengths may take as much.
+/// The room that the sequences of a group take: a histogram.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Ascending, each once.
+pub struct GroupSizes {
+    /// The distinct sizes, ascending: tokens of room that a sequence takes, padding and separator included.
     pub sizes: Vec<u32>,
-    /// Sequences of each.
+    /// Number of sequences of each size.
     pub counts: Vec<u64>,
-    /// Packs that the group has in the plan.
+    /// Number of packs of the group in the plan.
     pub packs: u64,
-    /// Packs that it needs in any.
+    /// A lower bound on the packs of the group in any plan.
     pub bound: u64,
 }
 
@@ -32,11 +35,11 @@ impl Plan {
         Ok(self.with_group(group)?.group_packs(group))
     }
 
-    /// What the sequences of a group take; `None` where each has a pack of its own, of which there is no choice.
+    /// The sizes of a group; `None` if each of its sequences has a pack of its own, so that there is nothing to search.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
-    pub fn sizes(&self, group: usize) -> Result<Option<Sizes>, Error> {
+    pub fn sizes(&self, group: usize) -> Result<Option<GroupSizes>, Error> {
         let patterned = self.with_group(group)?;
         if patterned.is_alone(group) {
             return Ok(None);
@@ -44,7 +47,7 @@ impl Plan {
         let bound = patterned.group_bound(group, &self.options());
         let taken = patterned.classes.histogram(group, patterned.room);
         let (sizes, counts) = (0..).zip(taken).filter(|&(_, count)| count > 0).unzip();
-        Ok(Some(Sizes { sizes, counts, packs: patterned.group_packs(group), bound }))
+        Ok(Some(GroupSizes { sizes, counts, packs: patterned.group_packs(group), bound }))
     }
 
     fn with_group(&self, group: usize) -> Result<&Patterned, Error> {
@@ -52,13 +55,19 @@ impl Plan {
         self.patterned().filter(|_| group < self.num_groups()).map(|patterned| &**patterned).ok_or(missing)
     }
 
-    /// The same sequences in other packs: `found` has those of each group, over its [`Sizes`], and how many are alike;
-    /// `None` where they stay. `bound` is what any plan needs, proven; the number of packs is made a multiple of what it
-    /// is to be.
+    /// Put the same sequences into other packs.
+    ///
+    /// `found` holds, for each group, patterns over its [`sizes`](Self::sizes) and the number of packs of each; `None`
+    /// keeps the packs of a group. `bound` is a proven lower bound on the packs of any plan. Packs are split until their
+    /// number is a multiple of `num_packs_multiple_of`.
     ///
     /// # Errors
-    /// Packs that do not hold the sequences of their group, or are over full.
-    pub fn with_packs(&self, found: &[Option<(Columns, Vec<u64>)>], bound: u64) -> Result<Self, Error> {
+    /// Patterns that do not hold the sequences of their group, or more than fits a pack; fewer sequences than packs
+    /// needed.
+    ///
+    /// # Complexity
+    /// O(patterns x log patterns + classes).
+    pub fn with_packs(&self, found: &[Option<(SizePatterns, Vec<u64>)>], bound: u64) -> Result<Self, Error> {
         let (groups, given) = (self.num_groups() as u64, found.len() as u64);
         let Some(plan) = self.patterned().filter(|_| given == groups) else {
             return Err(Error::ArrayLength { array: "packs by group", found: given, expected: groups });
@@ -66,7 +75,7 @@ impl Plan {
         let mut patterns = Patterns::default();
         for (group, found) in found.iter().enumerate() {
             match found {
-                Some((columns, repeats)) => plan.hand_out(group, columns, repeats, &mut patterns)?,
+                Some((found, repeats)) => plan.hand_out(group, found, repeats, &mut patterns)?,
                 None => {
                     for p in plan.group_patterns(group) {
                         patterns.slots.extend_from_slice(plan.patterns.slots_of(p));
@@ -95,9 +104,13 @@ impl Patterned {
         self.patterns.repeats[self.group_patterns(group)].iter().sum()
     }
 
-    /// Patterns of classes from those of sizes, longest first: of the classes that take as much, each pack gets the
-    /// longest that are left.
-    fn hand_out(&self, group: usize, columns: &Columns, repeats: &[u64], out: &mut Patterns) -> Result<(), Error> {
+    /// Turn patterns of sizes into patterns of classes. Of the classes that take a size, each pack gets the longest that
+    /// are left.
+    fn hand_out(&self, group: usize, sizes: &SizePatterns, repeats: &[u64], out: &mut Patterns) -> Result<(), Error> {
+        let (given, expected) = (repeats.len() as u64, sizes.len() as u64);
+        if given != expected {
+            return Err(Error::Patterns(PlanFault::ArrayLength { array: "repeats", found: given, expected }));
+        }
         let classes = &self.classes;
         let own = classes.of_group(group);
         let last = last_of_sizes(classes, own.clone(), |length| self.room.taken(length));
@@ -110,9 +123,9 @@ impl Patterned {
             while packs > 0 {
                 let mut slots: Vec<Slot> = vec![];
                 let mut alike = packs;
-                for (row, mut wanted) in columns.pattern(p) {
-                    let first = if row == 0 { 0 } else { last.get(row - 1).ok_or_else(short)? + 1 };
-                    let longest = next.get_mut(row).ok_or_else(short)?;
+                for (item, mut wanted) in sizes.pattern(p) {
+                    let first = if item == 0 { 0 } else { last.get(item - 1).ok_or_else(short)? + 1 };
+                    let longest = next.get_mut(item).ok_or_else(short)?;
                     while left[*longest] == 0 && *longest > first {
                         *longest -= 1;
                     }
@@ -141,7 +154,7 @@ impl Patterned {
                 packs -= alike;
             }
         }
-        // packs with sequences of nearly the same length follow each other, as those of first-fit decreasing do
+        // Packs of nearly the same lengths follow each other, as in first-fit decreasing.
         found.sort_by(|a, b| b.0.iter().map(|s| (s.class, s.copies)).cmp(a.0.iter().map(|s| (s.class, s.copies))));
         for (slots, repeat) in found {
             out.slots.extend(slots);
@@ -151,7 +164,7 @@ impl Patterned {
     }
 }
 
-/// The longest class of each size, counted from the group's first.
+/// The longest class of each size, as an index among the classes of the group.
 fn last_of_sizes(classes: &Classes, own: std::ops::Range<usize>, taken: impl Fn(u32) -> u32) -> Vec<usize> {
     let sizes: Vec<u32> = classes.lengths[own].iter().map(|&length| taken(length)).collect();
     (0..sizes.len()).filter(|&class| sizes.get(class + 1) != Some(&sizes[class])).collect()
