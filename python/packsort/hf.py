@@ -12,7 +12,7 @@ except ImportError as error:
 from datasets.fingerprint import Hasher
 
 from packsort.errors import OptionError, SourceError
-from packsort.gathering import pack
+from packsort.gathering.pack import pack
 
 # Which sequences a pack holds is ours, not TRL's: its collator would take it for a column of tokens.
 _OURS = ("sequence_ids", "piece_starts")
