@@ -72,6 +72,47 @@ def to_numpy(values: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     return np.frombuffer(data, dtype, len(values), values.offset * dtype.itemsize)
 
 
+def as_array(values: Any) -> pa.Array:
+    """Convert a NumPy array or a sequence to an Arrow array; integers and booleans without importing pandas.
+
+    Raises:
+        pyarrow.ArrowException, TypeError, ValueError: `pyarrow.array` does not take them.
+    """
+    if isinstance(values, pa.Array):
+        return values
+    if isinstance(values, np.ndarray):
+        return from_numpy(values)
+    kinds = set(map(type, values)) if isinstance(values, (list, tuple)) else set()
+    if kinds == {int} or kinds == {bool}:
+        array = np.array(values)
+        if array.dtype in (np.int64, np.bool_):
+            return from_numpy(array)
+    return pa.array(values)
+
+
+def as_chunked(values: Any) -> pa.ChunkedArray:
+    """Convert a column of any library, a NumPy array or a sequence to a chunked Arrow array.
+
+    Raises:
+        pyarrow.ArrowException, TypeError, ValueError: They are no column.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        return values
+    if hasattr(values, "__arrow_c_stream__"):
+        return pa.chunked_array(values)
+    return pa.chunked_array([as_array(values)])
+
+
+def first_null(column: pa.ChunkedArray) -> int:
+    """Return the index of the first null of a column that has one."""
+    return int(np.argmax(to_numpy(column.is_null())))
+
+
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """Return a table of no rows; `Schema.empty_table` imports pandas."""
+    return pa.Table.from_batches([], schema)
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether values are lists, in any of Arrow's five ways to store them."""
     plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
