@@ -22,7 +22,7 @@ from packsort.shards.shard_check import PackingRules, ShardCheck
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens import Tokens
 from packsort.tokenization.info import TokenizerInfo
-from packsort.tokenization.read import read_or_tokenize, turn_limit
+from packsort.tokenization.load import load_tokens, window_limit
 
 _MOST_PROBLEMS = 20  # problems that are kept in words
 
@@ -170,8 +170,8 @@ def _source_tokens(
     manifest = files.manifest
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
         raise OptionError("tokenizer must be given: the packs were tokenized from this source, which holds no tokens")
-    limit = turn_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
-    tokens, info = read_or_tokenize(source, tokenizer, stage, split_turns=limit)
+    limit = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
+    tokens, info = load_tokens(source, tokenizer, stage, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if tokens.table.num_rows != manifest.counts.rows:
