@@ -35,7 +35,8 @@ from packsort.shards.manifest import Manifest
 from packsort.shards.reader import Shards, open_shards
 from packsort.shards.verify import Verification, verify
 from packsort.shards.writer import write_shards
-from packsort.tokenization.tokenize import tokenize, write_tokens
+from packsort.tokenization.files import TokenizedFiles, write_tokens
+from packsort.tokenization.tokenize import Tokenization, tokenize
 
 __all__ = [
     "Comparison",
@@ -53,6 +54,8 @@ __all__ = [
     "Shards",
     "SourceError",
     "SourceNotFoundError",
+    "Tokenization",
+    "TokenizedFiles",
     "TokenizerError",
     "Verification",
     "__version__",

@@ -1,7 +1,7 @@
 """Write files that are complete or absent.
 
-`replace_file` writes one file, `OutputFiles` a set of Arrow and Parquet files. Both write under hidden names in the target
-folder, so that the last step is a rename.
+`replace_file` writes one file, `OutputFiles` a set of Arrow and Parquet files. Both write under hidden names in the
+target folder, so that the last step is a rename.
 """
 
 from __future__ import annotations

@@ -76,3 +76,7 @@ class OutputExistsError(OutputError, FileExistsError):
 
 class DamagedError(PacksortError):
     """A packed directory or a saved plan is unfinished, changed or damaged."""
+
+
+def __dir__() -> list[str]:
+    return __all__

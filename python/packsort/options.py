@@ -26,6 +26,7 @@ from packsort._progress import SearchProgress
 from packsort.errors import OptionError
 
 __all__ = [
+    "PIECEWISE_STRATEGIES",
     "Attention",
     "ExportFormat",
     "LabelPlacement",
@@ -36,7 +37,6 @@ __all__ = [
     "LossWeights",
     "Overlong",
     "OverlongInShards",
-    "PIECEWISE_STRATEGIES",
     "PackOptions",
     "PlanConfig",
     "PlanOptions",

@@ -13,12 +13,13 @@ def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) ->
     """Add the options that choose a tokenizer."""
     group = parser.add_argument_group("tokenizer")
     group.add_argument(
-        "--tokenizer", required=required, metavar="DIR", help="folder of a tokenizer, or its name on the Hugging Face Hub"
+        "--tokenizer",
+        required=required,
+        metavar="DIR",
+        help="folder of a tokenizer, or its name on the Hugging Face Hub",
     )
     group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's")
-    group.add_argument(
-        "--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer"
-    )
+    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer")
 
 
 def load_chosen_tokenizer(args: argparse.Namespace) -> object:

@@ -25,6 +25,7 @@ from packsort.options import Overlong, PlanConfig
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
+from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
 
 _OVERLONG = ("error", "drop", "truncate")

@@ -182,7 +182,7 @@ class Manifest:
 
     @property
     def efficiency(self) -> float:
-        """tokens / (packs x max_length); 1.0 without packs."""
+        """Tokens / (packs x max_length); 1.0 without packs."""
         return self.counts.tokens / (self.counts.packs * self.max_length) if self.counts.packs else 1.0
 
     def to_json(self) -> str:

@@ -52,8 +52,8 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
 class Shards(ShardFiles):
     """The packs of a packed directory, in order; `packsort.open_shards` returns them.
 
-    `shards[i]` is one pack: a dictionary of read-only NumPy arrays, which are views of the mapped file. `shards[i:j]` is
-    a list of packs. A pack holds `input_ids` int32 (tokens,), `labels` int32 (tokens,) where there are labels, other
+    `shards[i]` is one pack: a dictionary of read-only NumPy arrays, which are views of the mapped file. `shards[i:j]`
+    is a list of packs. A pack holds `input_ids` int32 (tokens,), `labels` int32 (tokens,) where there are labels, other
     per-token columns in their own type, `seq_lengths` int32 (segments,) and `sequence_ids` int64 (segments,). A Parquet
     shard is decoded as a whole when one of its packs is read, and the last two are kept.
 

@@ -117,7 +117,7 @@ def verify(
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
             try:
-                check = ShardCheck(opened.max_length, shard, _sound_table(opened, index), tokens, rules)
+                check = ShardCheck(manifest.max_length, shard, _sound_table(opened, index), tokens, rules)
             except DamagedError as error:
                 found.add(str(error))
                 continue
@@ -185,7 +185,7 @@ def _tokenizer_differences(now: TokenizerInfo, then: TokenizerInfo) -> Iterable[
     for name in ("columns", "loss_rule", "chat_template"):
         one, other = getattr(now, name), getattr(then, name)
         if one != other:
-            yield f"the tokenizer has {name} {one!r}, the packs were made with {other!r}"
+            yield f"the tokenizer has {name} {one}, the packs were made with {other}"
 
 
 def _sound_table(files: ShardFiles, index: int) -> pa.Table:

@@ -51,8 +51,8 @@ def write_shards(
 ) -> Manifest:
     """Pack a source into a directory of shards and a manifest.
 
-    The directory appears whole or not at all: shards move into place at the end, the manifest last. If the call fails or
-    is interrupted, what was there before stays. After a kill, the same call resumes from the finished shards.
+    The directory appears whole or not at all: shards move into place at the end, the manifest last. If the call fails
+    or is interrupted, what was there before stays. After a kill, the same call resumes from the finished shards.
 
     Args:
         source: Files, folders or glob patterns of Parquet or Arrow; a table; a `datasets.Dataset`. It holds
