@@ -44,7 +44,7 @@ def test_pack_verify_inspect_and_plan_say_what_a_person_needs(tmp_path: Path) ->
     packed = run("pack", source, "-o", out, "--max-length", 128)
     assert packed.returncode == 0, packed.stderr
     assert packed.stderr == "", "no progress bar where stderr is no terminal"
-    for word in ("sequences", "tokens", "packs", "efficiency", "lower bound", "padding", "one sequence a row", "time"):
+    for word in ("sequences", "tokens", "packs", "efficiency", "lower bound", "padding", "one sequence per pack", "time"):
         assert word in packed.stdout or (word == "lower bound" and "fewest possible" in packed.stdout)
     verified = run("verify", out, "--source", *sorted(source.iterdir()))
     assert verified.returncode == 0, verified.stderr
