@@ -334,13 +334,12 @@ def test_packed_directories_inside_a_source_are_not_packed_again(tmp_path: Path)
         packsort.write_shards(tmp_path / "tokens" / "packed", tmp_path / "again", 128)
 
 
-def test_another_chat_template_is_found(tmp_path: Path) -> None:
-    folder = tiny_tokenizer.build(tmp_path / "tokenizer")
+def test_another_chat_template_is_found(tmp_path: Path, tokenizer_folder: Path) -> None:
     chat = [{"role": "user", "content": "where is the boat"}, {"role": "assistant", "content": "at Port Hale"}]
     table = pa.table({"messages": [chat, chat * 2]})
-    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=folder)
+    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=tokenizer_folder)
     shards = packsort.open_shards(tmp_path / "packed")
-    assert shards.verify(table, tokenizer=str(folder)).ok
+    assert shards.verify(table, tokenizer=str(tokenizer_folder)).ok
     with pytest.raises(packsort.OptionError, match="verifying them needs the tokenizer"):
         shards.verify(table)
     other = tiny_tokenizer.build(tmp_path / "other", template=tiny_tokenizer.UNMARKED_TEMPLATE)
