@@ -47,6 +47,7 @@ check: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest packsort._core
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.tools
 	cargo fmt --all

@@ -41,6 +41,6 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_folder: Path) -> object:
-    from packsort.tokenization.tokenize import load_tokenizer
+    from packsort.tokenization.tokenizer import load_tokenizer
 
     return load_tokenizer(tokenizer_folder)

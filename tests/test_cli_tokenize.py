@@ -37,7 +37,7 @@ def test_tokens_are_written_and_summed_up(tmp_path, chats, tokenizer_folder):
     summary = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     assert summary["sequences"] == "3"
     assert summary["tokens"] == str(sum(table["length"].to_pylist()))
-    assert summary["loss on"] == "assistant turns, where the chat template marks generation"
+    assert summary["loss on"] == "assistant turns, as the chat template marks them"
     assert summary["without loss"].startswith("1 sequences")
     assert summary["wrote"] == str(tmp_path / "tokens/chats.parquet")
 
@@ -54,7 +54,7 @@ def test_chat_template_is_read_from_a_file(tmp_path, chats, tokenizer_folder, ru
     (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     options = ("--tokenizer", tokenizer_folder, "--chat-template", tmp_path / "mine.jinja", "--json")
     done = run("tokenize", chats, "-o", tmp_path / "t.parquet", *options)
-    assert json.loads(done.stdout)["loss_rule"] == "every token: the chat template marks no generation"
+    assert json.loads(done.stdout)["loss_rule"] == "all_unmarked_template"
 
 
 def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, tokenizer_folder, run):
@@ -175,6 +175,6 @@ def test_bugs_keep_their_traceback(tmp_path, chats, tokenizer_folder, run, monke
     def broken(*args, **options):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("packsort.tokenization.tokenize.write_tokens", broken)
+    monkeypatch.setattr("packsort.tokenization.files.write_tokens", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run("tokenize", chats, "-o", tmp_path / "t", "--tokenizer", tokenizer_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -206,18 +207,24 @@ def test_datasets_take_the_plan_along_when_they_are_pickled() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "ffd", "gap": 0.1}, "gap and strategy 'ffd' clash: only 'optimal' searches"),
-        ({"strategy": "bfd", "max_iterations": 3}, "max_iterations and strategy 'bfd' clash"),
-        ({"max_seconds": 3}, "max_seconds and strategy 'ffd' clash"),
-        ({"strategy": "optimal", "gap": -0.1}, "gap is -0.1, allowed is 0 or more, or None"),
-        ({"strategy": "optimal", "gap": "5%"}, "gap is '5%', allowed is 0 or more, or None"),
-        ({"strategy": "optimal", "max_iterations": 0}, "max_iterations is 0, allowed is 1"),
-        ({"strategy": "optimal", "max_seconds": float("nan")}, "max_seconds is nan, allowed is a time or more"),
-        ({"strategy": "optimal", "splittable": [True, True]}, "splittable and strategy 'optimal' clash"),
+        ({"strategy": "ffd", "gap": 0.1}, "gap does not go with strategy='ffd': only strategy='optimal' searches"),
+        ({"strategy": "bfd", "max_iterations": 3}, "max_iterations does not go with strategy='bfd'"),
+        ({"max_seconds": 3}, "max_seconds does not go with strategy='ffd'"),
+        ({"strategy": "optimal", "gap": -0.1}, "gap must be a finite number of at least 0, or None, got -0.1"),
+        ({"strategy": "optimal", "gap": "5%"}, "gap must be a number, or None, got '5%'"),
+        (
+            {"strategy": "optimal", "max_iterations": 0},
+            "max_iterations must be between 1 and 2**32 - 1, or None, got 0",
+        ),
+        (
+            {"strategy": "optimal", "max_seconds": float("nan")},
+            "max_seconds must be a finite number of at least 0, or None, got nan",
+        ),
+        ({"strategy": "optimal", "splittable": [True, True]}, "splittable does not go with strategy='optimal'"),
     ],
 )
 def test_wrong_budgets_are_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(packsort.OptionError, match=message):
+    with pytest.raises(packsort.OptionError, match=re.escape(message)):
         packsort.plan([1, 2], 8, **options)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from itertools import pairwise
+from typing import Any
 
 import datasets
 import duckdb
@@ -290,17 +293,17 @@ def test_no_lengths_make_an_empty_plan() -> None:
         (pa.chunked_array([[1, 2], [3, -7]]), "sequence 3 has length -7, allowed is 1 and more"),
         (np.array([2**63 + 5], np.uint64), "sequence 0 has 9223372036854775813 tokens, more than max_length 10"),
         ([1, 11], "sequence 1 has 11 tokens, more than max_length 10"),
-        (pa.array([1, None, 3]), "sequence 1 has no length: it is null, allowed is 1 and more"),
-        (pl.Series([1, 2, None]), "sequence 2 has no length: it is null, allowed is 1 and more"),
-        ([4, None], "sequence 1 has no length: it is None, allowed is 1 and more"),
-        ([2**70], f"sequence 0 has length {2**70}, more than fits 64 bits"),
+        (pa.array([1, None, 3]), "lengths has a null at sequence 1; every sequence needs a length"),
+        (pl.Series([1, 2, None]), "lengths has a null at sequence 2; every sequence needs a length"),
+        ([4, None], "lengths has a null at sequence 1; every sequence needs a length"),
+        ([2**70], f"sequence 0 has length {2**70}, more than 64 bits hold"),
     ],
 )
 def test_wrong_lengths_are_named_with_their_row(lengths: object, message: str) -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.plan(lengths, 10)
     assert str(caught.value) == message
-    assert caught.value.row == int(message.split()[1])
+    assert caught.value.row == int(re.findall(r"sequence (\d+)", message)[0])
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (str(copied), copied.row, copied.length) == (message, caught.value.row, caught.value.length)
 
@@ -308,20 +311,20 @@ def test_wrong_lengths_are_named_with_their_row(lengths: object, message: str) -
 @pytest.mark.parametrize(
     ("lengths", "part"),
     [
-        ([1.5, 2], "sequence 0 has length 1.5, a float"),
-        ([True], "sequence 0 has length True, a bool"),
-        (["7"], "sequence 0 has length '7', a str"),
-        (np.array([1.0]), "lengths are an array of float64, shape (1,)"),
-        (np.array([[1]]), "lengths are an array of int64, shape (1, 1)"),
-        (pa.array([1.0]), "lengths are double"),
-        (pl.Series([1.0]), "lengths are double"),
-        (pa.array([True]), "lengths are bool"),
-        (pa.array([[1]]), "use pyarrow.compute.list_value_length(column)"),
-        (pa.table({"a": [1], "b": [2]}), "lengths are a table of columns `a`, `b`"),
-        (pl.DataFrame({"a": [1], "b": [2]}), "lengths are a table of columns `a`, `b`"),
-        ("123", "lengths are a str"),
-        (7, "lengths are a int"),
-        ({"length": [1]}, "lengths are a dict"),
+        ([1.5, 2], "got 1.5 at sequence 0"),
+        ([True], "got True at sequence 0"),
+        (["7"], "got '7' at sequence 0"),
+        (np.array([1.0]), "of shape (n,), got float64 of shape (1,)"),
+        (np.array([[1]]), "of shape (n,), got int64 of shape (1, 1)"),
+        (pa.array([1.0]), "lengths must be integers, int8 to int64 or uint8 to uint64, got double"),
+        (pl.Series([1.0]), "got double"),
+        (pa.array([True]), "got bool"),
+        (pa.array([[1]]), "pass pyarrow.compute.list_value_length(column)"),
+        (pa.table({"a": [1], "b": [2]}), "lengths must be one column of integers, got a table of columns `a`, `b`"),
+        (pl.DataFrame({"a": [1], "b": [2]}), "lengths must be one column of integers, got a table of columns `a`, `b`"),
+        ("123", "got str"),
+        (7, "got int"),
+        ({"length": [1]}, "got dict"),
     ],
 )
 def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
@@ -334,17 +337,20 @@ def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2147483647"),
-        ({"max_length": -4}, "max_length is -4, allowed is 1 to 2147483647"),
-        ({"max_length": 2**31}, "max_length is 2147483648, allowed is 1 to 2147483647"),
-        ({"max_length": 8.0}, "max_length is 8.0, allowed is an integer"),
-        ({"max_length": True}, "max_length is True, allowed is an integer"),
-        ({"max_length": 8, "seed": -1}, "seed is -1, allowed is 0 to 2**64 - 1"),
-        ({"max_length": 8, "epoch": None}, "epoch is None, allowed is an integer"),
-        ({"max_length": 8, "overlong": "cut"}, "overlong is 'cut', allowed are 'error', 'drop', 'truncate', 'split'"),
+        ({"max_length": 0}, "max_length must be between 1 and 2**31 - 1, got 0"),
+        ({"max_length": -4}, "max_length must be between 1 and 2**31 - 1, got -4"),
+        ({"max_length": 2**31}, "max_length must be between 1 and 2**31 - 1, got 2147483648"),
+        ({"max_length": 8.0}, "max_length must be an integer, got 8.0"),
+        ({"max_length": True}, "max_length must be an integer, got True"),
+        ({"max_length": 8, "seed": -1}, "seed must be between 0 and 2**64 - 1, got -1"),
+        ({"max_length": 8, "epoch": None}, "epoch must be an integer, got None"),
+        (
+            {"max_length": 8, "overlong": "cut"},
+            "overlong must be one of 'error', 'drop', 'truncate', 'split', got 'cut'",
+        ),
         (
             {"max_length": 8, "strategy": "best"},
-            "strategy is 'best', allowed are 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'optimal'",
+            "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'optimal', got 'best'",
         ),
     ],
 )
@@ -375,6 +381,103 @@ def test_a_pack_outside_the_plan_is_an_index_error() -> None:
     for index in (len(plan), -len(plan) - 1):
         with pytest.raises(IndexError, match=f"pack {index} is not in the plan"):
             plan[index]
+
+
+@pytest.mark.parametrize("index", [True, np.bool_(False), 1.0, "1", None, (0, 1)])
+def test_what_is_no_index_is_a_type_error(index: Any) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"plan indices must be integers or slices, got {index!r}")):
+        packsort.plan(LENGTHS, 100)[index]
+
+
+@given(cases(), st.slices(30), st.sampled_from(["ffd", "random"]), st.none() | st.just(3))
+@settings(max_examples=200, deadline=None)
+def test_slices_are_lists_of_packs(
+    case: tuple[list[int], int], part: slice, strategy: packsort.options.Strategy, seed: int | None
+) -> None:
+    plan = packsort.plan(*case, strategy=strategy, seed=seed)
+    assert [ids.tolist() for ids in plan[part]] == packs_of(plan)[part]
+
+
+@pytest.mark.parametrize("strategy", ["ffd", "random"])
+def test_packs_are_of_one_type_and_read_only(strategy: packsort.options.Strategy) -> None:
+    plan = packsort.plan(LENGTHS, 100, strategy=strategy)
+    found = [plan[0], plan[-1], plan[np.int64(1)], plan[torch.tensor(1)], *plan[1:3], *plan[::2], *plan]
+    for ids in (*found, plan.sequence_ids):
+        assert ids.dtype == np.uint32
+        with pytest.raises(ValueError, match="read-only"):
+            ids[...] = 0
+    assert plan[0] is not plan[0], "each array is the caller's"
+
+
+def test_planning_imports_no_pandas() -> None:
+    code = """
+    import pickle, sys, tempfile
+    import numpy as np, packsort
+    plan = packsort.plan(np.array([3, 5, 2, 2]), 7, groups=np.array([0, 0, 9, 9]), alone=[True, False, False, False])
+    plan.sequence_ids, plan[0], plan.patterns.num_rows, repr(plan), pickle.loads(pickle.dumps(plan))
+    packsort.plan([3, 5], 7, strategy="hybrid", splittable=[True, True], groups=[1, 1]).patterns
+    packsort.plan((3, 5), 7, strategy="random").patterns
+    packsort.schedule(plan, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        plan.save(folder + "/plan.arrow")
+        assert packsort.load_plan(folder + "/plan.arrow") == plan
+    print([name for name in ("pandas", "torch", "transformers") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class Waiting:
+    """A plan whose packs are computed until it is told to stop, as those of many sequences are for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.plan = packsort.plan(LENGTHS, 100)
+        self.started, self.stop = threading.Event(), threading.Event()
+        list_packs = packsort.Plan.list_packs
+
+        def wait(plan: packsort.Plan, start: int, stop: int) -> Any:
+            if plan is self.plan and threading.current_thread() is self.thread:
+                self.started.set()
+                assert self.stop.wait(60)
+            return list_packs(plan, start, stop)
+
+        monkeypatch.setattr(packsort.Plan, "list_packs", wait)
+        self.thread = threading.Thread(target=lambda: self.plan.sequence_ids)
+
+    def __enter__(self) -> packsort.Plan:
+        self.thread.start()
+        assert self.started.wait(60)
+        return self.plan
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+def test_plans_do_not_wait_for_the_packs_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Waiting(monkeypatch) as computing:
+        other = packsort.plan([3, 4, 5], 8)
+        assert other.sequence_ids.tolist() == [2, 0, 1]
+        first = computing.sequence_ids
+    assert computing.sequence_ids is first, "threads that ask at once see one array"
+
+
+def _send_ids(plan: packsort.Plan, queue: Any) -> None:
+    queue.put(plan.sequence_ids.tolist())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_a_thread_computes_packs_has_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with Waiting(monkeypatch) as plan:
+        child = context.Process(target=_send_ids, args=(plan, queue))
+        child.start()
+        try:
+            assert queue.get(timeout=60) == [row for pack in EXPECTED for row in pack]
+        finally:
+            child.kill()
+            child.join()
 
 
 def test_memory_does_not_grow() -> None:

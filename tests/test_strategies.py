@@ -154,16 +154,16 @@ def test_saved_plans_keep_groups_and_caps(tmp_path: object) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"groups": ["a", None]}, "`groups` is null at sequence 1, allowed is a value for each sequence"),
-        ({"groups": ["a"]}, "`groups` has 1 values, but there are 2 lengths: allowed is one each"),
-        ({"groups": [[1], [2]]}, "`groups` is list<item: int64>, allowed is a type whose values can be compared"),
-        ({"groups": 3}, "`groups` is a int, allowed is a column"),
-        ({"alone": [1, 0]}, "`alone` is int64, allowed are booleans"),
-        ({"alone": [True, None]}, "`alone` is null at sequence 1, allowed is a value for each sequence"),
-        ({"alone": [True, False, True]}, "`alone` has 3 values, but there are 2 lengths: allowed is one each"),
-        ({"max_sequences": 0}, "max_sequences is 0, allowed is 1 to 2**32 - 1, or None for any number"),
-        ({"max_sequences": 1.5}, "max_sequences is 1.5, allowed is an integer"),
-        ({"num_packs_multiple_of": 0}, "num_packs_multiple_of is 0, allowed is 1 to 2**32 - 1"),
+        ({"groups": ["a", None]}, "groups has a null at sequence 1; every sequence needs a group"),
+        ({"groups": ["a"]}, "groups must have a value for each of 2 sequences, got 1"),
+        ({"groups": [[1], [2]]}, "groups must be of a type whose values can be compared, got list<item: int64>"),
+        ({"groups": 3}, "groups must be a column of values, got int"),
+        ({"alone": [1, 0]}, "alone must be booleans, got int64"),
+        ({"alone": [True, None]}, "alone has a null at sequence 1; every sequence needs True or False"),
+        ({"alone": [True, False, True]}, "alone must have a value for each of 2 sequences, got 3"),
+        ({"max_sequences": 0}, "max_sequences must be between 1 and 2**32 - 1, or None, got 0"),
+        ({"max_sequences": 1.5}, "max_sequences must be an integer, or None, got 1.5"),
+        ({"num_packs_multiple_of": 0}, "num_packs_multiple_of must be between 1 and 2**32 - 1, got 0"),
     ],
 )
 def test_wrong_constraints_are_named(options: dict[str, object], message: str) -> None:
@@ -288,5 +288,5 @@ def test_random_packing_clashes_with_constraints() -> None:
         "max_sequences": 3,
         "num_packs_multiple_of": 2,
     }.items():
-        with pytest.raises(packsort.OptionError, match=f"strategy 'random' and {name} clash"):
+        with pytest.raises(packsort.OptionError, match=f"strategy='random' does not go with {name}: "):
             packsort.plan([1, 2], 8, strategy="random", **{name: value})  # type: ignore[arg-type]

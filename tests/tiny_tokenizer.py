@@ -63,6 +63,6 @@ def build(
 
 def built(folder: Path, **options: Any) -> Any:
     """The same tokenizer, loaded as packsort loads it."""
-    from packsort.tokenization.tokenize import load_tokenizer
+    from packsort.tokenization.tokenizer import load_tokenizer
 
     return load_tokenizer(build(folder, **options))

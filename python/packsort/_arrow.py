@@ -3,9 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import types
+
+
+def from_numpy(array: NDArray[Any]) -> pa.Array:
+    """Wrap a NumPy array as an Arrow array without importing pandas.
+
+    `pyarrow.array(ndarray)` imports pandas, which takes 150 ms and holds an import lock that can hang a forked worker.
+    Contiguous arrays of numbers in native byte order are not copied.
+
+    Args:
+        array: (n,). Numbers and booleans take the short way; `pyarrow.array` converts all other types.
+
+    Example:
+        >>> import numpy as np
+        >>> from_numpy(np.array([3, 5])).type
+        DataType(int64)
+    """
+    kind = array.dtype.kind
+    if array.ndim != 1 or kind not in "biuf" or array.dtype.itemsize > 8:
+        return pa.array(array)
+    if kind == "b":
+        bits = np.packbits(array, bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), len(array), [None, pa.py_buffer(bits)], 0)
+    values = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)], 0)
+
+
+def to_numpy(values: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """Return numbers or booleans without nulls as a NumPy array without importing pandas.
+
+    `pyarrow.Array.to_numpy` imports pandas as `pyarrow.array` does.
+
+    Args:
+        values: (n,). Numbers in one chunk are not copied.
+
+    Returns:
+        Array of the same type, (n,); read-only where it shares the column's memory.
+
+    Raises:
+        pyarrow.ArrowInvalid: There are nulls.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> to_numpy(pa.chunked_array([[True, False], [True]]))
+        array([ True, False,  True])
+    """
+    if isinstance(values, pa.ChunkedArray):
+        chunks = [to_numpy(chunk) for chunk in values.chunks]
+        if len(chunks) == 1:
+            return chunks[0]
+        return np.concatenate(chunks) if chunks else np.empty(0, values.type.to_pandas_dtype())
+    if values.null_count:
+        raise pa.ArrowInvalid(f"{values.null_count} nulls in an array without a place for them")
+    if types.is_boolean(values.type):
+        return to_numpy(values.cast(pa.uint8())).view(np.bool_)
+    if not (types.is_integer(values.type) or types.is_floating(values.type)):
+        raise pa.ArrowTypeError(f"{values.type} is no type of numbers")
+    dtype = np.dtype(values.type.to_pandas_dtype())
+    data = values.buffers()[1]
+    if not len(values) or data is None:
+        return np.empty(0, dtype)
+    return np.frombuffer(data, dtype, len(values), values.offset * dtype.itemsize)
+
+
+def as_array(values: Any) -> pa.Array:
+    """Convert a NumPy array or a sequence to an Arrow array; integers and booleans without importing pandas.
+
+    Raises:
+        pyarrow.ArrowException, TypeError, ValueError: `pyarrow.array` does not take them.
+    """
+    if isinstance(values, pa.Array):
+        return values
+    if isinstance(values, np.ndarray):
+        return from_numpy(values)
+    kinds = set(map(type, values)) if isinstance(values, (list, tuple)) else set()
+    if kinds == {int} or kinds == {bool}:
+        array = np.array(values)
+        if array.dtype in (np.int64, np.bool_):
+            return from_numpy(array)
+    return pa.array(values)
+
+
+def as_chunked(values: Any) -> pa.ChunkedArray:
+    """Convert a column of any library, a NumPy array or a sequence to a chunked Arrow array.
+
+    Raises:
+        pyarrow.ArrowException, TypeError, ValueError: They are no column.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        return values
+    if hasattr(values, "__arrow_c_stream__"):
+        return pa.chunked_array(values)
+    return pa.chunked_array([as_array(values)])
+
+
+def first_null(column: pa.ChunkedArray) -> int:
+    """Return the index of the first null of a column that has one."""
+    return int(np.argmax(to_numpy(column.is_null())))
+
+
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """Return a table of no rows; `Schema.empty_table` imports pandas."""
+    return pa.Table.from_batches([], schema)
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -1,27 +1,32 @@
-"""Plans: which sequences share a pack."""
+"""`Plan`, which sequences share a pack, and `load_plan`."""
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
+from packsort._arrow import empty_table, from_numpy
+from packsort._lazy import lazy_property
 from packsort.planning import saving
 
 Ids = NDArray[np.uint32] | NDArray[np.int64]
 
+_PATTERNS = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
+
 
 class Plan:
-    """Which sequences go into which pack; holds no tokens. Made by `packsort.plan` or `packsort.load_plan`.
+    """Assignment of sequences to packs; holds no tokens. `packsort.plan` and `packsort.load_plan` return it.
 
-    Arrays are made when they are first asked for. `plan[i]` finds one pack without listing the others.
+    A plan is a sequence of packs: `len(plan)`, `plan[i]`, `plan[2:5]` and iteration give the sequence ids of packs as
+    read-only arrays. Arrays over all packs are computed when they are first asked for; `plan[i]` does not need them.
 
     Example:
         >>> import packsort
@@ -30,69 +35,71 @@ class Plan:
         Plan(4 sequences, 12 tokens -> 2 packs of 7, efficiency 85.71 %, ffd)
         >>> [ids.tolist() for ids in plan]
         [[1, 2], [0, 3]]
+        >>> plan[-1].tolist()
+        [0, 3]
     """
 
     def __init__(self, core: _core.Plan | _core.Concatenation) -> None:
         self._core = core
 
-    @cached_property
+    @lazy_property
     def _facts(self) -> dict[str, Any]:
         return self._core.facts()
 
     @property
     def max_length(self) -> int:
-        """The most tokens a pack may hold."""
+        """Most tokens of a pack."""
         return self._fact("max_length")
 
     @property
     def strategy(self) -> str:
-        """How sequences were put together: `ffd`, `bfd`, `hybrid`, `padding`, `random` or `optimal`."""
+        """Rule that put sequences into packs: `ffd`, `bfd`, `hybrid`, `padding`, `random` or `optimal`."""
         return str(self._facts["strategy"])
 
     @property
     def overlong(self) -> str:
-        """What became of sequences longer than `max_length`: `error`, `drop`, `truncate` or `split`."""
+        """Treatment of sequences longer than `max_length`: `error`, `drop`, `truncate` or `split`."""
         return str(self._facts["overlong"])
 
     @property
     def truncation_side(self) -> str:
-        """Where truncated sequences lose tokens: `right` or `left`."""
+        """Side on which truncated sequences lost tokens: `right` or `left`."""
         return "left" if self._facts["keep_end"] else "right"
 
     @property
     def max_sequences(self) -> int | None:
-        """The most sequences a pack may hold; None: any number."""
+        """Most sequences of a pack; None is any number."""
         return self._fact("max_sequences") or None
 
     @property
     def pad_to_multiple_of(self) -> int:
-        """Of what each sequence takes a multiple, with the padding after it."""
+        """Every sequence occupies a multiple of this many tokens, padding included."""
         return self._fact("pad_multiple")
 
     @property
     def separator(self) -> bool:
-        """Whether there is room for a token between any two sequences of a pack."""
+        """Whether packs have room for one token between two sequences."""
         return bool(self._facts["separated"])
 
     @property
     def seed(self) -> int | None:
-        """The seed of the shuffle; None: none in epoch 0."""
+        """Seed of the shuffle; None leaves packs unshuffled in epoch 0."""
         seed: int | None = self._facts["seed"]
         return seed
 
     @property
     def epoch(self) -> int:
-        """The epoch whose shuffle this is."""
+        """Epoch of the shuffle."""
         return self._fact("epoch")
 
     @property
     def num_rows(self) -> int:
-        """Lengths that were given, planned or not."""
+        """Number of lengths given, including those of dropped sequences."""
         return self._fact("num_rows")
 
     @property
     def num_packs(self) -> int:
-        """Number of packs: of rows that a model trains on."""
+        """Number of packs."""
         return self._fact("num_packs")
 
     @property
@@ -102,53 +109,53 @@ class Plan:
 
     @property
     def num_patterns(self) -> int:
-        """Number of different packs by length; 0 for `random`, where no two packs need be alike."""
+        """Number of patterns; 0 for `random`, whose packs have none."""
         return self._fact("num_patterns")
 
-    @cached_property
+    @lazy_property
     def num_split(self) -> int:
-        """Number of sequences that are in more than one piece."""
+        """Number of sequences cut into more than one piece."""
         return self._core.num_split()
 
-    @cached_property
+    @lazy_property
     def split_rows(self) -> NDArray[np.int64]:
-        """Rows of the sequences that are in more than one piece, ascending: int64 (num_split,)."""
+        """Rows of the sequences cut into more than one piece, ascending: int64 (num_split,)."""
         rows: NDArray[np.int64] = _frozen(self._core.split_rows())
         return rows
 
     @property
     def has_starts(self) -> bool:
-        """Whether any of `piece_starts` may be other than 0: sequences are cut, or keep their end."""
+        """Whether any of `piece_starts` can be other than 0: sequences are cut, or truncated on the left."""
         return bool(self._facts["has_starts"])
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens of sequences in packs."""
+        """Number of tokens of sequences in packs, without separators and padding."""
         return self._fact("num_tokens")
 
-    @cached_property
+    @lazy_property
     def num_separators(self) -> int:
-        """Number of tokens in packs that stand between sequences."""
+        """Number of separator tokens in packs."""
         return self._core.fillers()[0]
 
-    @cached_property
+    @lazy_property
     def num_padding(self) -> int:
-        """Number of tokens in packs that fill sequences up to `pad_to_multiple_of`."""
+        """Number of padding tokens in packs, after sequences, for `pad_to_multiple_of`."""
         return self._core.fillers()[1]
 
     @property
     def num_dropped(self) -> int:
-        """Sequences left out because they are longer than `max_length`."""
+        """Number of sequences dropped because they are longer than `max_length`."""
         return self._fact("num_overlong") if self.overlong == "drop" else 0
 
     @property
     def num_truncated(self) -> int:
-        """Sequences of which only the first, or last, `max_length` tokens are in."""
+        """Number of sequences truncated because they are longer than `max_length`."""
         return self._fact("num_overlong") if self.overlong == "truncate" else 0
 
     @property
     def tokens_lost(self) -> int:
-        """Tokens that dropping or truncating left out."""
+        """Number of tokens dropped or truncated."""
         return self._fact("tokens_lost")
 
     def _fact(self, name: str) -> int:
@@ -156,104 +163,108 @@ class Plan:
 
     @property
     def efficiency(self) -> float:
-        """Tokens / (packs x max_length); 1.0 for a plan of nothing, which wastes nothing."""
+        """Tokens / (packs x max_length), from 0 to 1; 1.0 for a plan without packs."""
         return self.num_tokens / (self.num_packs * self.max_length) if self.num_packs else 1.0
 
-    @cached_property
+    @lazy_property
     def lower_bound(self) -> int:
-        """Packs that any plan of these sequences needs.
+        """Number of packs that no plan of these sequences can go below.
 
-        The better of ceil(tokens / max_length) and L2 of Martello and Toth (1990), and what `max_sequences` asks for,
-        with what separators and padding take (with both, a separator after the last sequence too, as plans have it);
-        with groups, the sum over them. Where sequences are cut, of their pieces. For `optimal`, what its linear program
-        proved, if that is more.
+        It is the largest of three bounds: ceil(tokens / max_length), the bound L2 of Martello and Toth (1990), and
+        ceil(sequences / max_sequences). All three count separators and padding. The bounds of several groups add up.
+        Cut sequences count as their pieces. Where both separators and multiples are asked for, the last sequence of a
+        pack counts with a separator, as it does in the plan. For `optimal`, the bound that the linear program proved
+        counts too.
         """
         return self._core.lower_bound()
 
     @property
     def gap(self) -> float:
-        """How far the packs are above `lower_bound`, as a fraction of it; 0.0 where no plan has fewer."""
+        """Packs above `lower_bound`, as a fraction of it; 0.0 proves that no plan has fewer packs."""
         return (self.num_packs - self.lower_bound) / self.lower_bound if self.lower_bound else 0.0
 
-    @cached_property
-    def _listing(self) -> tuple[NDArray[np.int64], Ids]:
+    @lazy_property
+    def _all_packs(self) -> tuple[NDArray[np.int64], Ids]:
         return self.list_packs(0, self.num_packs)
 
     @property
     def pack_offsets(self) -> NDArray[np.int64]:
-        """Where each pack starts in `sequence_ids`: int64 (num_packs + 1,)."""
-        return self._listing[0]
+        """Start of each pack in `sequence_ids`: int64 (num_packs + 1,)."""
+        return self._all_packs[0]
 
     @property
     def sequence_ids(self) -> Ids:
-        """Rows of the source, pack after pack: uint32 (pieces,), int64 from 2**32 rows on.
+        """Source rows of all packs, one pack after another: uint32 (pieces,), int64 from 2**32 rows on.
 
-        There is a piece for each sequence, and more where sequences are cut.
-
-        Pack `i` holds `sequence_ids[pack_offsets[i]:pack_offsets[i + 1]]`.
+        Pack `i` holds `sequence_ids[pack_offsets[i]:pack_offsets[i + 1]]`. A sequence that is cut appears once for each
+        of its pieces.
         """
-        return self._listing[1]
+        return self._all_packs[1]
 
-    @cached_property
+    @lazy_property
     def piece_starts(self) -> NDArray[np.int32]:
-        """First token of each piece in its sequence: int32 (pieces,); 0 where `has_starts` is false."""
+        """First token of each piece in its sequence: int32 (pieces,); all 0 unless `has_starts`."""
         return self.list_starts(0, self.num_packs)
 
-    @cached_property
+    @lazy_property
     def piece_lengths(self) -> NDArray[np.int32]:
-        """Tokens of each piece, in the order of `sequence_ids`: int32 (pieces,)."""
+        """Tokens of each piece, aligned with `sequence_ids`: int32 (pieces,)."""
         return self.list_lengths(0, self.num_packs)
 
-    @cached_property
+    @lazy_property
     def patterns(self) -> pa.Table:
-        """Which lengths share a pack: one row a pattern and length.
+        """Lengths that share a pack, one row for each pattern and length, in the order in which packs are opened.
 
-        Columns: `pattern` int32, `repeat` int64 (packs alike), `length` int32 (tokens), `copies` int32 (sequences of
-        that length in each of the packs). In the order in which packs are opened. Empty for `random`.
+        Columns: `pattern` int32; `repeat` int64, the number of packs of this pattern; `length` int32, in tokens;
+        `copies` int32, the number of sequences of this length in each pack. Empty for `random`.
         """
         if not isinstance(self._core, _core.Plan):
-            kinds = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
-            return pa.schema(list(kinds.items())).empty_table()
+            return empty_table(pa.schema(list(_PATTERNS.items())))
         parts = self._core.parts()
         slots = np.diff(parts["slot_offsets"])
-        return pa.table(
-            {
-                "pattern": np.repeat(np.arange(len(slots), dtype=np.int32), slots),
-                "repeat": np.repeat(parts["repeats"], slots),
-                "length": parts["class_lengths"][parts["slot_classes"]].astype(np.int32),
-                "copies": parts["slot_copies"].astype(np.int32),
-            }
-        )
+        columns = {
+            "pattern": np.repeat(np.arange(len(slots), dtype=np.int32), slots),
+            "repeat": np.repeat(parts["repeats"], slots).astype(np.int64),
+            "length": parts["class_lengths"][parts["slot_classes"]].astype(np.int32),
+            "copies": parts["slot_copies"].astype(np.int32),
+        }
+        return pa.table({name: from_numpy(column) for name, column in columns.items()})
 
-    @cached_property
+    @lazy_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that two plans share only if they put the same sequences into the same packs."""
         return saving.fingerprint_of(self._core.parts())
 
     def list_packs(self, start: int, stop: int) -> tuple[NDArray[np.int64], Ids]:
-        """Packs `start` to `stop`, not included, without listing the others.
+        """Return the packs from `start` up to `stop`, exclusive, without computing the others.
 
         Returns:
-            (offsets int64 (packs + 1,), from 0; sequence ids uint32 or int64 (pieces,)).
+            (offsets int64 (packs + 1,), starting at 0; sequence ids uint32 or int64 (pieces,)), both read-only.
         """
         offsets, ids = self._core.list(start, stop)
         return _frozen(offsets), _frozen(ids)
 
     def list_lengths(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Tokens of each piece of packs `start` to `stop`, not included: int32 (pieces,)."""
+        """Return the tokens of each piece of packs `start` up to `stop`, exclusive: int32 (pieces,), read-only."""
         lengths: NDArray[np.int32] = _frozen(self._core.list_lengths(start, stop))
         return lengths
 
     def list_starts(self, start: int, stop: int) -> NDArray[np.int32]:
-        """First token of each piece of packs `start` to `stop`, not included, in its sequence: int32 (pieces,)."""
+        """Return the first token of each piece in its sequence, of packs `start` up to `stop`: int32 (pieces,)."""
         starts: NDArray[np.int32] = _frozen(self._core.list_starts(start, stop))
         return starts
 
     def with_epoch(self, epoch: int) -> Plan:
-        """The same packs by length, with other ids of those lengths, in another order.
+        """Return this plan shuffled for another epoch.
 
-        The number of packs, and so of steps, stays. A plan without a seed is shuffled as by seed 0 in every epoch but
-        epoch 0, which is first-fit decreasing unshuffled.
+        The patterns, and so the number of packs, stay. Sequences of equal length trade places, and packs come in
+        another order. A plan without a seed stays unshuffled in epoch 0; in other epochs it is shuffled by seed 0.
+
+        Args:
+            epoch: 0 to 2**64 - 1.
+
+        Raises:
+            OptionError: `epoch` is no such integer.
 
         Example:
             >>> import packsort
@@ -266,18 +277,40 @@ class Plan:
     def __len__(self) -> int:
         return self.num_packs
 
-    def __getitem__(self, index: int) -> NDArray[np.int64]:
-        """Sequence ids of one pack: int64 (sequences,)."""
-        number = index + self.num_packs if index < 0 else index
-        pack = self._core.pack(number) if 0 <= number < self.num_packs else None
-        if pack is None:
-            raise IndexError(f"pack {index} is not in the plan, which has {self.num_packs} packs")
-        return pack[0]
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Ids: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Ids]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Ids | list[Ids]:
+        """Return the sequence ids of one pack, or a list of them for a slice.
+
+        Each is uint32 (pieces,), int64 from 2**32 rows on, and read-only, as in `sequence_ids`.
+
+        Raises:
+            IndexError: There is no such pack.
+            TypeError: `index` is neither an integer nor a slice.
+        """
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self.num_packs)
+            if step != 1:
+                return [self[i] for i in range(start, stop, step)]
+            offsets, ids = self.list_packs(start, max(start, stop))
+            return [ids[a:b] for a, b in pairwise(offsets.tolist())]
+        if _checks.is_boolean(index):
+            raise TypeError(f"plan indices must be integers or slices, got {index!r}")
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(f"plan indices must be integers or slices, got {index!r}") from None
+        start = number + self.num_packs if number < 0 else number
+        if not 0 <= start < self.num_packs:
+            raise IndexError(f"pack {number} is not in the plan, which has {self.num_packs} packs")
+        return self.list_packs(start, start + 1)[1]
 
     def __iter__(self) -> Iterator[Ids]:
-        offsets = self.pack_offsets.tolist()
-        for start, stop in pairwise(offsets):
-            yield self.sequence_ids[start:stop]
+        ids = self.sequence_ids
+        for start, stop in pairwise(self.pack_offsets.tolist()):
+            yield ids[start:stop]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Plan) and self.fingerprint == other.fingerprint
@@ -297,22 +330,37 @@ class Plan:
         return _from_parts, (self._core.parts(),)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the plan to one Arrow IPC file, complete or not at all.
+        """Save the plan as an Arrow IPC file; `packsort.load_plan` reads it.
 
-        It holds the patterns and the sequence ids by length, so it needs no lengths to be read again.
+        The file holds the patterns and the sequence ids by length, so loading needs no lengths. It appears complete or
+        not at all.
+
+        Args:
+            path: File to write; an existing one is replaced.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: The file cannot be written.
         """
         saving.save(self._core, path)
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
-    """Reads a plan that `Plan.save` wrote.
+    """Load a plan that `Plan.save` wrote.
+
+    Args:
+        path: File to read.
 
     Raises:
-        SourceNotFoundError: there is no such file.
-        DamagedError: it is not a saved plan, or is truncated or changed.
+        SourceNotFoundError: There is no such file.
+        DamagedError: The file is no saved plan, or is truncated or changed.
+
+    Example:
+        >>> import packsort, tempfile
+        >>> plan = packsort.plan([3, 5, 2, 2], max_length=7)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plan.save(f"{folder}/plan.arrow")
+        ...     packsort.load_plan(f"{folder}/plan.arrow") == plan
+        True
     """
     return Plan(saving.load(path))
 

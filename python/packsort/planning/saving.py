@@ -1,19 +1,20 @@
-"""What makes a plan, as a file holds it."""
+"""Save plans to Arrow IPC and load them.
+
+A file holds the parts of a plan: arrays as columns with one row, and numbers as JSON in the schema's metadata. What
+only files need is imported where it is used, because `import packsort` imports this module.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._atomic import replace_file
+from packsort._arrow import from_numpy, to_numpy
 from packsort.errors import DamagedError, SourceNotFoundError
 
 Core = _core.Plan | _core.Concatenation
@@ -23,7 +24,16 @@ _FORMAT = 1
 
 
 def save(core: Core, path: str | os.PathLike[str]) -> None:
-    """Writes a plan to one Arrow IPC file, complete or not at all."""
+    """Save a plan as an Arrow IPC file, complete or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    import json
+    from pathlib import Path
+
+    from packsort._atomic import replace_file
+
     parts = core.parts()
     arrays = {name: value for name, value in parts.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in parts.items() if name not in arrays}
@@ -35,12 +45,14 @@ def save(core: Core, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Core:
-    """Reads what `save` wrote.
+    """Load a plan that `save` wrote.
 
     Raises:
-        SourceNotFoundError: there is no such file.
-        DamagedError: it is not a saved plan, or is truncated or changed.
+        SourceNotFoundError: There is no such file.
+        DamagedError: The file is no saved plan, or is truncated or changed.
     """
+    import json
+
     try:
         with pa.memory_map(os.fspath(path)) as file:
             table = pa.ipc.open_file(file).read_all()
@@ -48,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> Core:
             if facts.pop("format") != _FORMAT:
                 raise DamagedError(f"`{os.fspath(path)}` is a plan of another format version than {_FORMAT}")
             fingerprint = facts.pop("fingerprint")
-            arrays = {n: table[n].combine_chunks().values.to_numpy().copy() for n in table.column_names}
+            arrays = {n: to_numpy(table[n].combine_chunks().values).copy() for n in table.column_names}
             parts = facts | arrays
             if fingerprint_of(parts) != fingerprint:
                 raise DamagedError(f"`{os.fspath(path)}` was changed after it was saved: its fingerprint differs")
@@ -60,13 +72,15 @@ def load(path: str | os.PathLike[str]) -> Core:
 
 
 def from_parts(parts: dict[str, Any]) -> Core:
-    """The inverse of `parts`."""
+    """Restore a plan from its `parts`."""
     kind = _core.Concatenation if parts["strategy"] == "random" else _core.Plan
     return kind.from_parts(parts)
 
 
 def fingerprint_of(parts: dict[str, Any]) -> str:
-    """32 hexadecimal digits of all parts."""
+    """Return the XXH3-128 digest of the parts of a plan as 32 hexadecimal digits."""
+    import xxhash
+
     digest = xxhash.xxh3_128()
     for name, value in sorted(parts.items()):
         digest.update(f"{name}:{getattr(value, 'dtype', value)};".encode())
@@ -76,4 +90,5 @@ def fingerprint_of(parts: dict[str, Any]) -> str:
 
 
 def _one_row(array: NDArray[Any]) -> pa.LargeListArray:
-    return pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), pa.array(array))
+    offsets = from_numpy(np.array([0, len(array)], np.int64))
+    return pa.LargeListArray.from_arrays(offsets, from_numpy(array))

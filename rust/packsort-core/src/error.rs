@@ -137,7 +137,7 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "sequence {row} has {length} tokens, packsort plans sequences of up to {}",
-                    crate::count::LONGEST
+                    crate::histogram::count::LONGEST
                 )
             }
             Self::TooFewSequences { sequences, packs, multiple } => {

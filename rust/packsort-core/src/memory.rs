@@ -1,7 +1,7 @@
 //! Large buffers whose first touch is cheap.
 #![allow(unsafe_code)]
 
-use crate::disjoint::Disjoint;
+use crate::parallel::Disjoint;
 
 /// Below this the kernel's own pages do. A plan of 1 M sequences, whose buffers have 4 MB, is a fifth faster with huge
 /// ones.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::histogram::sort::Id;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::order::Id;
 
 /// What becomes of a sequence longer than `max_length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! First-fit decreasing on counts.
 
-use crate::bits::Bits;
-use crate::room::Room;
+use crate::packing::bits::Bits;
+use crate::packing::room::Room;
 use crate::{Classes, Patterns, Slot};
 
 impl Patterns {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::histogram::sort::Order;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::memory::zeroed;
-use crate::order::Order;
 use crate::permutation::{Permutation, key};
 use crate::plan::{Excess, Options};
 use crate::{Error, Overlong};

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use crate::count::count;
-use crate::grouped::sort_grouped;
-use crate::hybrid;
-use crate::order::{Id, Order, sort};
-use crate::pieces::Long;
+use crate::histogram::count::count;
+use crate::histogram::cuts::Long;
+use crate::histogram::grouped_sort::sort_grouped;
+use crate::histogram::sort::{Id, Order, sort};
+use crate::packing::hybrid;
 use crate::plan::{Excess, Groups, Options, Parts, Sequences};
 use crate::{Classes, Cuts, Error, Lengths, Overlong, Patterns, Plan, Room, Strategy};
 

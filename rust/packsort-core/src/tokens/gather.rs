@@ -4,9 +4,9 @@
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::count::split;
-use crate::disjoint::Disjoint;
+use crate::histogram::count::split;
 use crate::memory::{prefetch, zeroed};
+use crate::parallel::Disjoint;
 
 /// Where the lists of a chunk start, as Arrow has them.
 #[derive(Clone, Copy, Debug)]

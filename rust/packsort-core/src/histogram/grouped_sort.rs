@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::count::split;
-use crate::disjoint::Disjoint;
+use crate::histogram::count::split;
+use crate::histogram::sort::Id;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::memory::{Buffer, zeroed};
-use crate::order::Id;
+use crate::parallel::Disjoint;
 use crate::plan::Groups;
 use crate::{Classes, Overlong};
 

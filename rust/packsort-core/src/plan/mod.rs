@@ -1,14 +1,18 @@
 //! What a plan is, and what it tells of itself.
 #![allow(unsafe_code)]
 
+pub mod build;
+pub mod concatenation;
+pub mod packs;
+
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::count::split;
+use crate::histogram::count::split;
+use crate::histogram::sort::{Id, Order};
 use crate::lengths::Lengths;
 use crate::memory::Buffer;
-use crate::order::{Id, Order};
 use crate::permutation::{Permutation, key};
 use crate::{Classes, Cuts, Error, Overlong, Patterns, Room, Slot, Strategy, lower_bound};
 

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::histogram::sort::{Id, Order};
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::order::{Id, Order};
 use crate::plan::{Excess, Starts};
 
 /// Which sequences are cut, and where.

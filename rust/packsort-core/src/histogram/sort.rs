@@ -4,10 +4,10 @@
 use rayon::prelude::*;
 
 use crate::Overlong;
-use crate::count::Share;
-use crate::disjoint::Disjoint;
+use crate::histogram::count::Share;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::memory::Buffer;
+use crate::parallel::Disjoint;
 
 /// An integer that numbers sequences: `u32` where there are few enough, for half the memory, else `i64`.
 pub trait Id: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug {

@@ -3,10 +3,10 @@
 
 use rayon::prelude::*;
 
-use crate::count::split;
-use crate::first_fit::Scratch;
+use crate::histogram::count::split;
 use crate::memory::Buffer;
-use crate::room::Room;
+use crate::packing::first_fit::Scratch;
+use crate::packing::room::Room;
 use crate::{Classes, Error};
 
 /// So many sequences of one class in a pattern.

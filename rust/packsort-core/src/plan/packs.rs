@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::count::split;
-use crate::disjoint::Disjoint;
+use crate::histogram::count::split;
+use crate::histogram::sort::{Id, Order};
 use crate::memory::{Buffer, prefetch};
-use crate::order::{Id, Order};
+use crate::parallel::Disjoint;
 use crate::plan::{Plan, Shuffle};
 
 /// One pack.

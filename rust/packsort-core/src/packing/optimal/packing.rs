@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use super::filling::Filling;
 use super::{Columns, Knapsack, pack_few};
-use crate::first_fit::{Scratch, first_fit};
-use crate::room::Room;
+use crate::packing::first_fit::{Scratch, first_fit};
+use crate::packing::room::Room;
 
 /// Packs on the way: what is packed already, and what is left.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Best-fit decreasing on counts.
 
-use crate::open_packs::OpenPacks;
-use crate::room::Room;
+use crate::packing::open_packs::OpenPacks;
+use crate::packing::room::Room;
 use crate::{Classes, Patterns};
 
 impl Patterns {

@@ -3,9 +3,9 @@
 //! [`gather()`](crate::gather()) moves millions of rows at once and looks at every chunk of a column first. A batch has
 //! dozens of rows, out of columns that may have thousands of chunks: here only the chunks that hold them are looked at.
 
-use crate::gather::AHEAD;
 use crate::memory::prefetch;
 use crate::permutation::{Permutation, key};
+use crate::tokens::gather::AHEAD;
 use crate::{Error, ListChunk, Offsets};
 
 /// The pieces of some rows, one after another, as bytes.

@@ -5,11 +5,11 @@
 //! sequences alone are dissolved, or, where those are too few, all whole sequences are packed first; what then fits
 //! nowhere whole is cut, into the largest rooms first, so that each takes the fewest pieces.
 
-use crate::first_fit::Scratch;
-use crate::make::Sorted;
-use crate::open_packs::OpenPacks;
-use crate::order::Order;
-use crate::room::Room;
+use crate::histogram::sort::Order;
+use crate::packing::first_fit::Scratch;
+use crate::packing::open_packs::OpenPacks;
+use crate::packing::room::Room;
+use crate::plan::build::Sorted;
 use crate::{Classes, Error, Patterns, Slot};
 
 /// Better packs, and the cuts they take.

@@ -1,0 +1,4 @@
+//! Move the tokens of packs.
+
+pub mod column;
+pub mod gather;
