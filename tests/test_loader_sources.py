@@ -158,7 +158,7 @@ def test_options_that_are_not_allowed_are_named(tmp_path):
     refused("seed is -1, allowed is 0 to 2**64 - 1", path, seed=-1)
     refused("seed is 'x', allowed is 0 to 2**64 - 1", path, seed="x")
     refused("strategy is an option of a plan, but `", path, strategy="bfd")
-    refused("max_length is 0, allowed is 1 to", TABLE, max_length=0)
+    refused("max_length must be between 1 and 2**31 - 1, got 0", TABLE, max_length=0)
     refused("strategy is 'best', allowed are", TABLE, max_length=64, strategy="best")
     packs = len(packsort.open_shards(path))
     refused(f"tail is 'drop' and the {packs} packs in `{path}` do not fill one step", path, world_size=99, tail="drop")
