@@ -263,7 +263,7 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
 
 def test_a_global_step_of_another_size_is_refused(path):
     state = PackedLoader(path, batch_size=2, world_size=2, rank=0).state_dict()
-    message = "global steps of 4 packs, but world_size 1 x batch_size 3 x accumulation 1 is 3: allowed are"
+    message = "state is of steps of 4 packs, but world_size 1 x batch_size 3 x accumulation 1 is 3: choose ranks"
     with pytest.raises(packsort.OptionError, match=message):
         PackedLoader(path, batch_size=3).load_state_dict(state)
 
@@ -271,14 +271,14 @@ def test_a_global_step_of_another_size_is_refused(path):
 def test_a_state_amid_a_step_that_other_ranks_cannot_take_is_refused(path):
     loader = PackedLoader(path, accumulation=4)
     next(iter(loader))
-    with pytest.raises(packsort.OptionError, match="state is 1 packs into the epoch, amid a global step, allowed is"):
+    with pytest.raises(packsort.OptionError, match="state is 1 packs into the epoch, inside a step: world_size 2 x"):
         PackedLoader(path, world_size=2, rank=0, accumulation=2).load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"tail": "drop"}, {"balance": True}])
 def test_a_state_of_another_order_is_refused(path, change):
     (name,) = change
-    with pytest.raises(packsort.OptionError, match=f"state is of a loader with {name} .*, this one has "):
+    with pytest.raises(packsort.OptionError, match=f"state is of a loader with {name}=.*, this one has {name}="):
         PackedLoader(path, **change).load_state_dict(PackedLoader(path).state_dict())
 
 
@@ -303,11 +303,11 @@ def test_a_state_of_another_plan_or_other_data_is_refused_with_both_fingerprints
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "state has version 2, allowed is 1"),
-        ({"packs": -1}, "state is -1 packs into epoch 0, allowed is 0 to"),
-        ({"packs": 10_000}, "state is 10000 packs into epoch 0, allowed is 0 to"),
-        ({"epoch": -1}, "state is 0 packs into epoch -1"),
-        ({"epoch": "x"}, "state is not one that `state_dict` gave"),
+        ({"version": 2}, "state has version 2, but this packsort reads version 1"),
+        ({"packs": -1}, r"state must be 0 to \d+ packs into an epoch from 0 on, got -1 into epoch 0"),
+        ({"packs": 10_000}, r"state must be 0 to \d+ packs into an epoch from 0 on, got 10000 into epoch 0"),
+        ({"epoch": -1}, "got 0 into epoch -1"),
+        ({"epoch": "x"}, "state must be one that `state_dict` returned"),
         ({"worker": 0, "num_workers": 2}, "state is of DataLoader worker 0 of 2, but this is no worker"),
     ],
 )
@@ -315,7 +315,7 @@ def test_a_state_that_is_none_is_refused(path, change, message):
     loader = PackedLoader(path)
     with pytest.raises(packsort.OptionError, match=message):
         loader.load_state_dict(loader.state_dict() | change)
-    with pytest.raises(packsort.OptionError, match="state is not one that `state_dict` gave: KeyError"):
+    with pytest.raises(packsort.OptionError, match="state must be one that `state_dict` returned: KeyError"):
         loader.load_state_dict({})
 
 

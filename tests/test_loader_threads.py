@@ -69,7 +69,7 @@ def test_a_thread_starts_when_a_step_takes_long_enough():
             made.append(i)
             yield i
 
-    ahead = Prefetcher(items(), 2, worth=0.05)
+    ahead = Prefetcher(items(), 2, min_step_seconds=0.05)
     assert (next(ahead), next(ahead), made, threads()) == (0, 1, [0, 1], 0)
     time.sleep(0.06)
     assert next(ahead) == 2

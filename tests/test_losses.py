@@ -138,8 +138,8 @@ def test_weights_without_the_step_are_refused():
     assert batcher.needs_step
     assert not Batcher(max_length=8).needs_step
     with pytest.raises(
-        packsort.OptionError, match=re.escape("loss_weights 'sample' are normalised over the global step")
+        packsort.OptionError, match=re.escape("loss_weights='sample' needs step_packs: the weights are normalized")
     ):
         batcher([pack])
-    with pytest.raises(packsort.OptionError, match="`PackedCollator` and loss_weights clash"):
+    with pytest.raises(packsort.OptionError, match="loss_weights='token' does not go with `PackedCollator`"):
         PackedCollator(max_length=8, loss_weights="token")

@@ -139,9 +139,9 @@ def test_goes_on_at_any_step_batch_for_batch(kind, prefetch, at, batch_size):
 
 def test_a_state_of_another_stream_is_refused():
     state = stream_of().state_dict()
-    with pytest.raises(packsort.OptionError, match="state is of a stream with max_length 64, this one has 65"):
+    with pytest.raises(packsort.OptionError, match="with max_length=64, this one has max_length=65"):
         stream_of(max_length=65).load_state_dict(state)
-    with pytest.raises(packsort.OptionError, match="state is not one that `state_dict` of a stream gave"):
+    with pytest.raises(packsort.OptionError, match=r"state must be one that `PackedStream\.state_dict` returned"):
         stream_of().load_state_dict({})
 
 
@@ -165,7 +165,7 @@ def test_more_workers_take_only_sources_that_share_out():
     stream = stream_of(SOURCES["datasets"]())
     tokens = [batch["input_ids"].numel() for batch in torch.utils.data.DataLoader(stream, None, num_workers=2)]
     assert sum(tokens) == sum(len(one["input_ids"]) for one in ITEMS)
-    with pytest.raises(ValueError, match="num_workers is 2, but each worker would read the whole stream"):
+    with pytest.raises(ValueError, match="num_workers must be 0 or 1 for this source, got 2"):
         next(iter(torch.utils.data.DataLoader(stream_of(), None, num_workers=2)))
 
 
@@ -202,13 +202,14 @@ def test_wrong_sequences_are_named(item, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": 3}, "source is a int, allowed is an iterable of sequences"),
-        ({"buffer_size": 0}, "buffer_size is 0, allowed is 1 and more"),
-        ({"batch_size": 1.5}, "batch_size is 1.5, allowed is 1 and more"),
-        ({"prefetch": -1}, "prefetch is -1, allowed is 0 and more"),
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to"),
-        ({"overlong": "cut"}, "overlong is 'cut', allowed are 'error', 'drop', 'truncate'"),
-        ({"layout": "flat_"}, "layout is 'flat_', allowed are 'flat'"),
+        ({"source": 3}, "source must be an iterable of sequences, got a int"),
+        ({"buffer_size": 0}, "buffer_size must be at least 1, got 0"),
+        ({"batch_size": 1.5}, "batch_size must be an integer, got 1.5"),
+        ({"prefetch": -1}, "prefetch must be at least 0, got -1"),
+        ({"max_length": 0}, "max_length must be between 1 and"),
+        ({"overlong": "cut"}, "overlong must be one of 'error', 'drop', 'truncate', got 'cut'"),
+        ({"layout": "flat_"}, "layout must be one of 'flat', 'rows', 'megatron', 'torchtune', got 'flat_'"),
+        ({"loss_weights": "token"}, "loss_weights='token' does not go with `PackedStream`"),
     ],
 )
 def test_options_that_are_not_allowed_are_named(options, message):

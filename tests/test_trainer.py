@@ -75,9 +75,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch(tmp_path, dataset):
 def test_columns_that_trainer_takes_away_are_missed_with_a_hint(tmp_path, dataset):
     trainer = trainer_for(tmp_path, dataset, PackedCollator(max_length=dataset.max_length))
     trainer.args.remove_unused_columns = True
-    message = (
-        "has no column `seq_lengths`, but 'input_ids', 'labels'; transformers' `Trainer` takes columns away unless"
-    )
+    message = "has no column `seq_lengths`, only 'input_ids', 'labels': transformers' `Trainer` removes columns unless"
     with pytest.raises(packsort.SourceError, match=re.escape(message)):
         trainer.train()
 

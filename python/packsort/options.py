@@ -35,6 +35,7 @@ __all__ = [
     "LossWeights",
     "Overlong",
     "OverlongInShards",
+    "OverlongInStream",
     "PackOptions",
     "PlanConfig",
     "PlanOptions",
@@ -54,6 +55,9 @@ Overlong = Literal["error", "drop", "truncate", "split"]
 
 OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
 """`Overlong`, and `split_turns` for conversations that are tokenized on the way."""
+
+OverlongInStream = Literal["error", "drop", "truncate"]
+"""Treatment of sequences longer than `max_length` in a stream."""
 
 TruncationSide = Literal["right", "left"]
 """Side on which `overlong="truncate"` removes tokens."""
@@ -115,6 +119,7 @@ class TokenOptions(_Constraints, total=False):
     """Options of plans whose tokens are at hand: separators and padding are token ids."""
 
     overlong: Overlong
+    piece_starts: Any
     separator: int | None
     pad_token_id: int | None
     on_progress: SearchProgress | None
