@@ -156,7 +156,7 @@ class PackedStream(IterableDataset[Batch]):
         if worker is not None and worker.num_workers > 1 and not isinstance(self.source, IterableDataset):
             raise OptionError(
                 f"num_workers must be 0 or 1 for this source, got {worker.num_workers}: each worker would read the "
-                "whole stream; more workers need an IterableDataset of torch or datasets, which shares its sequences out"
+                "whole stream; for more, pass an IterableDataset of torch or datasets, which shares its sequences out"
             )
         self._packer, self._state = _StreamPacker(self, self._state), None
         return _StreamPass(self._packer, self._batcher, self.device, self.prefetch)
