@@ -9,7 +9,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-BENCHES = ("plan", "gather", "read", "layouts", "loader", "streaming", "strategies", "optimal", "schedule", "compare")
+BENCHES = (
+    "plan",
+    "first_plan",
+    "gather",
+    "read",
+    "layouts",
+    "loader",
+    "streaming",
+    "strategies",
+    "optimal",
+    "schedule",
+    "compare",
+)
 
 
 def main() -> int:

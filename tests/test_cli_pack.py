@@ -193,8 +193,8 @@ def test_bad_tokens_are_named_and_leave_nothing(tmp_path: Path, name: str) -> No
         (pa.array([5, 2, -3]), ["`{path}` row 2: column `length` has length -3, allowed is 1 and more"]),
         (pa.array([5, None]), ["`{path}` row 1: column `length` is null"]),
         (pa.array([5, 65]), ["`{path}` row 1: column `length` has 65 tokens, more than max_length 64"]),
-        (pa.array([5.0]), ["`{path}`: column `length` is double, allowed are integers"]),
-        (pa.array(["5"]), ["`{path}`: column `length` is string, allowed are integers"]),
+        (pa.array([5.0]), ["`{path}`: column `length` must hold integers, got double"]),
+        (pa.array(["5"]), ["`{path}`: column `length` must hold integers, got string"]),
     ],
 )
 def test_bad_lengths_are_named_and_leave_nothing(tmp_path: Path, column: pa.Array, parts: list[str]) -> None:

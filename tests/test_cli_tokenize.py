@@ -48,7 +48,7 @@ def test_tokens_are_written_and_summed_up(tmp_path, chats, tokenizer):
     summary = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     assert summary["sequences"] == "3"
     assert summary["tokens"] == str(sum(table["length"].to_pylist()))
-    assert summary["loss on"] == "assistant turns, where the chat template marks generation"
+    assert summary["loss on"] == "assistant turns, as the chat template marks them"
     assert summary["without loss"].startswith("1 sequences")
     assert summary["wrote"] == str(tmp_path / "tokens/chats.parquet")
 
@@ -65,7 +65,7 @@ def test_chat_template_is_read_from_a_file(tmp_path, chats, tokenizer):
     (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     options = ("--tokenizer", tokenizer, "--chat-template", tmp_path / "mine.jinja", "--json")
     done = packsort("tokenize", chats, "-o", tmp_path / "t.parquet", *options)
-    assert json.loads(done.stdout)["loss_rule"] == "every token: the chat template marks no generation"
+    assert json.loads(done.stdout)["loss_rule"] == "all_unmarked_template"
 
 
 def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, tokenizer):
@@ -179,7 +179,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, chats, tokenizer):
 
 def test_bugs_keep_their_traceback(tmp_path, chats, tokenizer):
     code = (
-        "import sys, packsort.tokenization.tokenize as t\n"
+        "import sys, packsort.tokenization.files as t\n"
         "from packsort.cli import main\n"
         "def broken(*args, **options): raise ZeroDivisionError('a bug')\n"
         "t.write_tokens = broken\n"

@@ -341,7 +341,7 @@ def test_wrong_options_name_what_clashes(options: dict[str, object], message: st
         ({"separator": -1}, "separator is -1, allowed is a token id, 0 to 2147483647"),
         ({"pad_token_id": 2**31}, "pad_token_id is 2147483648, allowed is a token id, 0 to 2147483647"),
         ({"separator": "<|end|>"}, "separator is '<|end|>' and tokenizer is None"),
-        ({"overlong": "split_turns"}, "overlong is 'split_turns' and tokenizer is None"),
+        ({"overlong": "split_turns"}, "overlong='split_turns' does not go with tokenizer=None"),
         ({"strategy": "hybrid", "splittable": "no"}, "splittable is column `no`, which the source has not"),
         ({"alone": "input_ids"}, "alone is column `input_ids` of list<item: int64>, allowed are booleans"),
     ],

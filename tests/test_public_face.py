@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -59,6 +61,17 @@ def test_every_public_name_is_documented(name: str) -> None:
         if inspect.isclass(value) or inspect.isfunction(value):
             assert inspect.getdoc(value), one
             assert value.__module__.startswith("packsort"), one
+
+
+def test_the_stub_names_what_the_package_imports_on_demand() -> None:
+    stub = Path(packsort.__file__).with_suffix(".pyi").read_text()
+    imports = [one for one in ast.parse(stub).body if isinstance(one, ast.ImportFrom)]
+    declared = {name.name: one.module for one in imports for name in one.names}
+    assert set(declared) == set(packsort.__all__)
+    assert vars(packsort)["_LAZY"].items() <= declared.items()
+    for name, module in declared.items():
+        value = getattr(packsort, name)
+        assert value is getattr(importlib.import_module(str(module)), name), name
 
 
 @pytest.mark.parametrize("name", all_modules())

@@ -108,7 +108,8 @@ def test_loss_and_gradients_are_equal_without_labels(model, tmp_path):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the conversations of ../shared/data are not here")
 def test_loss_and_gradients_are_equal_on_real_conversations(model, tmp_path):
-    from packsort.tokenization.tokenize import load_tokenizer, tokenize
+    from packsort.tokenization.tokenize import tokenize
+    from packsort.tokenization.tokenizer import load_tokenizer
 
     conversations = pq.read_table(SHARED / "multi_turn.parquet").slice(15_000, 40)
     tokens = tokenize(conversations, load_tokenizer(SHARED / "tokenizer")).read()

@@ -3,18 +3,17 @@
 - `plan` decides which sequences share a pack, on the histogram of their lengths; `load_plan` reads a saved `Plan`.
 - `tokenize` and `write_tokens` turn conversations and text into tokens and labels.
 - `pack` and `write_shards` put the tokens of each pack together, in memory or in files.
-- `open_shards` reads packed files, `verify` proves that they hold their source, `export` writes them for other trainers.
+- `open_shards` reads packed files, `verify` proves that they hold their source, `export` writes for other trainers.
 - `compare` puts padding, random packing and greedy packing side by side; `schedule` gives every rank the same work.
 - `packsort.torch` makes batches for a training loop; `packsort.hf` packs Hugging Face datasets.
 - `packsort.errors`, `packsort.options` and `packsort.schema` hold the exceptions, option types and names.
 """
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 from packsort import errors
 from packsort._core import __version__
-from packsort.balance.costs import CostModel
-from packsort.balance.schedule import Schedule, schedule
-from packsort.comparison.compare import compare
-from packsort.comparison.results import Comparison
 from packsort.errors import (
     DamagedError,
     LengthError,
@@ -27,15 +26,8 @@ from packsort.errors import (
     SourceNotFoundError,
     TokenizerError,
 )
-from packsort.gathering import pack
 from packsort.planning.build import plan
 from packsort.planning.plan import Plan, load_plan
-from packsort.shards.export import export
-from packsort.shards.manifest import Manifest
-from packsort.shards.reader import Shards, open_shards
-from packsort.shards.verify import Verification, verify
-from packsort.shards.writer import write_shards
-from packsort.tokenization.tokenize import tokenize, write_tokens
 
 __all__ = [
     "Comparison",
@@ -53,6 +45,8 @@ __all__ = [
     "Shards",
     "SourceError",
     "SourceNotFoundError",
+    "Tokenization",
+    "TokenizedFiles",
     "TokenizerError",
     "Verification",
     "__version__",
@@ -69,6 +63,36 @@ __all__ = [
     "write_shards",
     "write_tokens",
 ]
+
+# All else is imported when it is first asked for, which halves the time of `import packsort`. `__init__.pyi` declares
+# the same names for editors and type checkers.
+_LAZY = {
+    "Comparison": "packsort.comparison.results",
+    "CostModel": "packsort.balance.costs",
+    "Manifest": "packsort.shards.manifest",
+    "Schedule": "packsort.balance.schedule",
+    "Shards": "packsort.shards.reader",
+    "Tokenization": "packsort.tokenization.tokenize",
+    "TokenizedFiles": "packsort.tokenization.files",
+    "Verification": "packsort.shards.verify",
+    "compare": "packsort.comparison.compare",
+    "export": "packsort.shards.export",
+    "open_shards": "packsort.shards.reader",
+    "pack": "packsort.gathering",
+    "schedule": "packsort.balance.schedule",
+    "tokenize": "packsort.tokenization.tokenize",
+    "verify": "packsort.shards.verify",
+    "write_shards": "packsort.shards.writer",
+    "write_tokens": "packsort.tokenization.files",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'packsort' has no attribute {name!r}")
+    value = getattr(_import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,6 @@ hold one integer do; booleans do not.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
@@ -118,6 +117,8 @@ def keywords(caller: str, given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, list(known), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{hint}")

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort import _core
-from packsort._arrow import described, is_list
 from packsort.errors import LengthError, OptionError, SourceError
 from packsort.planning.build import plan
 from packsort.planning.plan import Ids, Plan
@@ -128,31 +127,6 @@ def pack(
     step = max(1, _TOKENS_A_CHUNK // planned.max_length)
     starts = range(0, max(1, planned.num_packs), step)
     return pa.concat_tables([gather_packs(tokens.table, planned, at, at + step, between) for at in starts])
-
-
-def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
-    """Tokens of each row of a source: its column `length`, or else how long the lists of `input_ids` are.
-
-    Returns:
-        (integers (rows,), the column's name).
-
-    Raises:
-        SourceError: there is no such column.
-    """
-    for name in ("length", "input_ids"):
-        if name not in source.schema.names:
-            continue
-        kind = source.schema.field(name).type
-        if types.is_integer(kind):
-            return source.read([name])[name], name
-        if is_list(kind):
-            return pc.list_value_length(source.read([name])[name]), name
-        if name == "length":
-            files = ", ".join(f"`{file.path}`" for file in source.files[:3])
-            raise SourceError(f"{files}: column `length` is {kind}, allowed are integers")
-    raise SourceError(
-        f"no usable column: there are {described(source.schema)}; `length` (integers) or `input_ids` (lists) is needed"
-    )
 
 
 def plan_lengths(

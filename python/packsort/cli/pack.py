@@ -76,6 +76,8 @@ def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
 
 def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
     """What a person wants to know at the end."""
+    from packsort.tokenization.loss import describe_loss
+
     counts = manifest.counts
     bound = beside_bound(manifest.options["strategy"], counts.packs, counts.lower_bound)
     padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
@@ -111,12 +113,11 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
         what = f"{counts.tokens_lost:,} tokens are not in the packs{_of_files(manifest, 'tokens_lost')}"
         pairs.append(("lost", what))
     if manifest.tokenizer is not None:
-        share = manifest.tokenizer["loss_tokens"]
-        pairs.append(("loss on", f"{manifest.tokenizer['loss_rule']}, {share:,} tokens before packing"))
-        if manifest.tokenizer["without_loss"]:
-            number = manifest.tokenizer["without_loss"]
-            pairs.append(("without loss", f"{number:,} sequences have no token that carries loss"))
-        pairs += [("note", note) for note in manifest.tokenizer["notes"]]
+        info = manifest.tokenizer
+        pairs.append(("loss on", f"{describe_loss(info.loss_rule)}; {info.loss_tokens:,} tokens before packing"))
+        if info.without_loss:
+            pairs.append(("without loss", f"{info.without_loss:,} sequences have no token that carries loss"))
+        pairs += [("note", str(note)) for note in info.notes]
     if manifest.left_out:
         pairs.append(("left out", ", ".join(f"`{name}`" for name in manifest.left_out) + " (not per-token)"))
     size = sum(shard.bytes for shard in manifest.shards)

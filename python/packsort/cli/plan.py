@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from packsort import _checks
     from packsort._progress import note_search
     from packsort.errors import OutputExistsError
-    from packsort.gathering import plan_lengths, source_lengths
+    from packsort.gathering import plan_lengths
+    from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
 
     _checks.max_length(args.max_length)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packsort.errors import OptionError
 
 if TYPE_CHECKING:
-    from packsort.tokenization.tokenize import TokenizedFiles
+    from packsort.tokenization.files import TokenizedFiles
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,7 +59,7 @@ def tokenizer_from(args: argparse.Namespace) -> object:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise OptionError(f"chat template `{args.chat_template}` cannot be read: {reason}") from error
-    from packsort.tokenization.tokenize import load_tokenizer
+    from packsort.tokenization.tokenizer import load_tokenizer
 
     return load_tokenizer(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from packsort.cli import progress
     from packsort.sources.source import open_source
-    from packsort.tokenization.tokenize import write_tokens
+    from packsort.tokenization.files import write_tokens
 
     source = open_source(args.source)
     tokenizer = tokenizer_from(args)
@@ -88,16 +88,18 @@ def _as_json(written: TokenizedFiles, seconds: float) -> str:
 
 
 def _summary(written: TokenizedFiles, seconds: float) -> str:
+    from packsort.tokenization.loss import describe_loss
+
     share = written.loss_tokens / written.tokens
     lines = [
         ("sequences", f"{written.sequences:,}"),
         ("tokens", f"{written.tokens:,}"),
-        ("loss on", written.loss_rule),
+        ("loss on", describe_loss(written.loss_rule)),
         ("loss tokens", f"{written.loss_tokens:,} ({share:.1%})"),
     ]
     if written.without_loss:
         lines.append(("without loss", f"{written.without_loss:,} sequences have no token that carries loss"))
-    lines += [("note", note) for note in written.notes]
+    lines += [("note", str(note)) for note in written.notes]
     lines.append(("time", f"{seconds:.1f} s, {written.tokens / seconds:,.0f} tokens/s"))
     lines += [("wrote", str(path)) for path in written.files[:10]]
     if len(written.files) > 10:

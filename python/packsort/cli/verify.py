@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = None
     watch = Stopwatch()
     if source is not None and about is not None:
-        args.tokenizer = args.tokenizer or about["name"]
+        args.tokenizer = args.tokenizer or about.name
         with watch.stage("loading the tokenizer"):
             tokenizer = tokenizer_from(args)
     result = verify(shards, source, tokenizer=tokenizer, stage=watch.stage)

@@ -20,11 +20,12 @@ from packsort.comparison.results import AtLength, Comparison, Method
 from packsort.comparison.rows import greedy_rows, padded_rows, random_rows
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
-from packsort.gathering import plan_lengths, source_lengths
+from packsort.gathering import plan_lengths
 from packsort.options import Overlong
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
+from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
 
 _OVERLONG = ("error", "drop", "truncate")

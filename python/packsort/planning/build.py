@@ -1,4 +1,4 @@
-"""How plans are made."""
+"""`plan`: lengths and options to a `Plan`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from packsort import _core
 from packsort.options import PlanConfig, PlanOptions, plan_config
 from packsort.planning.constraints import as_codes, as_flags, as_lists
 from packsort.planning.lengths import as_column
-from packsort.planning.optimal.groups import fewest_packs
-from packsort.planning.optimal.program import solver
 from packsort.planning.plan import Plan
 
 
@@ -24,73 +22,107 @@ def plan(
     epoch: int = 0,
     **options: Unpack[PlanOptions],
 ) -> Plan:
-    """Decides which sequences share a pack, on the histogram of their lengths.
+    """Decide which sequences share a pack.
 
-    Filling one pack after another with the longest sequence that still fits gives the packs of first-fit decreasing
-    (Johnson, 1973), so they are decided by counts of lengths; ids are handed out afterwards.
+    The plan depends only on how often each length occurs. First-fit decreasing (Johnson, 1973) gives the same packs as
+    filling one pack after another with the longest sequence that still fits, and that can be counted on the histogram
+    of lengths: planning takes one pass over the lengths, and a second one to hand out sequence ids.
 
     Args:
-        lengths: tokens of each sequence, (n,): any integer Arrow column (pyarrow, polars, pandas, duckdb; a table of
-            one column), NumPy array, or sequence of ints. Arrow columns and contiguous arrays are not copied.
-        max_length: the most tokens a pack may hold, 1 to 2**31 - 1.
-        strategy: `ffd`, first-fit decreasing, the paper's greedy packing; `bfd`, best-fit decreasing, packs as long as
-            those of TRL's `bfd`; `hybrid`, as `ffd`, with sequences that are `splittable` cut to fill the room that
-            whole ones leave, where that takes fewer packs; `padding`, one sequence a pack; `random`, the paper's
-            random packing: sequences shuffled (by `seed`; None: in input order), concatenated and cut, so that all
-            packs but the last are full; `optimal`, the fewest packs, with proof, in seconds at any number of sequences:
-            column generation (Gilmore and Gomory, 1961) on the histogram. It needs `packsort[optimal]`.
-        overlong: what becomes of sequences longer than `max_length`: `error`, `drop`, `truncate`, or `split` (into
-            pieces of `max_length` and what is left, packed like sequences). `random` cuts sequences anyway, with
-            `error` as with `split`; `hybrid` splits those that are splittable.
-        truncation_side: where `truncate` takes tokens off: `right` keeps the first `max_length`, `left` the last.
-        max_sequences: the most sequences a pack may hold; None for any number.
-        pad_to_multiple_of: each sequence takes a multiple of this of its pack, 1 to `max_length`: 8 or 16 for tensor
-            cores, 2 x the context-parallel size. None can then be longer than the largest multiple in `max_length`.
-        separator: whether each pack has room for a token between any two sequences. With `pad_to_multiple_of` it counts
-            before rounding up.
-        num_packs_multiple_of: the number of packs is a multiple of this, such as ranks x accumulation: packs with the
-            most sequences are split in two until it is, so no sequence is dropped.
-        groups: a value for each sequence, (n,), of any type that can be compared; packs never mix groups. Unless a
-            seed shuffles them they come group after group: by value where these are small integers, else in the order
-            in which groups first appear.
-        splittable: booleans, (n,): sequences that `hybrid` may cut; single turns, documents.
-        alone: booleans, (n,): sequences that get a pack of their own, whatever their group.
-        piece_starts: lists of integers, (n,): where each sequence is cut beforehand; the first token of each of its
-            pieces, from 0 on. Pieces are packed like sequences. One of length 0, with an empty list, is left out.
-        seed: None for the packs in the order they are opened, equal lengths in input order: with `ffd` the textbook's,
-            id for id. A number shuffles equal lengths and the order of packs.
-        epoch: shuffles anew for each epoch; the packs by length, and so their number, stay.
-        gap: where `optimal` stops: at packs no more than this fraction above `lower_bound`, such as 0.0005. None is for
-            the fewest, but of millions of packs for a millionth more, so that it takes no longer the more sequences
-            there are; 0 for the fewest whatever it takes.
-        max_iterations: `optimal` stops after so many linear programs a group, with the best packs so far; None for any
-            number. The same lengths, options and version then give the same plan on any number of threads.
-        max_seconds: `optimal` stops after this time, wherever it is then.
-        on_progress: `optimal` calls it with packs, packs that any plan needs, and the gap between them, as they close.
+        lengths: Tokens of each sequence, (n,): an integer Arrow column (pyarrow, polars, pandas, duckdb; a table of one
+            column), a NumPy array, or a sequence of ints. Arrow columns and contiguous arrays are not copied.
+        max_length: Most tokens of a pack, 1 to 2**31 - 1.
+        seed: Seed of the shuffle, 0 to 2**64 - 1. None keeps packs in the order in which they are opened and equal
+            lengths in input order; with `ffd` that is the textbook's first-fit decreasing, id for id.
+        epoch: Epoch of the shuffle. Each has its own order, with the same number of packs.
+        **options: Keyword arguments declared in `packsort.options.PlanOptions`:
+
+            Strategy
+
+            - **strategy** (str, default `ffd`): Rule that puts sequences into packs.
+                `ffd`: first-fit decreasing.
+                `bfd`: best-fit decreasing; packs have the lengths that TRL's `bfd` gives.
+                `hybrid`: `ffd` that also cuts `splittable` sequences to fill the room that whole ones leave, where
+                that takes fewer packs.
+                `padding`: one sequence in each pack.
+                `random`: sequences are shuffled, concatenated and cut at `max_length`, so all packs but the last are
+                full. Without a seed they are concatenated in input order.
+                `optimal`: the fewest packs, with proof, by column generation (Gilmore and Gomory, 1961) on the
+                histogram. It takes seconds at any number of sequences, and needs `packsort[optimal]`.
+
+            Sequences longer than `max_length`
+
+            - **overlong** (str, default `error`): `error` raises, `drop` leaves them out, `truncate` keeps
+              `max_length` tokens, `split` cuts them into pieces of `max_length` and a rest, which are packed like
+              sequences. `random` treats `error` like `split`; `hybrid` always splits those that are `splittable`.
+            - **truncation_side** (str, default `right`): Side on which `truncate` removes tokens.
+
+            Which sequences may share a pack
+
+            - **groups** (column, (n,)): Value of any type that can be compared; packs never mix groups. Without a
+              seed, packs come group after group: by value for small non-negative integers, otherwise in the order in
+              which groups first appear.
+            - **alone** (booleans, (n,)): Sequences that get a pack of their own, whatever their group.
+            - **max_sequences** (int): Most sequences of a pack. None, the default, is any number.
+
+            Cuts
+
+            - **splittable** (booleans, (n,)): Sequences that `hybrid` may cut, such as documents and single turns.
+            - **piece_starts** (lists of integers, (n,)): Cut every sequence at these tokens beforehand. Each list
+              starts with 0 and ascends. Pieces are packed like sequences. A sequence of length 0 has an empty list and
+              is left out.
+
+            Room
+
+            - **pad_to_multiple_of** (int, default 1): Every sequence occupies a multiple of this many tokens, padding
+              included: 8 or 16 for tensor cores, 2 x the context-parallel size. Sequences longer than the largest
+              multiple within `max_length` are overlong.
+            - **separator** (bool, default False): Whether to leave room for one token between two sequences. With
+              `pad_to_multiple_of`, a sequence is rounded up together with its separator.
+            - **num_packs_multiple_of** (int, default 1): The number of packs is a multiple of this, such as ranks x
+              accumulation. Packs with the most sequences are split in two until it is; no sequence is dropped.
+
+            Search for the fewest packs (`optimal` only)
+
+            - **gap** (float): Stop when packs are at most this fraction above `lower_bound`, such as 0.0005. None, the
+              default, searches for the fewest, but accepts one pack in a million more, so that plans of many millions
+              of sequences take no longer. 0 searches for the fewest, however long it takes.
+            - **max_iterations** (int): Stop after solving this many linear programs in a group. The same lengths,
+              options and version give the same plan on any number of threads.
+            - **max_seconds** (float): Stop after this time. The plan then depends on the speed of the machine.
+            - **on_progress** (callable): Called with the packs, their lower bound and the gap whenever one changes.
+
+    Returns:
+        The plan.
 
     Raises:
-        LengthError: a length is null, zero, negative, or over `max_length` where `overlong` is `error`; it has the
-            row. LengthTypeError: lengths are not integers.
-        OptionError: an option has a value that is not allowed, or two contradict each other.
+        LengthError: A length is null, zero, negative, or over `max_length` with `overlong="error"`. Its `row` is the
+            index of the sequence.
+        LengthTypeError: The lengths are not integers, or not one column.
+        OptionError: An option has a value that is not allowed, or two options contradict each other.
+        TypeError: A keyword argument is unknown.
 
     Example:
         >>> import packsort
         >>> plan = packsort.plan([700, 300, 512, 512, 100], max_length=1024)
         >>> plan.num_packs, plan.lower_bound
         (3, 3)
+        >>> [ids.tolist() for ids in plan]
+        [[0, 1], [2, 3], [4]]
         >>> plan.pack_offsets.tolist(), plan.sequence_ids.tolist()
         ([0, 2, 4, 5], [0, 1, 2, 3, 4])
         >>> packsort.plan([700, 3000], max_length=1024)
         Traceback (most recent call last):
         packsort.errors.LengthError: sequence 1 has 3000 tokens, more than max_length 1024
 
-        Three sequences of 600 tokens; two packs hold them if one may be cut.
+        Two packs hold three sequences of 600 tokens if one of them may be cut.
 
         >>> plan = packsort.plan([600, 600, 600], max_length=1000, strategy="hybrid", splittable=[True, False, False])
         >>> plan.num_packs, plan.num_split, plan.piece_lengths.tolist()
         (2, 1, [600, 400, 600, 200])
 
-        First-fit decreasing puts 4 and 4 together, and needs a third pack for the last 3; 4 + 3 + 3 twice are full.
+        First-fit decreasing puts 4 and 4 together and needs a third pack for the last 3. The fewest packs are two of
+        4 + 3 + 3.
 
         >>> packsort.plan([4, 4, 3, 3, 3, 3], max_length=10).num_packs
         3
@@ -103,9 +135,17 @@ def plan(
 
 
 def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
-    """Plan lengths with options that are checked already."""
+    """Plan lengths with checked options.
+
+    Args:
+        lengths: As `plan` takes them.
+        config: The options, from `packsort.options.plan_config`.
+    """
     if config.strategy == "optimal":
-        solver()  # reports what is missing before any work is done
+        from packsort.planning.optimal.groups import fewest_packs
+        from packsort.planning.optimal.program import solver
+
+        solver()  # refuses before any work is done where highspy is missing
     column = as_column(lengths)
     rows = len(column)
     options = config.core()
@@ -144,7 +184,12 @@ def _core_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:
-    """The group of each sequence, their number, and whether the last is of those that share with nobody."""
+    """Number the groups.
+
+    Returns:
+        (group of each sequence uint32 (rows,), number of groups, whether the last group holds the sequences that get a
+        pack of their own); None where all sequences may share.
+    """
     if groups is None and alone is None:
         return None
     codes = np.zeros(rows, np.uint32) if groups is None else as_codes(groups, rows)

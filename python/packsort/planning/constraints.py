@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort._arrow import as_chunked, first_null, is_list, to_numpy
@@ -27,6 +26,8 @@ def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
     Raises:
         OptionError: There is a null, the number of values is not `rows`, or the values cannot be compared.
     """
+    import pyarrow.compute as pc  # takes as long as all of packsort, and only groups need it
+
     column = _checked("groups", groups, rows)
     if pa.types.is_integer(column.type) and rows:
         bounds = pc.min_max(column).as_py()
@@ -74,6 +75,8 @@ def as_lists(name: str, lists: Any, rows: int) -> tuple[NDArray[np.int64], NDArr
     Raises:
         OptionError: There is a value that is no list of 32-bit integers, a null, or the number of lists is not `rows`.
     """
+    import pyarrow.compute as pc
+
     column = _checked(name, lists, rows)
     if not len(column):
         return np.zeros(1, np.int64), np.zeros(0, np.int32)

@@ -1,13 +1,12 @@
 """Save plans to Arrow IPC and load them.
 
-A file holds the parts of a plan: arrays as columns with one row, and numbers as JSON in the schema's metadata.
+A file holds the parts of a plan: arrays as columns with one row, and numbers as JSON in the schema's metadata. What
+only files need is imported where it is used, because `import packsort` imports this module.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,9 @@ def save(core: Core, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
+    import json
+    from pathlib import Path
+
     from packsort._atomic import replace_file
 
     parts = core.parts()
@@ -49,6 +51,8 @@ def load(path: str | os.PathLike[str]) -> Core:
         SourceNotFoundError: There is no such file.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
+    import json
+
     try:
         with pa.memory_map(os.fspath(path)) as file:
             table = pa.ipc.open_file(file).read_all()

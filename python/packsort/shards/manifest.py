@@ -11,6 +11,7 @@ import xxhash
 
 from packsort._atomic import replace_file
 from packsort.errors import DamagedError, SourceNotFoundError
+from packsort.tokenization.info import TokenizerInfo
 
 NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -82,7 +83,7 @@ class Manifest:
         options: of the plan and the files, by name.
         sources: the files packed: `path`, `rows`, `bytes`, and what became of their sequences: `dropped`, `truncated`,
             `split`, `tokens_lost`, `turns_left_out`, as in `counts`.
-        tokenizer: `name`, `loss_rule` and `chat_template`'s checksum where packing tokenized too; else None.
+        tokenizer: How the source was tokenized, or None if it had tokens.
         columns: type of each column.
         left_out: columns of the source that are not per-token and so not here.
         counts: how much went in and came out.
@@ -94,7 +95,7 @@ class Manifest:
     max_length: int
     options: dict[str, Any]
     sources: tuple[dict[str, Any], ...]
-    tokenizer: dict[str, Any] | None
+    tokenizer: TokenizerInfo | None
     columns: dict[str, str]
     left_out: tuple[str, ...]
     counts: Counts
@@ -143,10 +144,12 @@ class Manifest:
                     f"`{path}` has format version {facts['format_version']}, this packsort reads {FORMAT_VERSION}"
                 )
             known = {field.name: facts[field.name] for field in fields(cls)}
+            if known["tokenizer"] is not None:
+                known["tokenizer"] = TokenizerInfo.from_json(known["tokenizer"])
             known["counts"] = Counts(**known["counts"])
             known["shards"] = tuple(ShardInfo(**shard) for shard in known["shards"])
             return cls(**known | {"sources": tuple(known["sources"]), "left_out": tuple(known["left_out"])})
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"`{path}` is not a packsort manifest ({error!r} is missing or wrong)") from error
 
 

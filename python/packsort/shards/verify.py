@@ -19,7 +19,7 @@ from packsort.shards.manifest import Manifest, ShardInfo, checksum
 from packsort.shards.reader import Shards
 from packsort.sources.source import open_source
 from packsort.sources.tokens import Tokens
-from packsort.tokenization.read import read_or_tokenize, turn_limit
+from packsort.tokenization.load import load_tokens, window_limit
 
 _MOST = 20
 _PIECES = {"seq_lengths", "sequence_ids", "piece_starts"}
@@ -73,13 +73,13 @@ def verify(shards: Shards, source: Any = None, *, tokenizer: Any = None, stage: 
             raise OptionError("the packs were tokenized from this source; verifying them needs the tokenizer")
         split_turns = None
         if manifest.options.get("overlong") == "split_turns":
-            split_turns = turn_limit(manifest.max_length, manifest.options["pad_to_multiple_of"], tokenizer)
-        tokens, about = read_or_tokenize(open_source(source), tokenizer, stage, split_turns=split_turns)
+            split_turns = window_limit(manifest.max_length, manifest.options["pad_to_multiple_of"], tokenizer)
+        tokens, about = load_tokens(open_source(source), tokenizer, stage, split_turns=split_turns)
         if about is not None and manifest.tokenizer is not None:
             for name in ("columns", "loss_rule", "chat_template"):
-                now, then = about[name], manifest.tokenizer[name]
+                now, then = getattr(about, name), getattr(manifest.tokenizer, name)
                 if now != then:
-                    found.add(f"the tokenizer's {name} is {now!r}, packed was with {then!r}")
+                    found.add(f"the tokenizer's {name} is {now!s}, packed was with {then!s}")
         if tokens.table.num_rows != manifest.counts.rows:
             found.add(f"the source has {tokens.table.num_rows:,} rows, packed were {manifest.counts.rows:,}")
             tokens = None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from packsort.shards.counts import count
 from packsort.shards.directory import Folder, shard_names
 from packsort.shards.manifest import FORMAT_VERSION, Manifest, ShardInfo, checksum
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.read import digest, read_or_tokenize, turn_limit
-from packsort.tokenization.tokenize import load_tokenizer
+from packsort.tokenization.info import TokenizerInfo, digest
+from packsort.tokenization.load import load_tokens, window_limit
+from packsort.tokenization.tokenizer import as_tokenizer
 
 _SUFFIXES = {"arrow": "arrow", "parquet": "parquet"}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -113,8 +115,7 @@ def write_shards(
     _checks.max_length(max_length)
     if format not in _SUFFIXES:
         raise OptionError(f"format is {format!r}, allowed are 'arrow', 'parquet'")
-    if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = load_tokenizer(tokenizer)
+    tokenizer = as_tokenizer(tokenizer)
     between = _fillers(separator, pad_token_id, tokenizer)
     options: dict[str, Any] = {
         "strategy": strategy,
@@ -135,10 +136,10 @@ def write_shards(
     with Folder(Path(out), overwrite=overwrite) as folder:
         split_turns = None
         if overlong == "split_turns":
-            split_turns = turn_limit(max_length, pad_to_multiple_of, tokenizer)
-        tokens, about = read_or_tokenize(opened, tokenizer, stage, split_turns=split_turns)
+            split_turns = window_limit(max_length, pad_to_multiple_of, tokenizer)
+        tokens, about = load_tokens(opened, tokenizer, stage, split_turns=split_turns)
         with stage("planning") as advance:
-            name = "input_ids" if about is None else about["columns"][0]
+            name = "input_ids" if about is None else about.columns[0]
             given = options | columns | {"separator": between.separator is not None}
             if split_turns is not None:
                 given |= {"overlong": "error", "piece_starts": tokens.piece_starts}
@@ -261,7 +262,7 @@ class _Writer:
             raise output_error(self._folder.out / name, error) from error
 
 
-def _run(source: Source, about: dict[str, Any] | None, planned: Plan, options: dict[str, Any]) -> str:
+def _run(source: Source, about: TokenizerInfo | None, planned: Plan, options: dict[str, Any]) -> str:
     """Says what a run packs and how: two that say the same write the same shards."""
     files = []
     for file in source.files:
@@ -269,7 +270,8 @@ def _run(source: Source, about: dict[str, Any] | None, planned: Plan, options: d
         # rows in memory are compared by nothing cheaper than themselves, so they are never gone on with
         stamp = [path.stat().st_mtime_ns, file.bytes] if path.is_file() else os.urandom(8).hex()
         files.append([str(path.resolve()), stamp])
-    facts = [_core.__version__, files, about, planned.fingerprint, options]
+    made = None if about is None else asdict(about)
+    facts = [_core.__version__, files, made, planned.fingerprint, options]
     return digest(json.dumps(facts, default=str))
 
 

@@ -1,4 +1,4 @@
-"""Runs a tokenizer over texts and lays its output out in arrays, many texts a call so that its threads have work."""
+"""Token ids and labels of texts, encoded many texts a call so that the tokenizer's threads have work."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 
 from packsort.errors import TokenizerError
 from packsort.schema import NO_LOSS
-from packsort.tokenization.render import LossRule, Rendered
+from packsort.tokenization.loss import LossRule
+from packsort.tokenization.render import Rendered
 
-# The backend holds about 100 bytes for each token it gives (text, offsets, masks). Calls over few long texts are cut
-# here, at some 100 MB.
+# The backend holds about 100 bytes for each token that it returns (text, offsets, masks). This limit keeps a call over
+# long texts at about 100 MB.
 _CHARACTERS_A_CALL = 4_000_000
 
 
 @dataclass
 class Encoded:
-    """Tokens of some rows, one after another.
+    """Tokens of some rows, one row after another.
 
     Attributes:
-        input_ids: int32, (tokens,).
-        labels: int32, (tokens,); `input_ids`, or -100 where no loss is taken.
-        lengths: int64, (rows,).
-        merged: rows whose prompt alone does not tokenize to what their sequence starts with.
+        input_ids: Token ids: int32, (tokens,).
+        labels: `input_ids`, or `NO_LOSS` where a token carries no loss: int32, (tokens,).
+        lengths: Number of tokens of each row: int64, (rows,).
+        merged: Number of rows whose prompt alone has other tokens than the start of their sequence.
     """
 
     input_ids: NDArray[np.int32]
@@ -39,7 +40,15 @@ class Encoded:
 
 
 class Encoder:
-    """A tokenizer without truncation and padding; works from any thread."""
+    """Tokenizer without truncation and padding, for use from any thread.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerBase`. It is not changed.
+        special_tokens: Whether the tokenizer adds its special tokens.
+
+    Attributes:
+        has_offsets: Whether the tokenizer tells which characters a token covers.
+    """
 
     def __init__(self, tokenizer: Any, *, special_tokens: bool) -> None:
         self._tokenizer = tokenizer
@@ -48,13 +57,17 @@ class Encoder:
         self.has_offsets = self._backend is not None
 
     def __call__(self, rendered: Rendered, rule: LossRule) -> Encoded:
-        """Tokenizes rows and marks which of their tokens carry loss.
+        """Tokenize rows and mark the tokens that carry loss.
+
+        Args:
+            rendered: Text of the rows.
+            rule: Tokens that carry loss.
 
         Raises:
             TokenizerError: The tokenizer fails on a text.
         """
-        if rule is LossRule.ASSISTANT:
-            return self._turns(rendered)
+        if rule is LossRule.GENERATION:
+            return self._marked_turns(rendered)
         ids, lengths = self.ids(rendered.texts)
         if rule is LossRule.COMPLETION:
             assert rendered.prompts is not None
@@ -63,7 +76,13 @@ class Encoder:
         return Encoded(ids, ids, lengths)
 
     def ids(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Token ids of all texts, (tokens,), and how many each has, (texts,).
+        """Tokenize texts without labels.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Token ids of all texts, int32 (tokens,); and the number of tokens of each text, int64 (texts,).
 
         Raises:
             TokenizerError: The tokenizer fails on a text.
@@ -77,7 +96,7 @@ class Encoder:
                         part, add_special_tokens=self._special_tokens, padding=False, truncation=False, verbose=False
                     )["input_ids"]
             else:
-                # The fast call leaves out offsets, which only assistant turns need.
+                # The fast call computes no offsets. Only assistant turns need them.
                 with _failing():
                     encodings = self._backend.encode_batch_fast(part, add_special_tokens=self._special_tokens)
                 found = [encoding.ids for encoding in encodings]
@@ -86,8 +105,8 @@ class Encoder:
             lengths += counts
         return np.concatenate(flat), np.array(lengths, dtype=np.int64)
 
-    def _turns(self, rendered: Rendered) -> Encoded:
-        """Loss on the assistant turns, exactly as `apply_chat_template(return_assistant_tokens_mask=True)` has it."""
+    def _marked_turns(self, rendered: Rendered) -> Encoded:
+        """Label assistant turns exactly as `apply_chat_template(return_assistant_tokens_mask=True)` masks them."""
         assert self._backend is not None
         all_ids: list[NDArray[np.int32]] = []
         all_labels: list[NDArray[np.int32]] = []
@@ -104,12 +123,13 @@ class Encoder:
             for encoding, count, turns in zip(encodings, counts, rendered.turns[len(lengths) :], strict=False):
                 for begin, end in turns:
                     if end == 0:
-                        continue  # An empty turn before any text, where transformers fails.
+                        continue  # An empty turn before any text; transformers fails on it.
                     first = encoding.char_to_token(begin)
                     last = encoding.char_to_token(end - 1)
                     if first is None:
                         break
-                    # Where the last character has no token of its own (0 reads as none too), transformers runs on.
+                    # If the last character has no token (or token 0, which reads as none), transformers labels the rest
+                    # of the sequence.
                     stop = start + (last + 1 if last else count)
                     labels[start + first : stop] = ids[start + first : stop]
                 start += count
@@ -121,26 +141,26 @@ class Encoder:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """Turns a tokenizer's failure, which the Rust backend raises as a bare `Exception`, into a `TokenizerError`."""
+    """Turn a tokenizer's failure into a `TokenizerError`; the Rust backend raises a bare `Exception`."""
     try:
         yield
     except Exception as error:
-        raise TokenizerError(f"the tokenizer fails: {error}") from error
+        raise TokenizerError(f"the tokenizer failed: {error}") from error
 
 
 def _own_backend(tokenizer: Any) -> Any:
-    """A copy of the Rust tokenizer, so that neither side's settings reach the other; None where there is none."""
+    """Copy the Rust tokenizer so that neither side's settings reach the other; return None if there is none."""
     import tokenizers
     from transformers import PreTrainedTokenizerFast
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer) or not isinstance(tokenizer, PreTrainedTokenizerFast):
         return None
-    # A class that tokenizes in its own way has to be asked itself.
+    # A class that overrides encoding must be called itself.
     if type(tokenizer)._encode_plus is not PreTrainedTokenizerFast._encode_plus:
         return None
     backend = copy.deepcopy(backend)
-    # A tokenizer.json may carry both; they would cut or fill sequences without a word.
+    # A tokenizer.json may set both. They would cut and pad sequences in silence.
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
@@ -148,7 +168,7 @@ def _own_backend(tokenizer: Any) -> Any:
 
 
 def _calls(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in as few parts as their characters allow; one empty part for no text."""
+    """Yield the texts in parts of a bounded number of characters; no texts give one empty part."""
     part: list[str] = []
     characters = 0
     for text in texts:
@@ -163,10 +183,10 @@ def _calls(texts: Sequence[str]) -> Iterator[list[str]]:
 def _after_prompts(
     ids: NDArray[np.int32], lengths: NDArray[np.int64], prompt_ids: NDArray[np.int32], prompt_lengths: NDArray[np.int64]
 ) -> Encoded:
-    """Loss from where sequence and prompt part, as TRL takes it.
+    """Label tokens from the first one in which sequence and prompt differ, as TRL does.
 
-    Tokens may merge across the end of the prompt, so that the prompt alone is tokenized otherwise than within the
-    sequence: what both start with is the prompt.
+    Tokens may merge across the end of the prompt, so the prompt alone may have other tokens than the start of the
+    sequence. The tokens that both start with are the prompt.
     """
     labels = ids.copy()
     start = prompt_start = merged = 0
@@ -180,7 +200,7 @@ def _after_prompts(
 
 
 def shared_tokens(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
-    """How many tokens two sequences both start with.
+    """Count the tokens that two sequences both start with.
 
     Example:
         >>> shared_tokens(np.array([1, 2, 3], np.int32), np.array([1, 2, 4, 5], np.int32))

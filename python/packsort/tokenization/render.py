@@ -1,7 +1,7 @@
-"""Turns rows into the text to tokenize: conversations by the chat template, prompts, completions and plain text.
+"""Text of rows, ready to tokenize: conversations by the chat template, prompts with completions, and plain text.
 
-The template is run by transformers' own function, so that the text is the one `apply_chat_template` makes. What is
-wrong with a row is found here, where file and row are still known.
+transformers' own function renders the template, so the text equals that of `apply_chat_template`. Rows are checked
+here, because file and row are still known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -19,31 +18,23 @@ from pyarrow import types
 from packsort._arrow import described, is_list, is_messages, is_text
 from packsort.errors import SourceError, TokenizerError
 from packsort.sources.source import Source
+from packsort.tokenization.loss import LossRule
+from packsort.tokenization.notes import Note
 
 Message = dict[str, Any]
 
-# As transformers looks for it.
+# The pattern that transformers searches for.
 _GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
-
-
-class LossRule(StrEnum):
-    """Which tokens a model is trained to predict; the value says it in words."""
-
-    ASSISTANT = "assistant turns, where the chat template marks generation"
-    UNMARKED = "every token: the chat template marks no generation"
-    NO_OFFSETS = "every token: the tokenizer cannot tell which text its tokens come from"
-    COMPLETION = "completion only"
-    ALL = "every token"
 
 
 @dataclass
 class Rendered:
-    """The text of some rows.
+    """Text of some rows.
 
     Attributes:
-        texts: one a row.
-        turns: for each row the characters from and to which an assistant turn runs; empty where none are marked.
-        prompts: the text that each row starts with and that carries no loss; None where there is no such part.
+        texts: Text of each row.
+        turns: First and end character of each assistant turn of each row. Empty if the template marks none.
+        prompts: Text at the start of each row that carries no loss, or None if rows have no such part.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -52,20 +43,28 @@ class Rendered:
 
 
 class Renderer:
-    """Renders one kind of rows: conversations, prompts with completions, or text.
+    """Renderer of one kind of rows: conversations, prompts with completions, or text.
+
+    Args:
+        source: The rows. Their columns decide the kind.
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
 
     Attributes:
-        columns: the columns it reads.
-        loss_rule: what its rows train on.
-        special_tokens: whether the tokenizer adds its special tokens; a chat template writes them itself.
-        notes: what a user should know about all rows.
+        columns: Columns that are rendered.
+        loss_rule: Tokens that carry loss.
+        special_tokens: Whether the tokenizer adds its special tokens. A chat template writes them itself.
+        notes: Facts about all rows that a user should know.
+
+    Raises:
+        SourceError: The source has no usable column.
+        TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
     def __init__(self, source: Source, tokenizer: Any) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
         self.special_tokens = False
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self._tokenizer = tokenizer
         self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
         pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
@@ -103,11 +102,11 @@ class Renderer:
             self.columns.append("tools")
         if not getattr(self._tokenizer, "chat_template", None):
             raise TokenizerError(
-                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs; "
-                "give one with `--chat-template FILE`"
+                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs: set "
+                "tokenizer.chat_template"
             )
         try:
-            # A tokenizer may have a template of its own for rows with tools.
+            # A tokenizer may have a separate template for rows with tools.
             self._templates = [self._tokenizer.get_chat_template(None, tools=None)]
             if self._has_tools:
                 self._templates.append(self._tokenizer.get_chat_template(None, tools=[]))
@@ -116,24 +115,24 @@ class Renderer:
         self._special = dict(self._tokenizer.special_tokens_map)
         if self.columns[0] == "messages":
             marked = all(_GENERATION.search(template) for template in self._templates)
-            self.loss_rule = LossRule.ASSISTANT if marked else LossRule.UNMARKED
+            self.loss_rule = LossRule.GENERATION if marked else LossRule.ALL_UNMARKED_TEMPLATE
 
     def _prepare_text(self) -> None:
         self.special_tokens = True
         self._end = self._tokenizer.eos_token or ""
         if not self._end:
-            self.notes.append("the tokenizer has no end-of-sequence token, so none was appended")
+            self.notes.append(Note("no_end_of_sequence"))
 
     def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
-        """Renders rows.
+        """Render rows.
 
         Args:
-            batch: has `columns`.
-            where: names a row of the batch in a message.
+            batch: The rows, with at least `columns`.
+            where: Names a row of the batch in a message.
 
         Raises:
             SourceError: A row cannot be rendered: null, empty, without role or content, or refused by the template.
-            TokenizerError: The chat template is no valid template.
+            TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
         rendered = Rendered(prompts=[] if self.loss_rule is LossRule.COMPLETION else None)
@@ -169,31 +168,34 @@ class Renderer:
         rendered.texts.append(self.chat(start + end, given)[0])
 
     def conversation(self, batch: pa.RecordBatch, row: int) -> tuple[list[Message], list[Any] | None]:
-        """Messages and tools of a row that `__call__` has rendered, as `chat` takes them."""
+        """Return messages and tools of a row that `__call__` has rendered, as `chat` takes them."""
         messages, *tools = (batch.column(name)[row].as_py() for name in self.columns)
         return _messages(messages, "messages"), _tools(*tools or [None])
 
     def chat(
         self, messages: list[Message], tools: list[Any] | None, *, prompt: bool = False
     ) -> tuple[str, list[tuple[int, int]]]:
-        """One conversation as text, and the characters of its assistant turns where the template marks them.
+        """Render one conversation.
 
         Args:
-            messages: without nulls.
-            tools: those the template is to be told of.
-            prompt: whether the assistant is to speak next.
+            messages: The messages, without nulls.
+            tools: Tools for the template, or None.
+            prompt: Whether the text ends where the assistant speaks next.
+
+        Returns:
+            The text; and first and end character of each assistant turn if the template marks them.
 
         Raises:
             RowError: The template refuses the conversation.
-            TokenizerError: The chat template is no valid template.
+            TokenizerError: The chat template is not valid.
         """
         from jinja2 import TemplateError, TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        # transformers keeps what it marks in the template itself: not for two threads at a time.
-        marked = self.loss_rule is LossRule.ASSISTANT
+        # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
+        marked = self.loss_rule is LossRule.GENERATION
         try:
-            # transformers declares the result as one string; it is a pair.
+            # transformers annotates the result as a string, but returns a pair.
             result: Any = render_jinja_template(
                 conversations=[messages],
                 tools=tools,
@@ -204,24 +206,26 @@ class Renderer:
             )
             rendered, spans = result
         except ImportError as error:
-            raise TokenizerError(f"{error}; `pip install packsort[hf]`") from error
+            raise TokenizerError(
+                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
+            ) from error
         except TemplateSyntaxError as error:
-            raise TokenizerError(f"line {error.lineno} of the chat template is wrong: {error.message}") from error
-        # A template is code from elsewhere: what it does not expect it may answer with any of these.
+            raise TokenizerError(f"the chat template is not valid (line {error.lineno}): {error.message}") from error
+        # A template is foreign code. It may raise any of these for a conversation that it does not expect.
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise RowError(f"the chat template refuses the conversation: {error}") from error
         return rendered[0], spans[0] if marked else []
 
 
 class RowError(Exception):
-    """What is wrong with a row, without the words for where it is."""
+    """Fault of a row; the message does not name the row."""
 
 
 def _messages(messages: Any, column: str) -> list[Message]:
-    """Checks one conversation and drops what Arrow filled in.
+    """Check one conversation and drop the keys that Arrow added.
 
-    A struct column gives every message every key, as null where the row had none. transformers drops such keys from
-    messages; deeper ones, as in `tool_calls`, would show in the text as `"key": null`, so they are dropped too.
+    A struct column gives every message every key, null where the row had none. transformers drops null keys of messages
+    but not deeper ones, as in `tool_calls`: they would appear in the text as `"key": null`.
     """
     if messages is None:
         raise RowError(f"column `{column}` is null")
@@ -234,7 +238,8 @@ def _messages(messages: Any, column: str) -> list[Message]:
         if not message["role"]:
             raise RowError(f"column `{column}`: message {index} has no role")
         if message.get("content") is None and not message.get("tool_calls"):
-            raise RowError(f"column `{column}`: message {index} ({message['role']}) has neither content nor tool_calls")
+            role = message["role"]
+            raise RowError(f"column `{column}`: message {index} ({role}) has neither content nor tool_calls")
         cleaned.append(_without_nulls(message))
     return cleaned
 
@@ -248,13 +253,13 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _tools(tools: Any) -> list[Any] | None:
-    """A row's tools as the template takes them: structs, or JSON, whole or tool by tool."""
+    """Return a row's tools as the template takes them, from structs, a JSON list, or a list of JSON objects."""
     try:
         if isinstance(tools, str):
             tools = json.loads(tools) if tools.strip() else None
         tools = [json.loads(tool) if isinstance(tool, str) else _without_nulls(tool) for tool in tools or []]
     except (ValueError, TypeError) as error:
-        raise RowError(f"column `tools` is no JSON list: {error}") from error
+        raise RowError(f"column `tools` is not a JSON list: {error}") from error
     return tools or None
 
 

@@ -1,11 +1,13 @@
-"""Cuts conversations that are too long between turns, into windows that are conversations of their own.
+"""Cutting of long conversations between turns, into windows.
 
-A window is the conversation's leading system messages and a run of whole turns, rendered by the chat template like any
-conversation: what a template makes of the first or last message, it makes of each window's. A turn is a user message
-and all up to the next; what comes before the first user message belongs to the first turn.
+A window is a conversation of its own: the conversation's leading system messages and a run of whole turns, rendered by
+the chat template. Whatever the template does to the first or last message, it does in each window. A turn is a user
+message with all messages up to the next one. Messages before the first user message belong to the first turn. In packs,
+each window is a piece of its row.
 
-How many turns fit is predicted from the tokens of their words and then tried, for only the template knows what a
-window becomes. Rows of a batch are tried side by side, so that the tokenizer's threads have work.
+The search takes as many turns as fit, window by window. Only the template knows how long a window becomes, so the
+search predicts a size from the tokens of the turns' words and then renders and tokenizes the window. The rows of a
+batch are searched side by side, one window of each per call, so that the tokenizer's threads have work.
 """
 
 from __future__ import annotations
@@ -23,24 +25,26 @@ from numpy.typing import NDArray
 from packsort.errors import SourceError
 from packsort.schema import NO_LOSS
 from packsort.tokenization.encode import Encoded, Encoder, shared_tokens
-from packsort.tokenization.render import LossRule, Message, Rendered, Renderer, RowError
+from packsort.tokenization.loss import LossRule
+from packsort.tokenization.render import Message, Rendered, Renderer, RowError
 
 _HEAD_ROLES = {"system", "developer"}
-# Tokens and labels of a window: int32, (tokens,) each.
-_Piece = tuple[NDArray[np.int32], NDArray[np.int32]]
+# Token ids and labels of a window: int32, (tokens,) each.
+_WindowTokens = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 @dataclass
 class SplitCounts:
-    """What was cut, and what did not fit.
+    """Counts of conversations that were cut, and of turns that were too long.
 
     Attributes:
-        split: conversations cut.
-        windows: of these.
-        turns_left_out: turns that are too long for a window.
-        tokens_left_out: tokens of these, without system messages; all tokens of a conversation that is left out.
-        rows_shortened: conversations that lack some turns.
-        rows_left_out: those that lack all.
+        split: Number of conversations cut.
+        windows: Number of windows that they were cut into.
+        turns_left_out: Number of turns that are too long for a window.
+        tokens_left_out: Tokens of these turns, without system messages. A conversation that is left out counts with all
+            its tokens.
+        rows_shortened: Number of conversations that lack some of their turns.
+        rows_left_out: Number of conversations that lack all of their turns.
     """
 
     split: int = 0
@@ -53,17 +57,18 @@ class SplitCounts:
 
 @dataclass
 class Windows:
-    """Rows of a batch of which the long ones are cut.
+    """Rows of a batch, the long ones cut into windows.
 
     Attributes:
-        encoded: their tokens; those of a cut row are its windows, one after another, none where no turn fits.
-        pieces: windows of each row, 1 where it is not cut; int64, (rows,).
-        starts: where in its row each window starts; int32, (windows of all rows,).
-        counts: of the batch.
+        encoded: Tokens of the rows. A row that is cut has the tokens of its windows, one window after another; it is
+            empty if no turn fits.
+        per_row: Number of windows of each row, 1 if it is not cut: int64, (rows,).
+        starts: First token of each window in its row: int32, (windows of all rows,).
+        counts: Counts of the batch.
     """
 
     encoded: Encoded
-    pieces: NDArray[np.int64]
+    per_row: NDArray[np.int64]
     starts: NDArray[np.int32]
     counts: SplitCounts
 
@@ -73,17 +78,17 @@ class _Cut:
     """One conversation that is too long.
 
     Attributes:
-        row: of the batch.
-        length: tokens of it whole.
-        head: the system messages it starts with.
-        turns: its other messages.
-        tools: of the row.
-        words: tokens of the words of each turn, without what the template adds; (turns,).
-        sizes: what each turn is thought to take within a window; (turns,).
-        head_size: what the head is thought to take.
-        windows: the first turn of each window, and the one after its last.
-        found: their tokens.
-        left_out: tokens of the head with each turn that is too long.
+        row: Its row in the batch.
+        length: Tokens of the whole conversation.
+        head: Its leading system messages.
+        turns: Its other messages, by turn.
+        tools: Tools of the row.
+        words: Tokens of the words of each turn, without those that the template adds: (turns,).
+        sizes: Predicted tokens of each turn in a window: (turns,).
+        head_size: Predicted tokens of the head.
+        windows: First turn of each window, and the turn after its last.
+        found: Tokens of each window.
+        left_out: Tokens of the head and one turn, for each turn that is too long.
     """
 
     row: int
@@ -95,16 +100,22 @@ class _Cut:
     sizes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     head_size: float = 0.0
     windows: list[tuple[int, int]] = field(default_factory=list)
-    found: list[_Piece] = field(default_factory=list)
+    found: list[_WindowTokens] = field(default_factory=list)
     left_out: list[int] = field(default_factory=list)
 
     def messages(self, first: int, end: int) -> list[Message]:
-        """The conversation that the window of `turns[first:end]` is."""
+        """Return the conversation of the window with `turns[first:end]`."""
         return [*self.head, *chain.from_iterable(self.turns[first:end])]
 
 
 class WindowCutter:
-    """Cuts the conversations of more than `limit` tokens."""
+    """Cuts conversations of more than `limit` tokens.
+
+    Args:
+        render: Renderer of the rows.
+        encode: Tokenizer of the rows.
+        limit: The most tokens of a window.
+    """
 
     def __init__(self, render: Renderer, encode: Encoder, limit: int) -> None:
         self._render = render
@@ -112,15 +123,15 @@ class WindowCutter:
         self._limit = limit
 
     def __call__(self, batch: pa.RecordBatch, encoded: Encoded, where: Callable[[int], str]) -> Windows:
-        """Cuts what is too long in a batch; the rest of it is not touched.
+        """Cut the rows of a batch that are too long, and leave the others as they are.
 
         Args:
-            batch: the rows.
-            encoded: their tokens.
-            where: names a row of the batch in a message.
+            batch: The rows.
+            encoded: Tokens of the rows.
+            where: Names a row of the batch in a message.
 
         Raises:
-            SourceError: The chat template takes a conversation, but not a window of it.
+            SourceError: The chat template accepts a conversation, but refuses a window of it.
             TokenizerError: The tokenizer fails on a text.
         """
         cuts: list[_Cut] = []
@@ -134,7 +145,7 @@ class WindowCutter:
         return _joined(encoded, cuts, self._counted(cuts, where))
 
     def _predict(self, cuts: list[_Cut]) -> None:
-        """Sets what turns and heads are thought to take: their words, and of the rest of the row a share a message."""
+        """Predict the tokens of turns and heads: those of their words, and an equal share of the rest a message."""
         words = [_words(message) for cut in cuts for message in cut.messages(0, len(cut.turns))]
         counts = self._encode.ids(words)[1].astype(np.float64)
         start = 0
@@ -142,7 +153,7 @@ class WindowCutter:
             turns = np.array([len(turn) for turn in cut.turns])
             head, stop = start + len(cut.head), start + len(cut.head) + int(turns.sum())
             total = max(1.0, float(counts[start:stop].sum()))
-            # A template that leaves words out, such as earlier reasoning, leaves them out anywhere, for all we know.
+            # A template may leave words out, such as earlier reasoning. Nothing tells where, so all words shrink alike.
             shown = counts[start:stop] * min(1.0, cut.length / total)
             share = max(0.0, cut.length - total) / (stop - start)
             cut.words = np.add.reduceat(shown[head - start :], np.cumsum(turns) - turns)
@@ -151,19 +162,21 @@ class WindowCutter:
             start = stop
 
     def _find(self, cuts: list[_Cut], where: Callable[[int], str]) -> None:
-        """Finds the windows of all rows, a try of each row a call of the tokenizer."""
+        """Find the windows of all rows; each call of the tokenizer tries one window of each row."""
         searches = [(cut, _search(cut, self._limit)) for cut in cuts]
         waiting = [(cut, search, next(search)) for cut, search in searches]
         while waiting:
-            pieces = self._tokens([(cut, window) for cut, _, window in waiting], where)
+            tried = self._tokens([(cut, window) for cut, _, window in waiting], where)
             after = []
-            for (cut, search, _), piece in zip(waiting, pieces, strict=True):
+            for (cut, search, _), tokens in zip(waiting, tried, strict=True):
                 with suppress(StopIteration):
-                    after.append((cut, search, search.send(piece)))
+                    after.append((cut, search, search.send(tokens)))
             waiting = after
 
-    def _tokens(self, windows: list[tuple[_Cut, tuple[int, int]]], where: Callable[[int], str]) -> Iterator[_Piece]:
-        """Tokens of windows."""
+    def _tokens(
+        self, windows: list[tuple[_Cut, tuple[int, int]]], where: Callable[[int], str]
+    ) -> Iterator[_WindowTokens]:
+        """Render and tokenize windows."""
         texts, turns = zip(*(self._text(cut, cut.messages(*window), where) for cut, window in windows), strict=True)
         encoded = self._encode(Rendered(list(texts), list(turns)), self._render.loss_rule)
         ends = np.cumsum(encoded.lengths)[:-1]
@@ -175,11 +188,11 @@ class WindowCutter:
         try:
             return self._render.chat(messages, cut.tools)
         except RowError as error:
-            raise SourceError(f"{where(cut.row)}: in a window of it, {error}") from error.__cause__
+            raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
 
     def _take_loss_once(self, cuts: list[_Cut], where: Callable[[int], str]) -> None:
-        """Takes no loss on what windows after the first repeat, where loss is taken on every token."""
-        if self._render.loss_rule is LossRule.ASSISTANT:
+        """Take the loss off the head in windows after the first, if every token carries loss."""
+        if self._render.loss_rule is LossRule.GENERATION:
             return
         for cut in cuts:
             if len(cut.found) < 2:
@@ -191,7 +204,7 @@ class WindowCutter:
                 cut.found[index] = ids, labels
 
     def _head_ids(self, cut: _Cut, where: Callable[[int], str]) -> NDArray[np.int32]:
-        """Tokens that all windows of a conversation start with: its system messages and tools."""
+        """Return the tokens that all windows of a conversation start with: its system messages and tools."""
         if not cut.head and not cut.tools:
             return np.zeros(0, dtype=np.int32)
         window = cut.messages(*cut.windows[-1])
@@ -199,12 +212,12 @@ class WindowCutter:
             try:
                 alone = self._render.chat(cut.head, cut.tools)[0]
             except RowError:
-                pass  # Many templates want a user message.
+                pass  # Many templates refuse a conversation without a user message.
             else:
-                # Others write the system prompt into the first user message: alone it is nothing.
+                # Some templates write the system prompt into the first user message. Alone it renders to nothing.
                 if _words(cut.head[-1]).strip() in alone and self._text(cut, window, where)[0].startswith(alone):
                     return self._encode.ids([alone])[0]
-        # What stays the same whatever the first turn says; the opening of that turn cannot be told from it.
+        # The head is what stays the same whatever the first turn says. The opening of that turn counts as part of it.
         at = len(cut.head)
         said = [[*window[:at], {**window[at], "content": words}, *window[at + 1 :]] for words in ("a", "b")]
         one, other = (self._encode.ids([self._text(cut, messages, where)[0]])[0] for messages in said)
@@ -227,7 +240,7 @@ class WindowCutter:
 
 
 def _turns(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """The system messages a conversation starts with, and its turns, at least one."""
+    """Split a conversation into its leading system messages and its turns, at least one."""
     at = next((index for index, message in enumerate(messages) if message["role"] not in _HEAD_ROLES), None)
     if at is None:
         return [], [messages]
@@ -242,7 +255,7 @@ def _turns(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]
 
 
 def _words(message: Message) -> str:
-    """Everything a message says, without its role."""
+    """Return all text of a message, without its role."""
 
     def strings(value: Any) -> Iterator[str]:
         if isinstance(value, str):
@@ -254,29 +267,29 @@ def _words(message: Message) -> str:
     return "\n".join(chain.from_iterable(strings(value) for key, value in message.items() if key != "role"))
 
 
-def _search(cut: _Cut, limit: int) -> Generator[tuple[int, int], _Piece, None]:
-    """Finds the windows of a conversation, each with as many turns as fit, and notes them in `cut`.
+def _search(cut: _Cut, limit: int) -> Generator[tuple[int, int], _WindowTokens, None]:
+    """Find the windows of a conversation, each with as many turns as fit, and store them in `cut`.
 
     Yields:
-        The first turn of a window to try, and the one after its last; takes its tokens.
+        The first turn of a window to try, and the turn after its last. The caller sends the window's tokens.
     """
     before = np.concatenate([np.zeros(1), np.cumsum(cut.sizes)])  # tokens before each turn, (turns + 1,)
 
     def reach(tokens: float) -> int:
-        """The last turn that starts at or before `tokens`."""
+        """Return the last turn that starts at or before `tokens`."""
         return int(np.searchsorted(before, tokens, side="right")) - 1
 
     first, turns = 0, len(cut.turns)
     while first < turns:
-        # Turns up to `fits` are known to fit, those up to `over` not to.
+        # `turns[first:fits]` is known to fit, `turns[first:over]` is known not to.
         fits, over, length = first, turns + 1, 0
         end = max(first + 1, reach(before[first] + limit - cut.head_size))
         while fits < end < over:
-            piece = yield first, end
-            length = len(piece[0])
+            tokens = yield first, end
+            length = len(tokens[0])
             if length <= limit:
-                fits, best = end, piece
-                # Half, since a template may leave out some of a turn's words.
+                fits, best = end, tokens
+                # Half, because a template may leave out some of a turn's words.
                 if end == turns or length + cut.words[end] / 2 > limit:
                     break
                 end = max(end + 1, reach(before[end] + limit - length))
@@ -294,13 +307,13 @@ def _search(cut: _Cut, limit: int) -> Generator[tuple[int, int], _Piece, None]:
 
 
 def _joined(encoded: Encoded, cuts: list[_Cut], counts: SplitCounts) -> Windows:
-    """The rows of a batch with windows in place of the rows that are cut."""
+    """Put the windows in place of the rows that are cut."""
     rows = len(encoded.lengths)
     if not cuts:
         return Windows(encoded, np.ones(rows, dtype=np.int64), np.zeros(rows, dtype=np.int32), counts)
     ends = np.cumsum(encoded.lengths).tolist()
-    lengths, pieces = encoded.lengths.copy(), np.ones(rows, dtype=np.int64)
-    parts: list[_Piece] = []
+    lengths, per_row = encoded.lengths.copy(), np.ones(rows, dtype=np.int64)
+    parts: list[_WindowTokens] = []
     starts: list[NDArray[np.int32]] = []
     row = start = 0
     for cut in cuts:
@@ -308,9 +321,9 @@ def _joined(encoded: Encoded, cuts: list[_Cut], counts: SplitCounts) -> Windows:
         parts += [(encoded.input_ids[start:stop], encoded.labels[start:stop]), *cut.found]
         windows = np.array([len(ids) for ids, _ in cut.found], dtype=np.int32)
         starts += [np.zeros(cut.row - row, dtype=np.int32), np.cumsum(windows, dtype=np.int32) - windows]
-        lengths[cut.row], pieces[cut.row] = windows.sum(), len(windows)
+        lengths[cut.row], per_row[cut.row] = windows.sum(), len(windows)
         row, start = cut.row + 1, ends[cut.row]
     parts.append((encoded.input_ids[start:], encoded.labels[start:]))
     starts.append(np.zeros(rows - row, dtype=np.int32))
     input_ids, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Windows(Encoded(input_ids, labels, lengths, encoded.merged), pieces, np.concatenate(starts), counts)
+    return Windows(Encoded(input_ids, labels, lengths, encoded.merged), per_row, np.concatenate(starts), counts)

@@ -1,0 +1,167 @@
+"""Token files: a source of any size, tokenized into Parquet or Arrow files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from packsort._atomic import OutputFiles, check_folder
+from packsort.errors import OptionError
+from packsort.schema import INPUT_IDS
+from packsort.sources.source import Source, open_source
+from packsort.tokenization.loss import LossRule
+from packsort.tokenization.notes import Note
+from packsort.tokenization.tokenize import Tokenization
+from packsort.tokenization.tokenizer import as_tokenizer
+
+_TOKENS_A_ROW_GROUP = 4_000_000
+
+
+@dataclass(frozen=True)
+class TokenizedFiles:
+    """Token files that `write_tokens` wrote.
+
+    Attributes:
+        files: Paths of the files, in the order of the source's files.
+        sequences: Number of rows in them.
+        tokens: Number of tokens in them.
+        loss_tokens: Number of tokens that carry loss.
+        without_loss: Number of sequences in which no token carries loss.
+        loss_rule: Tokens that carry loss.
+        notes: Facts that a user should know; `str` of a note says it in words.
+    """
+
+    files: tuple[Path, ...]
+    sequences: int
+    tokens: int
+    loss_tokens: int
+    without_loss: int
+    loss_rule: LossRule
+    notes: tuple[Note, ...]
+
+
+def write_tokens(
+    source: Any,
+    out: str | os.PathLike[str],
+    tokenizer: Any,
+    *,
+    overwrite: bool = False,
+    keep: Sequence[str] = (),
+    on_progress: Callable[[int], None] | None = None,
+) -> TokenizedFiles:
+    """Tokenize a source of any size into files; row i of a file is row i of the source's file.
+
+    Files appear only when all are complete. Until then what was there is untouched, and a failure leaves nothing
+    behind.
+
+    Args:
+        source: Rows, as `packsort.tokenize` takes them.
+        out: One file for all rows if it ends in `.parquet` or `.arrow`. Otherwise a folder, which gets one Parquet file
+            with the same stem for each file of the source.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name.
+        overwrite: Whether to replace files of the same name. Other files are never touched.
+        keep: Other columns to copy.
+        on_progress: Called with the number of sequences done since its last call.
+
+    Returns:
+        The files, with counts and notes.
+
+    Raises:
+        SourceError: As for `packsort.tokenize`.
+        TokenizerError: As for `packsort.tokenize`.
+        OptionError: As for `packsort.tokenize`; or a file of the source would be replaced.
+        OutputExistsError: The file exists, or the folder is not empty, and `overwrite` is False.
+        OutputError: A file cannot be written.
+
+    Example:
+        >>> import packsort, pyarrow as pa, tempfile
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> words = Tokenizer(models.WordLevel({"</s>": 0, "hello": 1, "world": 2}))
+        >>> words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+        >>> table = pa.table({"text": ["hello world", "hello"]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = packsort.write_tokens(table, folder + "/tokens.parquet", tokenizer)
+        ...     packsort.pack(folder + "/tokens.parquet", 8, seed=None)["input_ids"].to_pylist()
+        [[1, 2, 0, 1, 0]]
+        >>> written.tokens, str(written.loss_rule)
+        (5, 'all')
+    """
+    opened = open_source(source)
+    target = Path(out)
+    targets = _targets(opened, target)
+    source_paths = {Path(file.path).resolve() for file in opened.files}
+    for path in targets:
+        if path.resolve() in source_paths:
+            raise OptionError(f"out `{path}` would replace a file of the source: choose another file or folder")
+    single = targets == [target]
+    if not single:
+        check_folder(target, overwrite=overwrite)
+    tokenization = Tokenization(opened, as_tokenizer(tokenizer), keep=keep, on_progress=on_progress)
+    notes = [] if single else _other_files(target, targets)
+    with OutputFiles(targets, overwrite=overwrite) as files:
+        parts = groupby(tokenization.by_file(), key=lambda part: 0 if single else part[0])
+        current, tables = next(parts)
+        for index, path in enumerate(targets):
+            with files.writer(path, tokenization.schema) as write:
+                # A file without rows gives no tables. Its output is a file without rows.
+                if current == index:
+                    for group in _row_groups(table for _, table in tables):
+                        write(group)
+                    current, tables = next(parts, (-1, iter(())))
+    return TokenizedFiles(
+        files=tuple(targets),
+        sequences=tokenization.sequences,
+        tokens=tokenization.tokens,
+        loss_tokens=tokenization.loss_tokens,
+        without_loss=tokenization.without_loss,
+        loss_rule=tokenization.loss_rule,
+        notes=(*tokenization.notes, *notes),
+    )
+
+
+def _targets(source: Source, out: Path) -> list[Path]:
+    """Return the files to write: `out` itself, or one in it for each file of the source."""
+    if out.suffix in {".parquet", ".arrow"}:
+        return [out]
+    used: set[str] = set()
+    targets: list[Path] = []
+    for file in source.files:
+        # `find_files` skips names that start with "." or "_", so the output must not.
+        stem = (Path(file.path).stem if file.path != "<table>" else "table").lstrip("._") or "tokens"
+        name, number = stem, 1
+        while name.casefold() in used:
+            number += 1
+            name = f"{stem}-{number}"
+        used.add(name.casefold())
+        targets.append(out / f"{name}.parquet")
+    return targets
+
+
+def _other_files(folder: Path, targets: Sequence[Path]) -> list[Note]:
+    """Note data files of other runs in the folder: whoever reads the folder reads them too."""
+    found = sorted({*folder.glob("*.parquet"), *folder.glob("*.arrow")} - set(targets))
+    if not found:
+        return []
+    return [Note("other_files", {"folder": str(folder), "name": found[0].name, "others": len(found)})]
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables into row groups of some millions of tokens; rows differ too much in length to count rows."""
+    group: list[pa.Table] = []
+    tokens = 0
+    for table in tables:
+        group.append(table)
+        tokens += len(table[INPUT_IDS].chunk(0).values)
+        if tokens >= _TOKENS_A_ROW_GROUP:
+            yield pa.concat_tables(group)
+            group, tokens = [], 0
+    if group:
+        yield pa.concat_tables(group)

@@ -1,0 +1,60 @@
+"""Record of how rows were tokenized, as a manifest keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+
+from packsort.tokenization.loss import LossRule, parse_loss_rule
+from packsort.tokenization.notes import Note
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """How the rows of a source were tokenized.
+
+    Attributes:
+        name: Folder or Hub name of the tokenizer.
+        columns: Columns that were tokenized.
+        loss_rule: Tokens that carry loss.
+        loss_tokens: Number of tokens that carry loss.
+        without_loss: Number of sequences in which no token carries loss.
+        notes: Facts that a user should know.
+        chat_template: 32 hexadecimal digits that identify the chat template, or None if there is none.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    loss_rule: LossRule
+    loss_tokens: int
+    without_loss: int
+    notes: tuple[Note, ...]
+    chat_template: str | None
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> TokenizerInfo:
+        """Return the record that a manifest holds; `dataclasses.asdict` is the inverse.
+
+        Manifests of older versions hold sentences in `loss_rule` and `notes`; they are read as well.
+
+        Raises:
+            KeyError, TypeError, ValueError: `facts` is not such a record.
+        """
+        return cls(
+            name=facts["name"],
+            columns=tuple(facts["columns"]),
+            loss_rule=parse_loss_rule(facts["loss_rule"]),
+            loss_tokens=facts["loss_tokens"],
+            without_loss=facts["without_loss"],
+            notes=tuple(Note.from_json(note) for note in facts["notes"]),
+            chat_template=facts["chat_template"],
+        )
+
+
+def digest(text: str | Mapping[str, str]) -> str:
+    """Return 32 hexadecimal digits that identify a text, or texts by name."""
+    return xxhash.xxh3_128(json.dumps(text, sort_keys=True).encode()).hexdigest()
