@@ -171,7 +171,7 @@ def test_swapped_lost_and_doubled_sequences_are_found(packed: tuple[Path, pa.Tab
     reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [twice, *ids[1:]]))
     problems = "\n".join(packsort.open_shards(folder).verify(table).problems)
     assert "it is in more than one place" in problems
-    assert f"1 sequences are in no pack (first: [{lost}])" in problems
+    assert f"there are 1 sequences in no pack (first: [{lost}]), the manifest says 0" in problems
     reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [10_000, *ids[1:]]))
     assert "sequence id 10000 is no row of the source" in "\n".join(packsort.open_shards(folder).verify(table).problems)
 
@@ -188,7 +188,7 @@ def test_a_moved_boundary_is_found(packed: tuple[Path, pa.Table]) -> None:
 
 def test_another_source_is_found(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
-    assert "the source has 499 rows, packed were 500" in packsort.open_shards(folder).verify(table.slice(1)).problems[0]
+    assert "the source has 499 rows, 500 were packed" in packsort.open_shards(folder).verify(table.slice(1)).problems[0]
     assert not packsort.open_shards(folder).verify(table.take(np.arange(499, -1, -1))).ok
     without = packsort.open_shards(folder).verify(table.drop_columns("labels"))
     assert without.problems == ("column `labels` is in the packs only",) * len(without.problems)
@@ -234,7 +234,7 @@ def test_unfinished_and_damaged_directories_are_refused(packed: tuple[Path, pa.T
 def test_what_is_there_is_not_touched_without_overwrite(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    with pytest.raises(packsort.OutputExistsError, match="not empty; `--overwrite`"):
+    with pytest.raises(packsort.OutputExistsError, match="not empty; pass overwrite=True"):
         packsort.write_shards(table, folder, 64, overlong="truncate")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     with pytest.raises(packsort.LengthError):
@@ -258,8 +258,8 @@ def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.write_shards(tmp_path / "tokens", tmp_path / "out", 40)
     assert str(caught.value) == (
-        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40; "
-        "overlong `drop`, `truncate` or `split` allows that"
+        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40: "
+        "pass overlong='drop', 'truncate' or 'split' to pack the others"
     )
     assert not (tmp_path / "out").exists()
     assert len(paths) == 2
@@ -268,10 +268,15 @@ def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "csv"}, "format is 'csv', allowed are 'arrow', 'parquet'"),
-        ({"shard_size": "big"}, "shard size is 'big', allowed are bytes such as 256MB or 1GiB"),
-        ({"shard_size": 0}, "shard size is 0, allowed are bytes such as 256MB or 1GiB"),
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2147483647"),
+        ({"format": "csv"}, "format must be one of 'arrow', 'parquet', got 'csv'"),
+        (
+            {"shard_size": "big"},
+            "shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got 'big'",
+        ),
+        ({"shard_size": 0}, "shard_size must be at least 1, or text such as '256MB', got 0"),
+        ({"shard_size": 1.5}, "shard_size must be an integer, or text such as '256MB', got 1.5"),
+        ({"shard_size": True}, "shard_size must be an integer, or text such as '256MB', got True"),
+        ({"max_length": 0}, "max_length must be between 1 and 2**31 - 1, got 0"),
     ],
 )
 def test_wrong_options_write_nothing(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -341,11 +346,11 @@ def test_another_chat_template_is_found(tmp_path: Path) -> None:
     packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=folder)
     shards = packsort.open_shards(tmp_path / "packed")
     assert shards.verify(table, tokenizer=str(folder)).ok
-    with pytest.raises(packsort.OptionError, match="verifying them needs the tokenizer"):
+    with pytest.raises(packsort.OptionError, match="tokenizer must be given"):
         shards.verify(table)
     other = tiny_tokenizer.build(tmp_path / "other", template=tiny_tokenizer.UNMARKED_TEMPLATE)
     problems = shards.verify(table, tokenizer=other).problems
-    assert any("the tokenizer's chat_template is" in problem for problem in problems)
+    assert any("the tokenizer has chat_template" in problem for problem in problems)
     assert any("`labels` is" in problem for problem in problems)
 
 
@@ -364,9 +369,9 @@ def test_groups_and_alone_are_columns_of_the_source(tmp_path: Path) -> None:
         assert len(ids) == 1 or not any(long[i] for i in ids)
     assert shards.verify(table).ok
     missing = pa.table({"input_ids": [[1], [2]], "kind": ["a", None]})
-    with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null, allowed is a value"):
+    with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null; groups needs a value"):
         packsort.pack(missing, 8, groups="kind")
-    with pytest.raises(packsort.SourceError, match="groups is column `other`, which the source has not"):
+    with pytest.raises(packsort.SourceError, match="groups='other' names no column of the source"):
         packsort.pack(missing, 8, groups="other")
 
 
@@ -399,4 +404,4 @@ def test_a_lost_piece_is_found(tmp_path: Path) -> None:
     reseal(tmp_path / "packed", 0, shard.slice(0, 1))
     problems = "\n".join(packsort.open_shards(tmp_path / "packed").verify(table).problems)
     assert "row 0: its pieces end at token 4, it has 5" in problems
-    assert "1 sequences are in no pack (first: [1])" in problems
+    assert "there are 1 sequences in no pack (first: [1])" in problems

@@ -20,8 +20,8 @@ from packsort.comparison.results import AtLength, Comparison, Method
 from packsort.comparison.rows import greedy_rows, padded_rows, random_rows
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
-from packsort.gathering import plan_lengths
-from packsort.options import Overlong
+from packsort.gathering.planned import plan_lengths
+from packsort.options import Overlong, PlanConfig
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
@@ -171,7 +171,7 @@ def _planned(
 ) -> Plan:
     if source is None:
         return plan(column, limit, overlong=overlong, seed=seed)
-    return plan_lengths(source, column, name, limit, overlong=overlong, seed=seed)
+    return plan_lengths(source, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed))
 
 
 def _is_source(source: Any) -> bool:

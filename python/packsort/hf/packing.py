@@ -9,7 +9,7 @@ from datasets.fingerprint import Hasher
 
 from packsort import _checks
 from packsort.errors import OptionError, SourceError
-from packsort.gathering import pack
+from packsort.gathering.pack import pack
 from packsort.options import Strategy, TokenOptions, names
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
 

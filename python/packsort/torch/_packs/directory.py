@@ -31,7 +31,7 @@ class DirectoryPacks:
         self.seed = seed
         self.name = f"`{shards.path}`"
         self.max_length = shards.max_length
-        self.max_sequences = shards.manifest.options.get("max_sequences")
+        self.max_sequences = shards.manifest.options.max_sequences
         self.columns = shards.column_names
         self.plan_fingerprint = shards.manifest.plan
         digest = xxhash.xxh3_128()
@@ -79,7 +79,7 @@ class _DirectoryEpoch:
         seed, shards = self._packs.seed, self._packs.shards.manifest.shards
         if seed is None:
             return None
-        if all(shard.name.endswith(".arrow") for shard in shards):
+        if all(shard.is_mapped for shard in shards):
             return _core.shuffled(len(self._packs), seed, self._epoch, 0)
         # A Parquet shard is decoded as a whole, so its packs stay together.
         firsts = np.concatenate([[0], np.cumsum([shard.packs for shard in shards], dtype=np.int64)])

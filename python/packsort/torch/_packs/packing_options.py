@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from packsort import _checks
-from packsort.gathering import Fillers, fillers
-from packsort.options import PackOptions, PlanConfig, names, plan_config
+from packsort.gathering.fillers import Fillers, token_config
+from packsort.options import PackOptions, PlanConfig, names
 from packsort.schema import MAX_LENGTH_LIMIT
 
 PACK_NAMES = names(PackOptions)
@@ -32,9 +31,7 @@ class PackingOptions:
     fillers: Fillers
 
     @classmethod
-    def check(
-        cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0, epoch: Any = 0
-    ) -> PackingOptions:
+    def check(cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0) -> PackingOptions:
         """Check the options that a callable was given.
 
         Args:
@@ -42,20 +39,14 @@ class PackingOptions:
             max_length: Most tokens of a pack, or None.
             options: Keyword arguments of `PackOptions`.
             seed: Seed of the shuffle, or None.
-            epoch: Epoch of the shuffle.
 
         Raises:
             TypeError: A keyword argument is unknown.
             OptionError: A value is not allowed, or two options contradict each other.
         """
-        _checks.keywords(caller, options, PACK_NAMES)
-        tokens = fillers(options.get("separator"), options.get("pad_token_id"))
-        plan_options = {name: value for name, value in options.items() if name not in _FILLER_NAMES}
         width = MAX_LENGTH_LIMIT if max_length is None else max_length
-        config = plan_config(
-            caller, width, plan_options | {"separator": tokens.separator is not None}, seed=seed, epoch=epoch
-        )
-        return cls(tuple(options), None if max_length is None else config.max_length, config, tokens)
+        config, fillers = token_config(caller, width, options, seed=seed)
+        return cls(tuple(options), None if max_length is None else config.max_length, config, fillers)
 
     @property
     def of_plan(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
 from packsort.errors import OptionError
-from packsort.gathering import Fillers, gather_rows, has_fillers, plan_lengths, segments
-from packsort.options import PlanConfig
+from packsort.gathering.fillers import Fillers, has_fillers
+from packsort.gathering.gather import gather_rows
+from packsort.gathering.planned import plan_lengths
+from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.lazy_tokens import TokenColumns
@@ -45,7 +46,7 @@ class PlannedPacks:
         self.tokens = TokenColumns(source)
         lengths = self.tokens.lengths(INPUT_IDS)
         if plan is None:
-            plan = plan_lengths(source, lengths, INPUT_IDS, **_keywords(options.config))
+            plan = plan_lengths(source, lengths, INPUT_IDS, options.config)
         else:
             _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
         self.first = plan
@@ -77,10 +78,6 @@ class PlannedPacks:
         # A plan that was given, or took long to find, goes along; any other is made again sooner than it is copied.
         keep = self._given is not None or self.first.strategy == "optimal"
         return type(self), (self.source, self._options.without_callbacks(), self.first if keep else None)
-
-
-def _keywords(config: PlanConfig) -> dict[str, Any]:
-    return {one.name: getattr(config, one.name) for one in fields(config)}
 
 
 def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
@@ -143,7 +140,7 @@ class _PlannedEpoch:
         return pack_costs(self._plan, cost, attention)
 
     def _list_block(self, index: int) -> _PackBlock:
-        found = segments(self._plan, index * _BLOCK, (index + 1) * _BLOCK)
+        found = list_segments(self._plan, index * _BLOCK, (index + 1) * _BLOCK)
         ends = np.concatenate([[0], np.cumsum(found.lengths, dtype=np.int64)])[found.offsets]
         ids = found.ids.astype(np.int64)
         return _PackBlock(found.offsets.tolist(), ids, found.lengths, found.starts, np.diff(ends).tolist())
