@@ -40,12 +40,12 @@ def load(dataset, workers=0, start=None, **options):
     )
 
 
-# Python 3.12 and later warn of what this test is about.
+# Python 3.12 and later warn of forks in a process with threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_give_the_batches_that_one_process_gives(dataset, start):
     expected = list(load(dataset, block_mask=True))
-    # one worker is enough under spawn, which imports torch anew
+    # one worker is enough under spawn, which imports torch again
     found = list(load(dataset, 2 if start == "fork" else 1, start, block_mask=True))
     assert len(found) == len(expected) == -(-len(dataset) // 2)
     for one, other in zip(found, expected, strict=True):

@@ -19,7 +19,7 @@ PAD = 93
 
 
 def check(found, expected):
-    """Says that a batch is what is expected, in keys, types, shapes and values."""
+    """Assert that a batch has the expected keys, types, shapes and values."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
@@ -173,7 +173,7 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "max_seqlen_kv": longest,
         },
     )
-    assert (batch["labels"] >= 0).all()  # an index of the vocabulary everywhere, whatever the loss does with it
+    assert (batch["labels"] >= 0).all()  # every label is a token id, also where it carries no loss
     params = make_dataclass("PackedSeqParams", megatron.PACKED_SEQ_PARAMS)
     assert {field.name for field in fields(params)} <= batch.keys()
 

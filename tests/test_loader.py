@@ -1,4 +1,4 @@
-"""Ranks, epochs and resuming of `PackedLoader`, against what they have to be for every number of ranks and batches."""
+"""Ranks, epochs and checkpoints of `PackedLoader`, checked for every number of ranks and batches."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["packed", "on the fly"])
 def make(request, path):
-    """Makes loaders of the same sequences, packed before or now."""
+    """Function that makes loaders of the same sequences, packed to disk or on the fly."""
     if request.param == "packed":
         return lambda **options: PackedLoader(path, **options)
     return lambda **options: PackedLoader(TABLE, max_length=MAX_LENGTH, **options)
 
 
 def epoch_of(loader):
-    """Packs of each batch of the loader's epoch, by number."""
+    """Return the pack numbers of each batch of the loader's epoch."""
     return [loader.packs_of(i) for i in range(len(loader))]
 
 
@@ -190,7 +190,7 @@ def test_set_epoch_to_where_it_is_keeps_the_place(make):
     assert digests(loader) == whole
 
 
-# Going on
+# Checkpoints
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,7 +235,7 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
         return [make(rank=rank, **kinds, **options) for rank in range(world_size)]
 
     def steps(loaders, first=0):
-        """Packs of each global step, sorted; and the line of batches."""
+        """Return the sorted packs of each step, and the line of batches."""
         accumulation = other[2] if loaders[0].world_size == other[0] and loaders[0].batch_size == other[1] else split[2]
         line = [packs for batch in zip(*map(epoch_of, loaders), strict=True) for packs in batch]
         size = loaders[0].world_size * accumulation
@@ -254,8 +254,8 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
     found, other_line = steps(after)
     assert found == expected
     if split[1] == other[1]:
-        assert other_line == line  # with batches of equal size, they are the same ones
-    # and so in the epochs after it
+        assert other_line == line  # batches of the same size hold the same packs
+    # the next epochs agree as well
     for loader in [*before, *after]:
         loader.set_epoch(epoch + 1)
     assert steps(before)[0] == steps(after)[0]
@@ -346,7 +346,7 @@ def test_killed_runs_go_on_with_the_batches_of_an_undisturbed_one(tmp_path, on_t
     seen: dict[int, int] = {}
     for line in log.read_text().splitlines():
         number, found = map(int, line.split())
-        assert seen.setdefault(number, found) == found  # what was repeated after a kill is the same
+        assert seen.setdefault(number, found) == found  # batches repeated after a kill are the same
     assert [seen[i + 1] for i in range(len(seen))] == expected
 
 

@@ -1,4 +1,4 @@
-"""Others read the shards as they are: datasets, TRL, polars, duckdb."""
+"""Other libraries read the shards as they are: datasets, TRL, polars, duckdb."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMATS = pytest.mark.parametrize("format", ["arrow", "parquet"])
 
 
 def shards_in(tmp_path, format):
-    """A packed directory of several shards, the glob of their files, and its packs as lists."""
+    """Return a packed directory of several shards, the glob of its files, and its packs as lists."""
     path = packed(tmp_path, format=format, shard_size="2KB")
     shards = packsort.open_shards(path)
     assert len(shards.manifest.shards) > 1
@@ -56,7 +56,7 @@ def test_duckdb_reads_the_packs_in_order(tmp_path):
     assert [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()] == packs
 
 
-# TRL 1.16's own default sets an option that transformers 5.23 has renamed.
+# TRL 1.16 sets an option by default that transformers 5.23 has renamed.
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
 def test_trl_trains_on_parquet_shards_with_the_batches_of_the_loader(tmp_path):
     from trl import SFTConfig, SFTTrainer
@@ -91,7 +91,7 @@ def test_trl_trains_on_parquet_shards_with_the_batches_of_the_loader(tmp_path):
         train_dataset=dataset,
         processing_class=tokenizer,
     )
-    given = []  # what the model is called with
+    given = []  # keyword arguments of the model
     trainer.model.register_forward_pre_hook(
         lambda model, args, kwargs: given.append({**kwargs, "use_cache": model.config.use_cache}), with_kwargs=True
     )

@@ -1,4 +1,4 @@
-"""`PackedStream`: every sequence once, packs nearly as full as a plan's, and goes on where it was."""
+"""`PackedStream` gives every sequence once, fills packs nearly as well as a plan, and resumes where it was."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ITEMS = TABLE.to_pylist()
 
 
 def plain_packs(lengths, max_length, buffer_size):
-    """Packs of a stream as its definition reads: the oldest, then the longest that fits, of a full buffer."""
+    """Pack a stream straight from the definition: of a full buffer the oldest, then the longest that fits."""
     coming, waiting, packs = list(enumerate(lengths)), [], []
     while coming or waiting:
         while coming and len(waiting) < buffer_size:
             waiting.append(coming.pop(0))
-        ended = len(waiting) < buffer_size  # the source has said that it has no more
+        ended = len(waiting) < buffer_size  # the source has ended
         pack = [] if ended else [waiting.pop(0)]
         while fits := [one for one in waiting if one[1] <= max_length - sum(length for _, length in pack)]:
             pack.append(max(fits, key=lambda one: (one[1], -one[0])))
@@ -46,7 +46,7 @@ def stream_of(source=ITEMS, **options):
 
 
 def packs_of(stream):
-    """Tokens of each sequence, pack by pack."""
+    """Return the tokens of each sequence, pack by pack."""
     return [
         [tuple(one) for one in np.split(batch["input_ids"][0].numpy(), batch["cu_seq_lens_q"][1:-1].numpy())]
         for batch in stream
@@ -54,7 +54,7 @@ def packs_of(stream):
 
 
 def saved(state):
-    """The state as a checkpoint brings it back."""
+    """Save a state to a checkpoint and load it."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -145,7 +145,7 @@ def test_a_state_of_another_stream_is_refused():
         stream_of().load_state_dict({})
 
 
-# torchdata 0.11 calls what torch 2.15 has no more.
+# torchdata 0.11 calls a function that torch 2.15 deprecates.
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -19,19 +19,19 @@ import packsort
 from packed_rows import MAX_LENGTH, packed, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, PackedStream
 
-# More tokens than a batch may have before it is filled by more than one thread (`PARALLEL_FROM` in the core).
+# Enough tokens that the core uses more than one thread for a batch (`PARALLEL_FROM`).
 LARGE = 1 << 17
 
 
 def sequences(pack):
-    """The sequences of a pack, each with its labels as the shard has them."""
+    """Split a pack into sequences, each with its labels as the shard holds them."""
     cuts = np.cumsum(pack["seq_lengths"])[:-1]
     ids = np.split(pack["input_ids"], cuts)
     return list(zip(ids, np.split(pack["labels"], cuts) if "labels" in pack else ids, strict=True))
 
 
 def plain_batch(packs):
-    """The flat batch of some packs, built as its definition reads."""
+    """Build the flat batch of packs straight from its definition."""
     input_ids, labels, position_ids, seq_idx, ends = [], [], [], [], [0]
     for number, (ids, marks) in enumerate(one for pack in packs for one in sequences(pack)):
         input_ids += ids.tolist()
@@ -53,7 +53,7 @@ def plain_batch(packs):
 
 
 def same(batch, expected):
-    """Says that two batches have the same keys, in types, shapes and values."""
+    """Assert that two batches have the same keys, types, shapes and values."""
     assert batch.keys() == expected.keys()
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
@@ -69,7 +69,7 @@ def large_directory(folder):
     return packed(folder, pa.table({"input_ids": pa.array(np.split(ids, 64))}), LARGE // 8)
 
 
-# What a batch holds
+# Contents of a batch
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -145,7 +145,7 @@ def test_every_pass_starts_at_the_first_pack(tmp_path):
         same(one, other)
 
 
-# What is refused
+# Refusals
 
 
 def test_layout_unknown_names_the_allowed(tmp_path):
@@ -228,7 +228,7 @@ CALLS = {
 
 
 class Unopened:
-    """A source that must not be looked at."""
+    """Source that fails on every access."""
 
     def __getattribute__(self, name):
         raise AssertionError(f"{name} was looked up before the options were checked")
@@ -374,7 +374,7 @@ def test_forked_child_has_threads_of_its_own(tmp_path):
 
 
 class Batches(Dataset):
-    """All batches of a loader as the items of a dataset."""
+    """Dataset whose items are the first and last batch of a loader."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -387,7 +387,7 @@ class Batches(Dataset):
         return os.getpid(), [batches[0], batches[-1]]
 
 
-# Python 3.12 and later warn of what this test is about.
+# Python 3.12 and later warn of forks in a process with threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("format", ["arrow", "parquet"])
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -397,7 +397,7 @@ def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
     loader = PackedLoader(shards, batch_size=len(shards), seed=None, seq_idx=True)
     (expected,) = loader  # the parent uses the thread pool first
     context = multiprocessing.get_context(start)
-    # one worker is enough under spawn, which imports torch anew
+    # one worker is enough under spawn, which imports torch again
     workers = DataLoader(
         Batches(loader),
         batch_size=None,
@@ -413,7 +413,7 @@ def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
 
 def test_shards_and_loader_are_pickled_by_their_path(tmp_path):
     loader = PackedLoader(packed(tmp_path), batch_size=2, seed=None, seq_idx=True)
-    list(loader)  # mapped files stay behind
+    list(loader)  # mapped files are not pickled
     data = pickle.dumps(loader)
     assert len(data) < 2000
     again = pickle.loads(data)

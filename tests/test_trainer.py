@@ -80,7 +80,7 @@ def test_columns_that_trainer_takes_away_are_missed_with_a_hint(tmp_path, datase
         trainer.train()
 
 
-# What attention sees
+# Attention
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_varlen_attention_of_torch_on_the_gpu_equals_sdpa_of_each_sequence(two):
     starts, longest = batch["cu_seq_lens_q"].cuda(), batch["max_length_q"]
     try:
         found = varlen_attn(q, k, v, starts, starts, longest, longest, is_causal=True)
-    except TypeError:  # later versions say it by a window
+    except TypeError:  # later versions have a window in its place
         found = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=(-1, 0))
     for start, end in zip(starts.tolist(), starts.tolist()[1:], strict=False):
         own = [x[start:end].transpose(0, 1)[None] for x in (q, k, v)]

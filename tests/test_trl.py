@@ -1,4 +1,4 @@
-"""TRL trains on what `packsort.hf.pack_dataset` makes, in the place of `trl.pack_dataset`."""
+"""`packsort.hf.pack_dataset` replaces `trl.pack_dataset`: same columns, and TRL trains on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def source():
 
 
 def by_sequence(dataset):
-    """All sequences of packs, sorted: tokens with their labels."""
+    """Return the sequences of all packs, sorted: tokens and labels."""
     found = []
     for row in dataset:
         start = 0
@@ -73,7 +73,7 @@ def test_what_is_no_dataset_and_what_is_too_long_is_named(source):
         pack_dataset(source, MAX_LENGTH, stratgy="bfd")
 
 
-# TRL 1.16's own default sets an option that transformers 5.23 has renamed.
+# TRL 1.16 sets an option by default that transformers 5.23 has renamed.
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize("made_by", ["pack_dataset", "parquet"])
 def test_sft_trainer_trains_on_packs_that_do_not_see_each_other(tmp_path, source, made_by):
