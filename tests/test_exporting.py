@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import packsort
+from commands import run_process
 from packed_rows import packed, rows
 from packsort.shards import export as exporting
 from packsort.shards.export import export
@@ -80,12 +79,12 @@ def test_trl_has_its_columns(tmp_path):
         export(shards, tmp_path / "out", format="nemo")
 
 
-def test_command_prints_the_files_it_wrote(tmp_path):
+def test_command_prints_the_files_it_wrote(tmp_path, run):
     path = packed(tmp_path)
-    command = [sys.executable, "-m", "packsort", "export", str(path), "-o", str(tmp_path / "out"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = ("export", path, "-o", tmp_path / "out", "--json")
+    done = run_process(*command)
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
     assert pq.read_table(file).num_rows == len(packsort.open_shards(path))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    again = run(*command)
     assert (again.returncode, again.stdout) == (1, "")

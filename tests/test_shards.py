@@ -97,6 +97,48 @@ def test_packs_are_views_of_the_mapped_file(tmp_path: Path) -> None:
     assert [p["input_ids"].tolist() for p in pickle.loads(pickle.dumps(shards))][3] == shards[3]["input_ids"].tolist()
     with pytest.raises(IndexError, match=r"has .* packs"):
         shards[len(shards)]
+    for index in (1.5, True, "0", None):
+        with pytest.raises(TypeError, match=f"pack indices must be integers or slices, got {index!r}"):
+            shards[index]  # type: ignore[call-overload]
+
+
+def test_slices_are_lists_of_packs(tmp_path: Path) -> None:
+    packsort.write_shards(token_table(), tmp_path / "packed", 128, shard_size="20kB")
+    shards = packsort.open_shards(tmp_path / "packed")
+    ids = [pack["sequence_ids"].tolist() for pack in shards]
+    for part in (slice(0, 2), slice(-3, None), slice(None, None, 7), slice(5, 2), slice(2, None, -1)):
+        assert [pack["sequence_ids"].tolist() for pack in shards[part]] == ids[part]
+    assert shards[np.int64(2)]["sequence_ids"].tolist() == ids[2]
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet"])
+def test_segment_lengths_are_read_without_tokens(tmp_path: Path, format: str) -> None:
+    options = {"shard_size": "20kB", "separator": 1, "pad_to_multiple_of": 4}
+    packsort.write_shards(token_table(), tmp_path / "packed", 128, format=format, **options)  # type: ignore[arg-type]
+    shards = packsort.open_shards(tmp_path / "packed")
+    found = []
+    for index in range(len(shards.manifest.shards)):
+        offsets, lengths = shards.segment_lengths(index)
+        assert (offsets.dtype, lengths.dtype) == (np.int64, np.int32)
+        found += [part.tolist() for part in np.split(lengths, offsets[1:-1])]
+    assert found == [pack["seq_lengths"].tolist() for pack in shards]
+
+
+def test_files_that_change_while_open_are_named(packed: tuple[Path, pa.Table]) -> None:
+    folder, _ = packed
+    shards = packsort.open_shards(folder)
+    shard = folder / shards.manifest.shards[1].name
+    whole = shard.read_bytes()
+    shard.write_bytes(whole)
+    shards.check_unchanged()
+    shard.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(packsort.DamagedError, match=f"`{shard}` was changed while the packed directory was open"):
+        shards.check_unchanged()
+    shard.write_bytes(whole)
+    shards.check_unchanged()
+    (folder / "manifest.json").unlink()
+    with pytest.raises(packsort.DamagedError, match=r"manifest\.json` is gone while the packed directory was open"):
+        shards.check_unchanged()
 
 
 def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -141,7 +183,8 @@ def test_every_changed_byte_is_found(packed: tuple[Path, pa.Table]) -> None:
         damaged = bytearray(whole)
         damaged[at] ^= 4
         path.write_bytes(damaged)
-        result = packsort.open_shards(folder).verify()
+        result = packsort.verify(folder)
+        assert not result
         assert not result.ok
         assert any(path.name in problem and "checksum" in problem for problem in result.problems)
 
@@ -339,13 +382,12 @@ def test_packed_directories_inside_a_source_are_not_packed_again(tmp_path: Path)
         packsort.write_shards(tmp_path / "tokens" / "packed", tmp_path / "again", 128)
 
 
-def test_another_chat_template_is_found(tmp_path: Path) -> None:
-    folder = tiny_tokenizer.build(tmp_path / "tokenizer")
+def test_another_chat_template_is_found(tmp_path: Path, tokenizer_folder: Path) -> None:
     chat = [{"role": "user", "content": "where is the boat"}, {"role": "assistant", "content": "at Port Hale"}]
     table = pa.table({"messages": [chat, chat * 2]})
-    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=folder)
+    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=tokenizer_folder)
     shards = packsort.open_shards(tmp_path / "packed")
-    assert shards.verify(table, tokenizer=str(folder)).ok
+    assert shards.verify(table, tokenizer=str(tokenizer_folder)).ok
     with pytest.raises(packsort.OptionError, match="tokenizer must be given"):
         shards.verify(table)
     other = tiny_tokenizer.build(tmp_path / "other", template=tiny_tokenizer.UNMARKED_TEMPLATE)

@@ -67,7 +67,7 @@ __all__ = [
 # All else is imported when it is first asked for, which halves the time of `import packsort`. `__init__.pyi` declares
 # the same names for editors and type checkers.
 _LAZY = {
-    "Comparison": "packsort.comparison.results",
+    "Comparison": "packsort.comparison.compare",
     "CostModel": "packsort.balance.costs",
     "Manifest": "packsort.shards.manifest",
     "Schedule": "packsort.balance.schedule",

@@ -13,7 +13,8 @@ from packsort.cli.text import lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
-    from packsort.comparison.results import AtLength, Comparison
+    from packsort.comparison.compare import Comparison
+    from packsort.comparison.results import AtLength
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,11 +123,11 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 110
-    batch = f"{comparison.batch_size:,} rows on each of {comparison.world_size:,} ranks"
+    batch = f"{comparison.batch_size:,} packs on each of {comparison.world_size:,} ranks"
     facts = [
         ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
         ("tokens", f"{comparison.num_tokens:,}"),
-        ("multi-turn", figures.multi_turn(comparison)),
+        ("multi-turn", figures.multi_turn_note(comparison)),
         ("batch", batch),
     ]
     print(lines(facts))
@@ -135,7 +136,7 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
     if comparison.summary:
         _say(console, "which max_length", comparison.summary)
     _say(console, "batch size and learning rate", comparison.learning_rate)
-    _say(console, "how time is estimated", (figures.stated(comparison),))
+    _say(console, "how time is estimated", (figures.time_note(comparison),))
     print()
     print(lines([*([("wrote", html)] if html else []), ("time", watch.text())]))
 

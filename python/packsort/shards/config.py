@@ -54,7 +54,10 @@ class ShardConfig:
         separator, pad_token_id = self.separator, self.pad_token_id
         if tokenizer is None:
             if isinstance(separator, str):
-                raise OptionError(f"separator={separator!r} is text, which needs a `tokenizer`; pass a token id")
+                raise OptionError(
+                    f"separator={separator!r} is text, and there is no tokenizer to look it up in: pass `tokenizer`, "
+                    "or a token id"
+                )
             return check_fillers(separator, pad_token_id)
         if isinstance(separator, str):
             vocabulary = tokenizer.get_vocab()
