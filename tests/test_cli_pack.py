@@ -157,7 +157,7 @@ BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "empty sequence": (
         lambda p: _write(p, pa.table({"input_ids": pa.array([[1], []], INT32)})),
-        ["`{path}` row 1", "no tokens", "`input_ids`"],
+        ["`{path}` row 1: column `input_ids` is empty"],
     ),
     "long sequence": (
         lambda p: _write(p, pa.table({"input_ids": pa.array([[1], [2] * 99], INT32)})),
@@ -165,9 +165,12 @@ BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "labels of another length": (
         lambda p: _write(p, pa.table({"input_ids": [[1], [2, 3]], "labels": [[1], [2]]})),
-        ["`{path}` row 1", "`labels` has 1", "`input_ids` has 2"],
+        ["`{path}` row 1: column `labels` has 1 values, but `input_ids` has 2"],
     ),
-    "float tokens": (lambda p: _write(p, pa.table({"input_ids": [[1.5]]})), ["`input_ids`: list<element: double>"]),
+    "float tokens": (
+        lambda p: _write(p, pa.table({"input_ids": [[1.5]]})),
+        ["`input_ids` must hold a list of integers, got a list of double"],
+    ),
     "token too large": (
         lambda p: _write(p, pa.table({"input_ids": [[1], [2, 2**31]]})),
         ["`{path}` row 1", "`input_ids`", "2147483648"],

@@ -378,7 +378,7 @@ def test_packed_directories_inside_a_source_are_not_packed_again(tmp_path: Path)
     for _ in range(2):
         manifest = packsort.write_shards(tmp_path / "tokens", tmp_path / "tokens" / "packed", 128, overwrite=True)
         assert manifest.counts.rows == 500
-    with pytest.raises(packsort.SourceError, match="column `seq_lengths` is one that packing makes"):
+    with pytest.raises(packsort.SourceError, match="column `seq_lengths` is one that packing adds"):
         packsort.write_shards(tmp_path / "tokens" / "packed", tmp_path / "again", 128)
 
 
