@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort.balance.costs import LLAMA_3_8B, CostModel
-from packsort.balance.schedule import WINDOW, check_layout, schedule_costs
+from packsort.balance.schedule import WINDOW, schedule_costs, schedule_options
 from packsort.errors import OptionError
 from packsort.options import Tail
 from packsort.torch._packs.protocol import EpochPacks
@@ -184,7 +184,7 @@ def _balanced_line(
     """Return the line of `packsort.schedule`, for the ranks and batches of `balance`."""
     world_size, size = balance.world_size, balance.batch_size
     costs = packs.costs(balance.cost, balance.attention)[order]
-    options: dict[str, Any] = check_layout(world_size, ranks.packs_per_step // world_size, WINDOW, ranks.tail, None)
+    options: dict[str, Any] = schedule_options(world_size, ranks.packs_per_step // world_size, WINDOW, ranks.tail, None)
     scheduled = schedule_costs(costs, **options).order  # (steps, ranks, packs of a rank)
     batches = scheduled.reshape(len(scheduled), world_size, -1, size)
     line: NDArray[np.int64] = batches.transpose(0, 2, 1, 3).reshape(-1)  # (steps, batches, ranks, size)

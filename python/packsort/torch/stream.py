@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Unpack, get_args
 
-from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
@@ -19,13 +18,10 @@ from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.torch._buffer import PackBuffer
 from packsort.torch._device import DeviceMover, find_device
 from packsort.torch._prefetch import Prefetcher
-from packsort.torch._sequences import as_sequence, from_state, join, to_state
+from packsort.torch._sequences import TokenArrays, as_sequence, from_state, join, to_state
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
-TokenArrays = dict[str, NDArray[Any]]
-"""A sequence or a pack: an array for each column."""
-
 _VERSION = 1
 _COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated")
 
