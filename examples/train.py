@@ -1,6 +1,6 @@
 """Train a tiny model for ten steps on a packed directory.
 
-    python examples/train.py demo/packed
+python examples/train.py demo/packed
 """
 
 import sys
