@@ -78,7 +78,7 @@ _LAZY = {
     "compare": "packsort.comparison.compare",
     "export": "packsort.shards.export",
     "open_shards": "packsort.shards.reader",
-    "pack": "packsort.gathering",
+    "pack": "packsort.gathering.pack",
     "schedule": "packsort.balance.schedule",
     "tokenize": "packsort.tokenization.tokenize",
     "verify": "packsort.shards.verify",

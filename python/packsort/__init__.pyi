@@ -17,7 +17,7 @@ from packsort.errors import (
     SourceNotFoundError,
     TokenizerError,
 )
-from packsort.gathering import pack
+from packsort.gathering.pack import pack
 from packsort.planning.build import plan
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.export import export

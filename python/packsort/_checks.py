@@ -112,6 +112,33 @@ def one_of(name: str, value: T, choices: Collection[Any]) -> T:
     return value
 
 
+def pack_number(index: Any, packs: int, where: str) -> int:
+    """Return the number of the pack at an index, which counts from the end where it is negative.
+
+    Args:
+        index: The index that a user gave.
+        packs: Number of packs.
+        where: What holds the packs, for messages.
+
+    Raises:
+        TypeError: `index` is no integer.
+        IndexError: There is no such pack.
+
+    Example:
+        >>> pack_number(-1, 3, "the plan")
+        2
+        >>> pack_number(1.5, 3, "the plan")
+        Traceback (most recent call last):
+        TypeError: pack indices must be integers or slices, got 1.5
+    """
+    number = _index(index)
+    if number is None:
+        raise TypeError(f"pack indices must be integers or slices, got {index!r}")
+    if not -packs <= number < packs:
+        raise IndexError(f"pack {number} is not in {where}, which has {packs} packs")
+    return number % packs
+
+
 def keywords(caller: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse keyword arguments that a callable does not have.
 

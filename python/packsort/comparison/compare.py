@@ -22,7 +22,8 @@ from packsort.comparison.packs import greedy_packs, padded_packs, random_packs
 from packsort.comparison.results import AtLength, ComparisonFigures, Method
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
-from packsort.gathering import plan_lengths
+from packsort.gathering.planned import plan_lengths
+from packsort.options import PlanConfig
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
@@ -210,7 +211,7 @@ def _plan(
 ) -> Plan:
     if source is None:
         return plan(column, limit, overlong=overlong, seed=seed)
-    return plan_lengths(source, column, name, limit, overlong=overlong, seed=seed)
+    return plan_lengths(source, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed))
 
 
 def _is_source(source: Any) -> bool:
