@@ -16,7 +16,6 @@ from packsort.torch import PackedCollator, PackedDataset
 from test_layouts import check
 from tiny_models import assert_shifted_once, assert_unseen, llama
 
-
 KINDS = ["arrow", "parquet", "table", "path"]
 
 
