@@ -1,7 +1,8 @@
-"""Digests of batches, and a training run in its own process, for tests of loaders."""
+"""Digests of batches, and training runs in their own processes, for tests of loaders."""
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,13 @@ def digest(batch):
 
 def digests(loader):
     return [digest(batch) for batch in loader]
+
+
+def fork(function, *args):
+    """Start a process that runs the function. It is a fork: to import torch anew takes seconds."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=args)
+    process.start()
+    return process
 
 
 def main(source, log, checkpoint, options):

@@ -313,7 +313,7 @@ def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
     ("lengths", "max_length", "options", "message"),
     [
         ([], 8, {}, "lengths must not be empty, got 0 sequences"),
-        ([3, 0], 8, {}, "sequence 1 has length 0, allowed is 1 and more"),
+        ([3, 0], 8, {}, "sequence 1 has length 0; every length must be at least 1"),
         ([3, 9], 8, {"overlong": "error"}, "sequence 1 has 9 tokens, more than max_length 8"),
         ([3], [], {}, "max_length must be one limit or several, got an empty list"),
         ([3], [8, 0], {}, "max_length must be between 1 and 2**31 - 1, got 0"),

@@ -319,8 +319,8 @@ def test_losses_are_counted_by_file_and_reason(tmp_path: Path) -> None:
             {"overlong": "split_turns"},
             "overlong='split_turns' needs conversations and a tokenizer, and there are only lengths",
         ),
-        ({"piece_starts": [[0], [1]]}, "piece_starts of sequence 1 are not allowed: they begin with 0, ascend"),
-        ({"piece_starts": [[0], [0, 2]]}, "piece_starts of sequence 1 are not allowed"),
+        ({"piece_starts": [[0], [1]]}, "piece_starts of sequence 1 must begin with 0, ascend, and lie"),
+        ({"piece_starts": [[0], [0, 2]]}, "piece_starts of sequence 1 must begin with 0"),
         ({"piece_starts": [[0]]}, "piece_starts must have a value for each of 2 sequences, got 1"),
         ({"piece_starts": [0, 0]}, "piece_starts must be lists of integers, got int64"),
         ({"piece_starts": [[0], [0]], "overlong": "drop"}, "piece_starts does not go with overlong='drop'"),
@@ -356,4 +356,4 @@ def test_wrong_options_of_packing_are_named(tmp_path: Path, options: dict[str, A
 def test_too_long_for_multiples_names_what_is_left() -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.plan([3, 9], 10, pad_to_multiple_of=4)
-    assert str(caught.value) == ("sequence 1 has 9 tokens, more than the 8 that max_length 10 leaves in multiples of 4")
+    assert str(caught.value) == ("sequence 1 has 9 tokens, more than 8, the largest multiple of 4 in max_length 10")

@@ -289,8 +289,8 @@ def test_no_lengths_make_an_empty_plan() -> None:
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ([3, 0], "sequence 1 has length 0, allowed is 1 and more"),
-        (pa.chunked_array([[1, 2], [3, -7]]), "sequence 3 has length -7, allowed is 1 and more"),
+        ([3, 0], "sequence 1 has length 0; every length must be at least 1"),
+        (pa.chunked_array([[1, 2], [3, -7]]), "sequence 3 has length -7; every length must be at least 1"),
         (np.array([2**63 + 5], np.uint64), "sequence 0 has 9223372036854775813 tokens, more than max_length 10"),
         ([1, 11], "sequence 1 has 11 tokens, more than max_length 10"),
         (pa.array([1, None, 3]), "lengths has a null at sequence 1; every sequence needs a length"),

@@ -137,7 +137,7 @@ def test_the_number_of_packs_is_a_multiple_by_splitting_packs() -> None:
     assert packsort.plan([], 8, num_packs_multiple_of=8).num_packs == 0
     with pytest.raises(packsort.OptionError) as caught:
         packsort.plan([1, 2, 3], 8, num_packs_multiple_of=8)
-    assert str(caught.value) == "num_packs_multiple_of is 8, which takes 8 packs, but there are 3 sequences"
+    assert str(caught.value) == "num_packs_multiple_of 8 needs 8 packs, but there are 3 sequences"
 
 
 def test_saved_plans_keep_groups_and_caps(tmp_path: object) -> None:

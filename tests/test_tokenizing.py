@@ -26,10 +26,8 @@ from packsort.tokenization.loss import _OLD_WORDS, LossRule, describe_loss, pars
 from packsort.tokenization.notes import Note
 from packsort.tokenization.tokenize import tokenize
 from packsort.tokenization.tokenizer import load_tokenizer
+from real_data import REAL_DATA, needs_real_data
 from tiny_tokenizer import built
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
 
 CHATS = [
     [{"role": "user", "content": "Add two and three."}, {"role": "assistant", "content": "five"}],
@@ -111,14 +109,13 @@ def test_any_conversation_gives_what_apply_chat_template_gives(tokenizer, conver
     assert found == [expected(tokenizer, chat) for chat in given_chats]
 
 
-@real_data
+@needs_real_data
 @pytest.mark.parametrize("name", ["multi_turn", "single_turn"])
-def test_real_conversations_give_what_apply_chat_template_gives(name):
-    tokenizer = load_tokenizer(DATA / "tokenizer")
-    rows = pq.read_table(DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 800)
-    rows = pa.concat_tables([rows, pq.read_table(DATA / f"{name}.parquet", columns=["messages"])[-20:]])
-    found = pairs(tokenize(rows, tokenizer).read())
-    out = tokenizer.apply_chat_template(
+def test_real_conversations_give_what_apply_chat_template_gives(real_tokenizer, name):
+    rows = pq.read_table(REAL_DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 800)
+    rows = pa.concat_tables([rows, pq.read_table(REAL_DATA / f"{name}.parquet", columns=["messages"])[-20:]])
+    found = pairs(tokenize(rows, real_tokenizer).read())
+    out = real_tokenizer.apply_chat_template(
         rows["messages"].to_pylist(), return_dict=True, return_assistant_tokens_mask=True
     )
     assert [ids for ids, _ in found] == out["input_ids"]
