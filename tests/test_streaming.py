@@ -184,7 +184,10 @@ def test_too_long_sequences_are_refused_dropped_or_truncated():
     ("item", "message"),
     [
         ([], "sequence 1 of the stream: column `input_ids` is empty; every sequence needs at least one token"),
-        ([1, -5], r"sequence 1 of the stream: column `input_ids` must hold 0 to 2\*\*31 - 1, got -5 at position 1"),
+        (
+            [1, -5],
+            r"sequence 1 of the stream: column `input_ids` must hold values from 0 to .*, got -5 at position 1",
+        ),
         ([1, 2**31], "sequence 1 of the stream: column `input_ids` must hold .*, got 2147483648 at position 1"),
         ([1.5], "sequence 1 of the stream: column `input_ids` must hold a list of integers, got a list of double"),
         ([[1]], r"column `input_ids` must hold a list of integers, got an array of shape \(1, 1\)"),
