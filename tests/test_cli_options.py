@@ -12,6 +12,7 @@ import pytest
 
 from commands import Run
 from packsort import options
+from packsort._options import names
 from packsort.cli.hints import hint
 from packsort.cli.main import _parser
 
@@ -34,7 +35,7 @@ def actions(command: str) -> dict[str, argparse.Action]:
 def test_names_and_choices_are_those_of_the_library(command: str, declared: type) -> None:
     found = actions(command)
     python_only = {"piece_starts", "on_progress", "separator"} if command == "plan" else set()
-    assert options.names(declared) - python_only | {"seed", "epoch"} <= set(found)
+    assert names(declared) - python_only | {"seed", "epoch"} <= set(found)
     assert found["strategy"].choices == get_args(options.Strategy)
     overlong = options.OverlongInShards if command == "pack" else options.Overlong
     assert found["overlong"].choices == get_args(overlong)
