@@ -67,6 +67,12 @@ def test_help_fits_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> 
             "`--overlong truncate`",
         ),
         ("separator='<e>' is text, and there is no tokenizer: pass `tokenizer`, or a token id", "`--tokenizer DIR`"),
+        (
+            "the tokenizer has no chat template, which `messages` need: set its `chat_template`",
+            "`--chat-template FILE`",
+        ),
+        ("tokenizer `x` cannot be loaded: its code runs only with trust_remote_code=True", "`--trust-remote-code`"),
+        ("no column `x`; there are `input_ids`, `groups`", None),
         ("max_length must be at least 1, got 0", None),
         ("folder overwrite=True: packs were tokenized from `messages`", None),
         ("the rows: pass `packsort.torch.PackedStream` or balance=True", None),
