@@ -53,7 +53,7 @@ def main(source, log, checkpoint, options):
                 if done % 3 == 0:
                     torch.save((done, loader.state_dict()), f"{checkpoint}.new")
                     Path(f"{checkpoint}.new").replace(checkpoint)
-                time.sleep(0.02)
+                time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_a_buffer_of_10_000_loses_less_than_a_tenth_of_a_percent():
     assert packs <= packsort.plan(lengths, 8192).num_packs * 1.001
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), buffer_size=st.integers(1, 10))
 def test_no_sequence_waits_for_more_packs_than_the_buffer_has_sequences(lengths, buffer_size):
     buffer, came, number, packs = PackBuffer(30), {}, 0, 0

@@ -379,8 +379,7 @@ class Batches(Dataset):
 
 # Python 3.12 and later warn of forks in a process with threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("format", ["arrow", "parquet"])
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize(("start", "format"), [("fork", "arrow"), ("fork", "parquet"), ("spawn", "arrow")])
 def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
     table = pa.table({"input_ids": pa.array(np.split(np.arange(LARGE, dtype=np.int32), 64))})
     shards = packsort.open_shards(packed(tmp_path, table, LARGE // 8, format=format))
