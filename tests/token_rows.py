@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 
 def token_table(rows: int = 500, longest: int = 120, seed: int = 0) -> pa.Table:
-    """Return `input_ids`, `labels` (some masked), `weights` float32, `answer` bool, and a `source` of one text a row."""
+    """Return `input_ids`, `labels` (some masked), `weights` float32, `answer` bool, and `source`, one text a row."""
     rng = np.random.default_rng(seed)
     lengths = np.minimum(1 + rng.lognormal(3, 1, rows).astype(np.int64), longest)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
