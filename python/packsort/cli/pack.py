@@ -94,10 +94,10 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
         ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),
         ("tokens", f"{counts.tokens:,}"),
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
-        ("efficiency", f"tokens fill {manifest.efficiency:.2%} of the packs"),
+        ("efficiency", f"{manifest.efficiency:.2%} of the room in packs holds tokens"),
         (
             "padding",
-            f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} full: "
+            f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} of their room used: "
             f"{counts.sequences / max(1, counts.packs):.1f} times as many",
         ),
     ]

@@ -149,14 +149,12 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
     column = as_column(lengths)
     rows = len(column)
     options = config.core()
-    if config.strategy == "random":
-        return Plan(_core.Concatenation.make(column, _core_options(options), config.seed, config.epoch))
     flags = None if config.splittable is None else as_flags("splittable", config.splittable, rows)
     starts = None if config.piece_starts is None else as_lists("piece_starts", config.piece_starts, rows)
     if starts is not None:
         options["overlong"] = "drop"
     groups = _groups(config.groups, config.alone, rows)
-    made = _core.Plan.make(column, _core_options(options), groups, flags, starts, config.seed, config.epoch)
+    made = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
     if config.strategy == "optimal":
         made = fewest_packs(
             made,
@@ -167,20 +165,6 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
             on_progress=config.on_progress,
         )
     return Plan(made)
-
-
-def _core_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Translate options to the names that the core has today."""
-    return {
-        "max_length": options["max_length"],
-        "strategy": options["strategy"],
-        "overlong": options["overlong"],
-        "keep_end": options["truncation_side"] == "left",
-        "max_sequences": options["max_sequences"] or 0,
-        "packs_multiple": options["num_packs_multiple_of"],
-        "pad_multiple": options["pad_to_multiple_of"],
-        "separated": options["separator"],
-    }
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:

@@ -39,7 +39,7 @@ class Plan:
         [0, 3]
     """
 
-    def __init__(self, core: _core.Plan | _core.Concatenation) -> None:
+    def __init__(self, core: _core.Plan) -> None:
         self._core = core
 
     @lazy_property
@@ -64,22 +64,23 @@ class Plan:
     @property
     def truncation_side(self) -> str:
         """Side on which truncated sequences lost tokens: `right` or `left`."""
-        return "left" if self._facts["keep_end"] else "right"
+        return str(self._facts["truncation_side"])
 
     @property
     def max_sequences(self) -> int | None:
         """Most sequences of a pack; None is any number."""
-        return self._fact("max_sequences") or None
+        most: int | None = self._facts["max_sequences"]
+        return most
 
     @property
     def pad_to_multiple_of(self) -> int:
         """Every sequence occupies a multiple of this many tokens, padding included."""
-        return self._fact("pad_multiple")
+        return self._fact("pad_to_multiple_of")
 
     @property
     def separator(self) -> bool:
         """Whether packs have room for one token between two sequences."""
-        return bool(self._facts["separated"])
+        return bool(self._facts["separator"])
 
     @property
     def seed(self) -> int | None:
@@ -136,12 +137,12 @@ class Plan:
     @lazy_property
     def num_separators(self) -> int:
         """Number of separator tokens in packs."""
-        return self._core.fillers()[0]
+        return self._core.num_fillers()[0]
 
     @lazy_property
     def num_padding(self) -> int:
         """Number of padding tokens in packs, after sequences, for `pad_to_multiple_of`."""
-        return self._core.fillers()[1]
+        return self._core.num_fillers()[1]
 
     @property
     def num_dropped(self) -> int:
@@ -218,7 +219,7 @@ class Plan:
         Columns: `pattern` int32; `repeat` int64, the number of packs of this pattern; `length` int32, in tokens;
         `copies` int32, the number of sequences of this length in each pack. Empty for `random`.
         """
-        if not isinstance(self._core, _core.Plan):
+        if self.strategy == "random":
             return empty_table(pa.schema(list(_PATTERNS.items())))
         parts = self._core.parts()
         slots = np.diff(parts["slot_offsets"])
@@ -233,7 +234,7 @@ class Plan:
     @lazy_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that two plans share only if they put the same sequences into the same packs."""
-        return saving.fingerprint_of(self._core.parts())
+        return saving.fingerprint_of(saving.to_stored(self._core))
 
     def list_packs(self, start: int, stop: int) -> tuple[NDArray[np.int64], Ids]:
         """Return the packs from `start` up to `stop`, exclusive, without computing the others.
@@ -241,7 +242,7 @@ class Plan:
         Returns:
             (offsets int64 (packs + 1,), starting at 0; sequence ids uint32 or int64 (pieces,)), both read-only.
         """
-        offsets, ids = self._core.list(start, stop)
+        offsets, ids = self._core.list_packs(start, stop)
         return _frozen(offsets), _frozen(ids)
 
     def list_lengths(self, start: int, stop: int) -> NDArray[np.int32]:
@@ -327,7 +328,7 @@ class Plan:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_parts, (self._core.parts(),)
+        return _from_parts, (saving.to_stored(self._core),)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the plan as an Arrow IPC file; `packsort.load_plan` reads it.
@@ -366,7 +367,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def _from_parts(parts: dict[str, Any]) -> Plan:
-    return Plan(saving.from_parts(parts))
+    return Plan(saving.from_stored(parts))
 
 
 def _frozen(array: Any) -> Any:

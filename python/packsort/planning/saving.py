@@ -1,7 +1,10 @@
 """Save plans to Arrow IPC and load them.
 
-A file holds the parts of a plan: arrays as columns with one row, and numbers as JSON in the schema's metadata. What
-only files need is imported where it is used, because `import packsort` imports this module.
+A file holds the stored form of a plan's parts: arrays as columns with one row, and numbers as JSON in the schema's
+metadata. Fingerprints and pickles are of the stored form too. It keeps the option names of version 0.1, so that files
+and fingerprints stay valid.
+
+What only files need is imported where it is used, because `import packsort` imports this module.
 """
 
 from __future__ import annotations
@@ -17,13 +20,11 @@ from packsort import _core
 from packsort._arrow import from_numpy, to_numpy
 from packsort.errors import DamagedError, SourceNotFoundError
 
-Core = _core.Plan | _core.Concatenation
-
 _KEY = b"packsort.plan"
 _FORMAT = 1
 
 
-def save(core: Core, path: str | os.PathLike[str]) -> None:
+def save(core: _core.Plan, path: str | os.PathLike[str]) -> None:
     """Save a plan as an Arrow IPC file, complete or not at all.
 
     Raises:
@@ -34,7 +35,7 @@ def save(core: Core, path: str | os.PathLike[str]) -> None:
 
     from packsort._atomic import replace_file
 
-    parts = core.parts()
+    parts = to_stored(core)
     arrays = {name: value for name, value in parts.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in parts.items() if name not in arrays}
     facts |= {"format": _FORMAT, "fingerprint": fingerprint_of(parts)}
@@ -44,7 +45,7 @@ def save(core: Core, path: str | os.PathLike[str]) -> None:
         writer.write_table(table)
 
 
-def load(path: str | os.PathLike[str]) -> Core:
+def load(path: str | os.PathLike[str]) -> _core.Plan:
     """Load a plan that `save` wrote.
 
     Raises:
@@ -64,21 +65,45 @@ def load(path: str | os.PathLike[str]) -> Core:
             parts = facts | arrays
             if fingerprint_of(parts) != fingerprint:
                 raise DamagedError(f"`{os.fspath(path)}` was changed after it was saved: its fingerprint differs")
-            return from_parts(parts)
+            return from_stored(parts)
     except FileNotFoundError:
         raise SourceNotFoundError(f"no saved plan `{os.fspath(path)}`") from None
-    except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DamagedError(f"`{os.fspath(path)}` is not a saved plan, or is damaged ({error})") from error
 
 
-def from_parts(parts: dict[str, Any]) -> Core:
-    """Restore a plan from its `parts`."""
-    kind = _core.Concatenation if parts["strategy"] == "random" else _core.Plan
-    return kind.from_parts(parts)
+def to_stored(core: _core.Plan) -> dict[str, Any]:
+    """Return the parts of a plan under the names and values that are stored."""
+    parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
+    parts["keep_end"] = parts["keep_end"] == "left"
+    parts["max_sequences"] = parts["max_sequences"] or 0
+    return parts
+
+
+def from_stored(stored: dict[str, Any]) -> _core.Plan:
+    """Restore a plan from its stored parts.
+
+    Raises:
+        DamagedError: The parts contradict each other.
+    """
+    parts = {_NAMES.get(name, name): value for name, value in stored.items()}
+    parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
+    parts["max_sequences"] = parts["max_sequences"] or None
+    return _core.Plan.from_parts(parts)
+
+
+_STORED_NAMES = {
+    "truncation_side": "keep_end",
+    "num_packs_multiple_of": "packs_multiple",
+    "pad_to_multiple_of": "pad_multiple",
+    "separator": "separated",
+    "items": "order",
+}
+_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 
 
 def fingerprint_of(parts: dict[str, Any]) -> str:
-    """Return the XXH3-128 digest of the parts of a plan as 32 hexadecimal digits."""
+    """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits."""
     import xxhash
 
     digest = xxhash.xxh3_128()

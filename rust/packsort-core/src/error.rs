@@ -1,52 +1,110 @@
+//! Errors, as data: what went wrong, where, what was found and what was expected.
+
 use std::fmt;
 
-/// Why lengths cannot be planned, or tokens not gathered. The text is made when somebody reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why sequences cannot be planned, gathered, batched or scheduled.
+///
+/// Variants that name a length, a source or an option blame what the caller passed. [`Error::DamagedPlan`],
+/// [`Error::DamagedPack`] and [`Error::DamagedColumn`] blame data that was read from a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Error {
     /// `max_length` is below 1 or does not fit an `i32`.
     MaxLength(i64),
-    /// Sequence `row` has a length of zero or less.
+    /// A sequence has a length below 1.
     NotPositive {
-        /// Index in the whole input, chunks run on.
+        /// Row of the sequence.
         row: u64,
-        /// What was found.
+        /// Its length.
         length: i64,
     },
-    /// Sequence `row` is longer than `max_length`.
+    /// A sequence is longer than `max_length`.
     TooLong {
-        /// Index in the whole input, chunks run on.
+        /// Row of the sequence.
         row: u64,
-        /// What was found.
+        /// Its length.
         length: u64,
         /// The limit.
         max_length: u32,
     },
-    /// Sequence `row` does not fit a pack in which each sequence takes a multiple.
+    /// A sequence is longer than the largest multiple of `pad_to_multiple_of` in `max_length`.
     TooLongForMultiple {
-        /// Index in the whole input, chunks run on.
+        /// Row of the sequence.
         row: u64,
-        /// What was found.
+        /// Its length.
         length: u64,
-        /// The most tokens a pack may hold.
+        /// The limit.
         max_length: u32,
-        /// Of what each sequence takes a multiple.
+        /// `pad_to_multiple_of`.
         multiple: u32,
     },
-    /// A sequence would take a multiple of more than a pack holds.
+    /// A sequence is longer than any table of lengths packsort builds.
+    Unplannable {
+        /// Row of the sequence.
+        row: u64,
+        /// Its length.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Lengths are others than when they were first read: another thread writes to them.
+    LengthsChanged,
+    /// `pad_to_multiple_of` is below 1 or above `max_length`.
     PadMultiple {
-        /// Of what each sequence is to take a multiple.
+        /// `pad_to_multiple_of`.
         multiple: u32,
-        /// The most tokens a pack may hold.
+        /// `max_length`.
         max_length: u32,
     },
-    /// Where sequence `row` is to be cut makes no sense.
+    /// An option does not go with a strategy.
+    Clash {
+        /// Name of the option.
+        option: &'static str,
+        /// Name of the strategy.
+        strategy: &'static str,
+    },
+    /// There are fewer sequences than packs asked for by `num_packs_multiple_of`.
+    TooFewSequences {
+        /// Number of sequences.
+        sequences: u64,
+        /// Number of packs needed.
+        packs: u64,
+        /// `num_packs_multiple_of`.
+        multiple: u64,
+    },
+    /// Something is more than a limit of the implementation.
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many are possible.
+        limit: u64,
+    },
+    /// An array has another number of elements than it needs.
+    ArrayLength {
+        /// Name of the array.
+        array: &'static str,
+        /// Number of its elements.
+        found: u64,
+        /// Number needed.
+        expected: u64,
+    },
+    /// The group of a sequence is not below the number of groups.
+    NoSuchGroup {
+        /// The group.
+        group: u64,
+        /// Number of groups.
+        groups: u64,
+    },
+    /// The starts of a sequence's pieces do not begin with 0, do not ascend, or lie outside the sequence.
     PieceStarts {
-        /// Index in the whole input, chunks run on.
+        /// Row of the sequence.
         row: u64,
     },
-    /// A piece of sequence `row` is longer than a pack.
+    /// A piece is longer than a pack.
     PieceTooLong {
-        /// Index in the whole input, chunks run on.
+        /// Row of the sequence.
         row: u64,
         /// First token of the piece.
         start: u32,
@@ -55,106 +113,368 @@ pub enum Error {
         /// The limit.
         max_length: u32,
     },
-    /// Sequence `row` is longer than is planned at all.
-    Unplannable {
-        /// Index in the whole input, chunks run on.
-        row: u64,
-        /// What was found.
-        length: u64,
-    },
-    /// Not even a pack for each sequence makes the number of packs a multiple of what was asked.
-    TooFewSequences {
-        /// Sequences there are.
-        sequences: u64,
-        /// Packs there would have to be.
-        packs: u64,
-        /// Of what their number is to be a multiple.
-        multiple: u64,
-    },
     /// A sequence id is not a row of the column.
     NoSuchRow {
-        /// The id asked for.
+        /// The id.
         row: i64,
-        /// Rows there are.
+        /// Number of rows.
         rows: u64,
     },
-    /// A piece reaches beyond its sequence: the column is not the one that was planned.
+    /// A piece ends outside its row.
     PieceOutside {
-        /// The sequence's row.
+        /// The row.
         row: i64,
         /// First token of the piece.
         start: i64,
         /// Tokens of the piece.
         length: i64,
-        /// Tokens the column has there.
+        /// Tokens of the row.
         found: u64,
     },
-    /// Parts that should make up a plan or a batch do not fit each other.
+    /// The offsets of a list column point outside its values, are negative, or descend.
+    DamagedColumn {
+        /// The first such row.
+        row: u64,
+    },
+    /// A pack's columns contradict each other.
+    DamagedPack {
+        /// Number of the pack among those given.
+        pack: u64,
+        /// The contradiction.
+        fault: PackFault,
+    },
+    /// A pack has more tokens than a row of the batch.
+    PackTooLong {
+        /// Number of the pack among those given.
+        pack: u64,
+        /// Tokens of the pack.
+        tokens: u64,
+        /// Tokens of a row.
+        row_length: u64,
+    },
+    /// Segments do not start at the rows of a batch, or do not fill them.
+    SegmentEnds {
+        /// The first row that is not filled.
+        row: u64,
+        /// Tokens of a row.
+        row_length: u64,
+    },
+    /// The offsets of packs descend or point outside the lengths.
+    PackOffsets {
+        /// The first such pack.
+        pack: u64,
+    },
+    /// The cost of a pack is negative or not finite.
+    Cost {
+        /// The first such pack.
+        pack: u64,
+        /// Its cost.
+        cost: f64,
+    },
+    /// Sizes do not ascend from 1 up to the capacity of a pack.
+    Sizes {
+        /// The first size out of place.
+        index: u64,
+    },
+    /// A number must be at least 1 and is 0.
+    Zero {
+        /// Name of the number.
+        option: &'static str,
+    },
+    /// Parts contradict each other.
+    #[doc(hidden)]
     Inconsistent(&'static str),
+    /// Patterns found for a group do not hold its sequences.
+    Patterns(PlanFault),
+    /// The parts of a plan contradict each other.
+    DamagedPlan(PlanFault),
+}
+
+/// A contradiction between the columns of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PackFault {
+    /// The lengths of pieces are not all positive, or do not add up to the tokens.
+    SeqLengths {
+        /// Sum of the lengths.
+        sum: i64,
+        /// Tokens of the pack.
+        tokens: u64,
+    },
+    /// A column has another number of values than it needs.
+    Column {
+        /// Name of the column.
+        column: &'static str,
+        /// Number of its values.
+        found: u64,
+        /// Name of the column it belongs to.
+        of: &'static str,
+        /// Number of values of that column.
+        expected: u64,
+    },
+}
+
+/// A contradiction between the parts of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanFault {
+    /// Two arrays that describe the same things have different lengths.
+    ArrayLength {
+        /// Name of the array.
+        array: &'static str,
+        /// Number of its elements.
+        found: u64,
+        /// Number expected.
+        expected: u64,
+    },
+    /// An array does not ascend, or an element is out of range.
+    OutOfOrder {
+        /// Name of the array.
+        array: &'static str,
+        /// The first element out of place.
+        index: u64,
+    },
+    /// A pattern repeats zero times, or holds zero copies of a class or a class that is not there.
+    Slot {
+        /// The pattern.
+        pattern: u64,
+    },
+    /// A pattern takes more room than a pack has.
+    OverFull {
+        /// The pattern.
+        pattern: u64,
+        /// Room the pattern takes.
+        taken: u64,
+        /// Room of a pack.
+        capacity: u64,
+    },
+    /// A pattern mixes groups, or comes after a pattern of a later group.
+    Groups {
+        /// The pattern.
+        pattern: u64,
+    },
+    /// Patterns hold another number of sequences of a class than the class has.
+    Sequences {
+        /// The class.
+        class: u64,
+        /// Number of sequences in patterns.
+        found: u64,
+        /// Number of sequences of the class.
+        expected: u64,
+    },
+    /// A pattern holds more sequences of a size than are left.
+    Short {
+        /// The pattern.
+        pattern: u64,
+    },
+    /// A sequence id is not below the number of sequences and pieces.
+    NoSuchId {
+        /// The id.
+        id: u64,
+        /// Number of sequences and pieces.
+        limit: u64,
+    },
+    /// A sequence id occurs twice.
+    IdTwice {
+        /// The id.
+        id: u64,
+    },
+    /// A piece of a cut sequence is not planned.
+    PieceLost {
+        /// Row of the sequence.
+        row: u64,
+    },
+    /// A proven bound is above the number of packs.
+    Bound {
+        /// The bound.
+        bound: u64,
+        /// Number of packs.
+        packs: u64,
+    },
+    /// A count is more than 64 bits hold.
+    Overflow,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::MaxLength(found) => {
-                write!(f, "max_length is {found}, allowed is 1 to {}", i32::MAX)
-            }
+            Self::MaxLength(found) => write!(f, "max_length must be between 1 and {}, got {found}", i32::MAX),
             Self::NotPositive { row, length } => {
-                write!(f, "sequence {row} has length {length}, allowed is 1 and more")
+                write!(f, "sequence {row} has length {length}; every length must be at least 1")
             }
             Self::TooLong { row, length, max_length } => {
                 write!(f, "sequence {row} has {length} tokens, more than max_length {max_length}")
             }
             Self::TooLongForMultiple { row, length, max_length, multiple } => {
-                let left = max_length / multiple * multiple;
+                let longest = max_length / multiple * multiple;
                 write!(
                     f,
-                    "sequence {row} has {length} tokens, more than the {left} that max_length {max_length} leaves in \
-                     multiples of {multiple}"
+                    "sequence {row} has {length} tokens, more than {longest}, the largest multiple of {multiple} in \
+                     max_length {max_length}"
                 )
             }
+            Self::Unplannable { row, length, limit } => {
+                write!(f, "sequence {row} has {length} tokens; packsort plans sequences of up to {limit} tokens")
+            }
+            Self::LengthsChanged => f.write_str("lengths changed while they were read: pass a copy"),
             Self::PadMultiple { multiple, max_length } => {
-                write!(
-                    f,
-                    "pad_to_multiple_of is {multiple} and max_length {max_length}, allowed is 1 to {max_length}: no \
-                     sequence would fit"
-                )
+                write!(f, "pad_to_multiple_of must be between 1 and max_length {max_length}, got {multiple}")
+            }
+            Self::Clash { option, strategy } => write!(f, "{option} does not go with strategy '{strategy}'"),
+            Self::TooFewSequences { sequences, packs, multiple } => {
+                write!(f, "num_packs_multiple_of {multiple} needs {packs} packs, but there are {sequences} sequences")
+            }
+            Self::TooMany { what, found, limit } => write!(f, "at most {limit} {what} are possible, got {found}"),
+            Self::ArrayLength { array, found, expected } => {
+                write!(f, "{array} must have {expected} elements, got {found}")
+            }
+            Self::NoSuchGroup { group, groups } => {
+                write!(f, "group must be below the number of groups {groups}, got {group}")
             }
             Self::PieceStarts { row } => {
-                write!(
-                    f,
-                    "piece_starts of sequence {row} are not allowed: they begin with 0, ascend, and lie within it"
-                )
+                write!(f, "piece_starts of sequence {row} must begin with 0, ascend, and lie within the sequence")
             }
             Self::PieceTooLong { row, start, length, max_length } => {
                 write!(
                     f,
-                    "sequence {row} has a piece of {length} tokens from token {start} on, more than max_length \
-                     {max_length}"
-                )
-            }
-            Self::Unplannable { row, length } => {
-                write!(
-                    f,
-                    "sequence {row} has {length} tokens, packsort plans sequences of up to {}",
-                    crate::histogram::count::LONGEST
-                )
-            }
-            Self::TooFewSequences { sequences, packs, multiple } => {
-                write!(
-                    f,
-                    "num_packs_multiple_of is {multiple}, which takes {packs} packs, but there are {sequences} sequences"
+                    "sequence {row} has a piece of {length} tokens at token {start}, more than max_length {max_length}"
                 )
             }
             Self::NoSuchRow { row, rows } => {
-                write!(f, "sequence id {row} is not a row of the column, which has {rows}")
+                write!(f, "sequence id {row} is not a row of the column, which has {rows} rows")
             }
             Self::PieceOutside { row, start, length, found } => {
-                write!(f, "tokens {start} to {} are planned of sequence {row}, but it has {found}", start + length)
+                let end = start.saturating_add(length);
+                write!(f, "the plan takes tokens {start} to {end} of sequence {row}, which has {found} tokens")
             }
+            Self::DamagedColumn { row } => write!(f, "list column is damaged: row {row} lies outside the values"),
+            Self::DamagedPack { pack, fault } => write!(f, "pack {pack} of the batch is damaged: {fault}"),
+            Self::PackTooLong { pack, tokens, row_length } => {
+                write!(f, "pack {pack} of the batch has {tokens} tokens, more than a row's {row_length}")
+            }
+            Self::SegmentEnds { row, row_length } => {
+                write!(f, "segments must fill every row of {row_length} tokens, but they do not fill row {row}")
+            }
+            Self::PackOffsets { pack } => {
+                write!(f, "offsets must ascend within the lengths, but those of pack {pack} do not")
+            }
+            Self::Cost { pack, cost } => {
+                write!(f, "costs must be finite and at least 0, got {cost} for pack {pack}")
+            }
+            Self::Sizes { index } => {
+                write!(f, "sizes must ascend from 1 up to the capacity, but size {index} does not")
+            }
+            Self::Zero { option } => write!(f, "{option} must be at least 1, got 0"),
             Self::Inconsistent(what) => f.write_str(what),
+            Self::Patterns(fault) => write!(f, "patterns must hold each sequence once: {fault}"),
+            Self::DamagedPlan(fault) => write!(f, "plan is damaged: {fault}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl fmt::Display for PackFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::SeqLengths { sum, tokens } => {
+                write!(f, "seq_lengths must be positive and add up to its {tokens} tokens, got a sum of {sum}")
+            }
+            Self::Column { column, found, of, expected } => {
+                write!(f, "it has {found} {column} for {expected} {of}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for PlanFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ArrayLength { array, found, expected } => {
+                write!(f, "{array} must have {expected} elements, got {found}")
+            }
+            Self::OutOfOrder { array, index } => write!(f, "element {index} of {array} is out of order or of range"),
+            Self::Slot { pattern } => write!(f, "pattern {pattern} has no repeats, no copies, or an unknown class"),
+            Self::OverFull { pattern, taken, capacity } => {
+                write!(f, "pattern {pattern} takes room {taken} of {capacity}")
+            }
+            Self::Groups { pattern } => write!(f, "pattern {pattern} mixes groups or follows one of a later group"),
+            Self::Sequences { class, found, expected } => {
+                write!(f, "patterns hold {found} sequences of class {class}, which has {expected}")
+            }
+            Self::Short { pattern } => write!(f, "pattern {pattern} holds more sequences of a size than are left"),
+            Self::NoSuchId { id, limit } => write!(f, "sequence id {id} is not below {limit}"),
+            Self::IdTwice { id } => write!(f, "sequence id {id} occurs twice"),
+            Self::PieceLost { row } => write!(f, "sequence {row} is cut, but not all of its pieces are planned"),
+            Self::Bound { bound, packs } => write!(f, "the lower bound {bound} is above the number of packs {packs}"),
+            Self::Overflow => f.write_str("a count does not fit 64 bits"),
+        }
+    }
+}
+
+/// A name that is none of an option's values.
+///
+/// # Examples
+/// ```
+/// use packsort_core::Strategy;
+///
+/// let error = "fdd".parse::<Strategy>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'optimal', got 'fdd'"
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownName {
+    /// Name of the option.
+    pub option: &'static str,
+    /// The name that was given.
+    pub found: String,
+    /// The names there are.
+    pub expected: &'static [&'static str],
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.expected.iter().map(|name| format!("'{name}'")).collect();
+        write!(f, "{} must be one of {}, got '{}'", self.option, names.join(", "), self.found)
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
+/// Give an enum of options its names: `as_str`, `Display`, `FromStr` and the list `NAMES`.
+macro_rules! named {
+    ($type:ident, $option:literal, $($variant:ident => $name:literal),+ $(,)?) => {
+        impl $type {
+            /// The names of all values.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// The name of this value.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::UnknownName;
+
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                match name {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownName { option: $option, found: name.into(), expected: Self::NAMES }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use named;

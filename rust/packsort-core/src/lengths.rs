@@ -1,29 +1,29 @@
-//! A view of a column of lengths: any integer type, any number of chunks, nothing copied.
+//! A column of lengths: any integer type, any number of chunks, nothing copied.
 
 use std::ops::Range;
 
-/// One contiguous piece of a column of lengths.
+/// One contiguous chunk of a column of lengths.
 #[derive(Clone, Copy, Debug)]
 pub enum Chunk<'a> {
-    /// 8 bits, signed.
+    /// Signed 8-bit lengths.
     I8(&'a [i8]),
-    /// 16 bits, signed.
+    /// Signed 16-bit lengths.
     I16(&'a [i16]),
-    /// 32 bits, signed.
+    /// Signed 32-bit lengths.
     I32(&'a [i32]),
-    /// 64 bits, signed.
+    /// Signed 64-bit lengths.
     I64(&'a [i64]),
-    /// 8 bits, unsigned.
+    /// Unsigned 8-bit lengths.
     U8(&'a [u8]),
-    /// 16 bits, unsigned.
+    /// Unsigned 16-bit lengths.
     U16(&'a [u16]),
-    /// 32 bits, unsigned.
+    /// Unsigned 32-bit lengths.
     U32(&'a [u32]),
-    /// 64 bits, unsigned.
+    /// Unsigned 64-bit lengths.
     U64(&'a [u64]),
 }
 
-/// Runs `$body` with `$slice` bound to the typed slice of a [`Chunk`].
+/// Evaluate `$body` with `$slice` bound to the typed slice of a [`Chunk`].
 macro_rules! with_slice {
     ($chunk:expr, $slice:ident => $body:expr) => {
         match $chunk {
@@ -40,11 +40,12 @@ macro_rules! with_slice {
 }
 pub(crate) use with_slice;
 
-/// An integer that can be a length.
+/// An integer type for lengths.
 pub(crate) trait Length: Copy + Send + Sync {
-    /// The value; a negative one wraps to more than any `max_length`, so one comparison finds both kinds of misfit.
+    /// The length as an unsigned number. A negative length wraps to more than any `max_length`, so that one comparison
+    /// finds both kinds of lengths that cannot be packed.
     fn wrapped(self) -> u64;
-    /// The value where it is negative or zero.
+    /// The length if it is zero or negative.
     fn not_positive(self) -> Option<i64>;
 }
 
@@ -71,7 +72,7 @@ impl<'a> Chunk<'a> {
         with_slice!(self, s => s.len())
     }
 
-    /// Whether there is none.
+    /// Whether there are no lengths.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -90,7 +91,16 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// A whole column of lengths: its chunks in order.
+/// A column of lengths: borrowed chunks, whose rows run on from one chunk to the next.
+///
+/// # Examples
+/// ```
+/// use packsort_core::{Chunk, Lengths};
+///
+/// let one = Lengths::from(&[3_u16, 5, 2][..]);
+/// let two = Lengths::new(vec![Chunk::I64(&[3, 5]), Chunk::U8(&[2])]);
+/// assert_eq!(one.len(), two.len());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Lengths<'a> {
     chunks: Vec<Chunk<'a>>,
@@ -98,7 +108,7 @@ pub struct Lengths<'a> {
 }
 
 impl<'a> Lengths<'a> {
-    /// A column of these chunks; rows run on from one to the next.
+    /// Build a column of chunks.
     pub fn new(chunks: Vec<Chunk<'a>>) -> Self {
         let mut first_rows = vec![0];
         let mut rows = 0;
@@ -114,13 +124,13 @@ impl<'a> Lengths<'a> {
         self.first_rows.last().copied().unwrap_or(0)
     }
 
-    /// Whether there is none.
+    /// Whether there are no lengths.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The pieces of chunks that make up `rows`, each with its first row.
-    pub(crate) fn pieces(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, Chunk<'a>)> {
+    /// Iterate over the stretches of chunks that make up `rows`, each with its first row.
+    pub(crate) fn stretches(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, Chunk<'a>)> {
         let first = self.first_rows.partition_point(|&r| r <= rows.start).saturating_sub(1);
         (first..self.chunks.len()).take_while(move |&c| self.first_rows[c] < rows.end).map(move |c| {
             let chunk_start = self.first_rows[c];

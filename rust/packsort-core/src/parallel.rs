@@ -7,6 +7,18 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+/// Cut a slice into consecutive parts of these lengths, which several threads then write. What is left over is dropped.
+pub(crate) fn split_at_lengths<'a, T>(mut slice: &'a mut [T], lengths: &[usize]) -> Vec<&'a mut [T]> {
+    lengths
+        .iter()
+        .map(|&length| {
+            let (part, rest) = std::mem::take(&mut slice).split_at_mut(length);
+            slice = rest;
+            part
+        })
+        .collect()
+}
+
 /// A slice that several threads write to, each to indices of its own.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
@@ -36,6 +48,18 @@ impl<'a, T: Copy> Disjoint<'a, T> {
         assert!(index < self.len);
         // SAFETY: inside the slice by the line above; nobody else is there by contract.
         unsafe { self.start.add(index).write(value) }
+    }
+
+    /// Store `value` at `index`, unless `index` lies outside the slice.
+    ///
+    /// # Safety
+    /// No other thread writes to `index` while this `Disjoint` lives.
+    #[inline(always)]
+    pub(crate) unsafe fn write_inside(&self, index: usize, value: T) {
+        if index < self.len {
+            // SAFETY: the index was just checked, and by contract no other thread writes there.
+            unsafe { self.start.add(index).write(value) }
+        }
     }
 
     /// Copies `from` to `index..`; a range outside the slice panics.

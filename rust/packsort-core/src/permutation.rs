@@ -1,16 +1,18 @@
-//! Shuffles that need no memory: any element's place can be computed alone.
+//! Shuffles that need no memory: the place of any element is computed alone.
 
 /// A permutation of `0..len`, chosen by a key.
 ///
-/// Rounds of multiply, add and shift-xor, each a bijection of the next power of two; what falls outside `0..len` goes
-/// round again ("cycle walking": Black and Rogaway, 2002, "Ciphers with arbitrary finite domains"). Keys come from
-/// SplitMix64 (Steele, Lea and Flood, 2014). It shuffles well; it hides nothing.
+/// Five rounds of multiply, add and shift-xor, each a bijection of the next power of two. A value outside `0..len` goes
+/// through the rounds again ("cycle walking": Black and Rogaway, 2002, "Ciphers with arbitrary finite domains"). The
+/// round keys come from SplitMix64 (Steele, Lea and Flood, 2014). The permutation shuffles well; it is no cipher.
 ///
+/// # Examples
 /// ```
 /// let shuffle = packsort_core::Permutation::new(5, 42);
-/// let mut places: Vec<u64> = (0..5).map(|i| shuffle.get(i)).collect();
+/// let mut places: Vec<u64> = (0..5).filter_map(|i| shuffle.get(i)).collect();
 /// places.sort();
 /// assert_eq!(places, [0, 1, 2, 3, 4]);
+/// assert_eq!(shuffle.get(5), None);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Permutation {
@@ -20,11 +22,14 @@ pub struct Permutation {
     keys: [u64; ROUNDS],
 }
 
-/// Fewer leave neighbours recognisable: see the tests.
+/// With fewer rounds neighbours stay recognisable: see the tests.
 const ROUNDS: usize = 5;
 
 impl Permutation {
-    /// The permutation of `0..len` that `key` chooses.
+    /// Choose a permutation of `0..len` by a key.
+    ///
+    /// # Complexity
+    /// O(1).
     pub fn new(len: u64, key: u64) -> Self {
         let bits = 64 - len.saturating_sub(1).leading_zeros();
         let mut state = key;
@@ -36,9 +41,17 @@ impl Permutation {
         }
     }
 
-    /// Where `i` goes; `i` is below the length.
+    /// The place of element `i`; `None` outside `0..len`.
+    ///
+    /// # Complexity
+    /// O(1) on average.
+    pub fn get(&self, i: u64) -> Option<u64> {
+        self.has(i).then(|| self.at(i))
+    }
+
+    /// The place of element `i`, which must be below the length: outside it the walk may never end.
     #[inline]
-    pub fn get(&self, i: u64) -> u64 {
+    pub(crate) fn at(&self, i: u64) -> u64 {
         debug_assert!(self.has(i));
         let mut x = self.step(i);
         while !self.has(x) {
@@ -47,7 +60,7 @@ impl Permutation {
         x
     }
 
-    /// One step of the walk from a place to where it goes: it ends at the first place it meets.
+    /// Take one step of the walk from an element to its place. The walk ends at the first value inside `0..len`.
     #[inline(always)]
     pub(crate) fn step(&self, mut x: u64) -> u64 {
         for key in self.keys {
@@ -57,14 +70,32 @@ impl Permutation {
         x
     }
 
-    /// Whether `x` is a place, not one of those that fill up the power of two.
+    /// Whether `x` is inside `0..len`.
     #[inline(always)]
     pub(crate) fn has(&self, x: u64) -> bool {
         x < self.len
     }
 }
 
-/// A key made of several numbers.
+/// Shuffle `0..len` as `seed`, `epoch` and `stream` choose. The numbers are the same on every machine and in every
+/// release.
+///
+/// # Examples
+/// ```
+/// assert_eq!(packsort_core::shuffled(5, 0, 0, 0), [2, 1, 4, 0, 3]);
+/// ```
+///
+/// # Complexity
+/// O(len).
+pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Vec<i64> {
+    let shuffle = Permutation::new(len, key([seed ^ LOADER, epoch, stream]));
+    (0..len).map(|i| shuffle.at(i) as i64).collect()
+}
+
+/// Separates these shuffles from those of plans and schedules with the same seed.
+const LOADER: u64 = 0x6c6f_6164_6572;
+
+/// Mix several numbers into a key.
 pub(crate) fn key(parts: [u64; 3]) -> u64 {
     parts.into_iter().fold(0, |mut state, part| {
         state ^= part;
@@ -94,10 +125,21 @@ mod tests {
             let shuffle = Permutation::new(len, key);
             let mut seen = vec![false; len as usize];
             for i in 0..len {
-                let place = shuffle.get(i) as usize;
+                let place = shuffle.at(i) as usize;
                 prop_assert!(!seen[place]);
                 seen[place] = true;
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shuffles_are_permutations_and_differ(len in 0_u64..200, seed: u64, epoch in 0_u64..9) {
+            let mut one = shuffled(len, seed, epoch, 0);
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch + 1, 0));
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch, 1));
+            one.sort();
+            prop_assert_eq!(one, (0..len as i64).collect::<Vec<_>>());
         }
     }
 
@@ -108,7 +150,7 @@ mod tests {
             let draws = orders * 2000;
             for seed in 0..draws as u64 {
                 let shuffle = Permutation::new(len, key([seed, 0, 7]));
-                *seen.entry((0..len).map(|i| shuffle.get(i)).collect()).or_default() += 1.0;
+                *seen.entry((0..len).map(|i| shuffle.at(i)).collect()).or_default() += 1.0;
             }
             assert_eq!(seen.len(), orders, "{len}: {seen:?}");
             for count in seen.values() {
@@ -124,7 +166,7 @@ mod tests {
             for i in [0, len / 3, len - 1] {
                 let mut hits = vec![0.0; len as usize];
                 for seed in 0..draws {
-                    hits[Permutation::new(len, key([seed, 3, 1])).get(i) as usize] += 1.0;
+                    hits[Permutation::new(len, key([seed, 3, 1])).at(i) as usize] += 1.0;
                 }
                 let chi: f64 = hits.iter().map(|h: &f64| (h - 400.0).powi(2) / 400.0).sum();
                 // mean len - 1, standard deviation sqrt(2 len)
@@ -141,7 +183,7 @@ mod tests {
                 let n = len.min(20_000);
                 let mut steps: HashMap<u64, u32> = HashMap::new();
                 for i in 0..n - 1 {
-                    let step = (shuffle.get(i + 1) + len - shuffle.get(i)) % len;
+                    let step = (shuffle.at(i + 1) + len - shuffle.at(i)) % len;
                     *steps.entry(step).or_default() += 1;
                 }
                 // an affine shuffle has one or two steps; a random one has each about n / len times

@@ -1,25 +1,17 @@
 //! Batches and block masks against what their definitions say.
 
-use packsort_core::Error;
-use packsort_core::batch::{Batch, Filled, Labels, PackView, Scheme, Style, fill, step_total};
-use packsort_core::block_mask::{BlockMask, Blocks, fill_blocks};
+use packsort_core::batch::{
+    BatchArrays, BatchOptions, Labels, LossWeights, PackView, Segments, step_total, write_batch,
+};
+use packsort_core::block_mask::{BlockLines, BlockMask, write_block_mask};
+use packsort_core::{Attention, Error};
 use proptest::prelude::*;
 
-const PLAIN: Style = Style {
-    labels: Labels::Unshifted,
-    whole_pack: false,
-    row: 0,
-    pad_token: 9,
-    padding_joins: false,
-    positions_run_on: false,
-    count_by_pack: false,
-};
-
-/// The segments found, and their starts as if filler were not there.
-fn segments(pack: &PackView, style: &Style, merge: bool) -> Result<(Filled, [i32; 5], [i32; 5]), Error> {
-    let tokens = style.row.max(pack.input_ids.len());
+/// The segments found, and their ends as if filler were not there.
+fn segments(pack: &PackView, row_length: Option<usize>, merge: bool) -> Result<(Segments, [i32; 5], [i32; 5]), Error> {
+    let tokens = row_length.unwrap_or(0).max(pack.input_ids.len());
     let (mut starts, mut unpadded) = ([0; 5], [0; 5]);
-    let batch = Batch {
+    let arrays = BatchArrays {
         input_ids: &mut vec![0; tokens],
         labels: &mut vec![0; tokens],
         position_ids: &mut vec![0; tokens],
@@ -30,8 +22,8 @@ fn segments(pack: &PackView, style: &Style, merge: bool) -> Result<(Filled, [i32
         cu_seqlens: &mut starts,
         unpadded: merge.then_some(&mut unpadded),
     };
-    let filled = fill(&[*pack], style, (Scheme::Token, 1.0), batch)?;
-    Ok((filled, starts, unpadded))
+    let found = write_batch(&[*pack], &BatchOptions { row_length, ..BatchOptions::default() }, arrays)?;
+    Ok((found, starts, unpadded))
 }
 
 #[test]
@@ -42,20 +34,21 @@ fn filler_is_a_segment_or_the_end_of_the_one_before() {
         seq_lengths: &[3, 1, 1],
         sequence_ids: Some(&[7, -1, 8]),
     };
-    assert_eq!(segments(&pack, &PLAIN, false).unwrap().1, [0, 3, 4, 5, 5]);
-    let row = Style { row: 8, ..PLAIN };
-    let (filled, starts, _) = segments(&pack, &row, false).unwrap();
-    assert_eq!((filled, starts), (Filled { segments: 4, longest: 3 }, [0, 3, 4, 5, 8]));
-    let (filled, starts, unpadded) = segments(&pack, &row, true).unwrap();
-    assert_eq!(filled, Filled { segments: 2, longest: 4 });
+    assert_eq!(segments(&pack, None, false).unwrap().1, [0, 3, 4, 5, 5]);
+    let (found, starts, _) = segments(&pack, Some(8), false).unwrap();
+    assert_eq!((found, starts), (Segments { count: 4, longest: 3 }, [0, 3, 4, 5, 8]));
+    let (found, starts, unpadded) = segments(&pack, Some(8), true).unwrap();
+    assert_eq!(found, Segments { count: 2, longest: 4 });
     assert_eq!((starts, unpadded), ([0, 4, 8, 8, 8], [0, 3, 4, 4, 4]));
 }
 
 #[test]
 fn too_many_segments_and_too_many_tokens_are_errors() {
     let many = PackView { input_ids: &[1; 5], labels: None, seq_lengths: &[1; 5], sequence_ids: None };
-    assert!(segments(&many, &PLAIN, false).is_err());
-    assert!(segments(&many, &Style { row: 4, ..PLAIN }, false).is_err());
+    let short = Error::ArrayLength { array: "cu_seqlens", found: 5, expected: 6 };
+    assert_eq!(segments(&many, None, false), Err(short));
+    let long = Error::PackTooLong { pack: 0, tokens: 5, row_length: 4 };
+    assert_eq!(segments(&many, Some(4), false), Err(long));
 }
 
 #[test]
@@ -67,9 +60,9 @@ fn a_step_is_weighed_by_trained_tokens() {
         seq_lengths: &[3, 1, 1, 3],
         sequence_ids: Some(&[0, 1, 2, -2]),
     };
-    let total = |scheme| step_total(&[pack, pack], scheme).unwrap();
-    assert_eq!((total(Scheme::Token), total(Scheme::Sample)), (4.0, 2.0));
-    assert_eq!(total(Scheme::Sqrt), 2.0 * 2.0_f64.sqrt());
+    let total = |weights| step_total(&[pack, pack], weights).unwrap();
+    assert_eq!((total(LossWeights::Token), total(LossWeights::Sample)), (4.0, 2.0));
+    assert_eq!(total(LossWeights::Sqrt), 2.0 * 2.0_f64.sqrt());
 }
 
 /// Blocks of a line in order: first those that `chosen` says, then the others.
@@ -89,14 +82,14 @@ proptest! {
         starts.extend(lengths.iter().scan(0, |end, length| { *end += *length as i32; Some(*end) }));
         let mut counts = vec![vec![0; lines]; 4];
         let mut indices = vec![vec![0; lines * lines]; 4];
-        let mut parts = counts.iter_mut().zip(&mut indices).map(|(counts, indices)| Blocks { counts, indices });
+        let mut parts = counts.iter_mut().zip(&mut indices).map(|(counts, indices)| BlockLines { counts, indices });
         let mask = BlockMask {
             partial: parts.next().unwrap(),
             full: parts.next().unwrap(),
             partial_queries: parts.next().unwrap(),
             full_queries: parts.next().unwrap(),
         };
-        fill_blocks(&starts, width, block, mask).unwrap();
+        write_block_mask(&starts, width, block, mask).unwrap();
 
         let document = |token: usize| starts.partition_point(|&start| start as usize <= token);
         let seen = |query: usize, key: usize| {
@@ -116,6 +109,92 @@ proptest! {
                 prop_assert_eq!(counts[i][line], count);
                 prop_assert_eq!(&indices[i][line * lines..(line + 1) * lines], &blocks[..]);
             }
+        }
+    }
+}
+
+prop_compose! {
+    /// Columns of a pack that may contradict each other.
+    fn any_columns()(
+        input_ids in prop::collection::vec(any::<i32>(), 0..6),
+        labels in prop::option::of(prop::collection::vec(any::<i32>(), 0..6)),
+        seq_lengths in prop::collection::vec(prop_oneof![4 => 1_i32..4, 1 => any::<i32>()], 0..4),
+        sequence_ids in prop::option::of(prop::collection::vec(prop_oneof![-3_i64..3, any::<i64>()], 0..4)),
+    ) -> (Vec<i32>, Option<Vec<i32>>, Vec<i32>, Option<Vec<i64>>) {
+        (input_ids, labels, seq_lengths, sequence_ids)
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_packs_and_arrays_are_errors(
+        columns in prop::collection::vec(any_columns(), 0..3),
+        row_length in prop::option::of(prop_oneof![0_usize..12, Just(usize::MAX)]),
+        tokens in 0_usize..20,
+        places in 0_usize..12,
+        unpadded in prop::option::of(0_usize..12),
+        labels in prop::sample::select(vec![Labels::Unshifted, Labels::Shifted, Labels::Masked]),
+        (padding_joins, positions_run_on, whole_pack) in any::<(bool, bool, bool)>(),
+        step_total in any::<f64>(),
+    ) {
+        let packs: Vec<PackView> = columns
+            .iter()
+            .map(|(input_ids, labels, seq_lengths, sequence_ids)| PackView {
+                input_ids,
+                labels: labels.as_deref(),
+                seq_lengths,
+                sequence_ids: sequence_ids.as_deref(),
+            })
+            .collect();
+        let options = BatchOptions {
+            labels,
+            row_length,
+            padding_joins,
+            positions_run_on,
+            step_total,
+            attention: if whole_pack { Attention::Pack } else { Attention::Document },
+            ..BatchOptions::default()
+        };
+        let needed: usize = packs.iter().map(|pack| row_length.unwrap_or(pack.input_ids.len())).fold(0, usize::saturating_add);
+        for tokens in [tokens, needed.min(100)] {
+            let mut unpadded = unpadded.map(|places| vec![0; places]);
+            let arrays = BatchArrays {
+                input_ids: &mut vec![0; tokens],
+                labels: &mut vec![0; tokens],
+                position_ids: &mut vec![0; tokens],
+                loss_mask: Some(&mut vec![0.0; tokens]),
+                loss_weights: Some(&mut vec![0.0; tokens]),
+                segment_ids: Some(&mut vec![0; tokens]),
+                seq_idx: Some(&mut vec![0; tokens]),
+                cu_seqlens: &mut vec![0; places],
+                unpadded: unpadded.as_deref_mut(),
+            };
+            let _ = write_batch(&packs, &options, arrays);
+        }
+        let _ = packsort_core::batch::step_total(&packs, LossWeights::Sqrt);
+    }
+
+    #[test]
+    fn hostile_segments_and_blocks_are_errors(
+        ends in prop::collection::vec(prop_oneof![4 => 0_i32..12, 1 => any::<i32>()], 0..6),
+        row_length in prop_oneof![4 => 0_usize..12, 1 => any::<usize>()],
+        block in prop_oneof![4 => 0_usize..6, 1 => any::<usize>()],
+        sizes in prop::collection::vec(0_usize..10, 8),
+        rows in 0_usize..3,
+    ) {
+        let lines = if block == 0 { 0 } else { row_length.div_ceil(block).min(12) };
+        for fit in [false, true] {
+            let mut arrays: Vec<Vec<i32>> = (0..8)
+                .map(|i| match (fit, i % 2) {
+                    (false, _) => vec![0; sizes[i]],
+                    (true, 0) => vec![0; rows * lines],
+                    (true, _) => vec![0; rows * lines * lines],
+                })
+                .collect();
+            let mut arrays = arrays.iter_mut().map(|array| &mut array[..]);
+            let mut next = || BlockLines { counts: arrays.next().unwrap(), indices: arrays.next().unwrap() };
+            let mask = BlockMask { partial: next(), full: next(), partial_queries: next(), full_queries: next() };
+            let _ = write_block_mask(&ends, row_length, block, mask);
         }
     }
 }

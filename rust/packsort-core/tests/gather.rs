@@ -1,10 +1,24 @@
 //! Gathering against slices put together by hand.
 
-use packsort_core::{Error, Fillers, Ids, ListChunk, Offsets, gather};
+use packsort_core::{
+    Error, Fillers, IdSlice, ListChunk, ListColumn, Offsets, PADDING, SEPARATOR, Selection, gather, gather_serial,
+};
 use proptest::prelude::*;
 
 fn bytes(values: &[i32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_ne_bytes()).collect()
+}
+
+fn column<'a>(chunks: &[ListChunk<'a>]) -> ListColumn<ListChunk<'a>> {
+    ListColumn::new(chunks.to_vec(), 4.try_into().unwrap())
+}
+
+/// Gather on many threads and on one: both say the same.
+fn gathered(chunks: &[ListChunk], selection: Selection) -> Result<Vec<u8>, Error> {
+    let column = column(chunks);
+    let found = gather(&column, selection);
+    assert_eq!(found, gather_serial(&column, selection));
+    found
 }
 
 proptest! {
@@ -25,11 +39,14 @@ proptest! {
             ListChunk { offsets: Offsets::I32(&offsets[0]), values: &values[0] },
             ListChunk { offsets: Offsets::I64(&wide), values: &values[1] },
         ];
+        let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
+        prop_assert_eq!(column(&chunks).lengths().unwrap(), lengths);
+
         let ids: Vec<u32> = picks.iter().map(|(i, _, _)| i.index(rows.len()) as u32).collect();
         let whole: Vec<i32> = ids.iter().flat_map(|&i| rows[i as usize].clone()).collect();
-        prop_assert_eq!(gather(&chunks, 4, Ids::U32(&ids), None, None, None).unwrap(), bytes(&whole));
+        prop_assert_eq!(gathered(&chunks, Selection::rows(IdSlice::U32(&ids))).unwrap(), bytes(&whole));
 
-        let (mut starts, mut lengths, mut pieces) = (vec![], vec![], vec![]);
+        let (mut starts, mut lengths, mut pieces, mut heads, mut tails) = (vec![], vec![], vec![], vec![], vec![]);
         for (&i, (_, a, b)) in ids.iter().zip(&picks) {
             let row = &rows[i as usize];
             let start = (a * row.len() as f64) as usize;
@@ -37,10 +54,41 @@ proptest! {
             starts.push(start as i32);
             lengths.push(length as i32);
             pieces.extend_from_slice(&row[start..start + length]);
+            heads.extend_from_slice(&row[..length]);
+            tails.extend_from_slice(&row[start..]);
         }
         let ids: Vec<i64> = ids.iter().map(|&i| i.into()).collect();
-        let found = gather(&chunks, 4, Ids::I64(&ids), Some(&starts), Some(&lengths), None).unwrap();
-        prop_assert_eq!(found, bytes(&pieces));
+        let rows = Selection::rows(IdSlice::I64(&ids));
+        for (starts, lengths, expected) in [
+            (Some(&starts[..]), Some(&lengths[..]), pieces),
+            (None, Some(&lengths[..]), heads),
+            (Some(&starts[..]), None, tails),
+        ] {
+            prop_assert_eq!(gathered(&chunks, Selection { starts, lengths, ..rows }).unwrap(), bytes(&expected));
+        }
+    }
+
+    #[test]
+    fn hostile_input_is_an_error(
+        offsets in prop::collection::vec(any::<i32>(), 0..9),
+        wide in prop::collection::vec(any::<i64>(), 0..9),
+        values in prop::collection::vec(any::<u8>(), 0..50),
+        ids in prop::collection::vec(any::<i64>(), 1..9),
+        pieces in prop::collection::vec(any::<i32>(), 0..9),
+        width in 1..=usize::MAX,
+    ) {
+        let chunks = vec![
+            ListChunk { offsets: Offsets::I32(&offsets), values: &values },
+            ListChunk { offsets: Offsets::I64(&wide), values: &values },
+        ];
+        let column = ListColumn::new(chunks, width.try_into().unwrap());
+        let _ = column.lengths();
+        let near: Vec<i64> = ids.iter().map(|id| id.rem_euclid(20)).collect();
+        for ids in [&ids, &near] {
+            for (starts, lengths) in [(None, None), (Some(&pieces[..]), None), (None, Some(&pieces[..]))] {
+                let _ = gather(&column, Selection { ids: IdSlice::I64(ids), starts, lengths, fillers: None });
+            }
+        }
     }
 }
 
@@ -48,11 +96,14 @@ proptest! {
 fn what_is_not_there_is_named() {
     let values = bytes(&[1, 2, 3]);
     let chunks = [ListChunk { offsets: Offsets::I32(&[0, 1, 3]), values: &values }];
-    let row = gather(&chunks, 4, Ids::I64(&[0, 2]), None, None, None);
+    let row = gathered(&chunks, Selection::rows(IdSlice::I64(&[0, 2])));
     assert_eq!(row, Err(Error::NoSuchRow { row: 2, rows: 2 }));
-    let piece = gather(&chunks, 4, Ids::U32(&[1]), Some(&[1]), Some(&[2]), None).unwrap_err();
-    assert_eq!(piece.to_string(), "tokens 1 to 3 are planned of sequence 1, but it has 2");
-    assert!(gather(&chunks, 4, Ids::U32(&[1]), None, Some(&[]), None).is_err());
+    let rows = Selection::rows(IdSlice::U32(&[1]));
+    let piece = gathered(&chunks, Selection { starts: Some(&[1]), lengths: Some(&[2]), ..rows }).unwrap_err();
+    assert_eq!(piece, Error::PieceOutside { row: 1, start: 1, length: 2, found: 2 });
+    assert!(gathered(&chunks, Selection { lengths: Some(&[]), ..rows }).is_err());
+    assert!(gathered(&chunks, Selection { starts: Some(&[0, 0]), ..rows }).is_err());
+    assert_eq!(gathered(&[], rows), Err(Error::NoSuchRow { row: 1, rows: 0 }));
 }
 
 #[test]
@@ -60,12 +111,17 @@ fn fillers_stand_where_the_id_is_theirs() {
     let values = bytes(&[1, 2, 3]);
     let chunks = [ListChunk { offsets: Offsets::I32(&[0, 1, 3]), values: &values }];
     let (padding, separator) = (bytes(&[7]), bytes(&[9]));
-    let fillers = Fillers { padding: &padding, separator: &separator };
-    let (ids, lengths) = ([1, -2, 0, -1], [2, 1, 1, 3]);
-    let found = gather(&chunks, 4, Ids::I64(&ids), None, Some(&lengths), Some(fillers)).unwrap();
-    assert_eq!(found, bytes(&[2, 3, 9, 1, 7, 7, 7]));
-    let without = gather(&chunks, 4, Ids::I64(&ids), None, Some(&lengths), None);
+    let fillers = Some(Fillers { padding: &padding, separator: &separator });
+    let ids = IdSlice::I64(&[1, SEPARATOR, 0, PADDING]);
+    let lengths = Some(&[2, 1, 1, 3][..]);
+    let selection = Selection { lengths, fillers, ..Selection::rows(ids) };
+    assert_eq!(gathered(&chunks, selection).unwrap(), bytes(&[2, 3, 9, 1, 7, 7, 7]));
+    let without = gathered(&chunks, Selection { fillers: None, ..selection });
     assert_eq!(without, Err(Error::NoSuchRow { row: -2, rows: 2 }));
+    let unmeasured = gathered(&chunks, Selection { lengths: None, ..selection });
+    assert_eq!(unmeasured, Err(Error::NoSuchRow { row: -2, rows: 2 }));
+    let negative = gathered(&chunks, Selection { lengths: Some(&[2, -1, 1, 3]), ..selection });
+    assert_eq!(negative, Err(Error::NoSuchRow { row: -2, rows: 2 }));
     let wide = Fillers { padding: &values, separator: &separator };
-    assert!(gather(&chunks, 4, Ids::I64(&ids), None, Some(&lengths), Some(wide)).is_err());
+    assert!(gathered(&chunks, Selection { fillers: Some(wide), ..selection }).is_err());
 }

@@ -1,6 +1,9 @@
 //! Plans against the textbook, and what every plan must keep.
 
-use packsort_core::{Chunk, Error, Groups, Lengths, Options, Order, Overlong, Plan, Sequences, Strategy};
+use packsort_core::{
+    Chunk, Error, Groups, Lengths, Options, Overlong, PackParts, PatternedParts, PieceStarts, Plan, PlanFault,
+    SequenceIds, Sequences, Strategy, TruncationSide,
+};
 use proptest::prelude::*;
 
 /// First-fit decreasing as textbooks have it: longest first (input order among equals), into the first open pack
@@ -32,11 +35,8 @@ fn plan(lengths: &[i64], max_length: u32, seed: Option<u64>) -> Plan {
 }
 
 fn listed(plan: &Plan) -> Vec<Vec<u64>> {
-    let all = plan.list(0..plan.num_packs());
-    let ids: Vec<u64> = match &all.ids {
-        Order::U32(ids) => ids.iter().map(|&i| i.into()).collect(),
-        Order::I64(ids) => ids.iter().map(|&i| i as u64).collect(),
-    };
+    let all = plan.list_packs(0..plan.num_packs());
+    let ids: Vec<u64> = all.ids.iter().collect();
     all.offsets.windows(2).map(|w| ids[w[0] as usize..w[1] as usize].to_vec()).collect()
 }
 
@@ -91,13 +91,11 @@ proptest! {
     fn a_range_of_packs_is_a_cut_of_all((lengths, max_length) in any_lengths(), seed: Option<u64>, cut in 0.0..1.0) {
         let plan = plan(&lengths, max_length, seed);
         let middle = (plan.num_packs() as f64 * cut) as u64;
-        let parts = [plan.list(0..middle), plan.list(middle..u64::MAX)];
-        let ids: Vec<Order> = parts.iter().map(|p| p.ids.clone()).collect();
-        let joined = match (&ids[0], &ids[1]) {
-            (Order::U32(a), Order::U32(b)) => Order::U32([a.as_slice(), b].concat()),
-            _ => unreachable!(),
-        };
-        prop_assert_eq!(joined, plan.list(0..plan.num_packs()).ids);
+        let [first, second] = [plan.list_packs(0..middle), plan.list_packs(middle..u64::MAX)];
+        let joined: Vec<u64> = first.ids.iter().chain(second.ids.iter()).collect();
+        prop_assert_eq!(joined, plan.list_packs(0..plan.num_packs()).ids.iter().collect::<Vec<_>>());
+        let packs: Vec<Vec<u64>> = plan.packs(middle..u64::MAX).map(|pack| pack.ids).collect();
+        prop_assert_eq!(packs, &listed(&plan)[middle as usize..]);
     }
 
     #[test]
@@ -126,7 +124,7 @@ proptest! {
         let truncated = Plan::first_fit_decreasing(&column, max_length, Overlong::Truncate, None, 0).unwrap();
         prop_assert_eq!(listed(&truncated), textbook(&cut, limit));
         let lost: i64 = lengths.iter().map(|&l| (l - limit).max(0)).sum();
-        prop_assert_eq!(truncated.excess().tokens, lost as u64);
+        prop_assert_eq!(truncated.left_out().tokens, lost as u64);
 
         let dropped = Plan::first_fit_decreasing(&column, max_length, Overlong::Drop, None, 0).unwrap();
         let kept: Vec<u64> = (0..lengths.len() as u64).filter(|&i| lengths[i as usize] <= limit).collect();
@@ -136,9 +134,9 @@ proptest! {
             .map(|pack| pack.iter().map(|&i| kept[i as usize]).collect())
             .collect();
         prop_assert_eq!(listed(&dropped), expected);
-        prop_assert_eq!(dropped.excess().sequences, (lengths.len() - kept.len()) as u64);
+        prop_assert_eq!(dropped.left_out().sequences, (lengths.len() - kept.len()) as u64);
         let gone: i64 = lengths.iter().filter(|&&l| l > limit).sum();
-        prop_assert_eq!(dropped.excess().tokens, gone as u64);
+        prop_assert_eq!(dropped.left_out().tokens, gone as u64);
     }
 
     #[test]
@@ -147,14 +145,21 @@ proptest! {
         let again = Plan::from_parts(plan.parts()).unwrap();
         prop_assert_eq!(listed(&again), listed(&plan));
         if lengths.len() > 1 {
-            let mut parts = plan.parts();
-            let Order::U32(mut ids) = parts.order else { unreachable!() };
-            ids[0] = *ids.last().unwrap();
-            parts.order = Order::U32(ids);
-            prop_assert!(Plan::from_parts(parts).is_err());
-            let mut parts = plan.parts();
-            parts.patterns.repeats[0] += 1;
-            prop_assert!(Plan::from_parts(parts).is_err());
+            let changed = |change: &dyn Fn(&mut PatternedParts)| {
+                let mut parts = plan.parts();
+                let PackParts::Patterned(packs) = &mut parts.packs else { unreachable!() };
+                change(packs);
+                Plan::from_parts(parts)
+            };
+            let twice = changed(&|packs| {
+                let SequenceIds::U32(ids) = &mut packs.items else { unreachable!() };
+                ids[0] = *ids.last().unwrap();
+            });
+            let found_twice = matches!(twice, Err(Error::DamagedPlan(PlanFault::IdTwice { .. })));
+            prop_assert!(found_twice);
+            prop_assert!(changed(&|packs| packs.repeats[0] += 1).is_err());
+            prop_assert!(changed(&|packs| packs.class_lengths[0] = -1).is_err());
+            prop_assert!(changed(&|packs| packs.proven = u64::MAX).is_err());
             let mut parts = plan.parts();
             parts.options.max_length = *lengths.iter().max().unwrap() as u32 - 1;
             prop_assert!(Plan::from_parts(parts).is_err());
@@ -167,22 +172,24 @@ proptest! {
         strategy in prop::sample::select(vec![
             Strategy::FirstFit, Strategy::BestFit, Strategy::Padding, Strategy::Hybrid,
         ]),
-        max_sequences in 0_u32..5,
-        (pad_multiple, separated) in (1_u32..5, any::<bool>()),
+        max_sequences in prop::option::of(1_u32..5),
+        (pad_to_multiple_of, separator) in (1_u32..5, any::<bool>()),
         multiple in 1_u32..9,
         marks in prop::collection::vec((0_u32..3, prop::bool::weighted(0.2)), 400),
         seed: Option<u64>,
     ) {
         let of: Vec<u32> = marks[..lengths.len()].iter().map(|&(group, alone)| if alone { 3 } else { group }).collect();
-        let groups = Groups { of: &of, count: 4, last_alone: true };
-        prop_assume!(pad_multiple <= max_length);
-        let free = Options { strategy, overlong: Overlong::Split, max_sequences, pad_multiple, separated, ..Options::new(max_length) };
-        let options = Options { packs_multiple: multiple, ..free };
+        let groups = Groups { group_of: &of, num_groups: 4, last_alone: true };
+        prop_assume!(pad_to_multiple_of <= max_length);
+        let free = Options {
+            strategy, overlong: Overlong::Split, max_sequences, pad_to_multiple_of, separator, ..Options::new(max_length)
+        };
+        let options = Options { num_packs_multiple_of: multiple, ..free };
         let flags: Vec<bool> = (0..lengths.len()).map(|i| i % 3 != 0).collect();
         let splittable = (strategy == Strategy::Hybrid).then_some(&flags[..]);
         let sequences = Sequences { groups: Some(groups), splittable, ..Lengths::from(&lengths[..]).into() };
         let unsplit = Plan::new(&sequences, free, seed, 3).unwrap();
-        let (packs, pieces) = (unsplit.num_packs(), unsplit.order().len() as u64);
+        let (packs, pieces) = (unsplit.num_packs(), unsplit.list_packs(0..u64::MAX).ids.len() as u64);
         let plan = Plan::new(&sequences, options, seed, 3);
         if packs.next_multiple_of(multiple.into()) > pieces {
             let too_few = matches!(plan, Err(Error::TooFewSequences { .. }));
@@ -200,7 +207,7 @@ proptest! {
         let room = options.room().unwrap();
         let listed_lengths = plan.list_lengths(0..u64::MAX);
         let mut at = 0;
-        let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
+        let most = max_sequences.map_or(usize::MAX, |most| most as usize);
         for pack in &packs {
             let group = of[pack[0] as usize];
             prop_assert!(pack.iter().all(|&i| of[i as usize] == group));
@@ -218,13 +225,13 @@ proptest! {
     fn groups_are_planned_for_themselves(
         (lengths, max_length) in any_lengths(),
         marks in prop::collection::vec(0_u32..3, 400),
-        max_sequences in 0_u32..5,
+        max_sequences in prop::option::of(1_u32..5),
     ) {
         let of = &marks[..lengths.len()];
         let options = Options { max_sequences, ..Options::new(max_length) };
-        let groups = Groups { of, count: 3, last_alone: false };
+        let groups = Groups { group_of: of, num_groups: 3, last_alone: false };
         let plan = Plan::new(&Sequences { groups: Some(groups), ..Lengths::from(&lengths[..]).into() }, options, None, 0).unwrap();
-        let most = if max_sequences == 0 { usize::MAX } else { max_sequences as usize };
+        let most = max_sequences.map_or(usize::MAX, |most| most as usize);
         let mut expected = vec![];
         for group in 0..3 {
             let ids: Vec<usize> = (0..lengths.len()).filter(|&i| of[i] == group).collect();
@@ -243,14 +250,14 @@ fn threads_and_chunks_change_nothing() {
         (0..300_000_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as i64 + 1).collect();
     for seed in [None, Some(7)] {
         let whole = in_pool(1, || plan(&lengths, 8192, seed));
-        let expected = whole.list(0..whole.num_packs());
+        let expected = whole.list_packs(0..whole.num_packs());
         for threads in [2, 3, 7] {
             let cuts = [0, 1, 1, 70_000, 70_003, 299_999, 300_000];
             let chunks = cuts.windows(2).map(|w| Chunk::I64(&lengths[w[0]..w[1]])).collect();
             let column = Lengths::new(chunks);
             let (list, lens) = in_pool(threads, || {
                 let plan = Plan::first_fit_decreasing(&column, 8192, Overlong::Error, seed, 0).unwrap();
-                (plan.list(0..plan.num_packs()), plan.list_lengths(0..plan.num_packs()))
+                (plan.list_packs(0..plan.num_packs()), plan.list_lengths(0..plan.num_packs()))
             });
             assert!(list == expected, "{threads} threads, seed {seed:?}");
             assert!(lens == whole.list_lengths(0..whole.num_packs()));
@@ -263,7 +270,7 @@ fn a_long_limit_over_short_sequences_needs_no_long_table() {
     let lengths = [5_i64, 7, 5];
     let plan = plan(&lengths, i32::MAX as u32, None);
     assert_eq!(listed(&plan), [[1, 0, 2]]);
-    assert_eq!(plan.classes().lengths, [5, 7]);
+    assert_eq!(plan.classes().unwrap().lengths, [5, 7]);
 }
 
 #[test]
@@ -272,7 +279,7 @@ fn sequences_too_long_for_any_table_are_named() {
         Plan::first_fit_decreasing(&Lengths::from(lengths), i32::MAX as u32, overlong, None, 0)
     };
     let long = [5, i64::from(i32::MAX)];
-    let said = "sequence 1 has 2147483647 tokens, packsort plans sequences of up to 67108864";
+    let said = "sequence 1 has 2147483647 tokens; packsort plans sequences of up to 67108864 tokens";
     assert_eq!(try_plan(&long, Overlong::Error).unwrap_err().to_string(), said);
     assert!(try_plan(&[5, i64::MAX], Overlong::Truncate).is_err());
     assert_eq!(try_plan(&[5, i64::MAX], Overlong::Drop).unwrap().num_sequences(), 1);
@@ -291,12 +298,183 @@ fn misfits_are_named_with_their_row() {
     let error = try_plan(huge, Overlong::Error);
     assert_eq!(error.to_string(), "sequence 1 has 18446744073709551615 tokens, more than max_length 4");
     let none = Plan::first_fit_decreasing(&Lengths::default(), 0, Overlong::Error, None, 0).unwrap_err();
-    assert_eq!(none.to_string(), "max_length is 0, allowed is 1 to 2147483647");
+    assert_eq!(none.to_string(), "max_length must be between 1 and 2147483647, got 0");
 }
 
 #[test]
 fn no_lengths_make_an_empty_plan() {
     let plan = plan(&[], 8, Some(3));
     assert_eq!((plan.num_packs(), plan.num_sequences(), plan.lower_bound()), (0, 0, 0));
-    assert_eq!(plan.list(0..9).offsets, [0]);
+    assert_eq!(plan.list_packs(0..9).offsets, [0]);
+}
+
+/// Options and sequences for `Strategy::Random` and others, with numbers at their limits.
+#[test]
+fn options_and_arrays_that_do_not_fit_are_errors() {
+    let lengths = Lengths::from(&[3_i64, 5, 2][..]);
+    let sequences = Sequences::from(lengths.clone());
+    let refused = |sequences: &Sequences, options: Options| Plan::new(sequences, options, None, 0).unwrap_err();
+    let options = Options::new(8);
+    assert_eq!(
+        refused(&sequences, Options { max_sequences: Some(0), ..options }),
+        Error::Zero { option: "max_sequences" }
+    );
+    assert_eq!(
+        refused(&sequences, Options { num_packs_multiple_of: 0, ..options }),
+        Error::Zero { option: "num_packs_multiple_of" }
+    );
+    assert_eq!(
+        refused(&sequences, Options { pad_to_multiple_of: 9, ..options }),
+        Error::PadMultiple { multiple: 9, max_length: 8 }
+    );
+    let random = Options { strategy: Strategy::Random, ..options };
+    assert_eq!(
+        refused(&sequences, Options { separator: true, ..random }).to_string(),
+        "separator does not go with strategy 'random'"
+    );
+    let wrong = |array, found, expected| Error::ArrayLength { array, found, expected };
+    let groups = Groups { group_of: &[0, 1], num_groups: 2, last_alone: false };
+    let grouped = Sequences { groups: Some(groups), ..sequences.clone() };
+    assert_eq!(refused(&grouped, options), wrong("groups", 2, 3));
+    assert_eq!(refused(&grouped, random), Error::Clash { option: "groups", strategy: "random" });
+    let groups = Groups { group_of: &[0, 1, 2], ..groups };
+    let grouped = Sequences { groups: Some(groups), ..sequences.clone() };
+    assert_eq!(refused(&grouped, options), Error::NoSuchGroup { group: 2, groups: 2 });
+    let flags = Sequences { splittable: Some(&[true]), ..sequences.clone() };
+    assert_eq!(refused(&flags, options), wrong("splittable", 1, 3));
+    for (offsets, error) in [
+        (&[0, 1, 2][..], wrong("offsets of piece_starts", 3, 4)),
+        (&[0, 1, 9, 10], Error::PieceStarts { row: 1 }),
+        (&[-1, 1, 2, 3], Error::PieceStarts { row: 0 }),
+        (&[0, 1, 0, 1], Error::PieceStarts { row: 1 }),
+        (&[0, i64::MAX, i64::MAX, i64::MAX], Error::PieceStarts { row: 0 }),
+    ] {
+        let starts = PieceStarts { offsets, starts: &[0, 0, 0] };
+        assert_eq!(refused(&Sequences { piece_starts: Some(starts), ..sequences.clone() }, options), error);
+    }
+}
+
+#[test]
+fn lengths_at_the_limits_of_their_type_are_planned_or_refused() {
+    let lengths = [u64::MAX, u64::MAX, 3];
+    for strategy in [Strategy::FirstFit, Strategy::Random] {
+        for truncation_side in [TruncationSide::Right, TruncationSide::Left] {
+            for overlong in [Overlong::Error, Overlong::Drop, Overlong::Truncate, Overlong::Split] {
+                let options = Options { strategy, truncation_side, overlong, ..Options::new(8) };
+                if let Ok(plan) = Plan::new(&Lengths::from(&lengths[..]).into(), options, None, 0) {
+                    assert_eq!(plan.left_out().sequences, 2);
+                    assert!(plan.lower_bound() <= plan.num_packs());
+                }
+            }
+        }
+    }
+}
+
+fn any_number() -> impl proptest::strategy::Strategy<Value = i64> {
+    prop_oneof![
+        -2_i64..12,
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(i64::from(u32::MAX)),
+        Just(i64::from(i32::MAX)),
+        any::<i64>()
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Parts with any numbers are refused, or make a plan whose every method returns.
+    #[test]
+    fn hostile_parts_never_panic(
+        seed: Option<u64>,
+        cut: bool,
+        changes in prop::collection::vec((0_usize..13, any::<prop::sample::Index>(), any_number()), 1..4),
+    ) {
+        let overlong = if cut { Overlong::Split } else { Overlong::Drop };
+        let column = Lengths::from(&[3_u8, 5, 2, 2, 9, 11][..]);
+        let options = Options { overlong, num_packs_multiple_of: 2, separator: cut, ..Options::new(7) };
+        let mut parts = Plan::new(&column.into(), options, seed, 0).unwrap().parts();
+        let PackParts::Patterned(packs) = &mut parts.packs else { unreachable!() };
+        for (array, index, value) in changes {
+            let array = match array {
+                0 => &mut packs.cut_rows,
+                1 => &mut packs.cut_rests,
+                2 => &mut packs.piece_rows,
+                3 => &mut packs.piece_starts,
+                4 => &mut packs.class_lengths,
+                5 => &mut packs.class_first,
+                6 => &mut packs.group_first,
+                7 => &mut packs.repeats,
+                8 => &mut packs.slot_offsets,
+                9 => &mut packs.slot_classes,
+                10 => &mut packs.slot_copies,
+                11 => {
+                    packs.rows = value as u64;
+                    continue;
+                }
+                _ => {
+                    let SequenceIds::U32(mut ids) = packs.items.clone() else { continue };
+                    let at = index.index(ids.len());
+                    ids[at] = value as u32;
+                    packs.items = match value % 2 {
+                        0 => SequenceIds::U32(ids),
+                        _ => SequenceIds::I64(ids.into_iter().map(i64::from).chain([value]).collect()),
+                    };
+                    continue;
+                }
+            };
+            match value {
+                i64::MAX if !array.is_empty() => drop(array.pop()),
+                _ if array.is_empty() => array.push(value),
+                _ => {
+                    let at = index.index(array.len());
+                    array[at] = value;
+                }
+            }
+        }
+        if let Ok(plan) = Plan::from_parts(parts) {
+            use_every_method(&plan);
+        }
+    }
+
+    #[test]
+    fn hostile_parts_of_random_plans_never_panic(
+        lengths in prop::collection::vec(prop_oneof![0_u32..9, any::<u32>()], 0..6),
+        skipped in prop::collection::vec((any_number(), any_number()), 0..3),
+        max_length in prop_oneof![1_u32..9, Just(i32::MAX as u32), any::<u32>()],
+        seed: Option<u64>,
+    ) {
+        let options = Options { strategy: Strategy::Random, ..Options::new(7) };
+        let mut parts = Plan::new(&Lengths::default().into(), options, seed, 0).unwrap().parts();
+        let PackParts::Concatenated(packs) = &mut parts.packs else { unreachable!() };
+        packs.lengths = lengths.into_iter().map(|l| if max_length < 9 { l % 5000 } else { l }).collect();
+        (packs.skipped_rows, packs.skipped_tokens) = skipped.into_iter().unzip();
+        parts.options.max_length = max_length;
+        if let Ok(plan) = Plan::from_parts(parts) {
+            use_every_method(&plan);
+        }
+    }
+}
+
+fn use_every_method(plan: &Plan) {
+    let all = 0..plan.num_packs();
+    let pieces: usize = plan.packs(all.clone()).map(|pack| pack.ids.len()).sum();
+    assert_eq!(plan.list_packs(all.clone()).ids.len(), pieces);
+    assert_eq!(plan.list_lengths(all.clone()).len(), pieces);
+    assert_eq!(plan.list_starts(all).len(), pieces);
+    assert!(plan.num_sequences() <= plan.num_rows());
+    assert_eq!(plan.num_split() as usize, plan.split_rows().len());
+    assert!(plan.lower_bound() <= plan.num_packs().next_multiple_of(2));
+    let _ = (plan.num_fillers(), plan.num_tokens(), plan.with_epoch(3).pack(0), plan.has_starts());
+    assert_eq!(Plan::from_parts(plan.parts()).unwrap().parts(), plan.parts());
+}
+
+#[test]
+fn every_strategy_has_a_name_and_is_found_by_it() {
+    for name in Strategy::NAMES {
+        assert_eq!(name.parse::<Strategy>().unwrap().as_str(), *name);
+    }
+    let unknown = "rightt".parse::<TruncationSide>().unwrap_err();
+    assert_eq!(unknown.to_string(), "truncation_side must be one of 'right', 'left', got 'rightt'");
 }

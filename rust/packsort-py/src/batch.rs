@@ -1,21 +1,21 @@
 use numpy::{PyReadonlyArray1, PyReadwriteArrayDyn};
-use packsort_core::batch::{self, Batch, Labels, PARALLEL_FROM, PackView, Scheme, Style};
-use packsort_core::block_mask::{self, BlockMask, Blocks};
-use pyo3::exceptions::PyValueError;
+use packsort_core::Attention;
+use packsort_core::batch::{self, BatchArrays, BatchOptions, PARALLEL_FROM, PackView};
+use packsort_core::block_mask::{self, BlockLines, BlockMask};
 use pyo3::prelude::*;
 
-use crate::errors::to_py;
+use crate::errors::{to_py, unknown_name};
 use crate::pool;
 
 type Read<'py, T> = PyReadonlyArray1<'py, T>;
-/// Of any shape; its elements in a row are what counts.
+/// An array of any shape, of which only the elements in memory order matter.
 type Write<'py, T> = PyReadwriteArrayDyn<'py, T>;
 /// `input_ids`, `labels`, `seq_lengths`, `sequence_ids`.
 type Pack<'py> = (Read<'py, i32>, Option<Read<'py, i32>>, Read<'py, i32>, Option<Read<'py, i64>>);
 
-/// How packs become rows: `labels`, `whole_pack`, `row`, `pad_token`, `padding_joins`, `positions_run_on`,
-/// `count_by_pack`.
-type StyleArgs = (String, bool, usize, i64, bool, bool, bool);
+/// `labels`, `whole_pack`, `row_length` (0 for none), `pad_token_id`, `padding_joins`, `positions_run_on`,
+/// `seq_idx_by_pack`.
+type OptionArgs = (String, bool, usize, i64, bool, bool, bool);
 
 fn views<'a>(packs: &'a [Pack<'_>]) -> PyResult<Vec<PackView<'a>>> {
     packs
@@ -31,16 +31,7 @@ fn views<'a>(packs: &'a [Pack<'_>]) -> PyResult<Vec<PackView<'a>>> {
         .collect()
 }
 
-fn scheme(name: &str) -> PyResult<Scheme> {
-    match name {
-        "token" => Ok(Scheme::Token),
-        "sample" => Ok(Scheme::Sample),
-        "sqrt" => Ok(Scheme::Sqrt),
-        _ => Err(PyValueError::new_err(format!("no such scheme: {name}"))),
-    }
-}
-
-/// Fills the arrays of a batch; returns (segments, tokens of the longest).
+/// Write packs into the arrays of a batch; returns the number of segments and the tokens of the longest.
 #[pyfunction]
 #[pyo3(signature = (
     packs, style, weights, input_ids, labels, position_ids, cu_seqlens, *,
@@ -50,7 +41,7 @@ fn scheme(name: &str) -> PyResult<Scheme> {
 pub fn fill_batch(
     py: Python<'_>,
     packs: Vec<Pack<'_>>,
-    style: StyleArgs,
+    style: OptionArgs,
     weights: Option<(String, f64)>,
     mut input_ids: Write<'_, i64>,
     mut labels: Write<'_, i64>,
@@ -63,25 +54,21 @@ pub fn fill_batch(
     mut seq_idx: Option<Write<'_, i32>>,
 ) -> PyResult<(usize, i32)> {
     let views = views(&packs)?;
-    let style = Style {
-        labels: match style.0.as_str() {
-            "unshifted" => Labels::Unshifted,
-            "shifted" => Labels::Shifted,
-            "masked" => Labels::Masked,
-            other => return Err(PyValueError::new_err(format!("no such labels: {other}"))),
-        },
-        whole_pack: style.1,
-        row: style.2,
-        pad_token: style.3,
-        padding_joins: style.4,
-        positions_run_on: style.5,
-        count_by_pack: style.6,
+    let (labels_are, whole_pack, row_length, pad_token_id, padding_joins, positions_run_on, seq_idx_by_pack) = style;
+    let mut options = BatchOptions {
+        labels: labels_are.parse().map_err(unknown_name)?,
+        attention: if whole_pack { Attention::Pack } else { Attention::Document },
+        row_length: (row_length > 0).then_some(row_length),
+        pad_token_id,
+        padding_joins,
+        positions_run_on,
+        seq_idx_by_pack,
+        ..BatchOptions::default()
     };
-    let weights = match weights {
-        Some((name, total)) => (scheme(&name)?, total),
-        None => (Scheme::Token, 1.0),
-    };
-    let arrays = Batch {
+    if let Some((name, step_total)) = weights {
+        (options.loss_weights, options.step_total) = (name.parse().map_err(unknown_name)?, step_total);
+    }
+    let arrays = BatchArrays {
         input_ids: input_ids.as_slice_mut()?,
         labels: labels.as_slice_mut()?,
         position_ids: position_ids.as_slice_mut()?,
@@ -93,19 +80,19 @@ pub fn fill_batch(
         unpadded: unpadded.as_mut().map(|a| a.as_slice_mut()).transpose()?,
     };
     let few = arrays.input_ids.len() < PARALLEL_FROM;
-    let fill = || batch::fill(&views, &style, weights, arrays);
-    let filled = py.detach(|| if few { fill() } else { pool::run(fill) }).map_err(to_py)?;
-    Ok((filled.segments, filled.longest))
+    let write = || batch::write_batch(&views, &options, arrays);
+    let segments = py.detach(|| if few { write() } else { pool::run(write) }).map_err(to_py)?;
+    Ok((segments.count, segments.longest))
 }
 
-/// What the loss weights of a step are divided by.
+/// Add up the weights of all sequences of a step.
 #[pyfunction]
 pub fn step_total(py: Python<'_>, packs: Vec<Pack<'_>>, name: &str) -> PyResult<f64> {
-    let (views, scheme) = (views(&packs)?, scheme(name)?);
-    py.detach(|| batch::step_total(&views, scheme)).map_err(to_py)
+    let (views, weights) = (views(&packs)?, name.parse().map_err(unknown_name)?);
+    py.detach(|| batch::step_total(&views, weights)).map_err(to_py)
 }
 
-/// Fills the arrays of a block mask: of keys that queries see, in part and wholly, and of queries that see keys.
+/// Write the block mask of a batch: keys that queries attend to in part and wholly, then queries that attend to keys.
 #[pyfunction]
 pub fn fill_blocks(
     py: Python<'_>,
@@ -118,11 +105,11 @@ pub fn fill_blocks(
     let cu_seqlens = cu_seqlens.as_slice()?;
     let mut parts = vec![];
     for (counts, indices) in counts.iter_mut().zip(&mut indices) {
-        parts.push(Blocks { counts: counts.as_slice_mut()?, indices: indices.as_slice_mut()? });
+        parts.push(BlockLines { counts: counts.as_slice_mut()?, indices: indices.as_slice_mut()? });
     }
-    let Ok([partial, full, partial_queries, full_queries]) = <[Blocks; 4]>::try_from(parts) else {
+    let Ok([partial, full, partial_queries, full_queries]) = <[BlockLines; 4]>::try_from(parts) else {
         unreachable!("there are four of each")
     };
     let mask = BlockMask { partial, full, partial_queries, full_queries };
-    py.detach(|| block_mask::fill_blocks(cu_seqlens, width, block, mask)).map_err(to_py)
+    py.detach(|| block_mask::write_block_mask(cu_seqlens, width, block, mask)).map_err(to_py)
 }

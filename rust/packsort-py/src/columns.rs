@@ -1,55 +1,92 @@
 //! Arrow columns as the core sees them. The Python side has already refused other types and nulls with messages that
 //! name the column; here they are refused once more, because reading past them would be wrong, not rude.
 
+use std::num::NonZeroUsize;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, downcast_primitive_array};
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::DataType;
-use packsort_core::{Chunk, ListChunk, Offsets};
+use packsort_core::{AsListChunk, Chunk as Lengths, ListChunk, ListColumn, Offsets};
 use pyo3::prelude::*;
 
 use crate::errors::{LengthTypeError, SourceError};
 
 /// The typed slice of a chunk of lengths.
-pub fn lengths(array: &ArrayRef) -> PyResult<Chunk<'_>> {
+pub fn lengths(array: &ArrayRef) -> PyResult<Lengths<'_>> {
     if array.null_count() > 0 {
         return Err(LengthTypeError::new_err("lengths have nulls"));
     }
     Ok(match array.data_type() {
-        DataType::Int8 => Chunk::I8(array.as_primitive::<Int8Type>().values()),
-        DataType::Int16 => Chunk::I16(array.as_primitive::<Int16Type>().values()),
-        DataType::Int32 => Chunk::I32(array.as_primitive::<Int32Type>().values()),
-        DataType::Int64 => Chunk::I64(array.as_primitive::<Int64Type>().values()),
-        DataType::UInt8 => Chunk::U8(array.as_primitive::<UInt8Type>().values()),
-        DataType::UInt16 => Chunk::U16(array.as_primitive::<UInt16Type>().values()),
-        DataType::UInt32 => Chunk::U32(array.as_primitive::<UInt32Type>().values()),
-        DataType::UInt64 => Chunk::U64(array.as_primitive::<UInt64Type>().values()),
+        DataType::Int8 => Lengths::I8(array.as_primitive::<Int8Type>().values()),
+        DataType::Int16 => Lengths::I16(array.as_primitive::<Int16Type>().values()),
+        DataType::Int32 => Lengths::I32(array.as_primitive::<Int32Type>().values()),
+        DataType::Int64 => Lengths::I64(array.as_primitive::<Int64Type>().values()),
+        DataType::UInt8 => Lengths::U8(array.as_primitive::<UInt8Type>().values()),
+        DataType::UInt16 => Lengths::U16(array.as_primitive::<UInt16Type>().values()),
+        DataType::UInt32 => Lengths::U32(array.as_primitive::<UInt32Type>().values()),
+        DataType::UInt64 => Lengths::U64(array.as_primitive::<UInt64Type>().values()),
         other => return Err(LengthTypeError::new_err(format!("lengths are {other}, allowed are integers"))),
     })
 }
 
-/// The offsets and value bytes of a chunk of lists, and the bytes of one value.
-pub fn lists(array: &ArrayRef) -> PyResult<(ListChunk<'_>, usize)> {
+/// Owned chunk of a list column: shares the buffers of the Arrow array it came from.
+pub struct Chunk {
+    offsets: OwnedOffsets,
+    values: Buffer,
+}
+
+enum OwnedOffsets {
+    I32(OffsetBuffer<i32>),
+    I64(OffsetBuffer<i64>),
+}
+
+impl AsListChunk for Chunk {
+    #[inline(always)]
+    fn as_list_chunk(&self) -> ListChunk<'_> {
+        let offsets = match &self.offsets {
+            OwnedOffsets::I32(offsets) => Offsets::I32(offsets),
+            OwnedOffsets::I64(offsets) => Offsets::I64(offsets),
+        };
+        ListChunk { offsets, values: &self.values }
+    }
+}
+
+/// The chunks of a list column.
+pub fn lists(arrays: &[ArrayRef]) -> PyResult<ListColumn<Chunk>> {
+    let mut width = NonZeroUsize::MIN;
+    let mut chunks = Vec::with_capacity(arrays.len());
+    for array in arrays {
+        let (chunk, bytes) = list(array)?;
+        width = NonZeroUsize::new(bytes).unwrap_or(width);
+        chunks.push(chunk);
+    }
+    Ok(ListColumn::new(chunks, width))
+}
+
+/// One chunk of a list column, and the bytes of one value.
+fn list(array: &ArrayRef) -> PyResult<(Chunk, usize)> {
     let (offsets, values) = match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            (Offsets::I32(list.offsets()), list.values())
+            (OwnedOffsets::I32(list.offsets().clone()), list.values())
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
-            (Offsets::I64(list.offsets()), list.values())
+            (OwnedOffsets::I64(list.offsets().clone()), list.values())
         }
-        other => return Err(SourceError::new_err(format!("column is {other}, allowed are lists"))),
+        other => return Err(SourceError::new_err(format!("column must be a list column, got {other}"))),
     };
     if array.null_count() > 0 {
         return Err(SourceError::new_err("column has nulls"));
     }
     let found = values.data_type();
-    let refused = || SourceError::new_err(format!("column is a list of {found}, allowed are numbers"));
+    let refused = || SourceError::new_err(format!("column must be a list of numbers, got a list of {found}"));
     let width = found.primitive_width().ok_or_else(refused)?;
-    let bytes = downcast_primitive_array!(
-        values => values.values().inner().as_slice(),
+    let values = downcast_primitive_array!(
+        values => values.values().inner().clone(),
         _ => return Err(refused()),
     );
-    Ok((ListChunk { offsets, values: bytes }, width))
+    Ok((Chunk { offsets, values }, width))
 }

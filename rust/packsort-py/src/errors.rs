@@ -1,4 +1,6 @@
-use packsort_core::Error;
+//! The Python exceptions of errors in the core.
+
+use packsort_core::{Error, UnknownName};
 use pyo3::prelude::*;
 
 pyo3::import_exception!(packsort.errors, DamagedError);
@@ -7,18 +9,24 @@ pyo3::import_exception!(packsort.errors, LengthTypeError);
 pyo3::import_exception!(packsort.errors, OptionError);
 pyo3::import_exception!(packsort.errors, SourceError);
 
-/// The Python exception that says what the core found.
+/// Convert an error of the core. Errors without another class blame an argument.
 pub fn to_py(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
-        Error::MaxLength(_) | Error::PadMultiple { .. } | Error::TooFewSequences { .. } => OptionError::new_err(text),
         Error::NotPositive { row, length } => LengthError::new_err((text, row, length)),
-        Error::TooLong { row, length, .. } => LengthError::new_err((text, row, length)),
-        Error::TooLongForMultiple { row, length, .. } => LengthError::new_err((text, row, length)),
-        Error::PieceTooLong { row, length, .. } => LengthError::new_err((text, row, length)),
-        Error::PieceStarts { .. } => OptionError::new_err(text),
-        Error::Unplannable { row, length } => LengthError::new_err((text, row, length)),
+        Error::TooLong { row, length, .. }
+        | Error::TooLongForMultiple { row, length, .. }
+        | Error::PieceTooLong { row, length, .. }
+        | Error::Unplannable { row, length, .. } => LengthError::new_err((text, row, length)),
+        Error::LengthsChanged => LengthError::new_err(text),
         Error::NoSuchRow { .. } | Error::PieceOutside { .. } => SourceError::new_err(text),
+        Error::DamagedPlan(_) | Error::DamagedPack { .. } | Error::DamagedColumn { .. } => DamagedError::new_err(text),
         Error::Inconsistent(_) => DamagedError::new_err(text),
+        _ => OptionError::new_err(text),
     }
+}
+
+/// Convert the error of a name that is none of an option's values.
+pub fn unknown_name(error: UnknownName) -> PyErr {
+    OptionError::new_err(error.to_string())
 }

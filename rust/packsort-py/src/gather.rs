@@ -1,11 +1,14 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use packsort_core::{Fillers, Ids};
+use packsort_core::{Fillers, IdSlice, ListColumn as Lists, Selection, gather_serial};
 use pyo3::prelude::*;
 use pyo3_arrow::PyChunkedArray;
 
-use crate::columns;
+use crate::columns::{self, Chunk};
 use crate::errors::to_py;
 use crate::pool;
+
+type Bytes<'py> = PyResult<Bound<'py, PyArray1<u8>>>;
+type Pieces<'py> = Option<PyReadonlyArray1<'py, i32>>;
 
 /// Sequence ids as a plan gives them.
 #[derive(FromPyObject)]
@@ -14,34 +17,57 @@ pub enum IdsArg<'py> {
     I64(PyReadonlyArray1<'py, i64>),
 }
 
-impl IdsArg<'_> {
-    fn view(&self) -> PyResult<Ids<'_>> {
-        Ok(match self {
-            Self::U32(ids) => Ids::U32(ids.as_slice()?),
-            Self::I64(ids) => Ids::I64(ids.as_slice()?),
-        })
-    }
+fn selection<'a>(ids: &'a IdsArg, starts: &'a Pieces, lengths: &'a Pieces) -> PyResult<Selection<'a>> {
+    let ids = match ids {
+        IdsArg::U32(ids) => IdSlice::U32(ids.as_slice()?),
+        IdsArg::I64(ids) => IdSlice::I64(ids.as_slice()?),
+    };
+    let starts = starts.as_ref().map(|s| s.as_slice()).transpose()?;
+    let lengths = lengths.as_ref().map(|l| l.as_slice()).transpose()?;
+    Ok(Selection { ids, starts, lengths, fillers: None })
 }
 
-/// The values of rows `ids`, one row after another, as bytes; `fillers` are a value of padding and one of separators.
+/// Gather pieces on all threads: their values one after another, as bytes.
+///
+/// `fillers` are the bytes of one value of padding and of one value of separators.
 #[pyfunction]
 #[pyo3(signature = (column, ids, starts=None, lengths=None, fillers=None))]
 pub fn gather<'py>(
     py: Python<'py>,
     column: PyChunkedArray,
     ids: IdsArg<'py>,
-    starts: Option<PyReadonlyArray1<'py, i32>>,
-    lengths: Option<PyReadonlyArray1<'py, i32>>,
+    starts: Pieces<'py>,
+    lengths: Pieces<'py>,
     fillers: Option<(Vec<u8>, Vec<u8>)>,
-) -> PyResult<Bound<'py, PyArray1<u8>>> {
-    let chunks = column.chunks().iter().map(columns::lists).collect::<PyResult<Vec<_>>>()?;
-    let width = chunks.first().map_or(1, |&(_, width)| width);
-    let chunks: Vec<_> = chunks.into_iter().map(|(chunk, _)| chunk).collect();
-    let ids = ids.view()?;
-    let starts = starts.as_ref().map(|s| s.as_slice()).transpose()?;
-    let lengths = lengths.as_ref().map(|l| l.as_slice()).transpose()?;
+) -> Bytes<'py> {
+    let column = columns::lists(column.chunks())?;
     let fillers = fillers.as_ref().map(|(padding, separator)| Fillers { padding, separator });
-    py.detach(|| pool::run(|| packsort_core::gather(&chunks, width, ids, starts, lengths, fillers)))
+    let selection = Selection { fillers, ..selection(&ids, &starts, &lengths)? };
+    py.detach(|| pool::run(|| packsort_core::gather(&column, selection)))
         .map(|bytes| bytes.into_pyarray(py))
         .map_err(to_py)
+}
+
+/// List column that is gathered from batch by batch.
+#[pyclass(frozen, module = "packsort._core")]
+pub struct ListColumn(Lists<Chunk>);
+
+#[pymethods]
+impl ListColumn {
+    #[new]
+    fn new(column: PyChunkedArray) -> PyResult<Self> {
+        columns::lists(column.chunks()).map(Self)
+    }
+
+    /// Count the values of each row.
+    fn lengths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        py.detach(|| self.0.lengths()).map(|lengths| lengths.into_pyarray(py)).map_err(to_py)
+    }
+
+    /// Gather pieces on the calling thread: their values one after another, as bytes.
+    #[pyo3(signature = (ids, starts=None, lengths=None))]
+    fn gather<'py>(&self, py: Python<'py>, ids: IdsArg<'py>, starts: Pieces<'py>, lengths: Pieces<'py>) -> Bytes<'py> {
+        let selection = selection(&ids, &starts, &lengths)?;
+        py.detach(|| gather_serial(&self.0, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)
+    }
 }

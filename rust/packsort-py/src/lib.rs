@@ -1,15 +1,14 @@
-//! `packsort._core`: arguments in, the lock of the interpreter released, errors mapped, arrays out.
+//! `packsort._core`: convert arguments, release the GIL, map errors, return arrays. All logic is in `packsort_core`.
 
 use pyo3::prelude::*;
 
 mod allocator;
 mod batch;
 mod columns;
-mod concatenation;
 mod errors;
-mod fill;
 mod gather;
 mod optimal;
+mod parts;
 mod plan;
 mod pool;
 mod schedule;
@@ -19,11 +18,7 @@ mod _core {
     #[pymodule_export]
     use super::batch::{fill_batch, fill_blocks, step_total};
     #[pymodule_export]
-    use super::concatenation::Concatenation;
-    #[pymodule_export]
-    use super::fill::{ListColumn, shuffled};
-    #[pymodule_export]
-    use super::gather::gather;
+    use super::gather::{ListColumn, gather};
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]
@@ -31,12 +26,15 @@ mod _core {
     #[pymodule_export]
     use super::pool::num_threads;
     #[pymodule_export]
-    use super::schedule::{pack_costs, schedule};
+    use super::schedule::{pack_costs, schedule, shuffled};
 
     use super::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PADDING", packsort_core::PADDING)?;
+        module.add("SEPARATOR", packsort_core::SEPARATOR)?;
+        module.add("NO_LOSS", packsort_core::batch::NO_LOSS)
     }
 }

@@ -1,54 +1,35 @@
+//! The parts of the search for the fewest packs.
+
 use numpy::{IntoPyArray, PyReadonlyArray1};
-use packsort_core::optimal::{self as core, Columns, Knapsack};
+use packsort_core::optimal::{self as core, Knapsack, Search, SizePatterns};
 use pyo3::prelude::*;
 
-use crate::errors::DamagedError;
-use crate::plan::Array;
+use crate::errors::to_py;
+use crate::parts::Array;
 use crate::pool;
 
-type ColumnArrays<'py> = (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>);
+type PatternArrays<'py> = (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>);
 
-fn arrays<'py>(py: Python<'py>, columns: &Columns) -> ColumnArrays<'py> {
+fn arrays<'py>(py: Python<'py>, patterns: &SizePatterns) -> PatternArrays<'py> {
     let signed = |numbers: &[u32]| numbers.iter().map(|&n| n as i32).collect::<Vec<_>>().into_pyarray(py);
-    let offsets: Vec<i64> = columns.offsets.iter().map(|&offset| offset as i64).collect();
-    (offsets.into_pyarray(py), signed(&columns.rows), signed(&columns.copies))
+    let offsets: Vec<i64> = patterns.offsets().iter().map(|&offset| offset as i64).collect();
+    (offsets.into_pyarray(py), signed(patterns.items()), signed(patterns.copies()))
 }
 
-/// (offsets, rows, copies, repeats) of patterns.
+/// Offsets, items, copies and repeats of patterns.
 pub type PacksArg<'py> =
     (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i64>);
 
-/// Patterns, and how many packs are alike.
-pub fn columns_of((offsets, rows, copies, repeats): &PacksArg<'_>) -> PyResult<(Columns, Vec<u64>)> {
-    let columns = Columns {
-        offsets: offsets.as_slice()?.iter().map(|&offset| offset as usize).collect(),
-        rows: rows.as_slice()?.iter().map(|&row| row as u32).collect(),
-        copies: copies.as_slice()?.iter().map(|&copies| copies as u32).collect(),
-    };
-    let repeats: Vec<u64> = repeats.as_slice()?.iter().map(|&repeat| repeat.max(0) as u64).collect();
-    let sound = columns.offsets.first() == Some(&0)
-        && columns.offsets.is_sorted_by(|a, b| a < b)
-        && columns.offsets.last() == Some(&columns.rows.len())
-        && columns.copies.len() == columns.rows.len()
-        && columns.len() == repeats.len()
-        && !columns.copies.contains(&0);
-    if sound { Ok((columns, repeats)) } else { Err(bad("offsets, rows, copies and repeats are no patterns")) }
+/// Patterns, and the number of packs of each.
+pub fn patterns_of((offsets, items, copies, repeats): &PacksArg<'_>) -> PyResult<(SizePatterns, Vec<u64>)> {
+    let offsets = offsets.as_slice()?.iter().map(|&offset| offset as usize).collect();
+    let unsigned = |numbers: &[i32]| numbers.iter().map(|&number| number as u32).collect();
+    let patterns = SizePatterns::new(offsets, unsigned(items.as_slice()?), unsigned(copies.as_slice()?));
+    Ok((patterns.map_err(to_py)?, repeats.as_slice()?.iter().map(|&repeat| repeat.max(0) as u64).collect()))
 }
 
-fn knapsack(sizes: &[u32], counts: &[u64], capacity: u32, max_sequences: u64) -> PyResult<()> {
-    let sound = sizes.len() == counts.len()
-        && sizes.is_sorted_by(|a, b| a < b)
-        && sizes.first().is_none_or(|&size| size > 0)
-        && sizes.last().is_none_or(|&size| size <= capacity)
-        && max_sequences > 0;
-    if sound { Ok(()) } else { Err(bad("sizes are not distinct, ascending and from 1 to the capacity")) }
-}
-
-fn bad(what: &'static str) -> PyErr {
-    DamagedError::new_err(what)
-}
-
-/// (bound, bound before it is rounded up, offsets, rows, copies of patterns worth more than a pack by `judge`).
+/// Price patterns; returns the bound, the bound before it is rounded up, and offsets, items and copies of the patterns
+/// worth more than a pack by `judge`.
 #[pyfunction]
 #[allow(clippy::type_complexity)]
 pub fn price_patterns<'py>(
@@ -60,19 +41,15 @@ pub fn price_patterns<'py>(
     duals: Vec<PyReadonlyArray1<'py, f64>>,
     judge: PyReadonlyArray1<'py, f64>,
 ) -> PyResult<(u64, f64, Array<'py, i64>, Array<'py, i32>, Array<'py, i32>)> {
-    let (sizes, counts, judge) = (sizes.as_slice()?, counts.as_slice()?, judge.as_slice()?);
-    knapsack(sizes, counts, capacity, max_sequences)?;
+    let (counts, judge) = (counts.as_slice()?, judge.as_slice()?);
     let duals = duals.iter().map(|duals| Ok(duals.as_slice()?)).collect::<PyResult<Vec<_>>>()?;
-    if duals.iter().chain([&judge]).any(|duals| duals.len() != sizes.len()) {
-        return Err(bad("there is another number of duals than of sizes"));
-    }
-    let of = Knapsack { sizes, capacity, max_sequences };
-    let found = py.detach(|| pool::run(|| of.price(counts, &duals, judge)));
-    let (offsets, rows, copies) = arrays(py, &found.columns);
-    Ok((found.bound, found.fraction, offsets, rows, copies))
+    let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+    let found = py.detach(|| pool::run(|| knapsack.price(counts, &duals, judge))).map_err(to_py)?;
+    let (offsets, items, copies) = arrays(py, &found.patterns);
+    Ok((found.bound, found.fraction, offsets, items, copies))
 }
 
-/// Patterns that fill a pack to the last token.
+/// Draw patterns that fill a pack to the last token.
 #[pyfunction]
 pub fn sample_patterns<'py>(
     py: Python<'py>,
@@ -81,14 +58,14 @@ pub fn sample_patterns<'py>(
     max_sequences: u64,
     counts: PyReadonlyArray1<'py, u64>,
     number: usize,
-) -> PyResult<ColumnArrays<'py>> {
-    let (sizes, counts) = (sizes.as_slice()?, counts.as_slice()?);
-    knapsack(sizes, counts, capacity, max_sequences)?;
-    let of = Knapsack { sizes, capacity, max_sequences };
-    Ok(arrays(py, &py.detach(|| core::sample(&of, counts, number))))
+) -> PyResult<PatternArrays<'py>> {
+    let counts = counts.as_slice()?;
+    let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+    let patterns = py.detach(|| core::sample(&knapsack, counts, number)).map_err(to_py)?;
+    Ok(arrays(py, &patterns))
 }
 
-/// Packs on the way.
+/// Packing that is being built.
 #[pyclass(module = "packsort._core")]
 pub struct Packing(core::Packing);
 
@@ -101,12 +78,11 @@ impl Packing {
         max_sequences: u64,
         counts: PyReadonlyArray1<'_, u64>,
     ) -> PyResult<Self> {
-        let (sizes, counts) = (sizes.as_slice()?, counts.as_slice()?);
-        knapsack(sizes, counts, capacity, max_sequences)?;
-        Ok(Self(core::Packing::new(&Knapsack { sizes, capacity, max_sequences }, counts)))
+        let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+        core::Packing::new(&knapsack, counts.as_slice()?).map(Self).map_err(to_py)
     }
 
-    /// Sequences of each size that are in no pack.
+    /// Number of sequences of each size that are in no pack.
     #[getter]
     fn left<'py>(&self, py: Python<'py>) -> Array<'py, i64> {
         self.0.left().iter().map(|&left| left as i64).collect::<Vec<_>>().into_pyarray(py)
@@ -114,49 +90,46 @@ impl Packing {
 
     #[getter]
     fn packs(&self) -> u64 {
-        self.0.packs()
+        self.0.num_packs()
     }
 
     fn copy(&self) -> Self {
         Self(self.0.clone())
     }
 
-    /// Packs like each pattern, `repeats` of them, while there are sequences.
+    /// Take up to `repeats` packs of each pattern.
     fn take(
         &mut self,
         py: Python<'_>,
         offsets: PyReadonlyArray1<'_, i64>,
-        rows: PyReadonlyArray1<'_, i32>,
+        items: PyReadonlyArray1<'_, i32>,
         copies: PyReadonlyArray1<'_, i32>,
         repeats: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<()> {
-        let (columns, repeats) = columns_of(&(offsets, rows, copies, repeats))?;
-        if !columns.rows.iter().all(|&row| (row as usize) < self.0.left().len()) {
-            return Err(bad("offsets, rows, copies and repeats are no patterns"));
-        }
-        py.detach(|| self.0.take(&columns, &repeats));
-        Ok(())
+        let (patterns, repeats) = patterns_of(&(offsets, items, copies, repeats))?;
+        py.detach(|| self.0.take(&patterns, &repeats)).map_err(to_py)
     }
 
-    /// First-fit decreasing of what is left.
+    /// Pack all sequences left by first-fit decreasing.
     fn finish(&mut self, py: Python<'_>) {
-        py.detach(|| self.0.finish());
+        py.detach(|| self.0.finish_first_fit());
     }
 
-    /// Each pack as full as so many steps find.
+    /// Pack all sequences left, each pack as full as `steps` steps find.
     fn finish_full(&mut self, py: Python<'_>, steps: u64) {
         py.detach(|| self.0.finish_full(steps));
     }
 
-    /// (what is left is packed into so many packs, it is proven that it cannot be).
+    /// Pack all sequences left into at most `packs` packs; returns whether a way was found, and whether there is none.
     fn finish_within(&mut self, py: Python<'_>, packs: u64, steps: u64) -> (bool, bool) {
-        py.detach(|| self.0.finish_within(packs, steps))
+        let search = py.detach(|| self.0.finish_within(packs, steps));
+        (search == Search::Found(()), search == Search::Impossible)
     }
 
-    /// (offsets, rows, copies, repeats) of the patterns so far.
+    /// Offsets, items, copies and repeats of the patterns so far.
     fn patterns<'py>(&self, py: Python<'py>) -> (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>, Array<'py, i64>) {
-        let (columns, repeats) = self.0.patterns();
-        let (offsets, rows, copies) = arrays(py, &columns);
-        (offsets, rows, copies, repeats.iter().map(|&repeat| repeat as i64).collect::<Vec<_>>().into_pyarray(py))
+        let (patterns, repeats) = self.0.patterns();
+        let (offsets, items, copies) = arrays(py, &patterns);
+        (offsets, items, copies, repeats.iter().map(|&repeat| repeat as i64).collect::<Vec<_>>().into_pyarray(py))
     }
 }

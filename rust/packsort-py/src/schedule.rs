@@ -1,13 +1,13 @@
 use std::num::NonZeroUsize;
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use packsort_core::{CostModel, Layout, Schedule, Tail};
+use packsort_core::{Attention, CostModel, Schedule, ScheduleOptions, StepTimes};
 use pyo3::prelude::*;
 
-use crate::errors::{OptionError, to_py};
+use crate::errors::{to_py, unknown_name};
 use crate::pool;
 
-/// Cost of each pack: pack `i` holds sequences of `lengths[offsets[i]:offsets[i + 1]]` tokens.
+/// Estimate the cost of each pack: pack `i` holds segments of `lengths[offsets[i]:offsets[i + 1]]` tokens.
 #[pyfunction]
 pub fn pack_costs<'py>(
     py: Python<'py>,
@@ -18,11 +18,13 @@ pub fn pack_costs<'py>(
     whole_pack: bool,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let (offsets, lengths) = (offsets.as_slice()?, lengths.as_slice()?);
-    let model = CostModel { linear, quadratic, whole_pack };
+    let attention = if whole_pack { Attention::Pack } else { Attention::Document };
+    let model = CostModel { linear, quadratic, attention };
     py.detach(|| pool::run(|| model.of_packs(offsets, lengths))).map(|costs| costs.into_pyarray(py)).map_err(to_py)
 }
 
-/// Packs in training order, packs of the tail; then utilization summed over steps and time, before and after.
+/// Schedule packs; returns the packs, the packs of the tail, and utilization and time before and after, summed over
+/// steps.
 #[pyfunction]
 #[allow(clippy::type_complexity)]
 pub fn schedule<'py>(
@@ -34,14 +36,15 @@ pub fn schedule<'py>(
     tail: &str,
     seed: Option<u64>,
 ) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, (f64, f64), (f64, f64))> {
-    let tail = match tail {
-        "pad" => Tail::Pad,
-        "drop" => Tail::Drop,
-        _ => return Err(OptionError::new_err(format!("tail is {tail:?}, allowed are pad, drop"))),
-    };
-    let costs = costs.as_slice()?;
-    let layout = Layout { world_size, accumulation, window, tail, seed };
-    let Schedule { order, tail, before, after } = py.detach(|| pool::run(|| Schedule::new(costs, &layout)));
-    let both = |balance: packsort_core::Balance| (balance.utilization, balance.time);
-    Ok((order.into_pyarray(py), tail.into_pyarray(py), both(before), both(after)))
+    let (costs, tail) = (costs.as_slice()?, tail.parse().map_err(unknown_name)?);
+    let options = ScheduleOptions { world_size, accumulation, window, tail, seed };
+    let found = py.detach(|| pool::run(|| Schedule::new(costs, &options))).map_err(to_py)?;
+    let both = |times: StepTimes| (times.utilization, times.time);
+    Ok((found.packs.into_pyarray(py), found.tail.into_pyarray(py), both(found.before), both(found.after)))
+}
+
+/// Shuffle `0..len` as `seed`, `epoch` and `stream` choose.
+#[pyfunction]
+pub fn shuffled<'py>(py: Python<'py>, len: u64, seed: u64, epoch: u64, stream: u64) -> Bound<'py, PyArray1<i64>> {
+    py.detach(|| packsort_core::shuffled(len, seed, epoch, stream)).into_pyarray(py)
 }

@@ -1,21 +1,27 @@
-//! Sequences that are alike to a plan: of one length, and of one group.
+//! Classes: the sequences that a plan does not tell apart.
 
-use crate::{Error, Room};
+use std::ops::Range;
 
-/// The classes of a plan, by group and then by length, and where their ids are in the order.
+use crate::Room;
+use crate::error::PlanFault;
+use crate::histogram::count::LONGEST;
+
+/// Classes of sequences with the same length and group, ordered by group and then by length.
+///
+/// The ids of a class lie side by side among the sorted ids, at `first[class]..first[class + 1]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes {
-    /// Tokens of each sequence of a class, ascending within a group.
+    /// Number of tokens of each sequence of a class; ascends within a group.
     pub lengths: Vec<u32>, // (classes,)
-    /// Where in the order a class's ids start.
+    /// The position of a class's first id among the sorted ids.
     pub first: Vec<u64>, // (classes + 1,)
-    /// Where a group's classes start.
+    /// The first class of a group.
     pub groups: Vec<usize>, // (groups + 1,)
 }
 
 impl Classes {
-    /// One group: `by_length[l]` sequences of length `l`.
-    pub(crate) fn of_lengths(by_length: &[u64]) -> Self {
+    /// Build the classes of one group from a histogram of its lengths.
+    pub(crate) fn from_histogram(by_length: &[u64]) -> Self {
         let mut classes = Self { lengths: vec![], first: vec![0], groups: vec![0] };
         let mut next = 0;
         for (&count, length) in by_length.iter().zip(0..) {
@@ -29,18 +35,36 @@ impl Classes {
         classes
     }
 
-    /// Checks classes that come from a file.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let ascending = |group: &[usize]| group[0] <= group[1] && group[1] <= self.len();
-        let sound = self.first.len() == self.len() + 1
-            && self.first[0] == 0
-            && self.first.windows(2).all(|w| w[0] < w[1])
-            && self.groups.first() == Some(&0)
-            && self.groups.last() == Some(&self.len())
-            && self.groups.windows(2).all(ascending)
-            && (0..self.groups.len() - 1).all(|g| self.lengths[self.of_group(g)].is_sorted_by(|a, b| a < b))
-            && !self.lengths.contains(&0);
-        if sound { Ok(()) } else { Err(Error::Inconsistent("the classes of lengths are out of order")) }
+    /// Check classes read from a file.
+    pub(crate) fn check(&self) -> Result<(), PlanFault> {
+        let out_of_order = |array, index: usize| Err(PlanFault::OutOfOrder { array, index: index as u64 });
+        let (found, expected) = (self.first.len() as u64, self.len() as u64 + 1);
+        if found != expected {
+            return Err(PlanFault::ArrayLength { array: "class_first", found, expected });
+        }
+        if self.first[0] != 0 {
+            return out_of_order("class_first", 0);
+        }
+        if let Some(at) = self.first.windows(2).position(|pair| pair[0] >= pair[1]) {
+            return out_of_order("class_first", at + 1);
+        }
+        if self.groups.first() != Some(&0) || self.groups.last() != Some(&self.len()) {
+            return out_of_order("group_first", 0);
+        }
+        if let Some(at) = self.groups.windows(2).position(|pair| pair[0] > pair[1]) {
+            return out_of_order("group_first", at + 1);
+        }
+        for group in 0..self.num_groups() {
+            let own = self.of_group(group);
+            let lengths = &self.lengths[own.clone()];
+            if let Some(at) = lengths.windows(2).position(|pair| pair[0] >= pair[1]) {
+                return out_of_order("class_lengths", own.start + at + 1);
+            }
+        }
+        match self.lengths.iter().position(|&length| length == 0 || length as usize > LONGEST) {
+            Some(at) => out_of_order("class_lengths", at),
+            None => Ok(()),
+        }
     }
 
     /// Number of classes.
@@ -48,28 +72,43 @@ impl Classes {
         self.lengths.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no classes.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
+    /// Number of groups; 1 for a plan without groups.
+    pub fn num_groups(&self) -> usize {
+        self.groups.len().saturating_sub(1)
+    }
+
     /// Number of sequences of a class.
+    ///
+    /// # Panics
+    /// There is no such class.
     pub fn count(&self, class: usize) -> u64 {
         self.first[class + 1] - self.first[class]
     }
 
     /// Number of sequences of all classes.
-    pub fn sequences(&self) -> u64 {
-        self.first[self.len()]
+    pub fn num_sequences(&self) -> u64 {
+        self.first.last().copied().unwrap_or(0)
     }
 
-    /// Tokens of all sequences of all classes.
-    pub fn tokens(&self) -> u64 {
-        (0..self.len()).map(|class| self.count(class) * u64::from(self.lengths[class])).sum()
+    /// Number of tokens of all sequences.
+    pub fn num_tokens(&self) -> u64 {
+        self.lengths
+            .iter()
+            .zip(self.first.windows(2))
+            .map(|(&length, ends)| (ends[1] - ends[0]) * u64::from(length))
+            .sum()
     }
 
     /// The classes of a group.
-    pub fn of_group(&self, group: usize) -> std::ops::Range<usize> {
+    ///
+    /// # Panics
+    /// There is no such group.
+    pub fn of_group(&self, group: usize) -> Range<usize> {
         self.groups[group]..self.groups[group + 1]
     }
 
@@ -78,7 +117,7 @@ impl Classes {
         self.groups.partition_point(|&first| first <= class) - 1
     }
 
-    /// The histogram of a group by what its sequences take of a pack's room: `0..=` the most.
+    /// Count the sequences of a group by the room they take, from 0 to the most.
     pub(crate) fn histogram(&self, group: usize, room: Room) -> Vec<u64> {
         let classes = self.of_group(group);
         let most = self.lengths[classes.clone()].last().map_or(0, |&longest| room.taken(longest));

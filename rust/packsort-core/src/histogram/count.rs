@@ -1,52 +1,52 @@
-//! Step 1: the histogram of lengths, counted in parallel over row ranges.
+//! The histogram of lengths.
+//!
+//! ```text
+//! cut the rows into one share for each thread
+//! for each share: counts[min(length, top + 1)] += 1
+//! add up the shares
+//! if any sequence has length 0 or is counted at top + 1: find those sequences one by one
+//! ```
+//!
+//! A negative length wraps to a huge one, so the last bin counts every length that needs a closer look. The shares are
+//! kept: from them [`sort`](super::sort) knows where each thread places its ids.
+//!
+//! Cost: one pass over the lengths, and `top` additions for each thread.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::Error;
-use crate::histogram::sort::Id;
+use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
+use crate::{Error, Overlong};
 
-/// What becomes of a sequence longer than `max_length`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlong {
-    /// It is an error, which names the first one.
-    Error,
-    /// It is left out of the plan.
-    Drop,
-    /// It keeps its first `max_length` tokens.
-    Truncate,
-    /// It is cut into pieces of `max_length` tokens and what is left.
-    Split,
-}
-
-/// How many sequences there are of each length, and what became of those over `max_length`.
+/// The histogram of planned lengths, and the sequences over `max_length`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// `by_length[l]` sequences take `l` tokens; index 0 is always 0.
+pub(crate) struct Counts {
+    /// `by_length[l]` planned sequences have `l` tokens; index 0 is always 0.
     pub by_length: Vec<u64>,
-    /// Sequences longer than `max_length`: dropped or truncated.
+    /// Number of sequences longer than `max_length`, which are dropped or truncated.
     pub overlong: u64,
-    /// Tokens of those that are not in the plan.
+    /// Number of their tokens that are not in the plan.
     pub tokens_lost: u64,
 }
 
-/// Rows handled by one worker, and how many of each bin it met: lengths 0 to `top`, and one bin for all above.
+/// A range of rows, counted by one thread.
 pub(crate) struct Share<I> {
     pub rows: Range<usize>,
+    /// Number of rows of each length up to `top`; the last bin counts all longer ones.
     pub bins: Vec<I>, // (top + 2,)
 }
 
-/// Fewer rows than this a worker are counted faster than a thread is woken.
-const MIN_ROWS_A_WORKER: usize = 1 << 15;
-/// Up to this `max_length` a table of all lengths is small; above it the longest length there is is looked up first.
+/// Fewer rows than this are counted faster than a thread wakes up.
+const MIN_ROWS_PER_THREAD: usize = 1 << 15;
+/// Up to this `max_length` the table has a bin for every length. Above it, the longest length is looked up first.
 const SMALL_TABLE: usize = 1 << 17;
 
-/// The longest sequence that is planned: tables go up to it, and take a gigabyte then.
+/// The longest sequence that is planned. A table of lengths up to it takes half a gigabyte.
 pub(crate) const LONGEST: usize = 1 << 26;
 
-/// Counts lengths; each share also serves to hand out positions to its rows, see `order`.
+/// Count lengths; returns the histogram, and the counts of each thread.
 pub(crate) fn count<I: Id>(
     lengths: &Lengths,
     max_length: u32,
@@ -55,15 +55,15 @@ pub(crate) fn count<I: Id>(
     let rows = lengths.len();
     let top = table_top(lengths, max_length, overlong);
     if top > LONGEST {
-        return Err(longer_than_planned(lengths, max_length, overlong)?);
+        return Err(name_unplannable(lengths, max_length, overlong)?);
     }
-    let workers = rayon::current_num_threads().min(rows / MIN_ROWS_A_WORKER.max(top / 4) + 1).max(1);
-    let shares: Vec<Share<I>> = (0..workers)
+    let threads = rayon::current_num_threads().min(rows / MIN_ROWS_PER_THREAD.max(top / 4) + 1).max(1);
+    let shares: Vec<Share<I>> = (0..threads)
         .into_par_iter()
-        .map(|w| {
-            let rows = split(rows, workers, w);
+        .map(|thread| {
+            let rows = split(rows, threads, thread);
             let mut bins = vec![I::default(); top + 2];
-            for (_, chunk) in lengths.pieces(rows.clone()) {
+            for (_, chunk) in lengths.stretches(rows.clone()) {
                 with_slice!(chunk, s => count_slice(s, &mut bins));
             }
             Share { rows, bins }
@@ -79,21 +79,24 @@ pub(crate) fn count<I: Id>(
     let over = by_length.pop().unwrap_or(0);
     let mut counts = Counts { by_length, overlong: 0, tokens_lost: 0 };
     if over > 0 || counts.by_length[0] > 0 {
-        let misfits = misfits(lengths, max_length, overlong)?;
+        let (found, tokens) = find_overlong(lengths, max_length, overlong)?;
+        if found != over || counts.by_length[0] > 0 {
+            return Err(Error::LengthsChanged);
+        }
         counts.overlong = over;
-        counts.tokens_lost = misfits;
+        counts.tokens_lost = tokens;
         if overlong == Overlong::Truncate {
             counts.tokens_lost -= over * u64::from(max_length);
-            counts.by_length[top] += over; // a length over max_length was met, so top is max_length
+            counts.by_length[top] += over; // a length over max_length was found, so top is max_length
         }
     }
     Ok((counts, shares))
 }
 
-/// The `w`th of `parts` nearly equal ranges of `0..len`.
-pub(crate) fn split(len: usize, parts: usize, w: usize) -> Range<usize> {
-    let at = |w: usize| (len as u128 * w as u128 / parts as u128) as usize;
-    at(w)..at(w + 1)
+/// The range `index` of `parts` nearly equal ranges of `0..len`.
+pub(crate) fn split(len: usize, parts: usize, index: usize) -> Range<usize> {
+    let start = |index: usize| (len as u128 * index as u128 / parts as u128) as usize;
+    start(index)..start(index + 1)
 }
 
 #[inline]
@@ -111,23 +114,24 @@ fn table_top(lengths: &Lengths, max_length: u32, overlong: Overlong) -> usize {
     if max_length as usize <= SMALL_TABLE {
         return max_length as usize;
     }
-    let workers = rayon::current_num_threads();
+    let threads = rayon::current_num_threads();
     let planned = |length: u64| match length <= limit {
         true => length,
         false if overlong == Overlong::Truncate => limit,
         false => 0,
     };
     let longest_of = |(_, chunk)| with_slice!(chunk, s => s.iter().map(|l| planned(l.wrapped())).max().unwrap_or(0));
-    let longest = (0..workers)
-        .into_par_iter()
-        .map(|w| lengths.pieces(split(lengths.len(), workers, w)).map(longest_of).max().unwrap_or(0));
+    let longest = (0..threads).into_par_iter().map(|thread| {
+        let rows = split(lengths.len(), threads, thread);
+        lengths.stretches(rows).map(longest_of).max().unwrap_or(0)
+    });
     longest.max().unwrap_or(0) as usize
 }
 
-/// Names the first length that is not allowed; otherwise the tokens of all that are over `max_length`.
-fn misfits(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<u64, Error> {
-    let mut tokens = 0;
-    for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
+/// Find the first length that is refused; otherwise the number of sequences over `max_length`, and their tokens.
+fn find_overlong(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<(u64, u64), Error> {
+    let (mut sequences, mut tokens) = (0, 0_u64);
+    for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
         with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row as u64..) {
             if let Some(length) = length.not_positive() {
                 return Err(Error::NotPositive { row, length });
@@ -137,23 +141,24 @@ fn misfits(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<u64
                 if overlong == Overlong::Error {
                     return Err(Error::TooLong { row, length, max_length });
                 }
-                tokens += length;
+                sequences += 1;
+                tokens = tokens.saturating_add(length);
             }
         })
     }
-    Ok(tokens)
+    Ok((sequences, tokens))
 }
 
-/// Names the first sequence that is longer than is planned, unless something is wrong with another.
-fn longer_than_planned(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<Error, Error> {
-    misfits(lengths, max_length, overlong)?;
-    for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
+/// Name the first sequence over [`LONGEST`], unless another length is refused.
+fn name_unplannable(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<Error, Error> {
+    find_overlong(lengths, max_length, overlong)?;
+    for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
         with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row as u64..) {
             let length = length.wrapped();
             if length > LONGEST as u64 && (length <= max_length.into() || overlong == Overlong::Truncate) {
-                return Ok(Error::Unplannable { row, length });
+                return Ok(Error::Unplannable { row, length, limit: LONGEST as u64 });
             }
         })
     }
-    Ok(Error::Inconsistent("a length is more than can be planned"))
+    Ok(Error::LengthsChanged)
 }

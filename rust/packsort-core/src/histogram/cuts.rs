@@ -1,47 +1,60 @@
-//! Sequences that are cut into pieces, which are planned like sequences.
+//! Sequences cut into pieces, which are planned like sequences.
+//!
+//! Pieces need ids of their own. With `rows` sequences, of which some are cut:
+//!
+//! ```text
+//! item 0..rows       the last piece of each sequence: all of it where it is not cut
+//! item rows..        the other pieces, by sequence and then by start
+//! ```
+//!
+//! So nothing changes for sequences that are not cut, and an id below `rows` is a row. Cost: a pass over the lengths and
+//! O(pieces) memory.
 
 use rayon::prelude::*;
 
-use crate::Error;
-use crate::histogram::sort::{Id, Order};
+use crate::error::PlanFault;
+use crate::ids::{Id, SequenceIds, with_ids};
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::plan::{Excess, Starts};
+use crate::plan::LeftOut;
+use crate::{Error, PieceStarts};
 
-/// Which sequences are cut, and where.
-///
-/// Items `0..rows` are the rows: of a cut one its last piece. Items from `rows` on are the other pieces.
+/// The sequences that are cut, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cuts {
-    /// The rows whose last piece does not begin with their first token, ascending.
-    pub rows: Vec<u64>, // (cut,)
-    /// Where the last piece of each begins.
-    pub rests: Vec<u32>, // (cut,)
+pub(crate) struct Cuts {
+    /// The rows whose last piece does not start at their first token, ascending.
+    pub rows: Vec<u64>, // (cut rows,)
+    /// The first token of the last piece of each of these rows.
+    pub last_starts: Vec<u32>, // (cut rows,)
     /// The row of each other piece, ascending.
-    pub piece_rows: Vec<u64>, // (pieces,)
-    /// Where it begins, ascending within a row.
-    pub piece_starts: Vec<u32>, // (pieces,)
+    pub piece_rows: Vec<u64>, // (other pieces,)
+    /// The first token of each other piece, ascending within a row.
+    pub piece_starts: Vec<u32>, // (other pieces,)
 }
 
-/// What becomes of one sequence that is too long.
+/// What happens to one sequence longer than a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Long {
-    /// It stays as it is.
-    Keep,
+pub(crate) enum TooLong {
+    /// The histogram drops, truncates or refuses it.
+    LeaveToCount,
     /// It is cut into full pieces and a rest.
     Split,
-    /// It keeps its end.
+    /// It keeps its last tokens.
     KeepEnd,
 }
 
 impl Cuts {
-    /// Cuts what is longer than `limit`, as `what` says of each row.
+    /// Cut the sequences longer than `limit`, each as `treatment` says of its row.
     ///
     /// # Errors
-    /// A length that is zero or negative, or over `i32::MAX`.
-    pub(crate) fn long(lengths: &Lengths, limit: u32, what: impl Fn(usize) -> Long) -> Result<(Self, Excess), Error> {
+    /// A length that is zero or negative, or over `i32::MAX` where the sequence is cut.
+    pub fn of_too_long(
+        lengths: &Lengths,
+        limit: u32,
+        treatment: impl Fn(usize) -> TooLong,
+    ) -> Result<(Self, LeftOut), Error> {
         let mut cuts = Self::default();
-        let mut excess = Excess::default();
-        for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
+        let mut left_out = LeftOut::default();
+        for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
                 if let Some(length) = length.not_positive() {
                     return Err(Error::NotPositive { row: row as u64, length });
@@ -50,8 +63,8 @@ impl Cuts {
                 if length <= limit.into() {
                     continue;
                 }
-                let what = what(row);
-                if what == Long::Keep {
+                let treatment = treatment(row);
+                if treatment == TooLong::LeaveToCount {
                     continue;
                 }
                 let row = row as u64;
@@ -59,101 +72,99 @@ impl Cuts {
                     return Err(Error::TooLong { row, length, max_length: i32::MAX as u32 });
                 }
                 cuts.rows.push(row);
-                if what == Long::KeepEnd {
-                    cuts.rests.push(length as u32 - limit);
-                    excess.sequences += 1;
-                    excess.tokens += length - u64::from(limit);
+                if treatment == TooLong::KeepEnd {
+                    cuts.last_starts.push(length as u32 - limit);
+                    left_out.sequences += 1;
+                    left_out.tokens += length - u64::from(limit);
                     continue;
                 }
                 let full = (length as u32 - 1) / limit;
-                cuts.rests.push(full * limit);
+                cuts.last_starts.push(full * limit);
                 for piece in 0..full {
                     cuts.piece_rows.push(row);
                     cuts.piece_starts.push(piece * limit);
                 }
             })
         }
-        Ok((cuts, excess))
+        Ok((cuts, left_out))
     }
 
-    /// Cuts rows where `starts` says; a row of no tokens has no piece and is left out, which is counted.
+    /// Cut sequences at given starts. A sequence of no tokens has no pieces; it is left out and counted.
     ///
     /// # Errors
-    /// Starts that do not begin with 0, do not ascend, or lie beyond the row; a piece longer than `limit`; another
-    /// number of rows.
-    pub(crate) fn at(lengths: &Lengths, limit: u32, starts: Starts) -> Result<(Self, Excess), Error> {
-        if starts.offsets.len() != lengths.len() + 1 || starts.offsets[lengths.len()] as usize > starts.values.len() {
-            return Err(Error::Inconsistent("piece starts are not one list for each length"));
-        }
+    /// Starts that do not begin with 0, do not ascend, or lie outside the sequence; a piece longer than `limit`.
+    pub fn at_starts(lengths: &Lengths, limit: u32, starts: PieceStarts) -> Result<(Self, LeftOut), Error> {
         let mut cuts = Self::default();
-        let mut excess = Excess::default();
-        for (first_row, chunk) in lengths.pieces(0..lengths.len()) {
+        let mut left_out = LeftOut::default();
+        for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
-                let own = &starts.values[starts.offsets[row] as usize..starts.offsets[row + 1] as usize];
-                let (length, row) = (length.wrapped(), row as u64);
+                let (length, error) = (length.wrapped(), Error::PieceStarts { row: row as u64 });
+                let own = starts.of_row(row).ok_or(error)?;
+                let row = row as u64;
                 if length == 0 && own.is_empty() {
-                    excess.sequences += 1;
+                    left_out.sequences += 1;
                     continue;
                 }
-                let ends = own.iter().skip(1).map(|&start| i64::from(start)).chain([length as i64]);
-                if own.first() != Some(&0) || length > i32::MAX as u64 {
-                    return Err(Error::PieceStarts { row });
+                let Some((&last, others)) = own.split_last() else { return Err(error) };
+                if own[0] != 0 || length > i32::MAX as u64 {
+                    return Err(error);
                 }
+                let ends = own.iter().skip(1).map(|&start| i64::from(start)).chain([length as i64]);
                 for (&start, end) in own.iter().zip(ends) {
                     if end <= i64::from(start) {
-                        return Err(Error::PieceStarts { row });
+                        return Err(error);
                     }
                     let piece = (end - i64::from(start)) as u64;
                     if piece > limit.into() {
                         return Err(Error::PieceTooLong { row, start: start as u32, length: piece, max_length: limit });
                     }
                 }
-                let (rest, others) = own.split_last().expect("the first start is 0");
-                if *rest > 0 {
+                if last > 0 {
                     cuts.rows.push(row);
-                    cuts.rests.push(*rest as u32);
+                    cuts.last_starts.push(last as u32);
                     cuts.piece_rows.extend(others.iter().map(|_| row));
                     cuts.piece_starts.extend(others.iter().map(|&start| start as u32));
                 }
             })
         }
-        Ok((cuts, excess))
+        Ok((cuts, left_out))
     }
 
-    /// Cuts more: each of `more` is a row and the tokens of each piece but its last, from where its last piece began.
-    pub(crate) fn further(&self, more: impl Iterator<Item = (u64, Vec<u32>)>) -> Self {
-        let mut rests: Vec<(u64, u32)> = self.rows.iter().copied().zip(self.rests.iter().copied()).collect();
-        let mut pieces: Vec<(u64, u32)> =
+    /// Cut more pieces off last pieces. Each of `more` is a row and the lengths of the pieces cut off its last piece.
+    pub fn cut_further(&self, more: impl Iterator<Item = (u64, Vec<u32>)>) -> Self {
+        let mut lasts: Vec<(u64, u32)> = self.rows.iter().copied().zip(self.last_starts.iter().copied()).collect();
+        let mut others: Vec<(u64, u32)> =
             self.piece_rows.iter().copied().zip(self.piece_starts.iter().copied()).collect();
         for (row, lengths) in more {
             let known = self.rows.binary_search(&row);
-            let mut at = known.map_or(0, |cut| self.rests[cut]);
+            let mut start = known.map_or(0, |cut| self.last_starts[cut]);
             for length in lengths {
-                pieces.push((row, at));
-                at += length;
+                others.push((row, start));
+                start += length;
             }
             match known {
-                Ok(cut) => rests[cut].1 = at,
-                Err(_) => rests.push((row, at)),
+                Ok(cut) => lasts[cut].1 = start,
+                Err(_) => lasts.push((row, start)),
             }
         }
-        rests.sort_unstable();
-        pieces.sort_unstable();
-        let ((rows, rests), (piece_rows, piece_starts)) = (rests.into_iter().unzip(), pieces.into_iter().unzip());
-        Self { rows, rests, piece_rows, piece_starts }
+        lasts.sort_unstable();
+        others.sort_unstable();
+        let ((rows, last_starts), (piece_rows, piece_starts)) = (lasts.into_iter().unzip(), others.into_iter().unzip());
+        Self { rows, last_starts, piece_rows, piece_starts }
     }
 
-    /// Tokens of each item; [`ABSENT`] for rows of no tokens.
-    pub(crate) fn items(&self, lengths: &Lengths) -> Vec<u32> {
+    /// The length of each item; [`ABSENT`] for rows of no tokens.
+    pub fn item_lengths(&self, lengths: &Lengths) -> Vec<u32> {
         let mut items = Vec::with_capacity(lengths.len() + self.piece_rows.len());
-        for (_, chunk) in lengths.pieces(0..lengths.len()) {
+        for (_, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => items.extend(s.iter().map(|length| match length.wrapped() {
                 0 => ABSENT,
                 length => length.min((ABSENT - 1).into()) as u32,
             })));
         }
-        for (&row, rest) in self.rows.iter().zip(&self.rests) {
-            items[row as usize] -= rest;
+        for (&row, last_start) in self.rows.iter().zip(&self.last_starts) {
+            // 0 where lengths changed since they were cut, which counting then refuses
+            items[row as usize] = items[row as usize].saturating_sub(*last_start);
         }
         let mut cut = 0;
         for (i, (&row, &start)) in self.piece_rows.iter().zip(&self.piece_starts).enumerate() {
@@ -161,74 +172,89 @@ impl Cuts {
                 cut += 1;
             }
             let next =
-                if self.piece_rows.get(i + 1) == Some(&row) { self.piece_starts[i + 1] } else { self.rests[cut] };
+                if self.piece_rows.get(i + 1) == Some(&row) { self.piece_starts[i + 1] } else { self.last_starts[cut] };
             items.push(next - start);
         }
         items
     }
 
-    /// Number of rows in more than one piece.
-    pub(crate) fn num_split(&self) -> u64 {
-        self.split_rows().count() as u64
-    }
-
-    /// The rows in more than one piece, ascending.
-    pub(crate) fn split_rows(&self) -> impl Iterator<Item = u64> {
+    /// The rows with more than one piece, ascending.
+    pub fn split_rows(&self) -> impl Iterator<Item = u64> {
         self.piece_rows.chunk_by(|a, b| a == b).map(|same| same[0])
     }
 
-    /// The groups of items, from those of rows.
-    pub(crate) fn groups(&self, of: &[u32]) -> Vec<u32> {
-        of.iter().copied().chain(self.piece_rows.iter().map(|&row| of[row as usize])).collect()
+    /// The group of each item.
+    pub fn item_groups(&self, group_of: &[u32]) -> Vec<u32> {
+        group_of.iter().copied().chain(self.piece_rows.iter().map(|&row| group_of[row as usize])).collect()
     }
 
-    /// The row of an item, and where in it the item begins. `rows` is the number of rows.
+    /// The row of an item, and the item's first token in it, where there are `rows` rows.
     #[inline]
-    pub(crate) fn locate(&self, item: u64, rows: u64) -> (u64, u32) {
+    pub fn locate(&self, item: u64, rows: u64) -> (u64, u32) {
         if item >= rows {
             let piece = (item - rows) as usize;
             return (self.piece_rows[piece], self.piece_starts[piece]);
         }
-        (item, self.rows.binary_search(&item).map_or(0, |cut| self.rests[cut]))
+        (item, self.rows.binary_search(&item).map_or(0, |cut| self.last_starts[cut]))
     }
 
-    /// The rows of items.
-    pub(crate) fn rows_of(&self, items: Order, rows: u64) -> Order {
-        fn map<I: Id>(cuts: &Cuts, mut items: Vec<I>, rows: u64) -> Vec<I> {
+    /// Replace items by their rows.
+    pub fn items_to_rows(&self, items: SequenceIds, rows: u64) -> SequenceIds {
+        fn replace<I: Id>(cuts: &Cuts, mut items: Vec<I>, rows: u64) -> Vec<I> {
             items.par_iter_mut().with_min_len(1 << 14).filter(|item| item.to_u64() >= rows).for_each(|item| {
-                *item = I::from_row(cuts.piece_rows[(item.to_u64() - rows) as usize] as usize);
+                *item = I::from_index(cuts.piece_rows[(item.to_u64() - rows) as usize] as usize);
             });
             items
         }
         match items {
             _ if self.piece_rows.is_empty() => items,
-            Order::U32(items) => Order::U32(map(self, items, rows)),
-            Order::I64(items) => Order::I64(map(self, items, rows)),
+            SequenceIds::U32(items) => SequenceIds::U32(replace(self, items, rows)),
+            SequenceIds::I64(items) => SequenceIds::I64(replace(self, items, rows)),
         }
     }
 
-    /// Where each item begins in its row.
-    pub(crate) fn starts_of(&self, items: &Order, rows: u64) -> Vec<i32> {
-        let start = |item| self.locate(item, rows).1 as i32;
-        match items {
-            Order::U32(items) => items.par_iter().map(|&item| start(item.into())).collect(),
-            Order::I64(items) => items.par_iter().map(|&item| start(item as u64)).collect(),
-        }
+    /// The first token of each item in its row.
+    pub fn item_starts(&self, items: &SequenceIds, rows: u64) -> Vec<i32> {
+        with_ids!(items, items => items.par_iter().map(|item| self.locate(item.to_u64(), rows).1 as i32).collect())
     }
 
-    /// Checks cuts that come from a file.
-    pub(crate) fn check(&self, rows: u64) -> Result<(), Error> {
-        let pieces = || self.piece_rows.iter().zip(&self.piece_starts);
-        let sound = self.rows.len() == self.rests.len()
-            && self.piece_rows.len() == self.piece_starts.len()
-            && self.rows.is_sorted_by(|a, b| a < b)
-            && self.rows.iter().all(|&row| row < rows)
-            && self.rests.iter().all(|&start| 0 < start && start <= i32::MAX as u32)
-            && pieces().is_sorted_by(|a, b| a < b)
-            && pieces().all(|(row, start)| self.rows.binary_search(row).is_ok_and(|cut| *start < self.rests[cut]));
-        if sound { Ok(()) } else { Err(Error::Inconsistent("the cuts of sequences are out of order")) }
+    /// Check cuts read from a file.
+    pub fn check(&self, rows: u64) -> Result<(), PlanFault> {
+        let same_length = |array, found: usize, expected: usize| {
+            let (found, expected) = (found as u64, expected as u64);
+            if found == expected { Ok(()) } else { Err(PlanFault::ArrayLength { array, found, expected }) }
+        };
+        same_length("cut_rests", self.last_starts.len(), self.rows.len())?;
+        same_length("piece_starts", self.piece_starts.len(), self.piece_rows.len())?;
+        let out_of_order = |array, index: usize| Err(PlanFault::OutOfOrder { array, index: index as u64 });
+        if let Some(at) = self.rows.windows(2).position(|pair| pair[0] >= pair[1]) {
+            return out_of_order("cut_rows", at + 1);
+        }
+        if let Some(at) = self.rows.iter().position(|&row| row >= rows) {
+            return out_of_order("cut_rows", at);
+        }
+        if let Some(at) = self.last_starts.iter().position(|&start| start == 0 || start > i32::MAX as u32) {
+            return out_of_order("cut_rests", at);
+        }
+        let mut previous = None;
+        for (at, piece) in self.piece_rows.iter().zip(&self.piece_starts).enumerate() {
+            let before_last = self.rows.binary_search(piece.0).is_ok_and(|cut| *piece.1 < self.last_starts[cut]);
+            if !before_last || previous.is_some_and(|previous| previous >= piece) {
+                return out_of_order("piece_starts", at);
+            }
+            previous = Some(piece);
+        }
+        Ok(())
     }
 }
 
-/// What stands for the tokens of a row that is not planned: more than any pack holds.
+impl<'a> PieceStarts<'a> {
+    /// The starts of a row's pieces; `None` where offsets are negative, descend, or point outside.
+    fn of_row(&self, row: usize) -> Option<&'a [i32]> {
+        let offset = |at: usize| usize::try_from(*self.offsets.get(at)?).ok();
+        self.starts.get(offset(row)?..offset(row + 1)?)
+    }
+}
+
+/// The length of an item that is not planned: more than any pack holds.
 pub(crate) const ABSENT: u32 = u32::MAX;

@@ -1,7 +1,14 @@
-//! Sequence ids sorted by group, and by length within each.
+//! Sequence ids sorted by group, then by length, then in input order.
 //!
-//! Rows are first dealt out to some hundred batches of groups, few enough that the places where each is written stay in
-//! the cache; then each batch is sorted, in the cache as well.
+//! A counting sort over all pairs of group and length would need a table of `groups x max_length`. Two cheaper sorts:
+//!
+//! ```text
+//! scatter the rows to at most 256 batches of neighbouring groups: few enough that the places written to stay in cache
+//! for each batch, in cache: sort its rows by (group, length), with counting sorts on a few bits at a time
+//! write ids, classes and the ends of groups, batch after batch
+//! ```
+//!
+//! Cost: two passes over the lengths, and about two over the rows of each batch.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -9,23 +16,25 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::histogram::count::split;
-use crate::histogram::sort::Id;
+use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::memory::{Buffer, zeroed};
 use crate::parallel::Disjoint;
-use crate::plan::Groups;
-use crate::{Classes, Overlong};
+use crate::{Classes, Error, Groups, Overlong};
 
-/// Sorts the rows of `lengths`, which have been counted, so none is longer than `top` but those that `overlong` is
-/// about. Ids come by group, then by length, then in input order.
+/// Sort the rows of `lengths`, and find their classes. Rows longer than `top` are truncated or left out.
+///
+/// # Errors
+/// Lengths are others than when they were counted.
 pub(crate) fn sort_grouped<I: Id>(
     lengths: &Lengths,
     groups: Groups,
     top: u32,
     overlong: Overlong,
-) -> (Vec<I>, Classes) {
-    let keys = Keys::new(groups.count, top, overlong);
-    let (mut rows, firsts) = deal::<I>(lengths, groups.of, &keys);
+) -> Result<(Vec<I>, Classes), Error> {
+    let num_groups = groups.num_groups;
+    let keys = Keys::new(num_groups, top, overlong);
+    let (mut rows, firsts) = scatter_to_batches::<I>(lengths, groups.group_of, &keys)?;
     let mut batches = Vec::with_capacity(keys.batches());
     let mut rest = &mut rows[..];
     for ends in firsts.windows(2) {
@@ -48,13 +57,13 @@ pub(crate) fn sort_grouped<I: Id>(
     }));
 
     let number = first_classes[keys.batches()];
-    let mut order = Buffer::new(rows.len());
+    let mut sorted = Buffer::new(rows.len());
     let mut class_lengths = Buffer::new(number);
     let mut class_first = Buffer::new(number + 1);
-    let mut group_first = zeroed::<usize>(groups.count + 1);
-    let (ids, lengths, ends) = (order.places(), class_lengths.places(), class_first.places());
+    let mut group_first = zeroed::<usize>(num_groups + 1);
+    let (ids, lengths, ends) = (sorted.places(), class_lengths.places(), class_first.places());
     let group_ends = Disjoint::new(&mut group_first[1..]);
-    // SAFETY: no other thread is there yet.
+    // SAFETY: no other thread writes yet, and later none writes to index 0: classes are counted from 1 there.
     unsafe { ends.write(0, 0) };
     (0..keys.batches()).into_par_iter().with_min_len(4).for_each(|batch| {
         let mut class = first_classes[batch];
@@ -62,9 +71,10 @@ pub(crate) fn sort_grouped<I: Id>(
         for (row, place) in rows[firsts[batch]..firsts[batch + 1]].iter().zip(firsts[batch]..) {
             class += usize::from(last != Some(row.key));
             last = Some(row.key);
-            // what all rows of a class and of a group write, the last writes for good: a test whether a row is the last
-            // would be guessed wrong half of the time
-            // SAFETY: batches have groups of their own, and so places, and as many classes as were counted.
+            // Every row writes the length and the ends of its class and group, and the last row's values stay. A test
+            // for the last row would be mispredicted half of the time.
+            // SAFETY: a batch is handled by one thread. Its places are its own, and so are its groups, and its classes
+            // are as many as were counted for it.
             unsafe {
                 ids.write(place, row.id);
                 lengths.write(class - 1, keys.length(row.key));
@@ -73,30 +83,32 @@ pub(crate) fn sort_grouped<I: Id>(
             }
         }
     });
-    // groups of no rows end where the one before does
+    // A group of no rows ends where the group before it ends.
     let mut end = 0;
     for first in &mut group_first {
         end = end.max(*first);
         *first = end;
     }
-    // SAFETY: so many rows and classes there are.
+    // SAFETY: the batches cover all rows, so every place was written; they count `number` classes together, so every
+    // class's length and end was written, and the end at index 0 before them.
     unsafe {
         let classes = Classes { lengths: class_lengths.written(), first: class_first.written(), groups: group_first };
-        (order.written(), classes)
+        Ok((sorted.written(), classes))
     }
 }
 
-/// The most batches, unless keys do not fit: each is written to by each worker, and as many lines fit the nearest cache.
+/// The most batches, unless keys would need more than 32 bits. Every thread writes to every batch, and that many cache
+/// lines fit the nearest cache.
 const BATCHES: usize = 256;
 
-/// A row that is planned.
+/// A planned row.
 #[derive(Clone, Copy)]
 struct Row<I> {
     id: I,
-    key: u32, // see `Keys`
+    key: u32, // group within the batch and length, see `Keys`
 }
 
-/// Batches of groups, and the order of the rows in one: by group, then by length.
+/// The batches of groups, and the keys by which the rows of a batch are sorted: group bits, then length bits.
 struct Keys {
     group_bits: u32,
     length_bits: u32,
@@ -124,7 +136,7 @@ impl Keys {
         (u64::from(key) & ((1 << self.length_bits) - 1)) as u32
     }
 
-    /// Calls `take` with the batch of each planned row, and the row.
+    /// Call `take` with each planned row and its batch.
     #[inline]
     fn for_each<I: Id>(
         &self,
@@ -134,19 +146,19 @@ impl Keys {
         mut take: impl FnMut(usize, Row<I>),
     ) {
         let mask = (1_u64 << self.group_bits) - 1;
-        for (first_row, chunk) in lengths.pieces(rows) {
+        for (first_row, chunk) in lengths.stretches(rows) {
             with_slice!(chunk, s => for (row, (&length, &group)) in (first_row..).zip(s.iter().zip(&group_of[first_row..])) {
                 let length = length.wrapped();
                 if length <= u64::from(self.top) || self.truncate {
-                    let key = (u64::from(group) & mask) << self.length_bits | length.min(self.top.into());
-                    take(group as usize >> self.group_bits, Row { id: I::from_row(row), key: key as u32 });
+                    let key = (u64::from(group) & mask) << self.length_bits | length.max(1).min(self.top.into());
+                    take(group as usize >> self.group_bits, Row { id: I::from_index(row), key: key as u32 });
                 }
             })
         }
     }
 
-    /// Sorts the rows of a batch: counting sorts by some bits of the key after one another, since a table of all keys
-    /// would take longer to look through than a small batch takes to sort.
+    /// Sort the rows of a batch by some bits of the key at a time. Looking through a table of all keys would take longer
+    /// than sorting a small batch.
     fn sort<I: Id>(&self, rows: &mut [Row<I>], spare: &mut Vec<Row<I>>) {
         if rows.len() < FEW {
             rows.sort_by_key(|row| row.key);
@@ -166,10 +178,10 @@ impl Keys {
 }
 
 const MOST_BITS: u32 = 9;
-/// Fewer rows are faster sorted by comparing them.
+/// Fewer rows than this are sorted faster by comparing them.
 const FEW: usize = 64;
 
-/// A stable counting sort of `from` into `to` by the lowest `bits` of what `digit` gives.
+/// Sort `from` into `to` by the lowest `bits` of the digit of each item: a stable counting sort.
 fn sort_by_digit<T: Copy>(from: &[T], to: &mut [T], bits: u32, digit: impl Fn(&T) -> u32) {
     let mut next = [0_usize; 1 << MOST_BITS];
     let mask = (1 << bits) - 1;
@@ -187,35 +199,59 @@ fn sort_by_digit<T: Copy>(from: &[T], to: &mut [T], bits: u32, digit: impl Fn(&T
     }
 }
 
-/// Planned rows by batch, in input order, and where each batch begins.
-fn deal<I: Id>(lengths: &Lengths, group_of: &[u32], keys: &Keys) -> (Vec<Row<I>>, Vec<usize>) {
-    let workers = rayon::current_num_threads().min(lengths.len() / (1 << 15) + 1);
-    let share = |w| split(lengths.len(), workers, w);
-    let mut next: Vec<Vec<usize>> = (0..workers)
+/// Copy the planned rows to their batches, in input order; returns where each batch begins as well.
+fn scatter_to_batches<I: Id>(
+    lengths: &Lengths,
+    group_of: &[u32],
+    keys: &Keys,
+) -> Result<(Vec<Row<I>>, Vec<usize>), Error> {
+    let threads = rayon::current_num_threads().min(lengths.len() / (1 << 15) + 1);
+    let share = |thread| split(lengths.len(), threads, thread);
+    let mut starts: Vec<Vec<usize>> = (0..threads)
         .into_par_iter()
-        .map(|w| {
+        .map(|thread| {
             let mut counts = vec![0; keys.batches()];
-            keys.for_each::<I>(lengths, group_of, share(w), |batch, _| counts[batch] += 1);
+            keys.for_each::<I>(lengths, group_of, share(thread), |batch, _| counts[batch] += 1);
             counts
         })
         .collect();
     let mut firsts = vec![0];
     let mut end = 0;
     for batch in 0..keys.batches() {
-        for counts in &mut next {
+        for counts in &mut starts {
             end += std::mem::replace(&mut counts[batch], end);
         }
         firsts.push(end);
     }
     let mut rows = Buffer::new(end);
-    let out = rows.places();
-    next.into_par_iter().enumerate().for_each(|(w, mut next)| {
-        keys.for_each::<I>(lengths, group_of, share(w), |batch, row| {
-            // SAFETY: counting gave this worker a range of its own in each batch, as long as its count.
-            unsafe { out.write(next[batch], row) };
-            next[batch] += 1;
-        });
-    });
-    // SAFETY: the ranges are all there is.
-    (unsafe { rows.written() }, firsts)
+    let places = rows.places();
+    let ends: Vec<Vec<usize>> = starts
+        .par_iter()
+        .enumerate()
+        .map(|(thread, starts)| {
+            let mut next = starts.clone();
+            keys.for_each::<I>(lengths, group_of, share(thread), |batch, row| {
+                // SAFETY: counting gave this thread a range of its own in each batch, as long as its count, and the
+                // lengths and groups are borrowed, so they are those that were counted.
+                unsafe { places.write_inside(next[batch], row) };
+                next[batch] += 1;
+            });
+            next
+        })
+        .collect();
+    let mut expected = 0;
+    for batch in 0..keys.batches() {
+        for (starts, ends) in starts.iter().zip(&ends) {
+            if starts[batch] != expected {
+                return Err(Error::LengthsChanged);
+            }
+            expected = ends[batch];
+        }
+    }
+    if expected != end {
+        return Err(Error::LengthsChanged);
+    }
+    // SAFETY: the ranges of all threads and batches follow each other from 0 to `end`, and each was just found to be
+    // written from its beginning to its end.
+    Ok((unsafe { rows.written() }, firsts))
 }

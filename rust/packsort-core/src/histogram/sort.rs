@@ -1,127 +1,100 @@
-//! Sequence ids sorted by length: a counting sort, each length's ids in input order.
+//! Sequence ids sorted by length, equal lengths in input order.
+//!
+//! A counting sort, in parallel over the shares of [`count`](super::count):
+//!
+//! ```text
+//! turn the counts into positions: bin after bin, and in each bin share after share
+//! for each share, for each row: ids[position[length]++] = row
+//! ```
+//!
+//! Cost: one pass over the lengths, and `shares x top` additions.
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
-use crate::Overlong;
 use crate::histogram::count::Share;
+use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::memory::Buffer;
 use crate::parallel::Disjoint;
+use crate::{Error, Overlong};
 
-/// An integer that numbers sequences: `u32` where there are few enough, for half the memory, else `i64`.
-pub trait Id: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug {
-    /// From a row; the caller sees to it that it fits.
-    fn from_row(row: usize) -> Self;
-    /// As a number.
-    fn to_u64(self) -> u64;
-    /// As an index.
-    #[inline(always)]
-    fn to_usize(self) -> usize {
-        self.to_u64() as usize
+/// Sort the rows of `lengths`, which were counted into `shares`.
+///
+/// # Errors
+/// Lengths are others than when they were counted.
+pub(crate) fn sort<I: Id>(lengths: &Lengths, mut shares: Vec<Share<I>>, overlong: Overlong) -> Result<Vec<I>, Error> {
+    let Some(first) = shares.first() else { return Ok(vec![]) };
+    let top = first.bins.len() - 2;
+    // The last bin counts rows over max_length. Truncated ones join the bin of max_length, others are left out.
+    let last_bin = if overlong == Overlong::Truncate { top } else { top + 1 };
+    let planned = counts_to_positions(&mut shares, top, last_bin);
+    let mut sorted = Buffer::new(planned);
+    let places = sorted.places();
+    let ends: Vec<Vec<I>> = shares
+        .par_iter()
+        .map(|share| {
+            let mut next = share.bins.clone();
+            for (first_row, chunk) in lengths.stretches(share.rows.clone()) {
+                with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut next, &places));
+            }
+            next
+        })
+        .collect();
+    if !is_filled(&shares, &ends, top, planned) {
+        return Err(Error::LengthsChanged);
     }
-    /// `self + more`.
-    #[inline(always)]
-    fn plus(self, more: usize) -> Self {
-        Self::from_row(self.to_usize() + more)
-    }
+    // SAFETY: the shares divided `0..planned` into one range for each of their bins, one after another, and `is_filled`
+    // found that each of these ranges was written from its beginning to its end.
+    Ok(unsafe { sorted.written() })
 }
 
-impl Id for u32 {
-    #[inline(always)]
-    fn from_row(row: usize) -> Self {
-        row as u32
-    }
-    #[inline(always)]
-    fn to_u64(self) -> u64 {
-        self.into()
-    }
-}
-
-impl Id for i64 {
-    #[inline(always)]
-    fn from_row(row: usize) -> Self {
-        row as i64
-    }
-    #[inline(always)]
-    fn to_u64(self) -> u64 {
-        self as u64
-    }
-}
-
-/// Ids of all planned sequences, shortest first, equal lengths in input order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Fewer than 2^32 rows.
-    U32(Vec<u32>),
-    /// More.
-    I64(Vec<i64>),
-}
-
-impl Order {
-    /// Number of ids.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U32(ids) => ids.len(),
-            Self::I64(ids) => ids.len(),
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// `item` of each row of `lengths`, by length. `by_length` is the plan's histogram, `shares` what counting left.
-pub(crate) fn sort<I: Id, T: Copy + Send>(
-    lengths: &Lengths,
-    by_length: &[u64],
-    mut shares: Vec<Share<I>>,
-    overlong: Overlong,
-    item: impl Fn(usize) -> T + Sync,
-) -> Vec<T> {
-    let top = by_length.len() - 1;
-    // in each share, a bin's count becomes the position of its next id
-    let mut next = 0_usize;
+/// Replace each count by the position of the bin's first id; returns the number of planned rows.
+fn counts_to_positions<I: Id>(shares: &mut [Share<I>], top: usize, last_bin: usize) -> usize {
+    let mut position = 0_usize;
     for bin in 1..=top {
-        for share in &mut shares {
+        for share in &mut *shares {
             let mut count = share.bins[bin].to_usize();
-            if bin == top && overlong == Overlong::Truncate {
+            if bin == last_bin {
                 count += share.bins[top + 1].to_usize();
             }
-            share.bins[bin] = I::from_row(next);
-            next += count;
+            share.bins[bin] = I::from_index(position);
+            position += count;
         }
     }
-    let mut order = Buffer::new(next);
-    let out = order.places();
-    let last_bin = if overlong == Overlong::Truncate { top } else { top + 1 };
-    shares.into_par_iter().for_each(|mut share| {
-        for (first_row, chunk) in lengths.pieces(share.rows.clone()) {
-            with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut share.bins, &out, &item));
+    position
+}
+
+/// Whether every bin of every share ends where the next one starts.
+fn is_filled<I: Id>(shares: &[Share<I>], ends: &[Vec<I>], top: usize, planned: usize) -> bool {
+    let mut expected = I::from_index(0);
+    for bin in 1..=top {
+        for (share, ends) in shares.iter().zip(ends) {
+            if share.bins[bin] != expected {
+                return false;
+            }
+            expected = ends[bin];
         }
-    });
-    // SAFETY: `next` places were handed out, one to each row that was counted.
-    unsafe { order.written() }
+    }
+    expected.to_usize() == planned
 }
 
 #[inline]
-fn place<L: Length, I: Id, T: Copy>(
+fn place<L: Length, I: Id>(
     lengths: &[L],
     first_row: usize,
     last_bin: usize,
     top: usize,
     next: &mut [I],
-    out: &Disjoint<T>,
-    item: impl Fn(usize) -> T,
+    places: &Disjoint<I>,
 ) {
-    for (row, &length) in lengths.iter().enumerate() {
+    for (row, &length) in (first_row..).zip(lengths) {
         let bin = length.wrapped().min(last_bin as u64) as usize;
         if bin <= top {
             let at = next[bin];
-            // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count.
-            unsafe { out.write(at.to_usize(), item(first_row + row)) };
+            // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count, and the
+            // lengths are borrowed, so they are those that were counted.
+            unsafe { places.write_inside(at.to_usize(), I::from_index(row)) };
             next[bin] = at.plus(1);
         }
     }

@@ -1,16 +1,25 @@
 //! Best-fit decreasing on counts.
+//!
+//! ```text
+//! for each length, longest first:
+//!     while sequences of this length are left:
+//!         take the open packs with the least room that is enough; among equals, those that had this room first
+//!         (none: open new packs)
+//!         put as many sequences into each as fit
+//! ```
+//!
+//! A pack that takes a sequence then has the least room, so it also takes the next sequences of this length while they
+//! fit. Packs alike stay alike and are filled together. Rooms and ties are those of TRL's `bfd`, after Ding et al.
+//! (2024, "Fewer Truncations Improve Language Modeling").
+//!
+//! Cost: O(steps x log max_length), with one step for each pattern and length, whatever the number of sequences.
 
 use crate::packing::open_packs::OpenPacks;
 use crate::packing::room::Room;
 use crate::{Classes, Patterns};
 
 impl Patterns {
-    /// Best-fit decreasing on counts: longest first, into the open pack with the least room that is enough; among
-    /// equals into the one that has had that room for longest.
-    ///
-    /// A pack that takes a sequence has then the least room, so it takes the next ones of that length too, while they
-    /// fit: packs alike stay alike, and are filled together. Rooms and ties are as in TRL's `bfd`, after Ding et al.
-    /// (2024, "Fewer Truncations Improve Language Modeling").
+    /// Add the patterns of a group, by best-fit decreasing.
     pub(crate) fn add_best_fit(&mut self, classes: &Classes, group: usize, room: Room, max_sequences: u64) {
         let mut packs = OpenPacks::new(room.capacity(), max_sequences);
         for class in classes.of_group(group).rev() {
@@ -32,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// One sequence after another, each pack its own.
+    /// Best-fit decreasing as textbooks have it: one sequence after another.
     fn one_by_one(counts: &[u64], max_length: usize, max_sequences: u64) -> Vec<Vec<u32>> {
         let mut packs: Vec<Vec<u32>> = vec![];
         let mut with_room: Vec<VecDeque<usize>> = vec![VecDeque::new(); max_length + 1];
@@ -66,7 +75,7 @@ mod tests {
             for length in lengths {
                 counts[(length - 1) % max_length + 1] += 1;
             }
-            let classes = Classes::of_lengths(&counts);
+            let classes = Classes::from_histogram(&counts);
             let mut found = Patterns::default();
             let room = Room::new(max_length as u32, 1, false).unwrap();
             found.add_best_fit(&classes, 0, room, max_sequences);

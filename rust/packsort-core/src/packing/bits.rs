@@ -1,31 +1,34 @@
-/// A set of small numbers as bits, with the next member below any in a few word operations.
+//! A set of small integers that finds the next smaller member in a few word operations.
+
+/// A set of small integers, one bit each.
 ///
-/// A second level has one bit a word, so that a gap of any width is crossed in constant time in all but the
-/// largest of sets.
+/// A second level has one bit for each word of the first, so that a gap of any width is crossed in constant time in all
+/// but the largest sets.
 pub(crate) struct Bits {
     words: Vec<u64>,
-    used: Vec<u64>, // bit w is set where words[w] is not 0
+    used: Vec<u64>, // bit w is set if words[w] is not 0
 }
 
 impl Bits {
-    /// An empty set of numbers `0..=max`.
+    /// Build an empty set of numbers `0..=max`.
     pub(crate) fn new(max: usize) -> Self {
         let words = max / 64 + 1;
         Self { words: vec![0; words], used: vec![0; words / 64 + 1] }
     }
 
-    /// Puts all numbers below `end` in.
+    /// Insert all numbers below `end`.
     pub(crate) fn insert_below(&mut self, end: usize) {
-        fn fill(words: &mut [u64], end: usize) {
+        fn set_below(words: &mut [u64], end: usize) {
             words[..end / 64].fill(u64::MAX);
             if let Some(word) = words.get_mut(end / 64) {
                 *word |= (1 << (end % 64)) - 1;
             }
         }
-        fill(&mut self.words, end);
-        fill(&mut self.used, end.div_ceil(64));
+        set_below(&mut self.words, end);
+        set_below(&mut self.used, end.div_ceil(64));
     }
 
+    /// Remove a number.
     pub(crate) fn remove(&mut self, number: usize) {
         let word = &mut self.words[number / 64];
         *word &= !(1 << (number % 64));
@@ -34,7 +37,7 @@ impl Bits {
         }
     }
 
-    /// The members below `end`, from the largest down.
+    /// Iterate over the members below `end`, largest first.
     #[inline]
     pub(crate) fn below(&self, end: usize) -> Below<'_> {
         let word = end / 64;
@@ -43,11 +46,11 @@ impl Bits {
     }
 }
 
-/// Members of a set, from the largest down.
+/// The members of a set, largest first.
 pub(crate) struct Below<'a> {
     set: &'a Bits,
     word: usize,
-    bits: u64, // of the word, those that are still to come
+    bits: u64, // members of the word that are still to come
 }
 
 impl Iterator for Below<'_> {

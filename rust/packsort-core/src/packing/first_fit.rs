@@ -1,11 +1,27 @@
 //! First-fit decreasing on counts.
+//!
+//! First-fit decreasing (Johnson, 1973, "Near-optimal bin packing algorithms") gives the same packs as filling one pack
+//! after another with the longest sequence that still fits. So it is decided on the counts of lengths:
+//!
+//! ```text
+//! while sequences are left:
+//!     pattern = []
+//!     take the longest length left, then the longest that fits the remaining room, until nothing fits:
+//!         pattern += (length, as many copies as fit and are left)
+//!     repeat = min over the pattern of counts[length] / copies
+//!     emit (pattern, repeat); subtract repeat x copies from the counts
+//! ```
+//!
+//! Cost: O(patterns x slots), whatever the number of sequences. Each pattern uses up the last copies of a length or
+//! more, so there are at most about twice as many patterns as distinct lengths. The next shorter length that is left
+//! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Patterns, Slot};
 
 impl Patterns {
-    /// First-fit decreasing of `left` sequences of each class of a group.
+    /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes.
     pub(crate) fn add_first_fit(
         &mut self,
         classes: &Classes,
@@ -19,21 +35,15 @@ impl Patterns {
         let first = own.start as u32;
         first_fit(&classes.lengths[own], &mut left, room, max_sequences, scratch, |slots, repeat| {
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
-            self.add(repeat);
+            self.push(repeat);
         });
     }
 }
 
-/// First-fit decreasing of `left` sequences of each length; `lengths` ascend. Calls `take` with the slots of each
-/// pattern, longest first, their classes being places in `lengths`, and with its repeats. Nothing is left then.
+/// Pack `left` sequences of each of `lengths`, which ascend, by first-fit decreasing.
 ///
-/// A pack takes the longest length left, then the longest that still fits, as many copies as fit and are left;
-/// the next packs are the same while those lengths last. Johnson (1973) has the algorithm on items; filling
-/// pack after pack with the longest that fits gives the same packs.
-///
-/// # Complexity
-/// O(patterns x slots a pattern) steps, whatever the number of sequences; patterns are at most about twice the
-/// distinct lengths, since each uses up the last copies of a length or more.
+/// Calls `take` with the slots of each pattern, longest first, and its repeats. Slots hold indices of `lengths` as
+/// classes. Nothing is left afterwards.
 pub(crate) fn first_fit(
     lengths: &[u32],
     left: &mut [u64],
@@ -42,22 +52,22 @@ pub(crate) fn first_fit(
     scratch: &mut Scratch,
     mut take: impl FnMut(&[Slot], u64),
 ) {
-    let Scratch { ranks, there, slots } = scratch;
+    let Scratch { ranks, left: lengths_left, slots } = scratch;
     ranks.set(lengths);
-    there.insert_below(lengths.len());
-    (0..lengths.len()).filter(|&class| left[class] == 0).for_each(|class| there.remove(class));
+    lengths_left.insert_below(lengths.len());
+    (0..lengths.len()).filter(|&class| left[class] == 0).for_each(|class| lengths_left.remove(class));
     let mut longest = lengths.len();
-    while let Some(first) = there.below(longest).next() {
+    while let Some(first) = lengths_left.below(longest).next() {
         longest = first + 1;
         slots.clear();
         let mut free = room.capacity();
         let mut more = max_sequences;
         let mut repeat = u64::MAX;
         let mut class = first;
-        let mut shorter = there.below(first);
+        let mut shorter = lengths_left.below(first);
         loop {
             let taken = room.taken(lengths[class]);
-            // mostly all that are left fit, and a division takes longer than all else here
+            // Mostly all sequences that are left fit, and a division takes longer than everything else here.
             let copies = match left[class].min(more) {
                 few if few * u64::from(taken) <= free.into() => few,
                 many => u64::from(free / taken).min(many),
@@ -72,11 +82,11 @@ pub(crate) fn first_fit(
             if more == 0 || fits == 0 {
                 break;
             }
-            // mostly the next shorter length fits; its rank is asked for where it does not
+            // Mostly the next shorter length fits. Only where it does not is the rank of `fits` looked up.
             let Some(next) = shorter.next() else { break };
             class = next;
             if lengths[next] > fits {
-                shorter = there.below(ranks.up_to(fits));
+                shorter = lengths_left.below(ranks.up_to(fits));
                 let Some(next) = shorter.next() else { break };
                 class = next;
             }
@@ -85,7 +95,7 @@ pub(crate) fn first_fit(
             let class = slot.class as usize;
             left[class] -= repeat * u64::from(slot.copies);
             if left[class] == 0 {
-                there.remove(class);
+                lengths_left.remove(class);
             }
         }
         take(slots, repeat);
@@ -93,29 +103,29 @@ pub(crate) fn first_fit(
     ranks.clear(lengths);
 }
 
-/// Tables of one worker, left as they were found: a table for each of many small groups would cost more than what it is
-/// for.
+/// The tables of one thread, reused from group to group: building them anew for many small groups would cost more than
+/// packing them.
 pub(crate) struct Scratch {
     ranks: Ranks,
-    there: Bits,      // classes of which some sequences are left
+    left: Bits,       // classes with sequences left
     slots: Vec<Slot>, // of one pattern
 }
 
 impl Scratch {
-    /// For any group.
-    pub(crate) fn of_groups(classes: &Classes) -> Self {
-        let groups = || (0..classes.groups.len() - 1).map(|group| &classes.lengths[classes.of_group(group)]);
+    /// Build tables that are large enough for every group.
+    pub(crate) fn for_groups(classes: &Classes) -> Self {
+        let groups = || (0..classes.num_groups()).map(|group| &classes.lengths[classes.of_group(group)]);
         let most = groups().map(<[u32]>::len).max().unwrap_or(0);
         Self::new(most, groups().filter_map(|lengths| lengths.last()).copied().max().unwrap_or(0))
     }
 
-    /// For up to `most` lengths, up to `top`.
+    /// Build tables for up to `most` distinct lengths, none above `top`.
     pub(crate) fn new(most: usize, top: u32) -> Self {
-        Self { ranks: Ranks::new(top), there: Bits::new(most), slots: vec![] }
+        Self { ranks: Ranks::new(top), left: Bits::new(most), slots: vec![] }
     }
 }
 
-/// How many lengths of a list are up to any length: a bit a length, and the number before each 64.
+/// Ranks in an ascending list of lengths: one bit for each length, and the number of lengths before each word.
 struct Ranks {
     words: Vec<u64>,
     before: Vec<u32>,
@@ -128,7 +138,7 @@ impl Ranks {
         Self { words: vec![0; words], before: vec![0; words], len: 0 }
     }
 
-    /// The list: ascending, each length once.
+    /// Set the list, which ascends.
     fn set(&mut self, lengths: &[u32]) {
         lengths.iter().for_each(|&length| self.words[length as usize / 64] |= 1 << (length % 64));
         self.len = 0;
@@ -142,7 +152,7 @@ impl Ranks {
         lengths.iter().for_each(|&length| self.words[length as usize / 64] = 0);
     }
 
-    /// How many are `length` or less.
+    /// The number of lengths up to `length`.
     fn up_to(&self, length: u32) -> usize {
         let word = length as usize / 64;
         match self.words.get(word) {

@@ -1,35 +1,46 @@
-//! Hybrid packing: what is not splittable stays whole, and what is fills the room that is left.
+//! Hybrid packing: sequences that are not splittable stay whole, and splittable ones fill the room that is left.
 //!
-//! As few packs as whole sequences and tokens allow; among plans of so many packs, few splits. First-fit decreasing of
-//! all sequences whole is taken as it is where it reaches that number. Otherwise its emptiest packs that hold splittable
-//! sequences alone are dissolved, or, where those are too few, all whole sequences are packed first; what then fits
-//! nowhere whole is cut, into the largest rooms first, so that each takes the fewest pieces.
+//! The goal is the fewest packs that whole sequences and tokens allow, with few cuts:
+//!
+//! ```text
+//! for each group:
+//!     goal = max(tokens / capacity, packs of the whole sequences alone)
+//!     if first-fit decreasing reaches the goal: keep its packs, nothing is cut
+//!     dissolve its emptiest packs that hold splittable sequences only, until the goal is reached
+//!         (too few of those: pack the whole sequences alone, and put in the splittable ones that fit)
+//!     for each sequence left, longest first:
+//!         put it in whole if it fits; otherwise cut it, into the packs with the most room first
+//! ```
+//!
+//! Cutting for the largest rooms first gives the fewest pieces. Cost: O((patterns + lengths + cuts) x log max_length)
+//! for each group, and O(1) for each cut sequence.
 
-use crate::histogram::sort::Order;
+use crate::ids::{Id, with_ids};
 use crate::packing::first_fit::Scratch;
 use crate::packing::open_packs::OpenPacks;
 use crate::packing::room::Room;
-use crate::plan::build::Sorted;
+use crate::plan::build::SortedItems;
 use crate::{Classes, Error, Patterns, Slot};
 
-/// Better packs, and the cuts they take.
+/// Packs with cut sequences.
 pub(crate) struct Hybrid {
-    /// By group; slots have lengths in the place of classes.
+    /// The patterns of each group. Their slots hold lengths as classes.
     pub packs: Vec<Patterns>,
-    /// Rows and the tokens of all pieces but their last.
+    /// The row of each cut sequence, and the lengths of all its pieces but the last.
     pub cuts: Vec<(u64, Vec<u32>)>,
 }
 
-/// Sequences alike that are cut alike.
+/// Sequences of one class that are cut alike.
 struct Cut {
     class: usize,
     sequences: u64,
-    pieces: Vec<u32>, // tokens of all but the last
+    pieces: Vec<u32>, // lengths of all pieces but the last
 }
 
-/// Cuts sequences where that takes fewer packs than `greedy`; `None` where it does in no group.
+/// Cut sequences where that saves packs over `greedy`, the patterns of first-fit decreasing. `None` if it saves no packs in
+/// any group.
 pub(crate) fn pack(
-    sorted: &Sorted,
+    sorted: &SortedItems,
     greedy: &Patterns,
     splittable: &[bool],
     room: Room,
@@ -37,9 +48,9 @@ pub(crate) fn pack(
     last_alone: bool,
 ) -> Option<Hybrid> {
     let classes = &sorted.classes;
-    let groups = classes.groups.len() - 1;
+    let groups = classes.num_groups();
     let mut found = Hybrid { packs: Vec::with_capacity(groups), cuts: vec![] };
-    let mut scratch = Scratch::of_groups(classes);
+    let mut scratch = Scratch::for_groups(classes);
     let mut next = 0;
     let mut better = false;
     for group in 0..groups {
@@ -53,34 +64,37 @@ pub(crate) fn pack(
             Some((packs, cuts)) => {
                 better = true;
                 found.packs.push(packs);
-                found.cuts.extend(own.rows_of(cuts));
+                found.cuts.extend(own.cut_rows(cuts));
             }
-            None => found.packs.push(own.as_they_are()),
+            None => found.packs.push(own.unchanged()),
         }
     }
     better.then_some(found)
 }
 
-/// Patterns whose slots have lengths, as patterns of classes.
-pub(crate) fn as_patterns(groups: &[Patterns], classes: &Classes) -> Result<Patterns, Error> {
+/// Replace the lengths that slots hold by classes.
+///
+/// # Errors
+/// A length has no class, or a class another number of sequences: lengths changed since they were cut.
+pub(crate) fn lengths_to_classes(groups: &[Patterns], classes: &Classes) -> Result<Patterns, Error> {
     let mut patterns = Patterns::default();
     for (group, packs) in groups.iter().enumerate() {
         let own = classes.of_group(group);
         let lengths = &classes.lengths[own.clone()];
         for (p, &repeat) in packs.repeats.iter().enumerate() {
             for slot in packs.slots_of(p) {
-                let class = lengths.binary_search(&slot.class).map_err(|_| Error::Inconsistent("a piece is lost"))?;
+                let class = lengths.binary_search(&slot.class).map_err(|_| Error::LengthsChanged)?;
                 patterns.slots.push(Slot { class: (own.start + class) as u32, copies: slot.copies });
             }
-            patterns.add(repeat);
+            patterns.push(repeat);
         }
     }
     Ok(patterns)
 }
 
-/// One group's sequences and its greedy packs.
+/// The sequences of one group, and its patterns by first-fit decreasing.
 struct Group<'a> {
-    sorted: &'a Sorted,
+    sorted: &'a SortedItems,
     greedy: &'a Patterns,
     patterns: std::ops::Range<usize>,
     group: usize,
@@ -108,7 +122,7 @@ impl Group<'_> {
         let whole = counts().zip(&splittable).map(|(all, splittable)| all - splittable).collect();
         let mut alone = Patterns::default();
         alone.add_first_fit(classes, self.group, whole, self.room, self.max_sequences, scratch);
-        let goal = fewest.max(alone.repeats.iter().sum());
+        let goal = fewest.max(alone.num_packs());
         if greedy <= goal {
             return None;
         }
@@ -123,18 +137,15 @@ impl Group<'_> {
         })
     }
 
-    /// The splittable items of a class: last pieces of rows that may be cut.
+    /// Iterate over the splittable sequences of a class. Only the last piece of a sequence can be cut further.
     fn splittable_of(&self, class: usize) -> impl Iterator<Item = u64> {
         let (first, end) = (self.sorted.classes.first[class] as usize, self.sorted.classes.first[class + 1] as usize);
-        let item = move |place| match &self.sorted.order {
-            Order::U32(order) => u64::from(order[place]),
-            Order::I64(order) => order[place] as u64,
-        };
+        let item = move |place: usize| with_ids!(&self.sorted.items, items => items[place].to_u64());
         (first..end).map(item).filter(|&item| self.splittable.get(item as usize).is_some_and(|&flag| flag))
     }
 
-    /// The greedy packs but for the `number` emptiest of splittable sequences alone, and what was in these, by class;
-    /// `None` where there are not so many.
+    /// Dissolve the `number` emptiest packs that hold splittable sequences only. Returns the other packs, and the number of
+    /// sequences of each class that were in dissolved packs; `None` if there are too few such packs.
     fn dissolve(&self, mut number: u64, splittable: &[u64]) -> Option<(OpenPacks, Vec<u64>)> {
         let classes = &self.sorted.classes;
         let start = classes.of_group(self.group).start;
@@ -172,8 +183,8 @@ impl Group<'_> {
         Some((packs, left))
     }
 
-    /// `goal` packs: those of whole sequences alone, and empty ones, with what of the splittable ones fits in whole;
-    /// and what does not, by class.
+    /// Put the splittable sequences that fit whole into `goal` packs: those of the whole sequences alone, and empty ones.
+    /// Returns the packs, and the number of sequences of each class that did not fit.
     fn around_whole(&self, alone: &Patterns, goal: u64, mut left: Vec<u64>) -> (OpenPacks, Vec<u64>) {
         let lengths = &self.sorted.classes.lengths;
         let mut packs = OpenPacks::new(self.room.capacity(), self.max_sequences);
@@ -195,7 +206,7 @@ impl Group<'_> {
         (packs, left)
     }
 
-    /// Puts what is left into the packs, longest first, whole where it fits, else in pieces.
+    /// Put the sequences left into packs, longest first, whole where they fit and otherwise in pieces.
     fn cut(&self, packs: &mut OpenPacks, left: Vec<u64>) -> Vec<Cut> {
         let mut cuts = vec![];
         for (class, left) in self.sorted.classes.of_group(self.group).zip(left).rev() {
@@ -223,8 +234,8 @@ impl Group<'_> {
         cuts
     }
 
-    /// Which rows are cut: of each class the first in input order.
-    fn rows_of(&self, cuts: Vec<Cut>) -> impl Iterator<Item = (u64, Vec<u32>)> {
+    /// Choose the rows to cut: the first ones of each class in input order.
+    fn cut_rows(&self, cuts: Vec<Cut>) -> impl Iterator<Item = (u64, Vec<u32>)> {
         cuts.into_iter()
             .scan((usize::MAX, None), |(class, items), cut| {
                 if *class != cut.class {
@@ -236,12 +247,12 @@ impl Group<'_> {
             .flatten()
     }
 
-    /// The greedy packs, with lengths in the place of classes.
-    fn as_they_are(&self) -> Patterns {
+    /// The patterns of first-fit decreasing, with lengths as classes.
+    fn unchanged(&self) -> Patterns {
         let mut patterns = Patterns::default();
         for p in self.patterns.clone() {
             patterns.slots.extend(self.with_lengths(self.greedy.slots_of(p)));
-            patterns.add(self.greedy.repeats[p]);
+            patterns.push(self.greedy.repeats[p]);
         }
         patterns
     }

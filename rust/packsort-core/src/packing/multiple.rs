@@ -1,37 +1,45 @@
 //! A number of packs that divides evenly among ranks, without dropping a sequence.
+//!
+//! ```text
+//! while the number of packs is no multiple:
+//!     take a pattern whose packs hold the most sequences
+//!     split as many of its packs as are wanted: each sequence to the half with fewer tokens, longest first
+//! ```
+//!
+//! Cost: O(patterns x slots x log patterns); at most `multiple - 1` packs are split.
 
 use std::collections::BinaryHeap;
 
 use crate::{Classes, Error, Patterns, Slot};
 
-/// Packs alike that could be split.
+/// A pattern whose packs can be split, ordered by when.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Many {
-    sequences: u64, // the fullest of sequences are split first
+struct Splittable {
+    sequences: u64, // packs with the most sequences are split first
     pattern: std::cmp::Reverse<usize>,
 }
 
 impl Patterns {
-    /// Splits packs in two until their number is a multiple of `multiple`: those with the most sequences first, into
-    /// halves of about as many tokens. The new packs come last.
+    /// Split packs in two until their number is a multiple of `multiple`. The halves come last in their group.
     ///
     /// # Errors
-    /// There are too few sequences for as many packs.
+    /// There are fewer sequences than packs needed.
     pub(crate) fn split_to_multiple(&mut self, classes: &Classes, multiple: u64) -> Result<(), Error> {
-        let packs: u64 = self.repeats.iter().sum();
+        let packs = self.num_packs();
         let goal = packs.next_multiple_of(multiple);
-        if goal > classes.sequences() {
-            return Err(Error::TooFewSequences { sequences: classes.sequences(), packs: goal, multiple });
+        let sequences = classes.num_sequences();
+        if goal > sequences {
+            return Err(Error::TooFewSequences { sequences, packs: goal, multiple });
         }
         let mut wanted = goal - packs;
-        let mut many: BinaryHeap<Many> = (0..self.len()).filter_map(|pattern| self.many(pattern)).collect();
+        let mut heap: BinaryHeap<Splittable> = (0..self.len()).filter_map(|pattern| self.splittable(pattern)).collect();
         while wanted > 0 {
-            let Some(Many { pattern: std::cmp::Reverse(pattern), .. }) = many.pop() else { break };
+            let Some(Splittable { pattern: std::cmp::Reverse(pattern), .. }) = heap.pop() else { break };
             let taken = self.repeats[pattern].min(wanted);
             for half in halves(self.slots_of(pattern), classes) {
                 self.slots.extend(half);
-                self.add(taken);
-                many.extend(self.many(self.len() - 1));
+                self.push(taken);
+                heap.extend(self.splittable(self.len() - 1));
             }
             self.repeats[pattern] -= taken;
             wanted -= taken;
@@ -40,12 +48,12 @@ impl Patterns {
         Ok(())
     }
 
-    fn many(&self, pattern: usize) -> Option<Many> {
+    fn splittable(&self, pattern: usize) -> Option<Splittable> {
         let sequences = self.slots_of(pattern).iter().map(|slot| u64::from(slot.copies)).sum();
-        (sequences > 1).then_some(Many { sequences, pattern: std::cmp::Reverse(pattern) })
+        (sequences > 1).then_some(Splittable { sequences, pattern: std::cmp::Reverse(pattern) })
     }
 
-    /// Leaves out patterns that no pack has any more, and puts the others in the order of their groups again.
+    /// Remove patterns without packs, and restore the order of groups.
     fn tidy(&mut self, classes: &Classes) {
         let mut used: Vec<usize> = (0..self.len()).filter(|&pattern| self.repeats[pattern] > 0).collect();
         if classes.groups.len() > 2 {
@@ -54,13 +62,13 @@ impl Patterns {
         let mut kept = Self::default();
         for pattern in used {
             kept.slots.extend_from_slice(self.slots_of(pattern));
-            kept.add(self.repeats[pattern]);
+            kept.push(self.repeats[pattern]);
         }
         *self = kept;
     }
 }
 
-/// A pack's sequences in two parts, each sequence to the one that has fewer tokens, longest first.
+/// Divide the sequences of a pack into two halves, each sequence to the half with fewer tokens, longest first.
 fn halves(slots: &[Slot], classes: &Classes) -> [Vec<Slot>; 2] {
     let mut parts = [vec![], vec![]];
     let mut tokens = [0_u64; 2];

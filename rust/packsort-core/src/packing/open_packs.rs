@@ -1,48 +1,51 @@
-//! Packs on the way, those alike together, found by the room they have left.
+//! Packs that still have room, those alike together, found by the room they have left.
+//!
+//! Packs alike are one entry with a number, so filling a thousand of them costs as much as filling one. An entry's
+//! content is a linked list of slots; entries that were filled alike share their beginning.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{Patterns, Slot};
 
-/// Packs that are being filled.
+/// Packs that still have room, and full ones.
 pub(crate) struct OpenPacks {
     capacity: u32,
     max_sequences: u64,
     opened: u64,
     nodes: Vec<Node>,
-    open: BTreeMap<u32, VecDeque<Alike>>, // by room taken; no queue is empty
+    open: BTreeMap<u32, VecDeque<Alike>>, // by the room taken; queues are never empty
     full: Vec<Alike>,
 }
 
-/// Packs alike.
+/// Packs with the same content.
 #[derive(Clone, Copy)]
 struct Alike {
-    opened: u64,    // how many were opened before the first of them
-    packs: u64,     // how many
-    node: usize,    // what they hold
-    sequences: u64, // how many each holds
+    opened: u64,    // number of packs opened before the first of them
+    packs: u64,     // number of packs
+    node: usize,    // last slot of each
+    sequences: u64, // number of sequences in each
 }
 
-/// Some sequences that are alike, and what was in the pack before them.
+/// A slot of a pack, and the slot before it.
 struct Node {
     slot: Slot,
-    before: usize, // FIRST where nothing was
+    before: usize, // FIRST for the first slot
 }
 
 const FIRST: usize = usize::MAX;
 
 impl OpenPacks {
-    /// None yet; each is to have room `capacity` and hold at most `max_sequences`.
+    /// Start without packs. Every pack will have room `capacity` and hold at most `max_sequences`.
     pub fn new(capacity: u32, max_sequences: u64) -> Self {
         Self { capacity, max_sequences, opened: 0, nodes: vec![], open: BTreeMap::new(), full: vec![] }
     }
 
-    /// Packs opened so far.
+    /// Number of packs opened.
     pub fn len(&self) -> u64 {
         self.opened
     }
 
-    /// Opens `packs` packs that hold `slots`, whose sequences take `taken` all together.
+    /// Open `packs` packs that hold `slots`, which take room `taken` together.
     pub fn add(&mut self, slots: &[Slot], taken: u32, packs: u64) {
         let mut alike = Alike { opened: self.opened, packs, node: FIRST, sequences: 0 };
         self.opened += packs;
@@ -54,31 +57,31 @@ impl OpenPacks {
         self.put_back(alike, taken);
     }
 
-    /// Puts some of `left` sequences, which take `taken` each, into packs alike that have the least room that is
-    /// enough; the number placed, or `None` where no pack has room.
+    /// Put some of `left` sequences, which take room `taken` each, into the packs with the least room that is enough.
+    /// Returns the number placed, or `None` if no pack has room.
     pub fn place(&mut self, class: u32, taken: u32, left: u64) -> Option<u64> {
         let (&before, _) = self.open.range(..=self.capacity.checked_sub(taken)?).next_back()?;
         let packs = self.take(before);
         Some(self.spread(packs, before, class, taken, left))
     }
 
-    /// The most room that any pack has; `None` where all are full.
+    /// The most room that any pack has; `None` if all are full.
     pub fn most_room(&self) -> Option<u32> {
         self.open.keys().next().map(|taken| self.capacity - taken)
     }
 
-    /// Puts one sequence, which takes `taken`, into each of at most `left` packs alike that have the most room; the
+    /// Put one sequence, which takes room `taken`, into each of at most `left` packs with the most room. Returns the
     /// number placed.
     pub fn place_in_most_room(&mut self, class: u32, taken: u32, left: u64) -> u64 {
         let Some((&before, _)) = self.open.iter().next() else { return 0 };
         let mut packs = self.take(before);
         let number = packs.packs.min(left);
-        self.fill(&mut packs, before, number, taken, Slot { class, copies: 1 });
+        self.put_into(&mut packs, before, number, taken, Slot { class, copies: 1 });
         self.put_front(packs, before);
         number
     }
 
-    /// Puts `left` sequences, which take `taken` each, into new packs; the number placed, which is all.
+    /// Put all `left` sequences, which take room `taken` each, into new packs. Returns their number.
     pub fn open(&mut self, class: u32, taken: u32, left: u64) -> u64 {
         let packs = left.div_ceil(u64::from(self.capacity / taken).min(self.max_sequences));
         let opened = self.opened;
@@ -86,7 +89,7 @@ impl OpenPacks {
         self.spread(Alike { opened, packs, node: FIRST, sequences: 0 }, 0, class, taken, left)
     }
 
-    /// All packs as patterns, in the order in which they were opened.
+    /// Add all packs to `patterns`, in the order in which they were opened.
     pub fn add_to(mut self, patterns: &mut Patterns) {
         self.full.extend(self.open.into_values().flatten());
         self.full.sort_by_key(|packs| packs.opened);
@@ -99,26 +102,26 @@ impl OpenPacks {
             }
             if patterns.slots.len() > start {
                 patterns.slots[start..].reverse();
-                patterns.add(packs.packs);
+                patterns.push(packs.packs);
             }
         }
     }
 
-    /// Fills packs alike one after another, each as far as it goes; the number placed.
+    /// Fill packs alike one after another, each as far as possible. Returns the number of sequences placed.
     fn spread(&mut self, mut packs: Alike, before: u32, class: u32, taken: u32, left: u64) -> u64 {
         let each = u64::from((self.capacity - before) / taken).min(self.max_sequences - packs.sequences);
         let whole = packs.packs.min(left / each);
-        self.fill(&mut packs, before, whole, taken, Slot { class, copies: each as u32 });
+        self.put_into(&mut packs, before, whole, taken, Slot { class, copies: each as u32 });
         let mut placed = whole * each;
         if left > placed && packs.packs > 0 {
-            self.fill(&mut packs, before, 1, taken, Slot { class, copies: (left - placed) as u32 });
+            self.put_into(&mut packs, before, 1, taken, Slot { class, copies: (left - placed) as u32 });
             placed = left;
         }
         self.put_front(packs, before);
         placed
     }
 
-    /// Takes out the first packs of whose room `taken` is taken; there are some.
+    /// Remove and return the first packs with room `taken` taken, which are there.
     fn take(&mut self, taken: u32) -> Alike {
         let queue = self.open.get_mut(&taken).expect("packs with that much room");
         let packs = queue.pop_front().expect("no queue is empty");
@@ -142,9 +145,9 @@ impl OpenPacks {
         }
     }
 
-    /// Puts the sequences of `slot`, each of which takes `taken`, into the first `number` of `packs`, of whose room
-    /// `before` is taken.
-    fn fill(&mut self, packs: &mut Alike, before: u32, number: u64, taken: u32, slot: Slot) {
+    /// Put the sequences of `slot`, which take room `taken` each, into the first `number` of `packs`, which have room
+    /// `before` taken.
+    fn put_into(&mut self, packs: &mut Alike, before: u32, number: u64, taken: u32, slot: Slot) {
         if number == 0 {
             return;
         }

@@ -1,46 +1,35 @@
-//! Steps 2 and 3: which lengths share a pack, and how many packs are alike.
+//! Patterns: which lengths share a pack, and how many packs are alike.
+//!
+//! Groups are planned in parallel, each by the strategy's own file ([`first_fit`](super::first_fit),
+//! [`best_fit`](super::best_fit)), and their patterns are joined in the order of the groups.
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
+use crate::error::PlanFault;
 use crate::histogram::count::split;
 use crate::memory::Buffer;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
-use crate::{Classes, Error};
+use crate::{Classes, Strategy};
 
-/// So many sequences of one class in a pattern.
+/// Sequences of one class in a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Which class, see [`Classes`].
+    /// The class, an index into [`Classes`].
     pub class: u32,
-    /// How many a pack holds.
+    /// Number of sequences of the class in each pack.
     pub copies: u32,
 }
 
-/// How sequences are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Longest first, into the first open pack with room.
-    FirstFit,
-    /// Longest first, into the open pack with the least room that is enough.
-    BestFit,
-    /// One sequence a pack.
-    Padding,
-    /// First-fit decreasing, and splittable sequences cut to fill the room left where that takes fewer packs.
-    Hybrid,
-    /// As few packs as are found, and proven to be near the fewest.
-    Optimal,
-}
-
-/// All patterns of a plan, group after group, in the order in which their packs are opened.
+/// The patterns of a plan, group after group, in the order in which their packs are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patterns {
-    /// Packs alike, by pattern.
-    pub repeats: Vec<u64>,
-    /// Slots of pattern `p`: `slots[slot_offsets[p]..slot_offsets[p + 1]]`.
+    /// Number of packs of each pattern.
+    pub repeats: Vec<u64>, // (patterns,)
+    /// Pattern `p` holds `slots[slot_offsets[p]..slot_offsets[p + 1]]`.
     pub slot_offsets: Vec<usize>, // (patterns + 1,)
-    /// The slots of all patterns.
+    /// The slots of all patterns, longest sequences first within a pattern.
     pub slots: Vec<Slot>,
 }
 
@@ -51,26 +40,26 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// The patterns of all groups; those of the last hold one sequence each where it is `last_alone`.
-    pub(crate) fn of_groups(
+    /// Find the patterns of all groups. Those of the last group hold one sequence each where it is `last_alone`.
+    pub(crate) fn find(
         strategy: Strategy,
         classes: &Classes,
         room: Room,
         max_sequences: u64,
         last_alone: bool,
     ) -> Self {
-        let groups = classes.groups.len() - 1;
+        let groups = classes.num_groups();
         let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
         let parts: Vec<Self> = (0..shares)
             .into_par_iter()
             .map(|share| {
                 let mut found = Self::default();
-                let mut scratch = Scratch::of_groups(classes);
+                let mut scratch = Scratch::for_groups(classes);
                 for group in split(groups, shares, share) {
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group),
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group),
-                        Strategy::FirstFit | Strategy::Hybrid | Strategy::Optimal => {
+                        Strategy::FirstFit | Strategy::Hybrid | Strategy::Random | Strategy::Optimal => {
                             let counts = classes.of_group(group).map(|class| classes.count(class)).collect();
                             found.add_first_fit(classes, group, counts, room, max_sequences, &mut scratch)
                         }
@@ -83,7 +72,7 @@ impl Patterns {
         Self::joined(parts)
     }
 
-    /// All that are in `parts`, in their order.
+    /// Concatenate patterns.
     fn joined(mut parts: Vec<Self>) -> Self {
         if parts.len() == 1 {
             return parts.pop().unwrap_or_default();
@@ -98,7 +87,8 @@ impl Patterns {
             (Buffer::new(patterns), Buffer::new(patterns + 1), Buffer::new(slots));
         let (repeats, offsets, places) = (all_repeats.places(), all_offsets.places(), all_slots.places());
         parts.into_par_iter().zip(firsts).for_each(|(part, (pattern, slot))| {
-            // SAFETY: parts are laid out one after another.
+            // SAFETY: each part writes from its own first pattern and slot on, as many as it has, and the next part's
+            // first are those behind them.
             unsafe {
                 repeats.copy(pattern, &part.repeats);
                 places.copy(slot, &part.slots);
@@ -107,15 +97,15 @@ impl Patterns {
                 }
             }
         });
-        // SAFETY: the last offset is written here, all else above.
+        // SAFETY: the parts wrote all repeats and slots, and all offsets but the last, which is written here.
         unsafe {
             offsets.write(patterns, slots);
             Self { repeats: all_repeats.written(), slot_offsets: all_offsets.written(), slots: all_slots.written() }
         }
     }
 
-    /// The first pattern of the group whose first class this is, or of one after it.
-    pub(crate) fn first_from(&self, class: usize) -> usize {
+    /// Find the first pattern of the group that begins at `class`, or of a later group where it has none.
+    pub(crate) fn first_of_group_at(&self, class: usize) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = (low + high) / 2;
@@ -131,12 +121,12 @@ impl Patterns {
     fn add_padding(&mut self, classes: &Classes, group: usize) {
         for class in classes.of_group(group).rev() {
             self.slots.push(Slot { class: class as u32, copies: 1 });
-            self.add(classes.count(class));
+            self.push(classes.count(class));
         }
     }
 
-    /// Makes a pattern of the slots that were pushed since the last.
-    pub(crate) fn add(&mut self, repeat: u64) {
+    /// Turn the slots pushed since the last pattern into a pattern.
+    pub(crate) fn push(&mut self, repeat: u64) {
         self.repeats.push(repeat);
         self.slot_offsets.push(self.slots.len());
     }
@@ -146,57 +136,79 @@ impl Patterns {
         self.repeats.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.repeats.is_empty()
     }
 
-    /// The slots of pattern `p`.
-    pub fn slots_of(&self, p: usize) -> &[Slot] {
-        &self.slots[self.slot_offsets[p]..self.slot_offsets[p + 1]]
+    /// Number of packs of all patterns.
+    pub fn num_packs(&self) -> u64 {
+        self.repeats.iter().sum()
     }
 
-    /// Checks patterns that come from a file: that they use up the classes exactly, each pattern those of one group,
-    /// and that no pack is over full.
-    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<(), Error> {
-        let bad = |what| Err(Error::Inconsistent(what));
-        if self.slot_offsets.len() != self.repeats.len() + 1
-            || self.slot_offsets.first() != Some(&0)
-            || self.slot_offsets.last() != Some(&self.slots.len())
-            || self.slot_offsets.windows(2).any(|w| w[0] >= w[1])
-        {
-            return bad("slot offsets do not divide the slots into patterns");
-        }
+    /// The slots of a pattern.
+    ///
+    /// # Panics
+    /// There is no such pattern.
+    pub fn slots_of(&self, pattern: usize) -> &[Slot] {
+        &self.slots[self.slot_offsets[pattern]..self.slot_offsets[pattern + 1]]
+    }
+
+    /// Check patterns from a file or a search: they use up the classes exactly, never mix groups, come group after
+    /// group, and fit a pack.
+    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<(), PlanFault> {
+        self.check_offsets()?;
         let mut used = vec![0_u64; classes.len()];
-        let mut first_class = 0; // of the group that patterns are of by now
+        let mut first_class = 0; // of the current group
         for (p, &repeat) in self.repeats.iter().enumerate() {
+            let (slots, pattern) = (self.slots_of(p), p as u64);
             let mut taken = 0_u64;
-            for slot in self.slots_of(p) {
+            for slot in slots {
                 let class = slot.class as usize;
                 if class >= classes.len() || slot.copies == 0 || repeat == 0 {
-                    return bad("a pattern has no copies, no repeat, or an unknown class");
+                    return Err(PlanFault::Slot { pattern });
                 }
-                if classes.lengths[class] > room.longest() {
-                    return bad("a sequence is longer than a pack");
+                let (length, copies) = (classes.lengths[class], u64::from(slot.copies));
+                let capacity = u64::from(room.capacity());
+                if length > room.longest() {
+                    return Err(PlanFault::OverFull { pattern, taken: length.into(), capacity });
                 }
-                taken += u64::from(room.taken(classes.lengths[class])) * u64::from(slot.copies);
-                match repeat.checked_mul(slot.copies.into()).and_then(|n| used[class].checked_add(n)) {
-                    Some(sum) => used[class] = sum,
-                    None => return bad("a pattern repeats more often than there are numbers"),
+                taken = taken.saturating_add(u64::from(room.taken(length)).saturating_mul(copies));
+                if taken > capacity {
+                    return Err(PlanFault::OverFull { pattern, taken, capacity });
                 }
+                let sum = repeat.checked_mul(copies).and_then(|sequences| used[class].checked_add(sequences));
+                used[class] = sum.ok_or(PlanFault::Overflow)?;
             }
-            let group = classes.group_of(self.slots_of(p)[0].class as usize);
-            let own = classes.of_group(group);
-            if taken > room.capacity().into() || self.slots_of(p).iter().any(|s| !own.contains(&(s.class as usize))) {
-                return bad("a pattern holds more tokens than max_length, or sequences of several groups");
-            }
-            if own.start < first_class {
-                return bad("the patterns do not come group after group");
+            let own = classes.of_group(classes.group_of(slots[0].class as usize));
+            if own.start < first_class || slots.iter().any(|slot| !own.contains(&(slot.class as usize))) {
+                return Err(PlanFault::Groups { pattern });
             }
             first_class = own.start;
         }
-        if (0..classes.len()).any(|class| used[class] != classes.count(class)) {
-            return bad("the patterns hold another number of sequences than there are ids");
+        for (class, &found) in used.iter().enumerate() {
+            let expected = classes.count(class);
+            if found != expected {
+                return Err(PlanFault::Sequences { class: class as u64, found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_offsets(&self) -> Result<(), PlanFault> {
+        let (found, expected) = (self.slot_offsets.len() as u64, self.repeats.len() as u64 + 1);
+        if found != expected {
+            return Err(PlanFault::ArrayLength { array: "slot_offsets", found, expected });
+        }
+        let out_of_order = |index: usize| Err(PlanFault::OutOfOrder { array: "slot_offsets", index: index as u64 });
+        if self.slot_offsets[0] != 0 {
+            return out_of_order(0);
+        }
+        if let Some(at) = self.slot_offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
+            return out_of_order(at + 1);
+        }
+        if self.slot_offsets.last() != Some(&self.slots.len()) {
+            return out_of_order(self.repeats.len());
         }
         Ok(())
     }

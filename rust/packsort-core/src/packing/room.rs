@@ -1,12 +1,22 @@
-//! What a sequence takes of a pack's room: its tokens, the separator after it, and padding to a multiple.
+//! The room of a pack, and the room a sequence takes: its tokens, a separator, and padding to a multiple.
 
 use crate::Error;
 
-/// The room of a pack, and what sequences take of it.
+/// The room of a pack, and the room sequences take of it.
 ///
-/// A pack of sequences with a separator between any two is a pack with room for one more token, in which each sequence
-/// takes one more. With a multiple each sequence takes its tokens and separator rounded up; the last one's separator is
-/// then counted though it is not there, which matters only where that sequence is a multiple by itself.
+/// A pack with a separator between any two sequences is a pack with room for one more token, in which every sequence
+/// takes one more token. With a multiple, every sequence takes its tokens and separator rounded up. The last sequence's
+/// separator is then counted although it is not there, which matters only if that sequence is a multiple by itself.
+///
+/// # Examples
+/// ```
+/// use packsort_core::{Options, Room};
+///
+/// let room: Room = Options { pad_to_multiple_of: 8, ..Options::new(20) }.room()?;
+/// assert_eq!(room.capacity(), 16);
+/// assert_eq!(room.taken(5), 8);
+/// # Ok::<(), packsort_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     capacity: u32,
@@ -16,11 +26,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// The room of packs of `max_length` tokens, in which each sequence takes a multiple of `multiple` and, where
-    /// `separated`, a token stands between any two.
+    /// Build the room of packs of `max_length` tokens. Every sequence takes a multiple of `multiple` tokens, and a
+    /// separator stands between any two sequences if `separated`.
     ///
     /// # Errors
-    /// A `max_length` of 0 or above `i32::MAX`; a multiple of 0 or above `max_length`.
+    /// A `max_length` outside 1 to `i32::MAX`; a multiple outside 1 to `max_length`.
     pub fn new(max_length: u32, multiple: u32, separated: bool) -> Result<Self, Error> {
         if max_length == 0 || max_length > i32::MAX as u32 {
             return Err(Error::MaxLength(max_length.into()));
@@ -34,44 +44,48 @@ impl Room {
         Ok(Self { capacity, longest, multiple, separator })
     }
 
-    /// The room of packs in which a sequence takes its tokens and no more.
+    /// Build the room of packs in which a sequence takes its tokens and nothing else.
     pub(crate) fn plain(capacity: u32) -> Self {
         Self { capacity, longest: capacity, multiple: 1, separator: 0 }
     }
 
-    /// Of what each sequence takes a multiple.
+    /// Every sequence takes a multiple of this many tokens.
     pub fn multiple(&self) -> u32 {
         self.multiple
     }
 
-    /// Whether a token stands between any two sequences.
+    /// Whether a separator stands between any two sequences.
     pub fn separated(&self) -> bool {
         self.separator > 0
     }
 
-    /// Room of an empty pack.
+    /// The room of an empty pack.
     #[inline]
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Tokens of the longest sequence that fits an empty pack.
+    /// The length of the longest sequence that fits an empty pack.
     #[inline]
     pub fn longest(&self) -> u32 {
         self.longest
     }
 
-    /// What a sequence of `length` tokens takes.
+    /// The room that a sequence of `length` tokens takes. `length` is at most [`longest`](Self::longest); a longer
+    /// sequence takes `u32::MAX` at most.
     #[inline(always)]
     pub fn taken(&self, length: u32) -> u32 {
         match self.multiple {
-            1 => length + self.separator,
-            // one that is alone in its pack has no separator
-            multiple => (length + self.separator).next_multiple_of(multiple).min(self.capacity),
+            1 => length.saturating_add(self.separator),
+            // A sequence alone in its pack has no separator, so none takes more than the capacity.
+            multiple => length
+                .saturating_add(self.separator)
+                .checked_next_multiple_of(multiple)
+                .map_or(self.capacity, |taken| taken.min(self.capacity)),
         }
     }
 
-    /// Tokens of the longest sequence that takes no more than `room`; 0 where none does.
+    /// The length of the longest sequence that takes at most `room`; 0 if none does.
     #[inline(always)]
     pub fn longest_in(&self, room: u32) -> u32 {
         if room >= self.capacity {
@@ -83,15 +97,18 @@ impl Room {
         }
     }
 
-    /// Padding after a sequence that is not the last of its pack, and its separator.
+    /// Number of padding tokens after the separator of a sequence that is not the last of its pack.
     pub fn padding_after(&self, length: u32) -> u32 {
-        let tokens = length + self.separator;
-        tokens.next_multiple_of(self.multiple) - tokens
+        self.padding(u64::from(length) + u64::from(self.separator))
     }
 
-    /// Padding after the last sequence of a pack, which has no separator.
+    /// Number of padding tokens after the last sequence of a pack, which has no separator.
     pub fn padding_at_end(&self, length: u32) -> u32 {
-        length.next_multiple_of(self.multiple) - length
+        self.padding(length.into())
+    }
+
+    fn padding(&self, tokens: u64) -> u32 {
+        (tokens.next_multiple_of(self.multiple.into()) - tokens) as u32
     }
 }
 

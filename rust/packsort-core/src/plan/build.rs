@@ -1,71 +1,97 @@
-//! Step 4: plans are made. Long sequences are cut, lengths counted, ids sorted, patterns found.
+//! Build plans.
+//!
+//! ```text
+//! cut sequences that are too long, or at given starts
+//! count lengths and sort ids, by group and length
+//! find the patterns of each group
+//! hybrid: cut further where that saves packs, then count and sort again
+//! split packs until their number is a multiple
+//! ```
 
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use crate::histogram::count::count;
-use crate::histogram::cuts::Long;
+use crate::histogram::cuts::{Cuts, TooLong};
 use crate::histogram::grouped_sort::sort_grouped;
-use crate::histogram::sort::{Id, Order, sort};
+use crate::histogram::sort::sort;
+use crate::ids::Id;
 use crate::packing::hybrid;
-use crate::plan::{Excess, Groups, Options, Parts, Sequences};
-use crate::{Classes, Cuts, Error, Lengths, Overlong, Patterns, Plan, Room, Strategy};
+use crate::plan::concatenated::Concatenated;
+use crate::plan::patterned::Patterned;
+use crate::plan::{Content, LeftOut};
+use crate::{
+    Classes, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences, Strategy,
+    TruncationSide,
+};
 
 impl Plan {
-    /// Plans sequences, those of each group for themselves.
+    /// Plan sequences.
     ///
-    /// Without a seed, first-fit decreasing is the textbook's, id for id: packs in the order in which they are opened,
-    /// equal lengths in input order. A seed shuffles equal lengths and the order of packs, each epoch anew.
+    /// Without a seed, first-fit decreasing gives the packs of textbooks, id for id: packs in the order in which they
+    /// are opened, equal lengths in input order. A seed shuffles equal lengths and the order of packs, anew for each
+    /// epoch.
     ///
-    /// Of [`Strategy::Optimal`] this is the beginning: first-fit decreasing, in whatever number of packs, from which the
-    /// search for fewer goes on (see [`optimal`](crate::optimal)).
+    /// For [`Strategy::Optimal`] this is the beginning: the packs of first-fit decreasing, in any number, from which the
+    /// search for fewer packs starts (see [`optimal`](crate::optimal)).
     ///
     /// # Errors
-    /// A `max_length` of 0 or above `i32::MAX`, or a multiple above it; a length that is zero or negative; one over
-    /// `max_length` where `overlong` says so; groups, flags or starts of another number of rows.
+    /// An option out of range, or one that does not go with [`Strategy::Random`]; a length that is zero or negative, or
+    /// over `max_length` under [`Overlong::Error`]; groups, flags or piece starts of another number than the lengths.
     ///
     /// # Complexity
-    /// Two passes over the lengths, two more where there are groups, and O(max_length) a group between them. Where
-    /// sequences are cut, twice that.
+    /// Two passes over the lengths, two more with groups, and O(max_length) for each group between them. Twice that
+    /// where sequences are cut.
+    ///
+    /// # Examples
+    /// ```
+    /// use packsort_core::{Lengths, Options, Plan, Strategy};
+    ///
+    /// let sequences = Lengths::from(&[4_i32, 4, 3, 3][..]).into();
+    /// let options = Options { strategy: Strategy::BestFit, ..Options::new(8) };
+    /// let plan = Plan::new(&sequences, options, None, 0)?;
+    /// assert_eq!(plan.num_packs(), 2);
+    /// # Ok::<(), packsort_core::Error>(())
+    /// ```
     pub fn new(sequences: &Sequences, options: Options, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
-        let room = options.room()?;
-        let rows = sequences.lengths.len();
-        if sequences.groups.is_some_and(|g| {
-            g.of.len() != rows || g.of.par_iter().with_min_len(1 << 15).any(|&group| group as usize >= g.count)
-        }) {
-            return Err(Error::Inconsistent("groups are not one for each length"));
+        let room = options.check()?;
+        if options.strategy == Strategy::Random {
+            return concatenate(sequences, options, seed, epoch);
         }
-        if sequences.splittable.is_some_and(|flags| flags.len() != rows) {
-            return Err(Error::Inconsistent("flags of what is splittable are not one for each length"));
-        }
-        let last_alone = sequences.groups.is_some_and(|g| g.last_alone);
-        let (cuts, cut_excess) = cut(sequences, options, room)?;
-        let mut sorted = Sorted::new(sequences, cuts, options, room)?;
-        let mut patterns = Patterns::of_groups(options.strategy, &sorted.classes, room, options.most(), last_alone);
+        sequences.check()?;
+        let last_alone = sequences.groups.is_some_and(|groups| groups.last_alone);
+        let most_sequences = options.most_sequences();
+        let (cuts, left_out) = cut(sequences, options, room)?;
+        let mut sorted = SortedItems::new(sequences, cuts, options, room)?;
+        let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone);
         if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
-            && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, options.most(), last_alone)
+            && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)
         {
-            let cuts = sorted.cuts.further(better.cuts.into_iter());
-            sorted = Sorted::new(sequences, cuts, options, room)?;
-            patterns = hybrid::as_patterns(&better.packs, &sorted.classes)?;
+            let cuts = sorted.cuts.cut_further(better.cuts.into_iter());
+            sorted = SortedItems::new(sequences, cuts, options, room)?;
+            patterns = hybrid::lengths_to_classes(&better.packs, &sorted.classes)?;
+            // Lengths are read again to sort the pieces, and may have changed in the meantime.
+            patterns.check(&sorted.classes, room).map_err(|_| Error::LengthsChanged)?;
         }
-        if options.packs_multiple > 1 && options.strategy != Strategy::Optimal {
-            patterns.split_to_multiple(&sorted.classes, options.packs_multiple.into())?;
+        if options.num_packs_multiple_of > 1 && options.strategy != Strategy::Optimal {
+            patterns.split_to_multiple(&sorted.classes, options.num_packs_multiple_of.into())?;
         }
-        let Sorted { cuts, classes, order, excess } = sorted;
-        let excess = if sequences.starts.is_some() {
-            cut_excess
-        } else {
-            Excess { sequences: excess.sequences + cut_excess.sequences, tokens: excess.tokens + cut_excess.tokens }
+        let SortedItems { cuts, classes, items, left_out: dropped } = sorted;
+        // Sequences of no tokens, which have no pieces, are counted by `cut` and dropped by `SortedItems`.
+        let dropped = if sequences.piece_starts.is_some() { LeftOut::default() } else { dropped };
+        let left_out = LeftOut {
+            sequences: left_out.sequences + dropped.sequences,
+            tokens: left_out.tokens.saturating_add(dropped.tokens),
         };
-        let rows = rows as u64;
-        let parts = Parts { options, rows, excess, last_alone, cuts, classes, patterns, proven: 0, order, seed, epoch };
-        Ok(Self::of_parts(parts, room))
+        let rows = sequences.lengths.len() as u64;
+        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items);
+        Ok(Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned)))
     }
 
-    /// First-fit decreasing of all lengths together.
+    /// Plan lengths by first-fit decreasing, without other constraints.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// A `max_length` outside 1 to `i32::MAX`; a length that is zero or negative, or over `max_length` under
+    /// [`Overlong::Error`].
     pub fn first_fit_decreasing(
         lengths: &Lengths,
         max_length: u32,
@@ -77,75 +103,92 @@ impl Plan {
     }
 }
 
-/// What is cut before anything is planned, and what that leaves out.
-fn cut(sequences: &Sequences, options: Options, room: Room) -> Result<(Cuts, Excess), Error> {
-    let Sequences { lengths, splittable, starts, .. } = sequences;
-    let whole = match options.overlong {
-        Overlong::Split => Long::Split,
-        Overlong::Truncate if options.keep_end => Long::KeepEnd,
-        _ => Long::Keep,
+/// Plan by [`Strategy::Random`], which knows lengths only.
+fn concatenate(sequences: &Sequences, options: Options, seed: Option<u64>, epoch: u64) -> Result<Plan, Error> {
+    let given = [
+        ("groups", sequences.groups.is_some()),
+        ("splittable", sequences.splittable.is_some()),
+        ("piece_starts", sequences.piece_starts.is_some()),
+    ];
+    if let Some((option, _)) = given.into_iter().find(|&(_, given)| given) {
+        return Err(Error::Clash { option, strategy: options.strategy.as_str() });
+    }
+    let (concatenated, left_out) = Concatenated::new(&sequences.lengths, &options, seed, epoch)?;
+    Ok(Plan { options, left_out, seed, epoch, content: Content::Concatenated(concatenated) })
+}
+
+/// Cut sequences before anything is counted; returns the sequences that this truncates or leaves out as well.
+fn cut(sequences: &Sequences, options: Options, room: Room) -> Result<(Cuts, LeftOut), Error> {
+    let Sequences { lengths, splittable, piece_starts, .. } = sequences;
+    let whole = match (options.overlong, options.truncation_side) {
+        (Overlong::Split, _) => TooLong::Split,
+        (Overlong::Truncate, TruncationSide::Left) => TooLong::KeepEnd,
+        _ => TooLong::LeaveToCount,
     };
-    match (starts, splittable) {
-        (Some(starts), _) => Cuts::at(lengths, room.longest(), *starts),
+    let limit = room.longest();
+    match (piece_starts, splittable) {
+        (Some(starts), _) => Cuts::at_starts(lengths, limit, *starts),
         (None, Some(splittable)) => {
-            Cuts::long(lengths, room.longest(), |row| if splittable[row] { Long::Split } else { whole })
+            Cuts::of_too_long(lengths, limit, |row| if splittable[row] { TooLong::Split } else { whole })
         }
-        (None, None) if whole != Long::Keep => Cuts::long(lengths, room.longest(), |_| whole),
+        (None, None) if whole != TooLong::LeaveToCount => Cuts::of_too_long(lengths, limit, |_| whole),
         _ => Ok(Default::default()),
     }
 }
 
-/// Items (see [`Cuts`]) by group and length.
-pub(crate) struct Sorted {
+/// Items (see [`Cuts`]) sorted by group and length.
+pub(crate) struct SortedItems {
     pub cuts: Cuts,
     pub classes: Classes,
-    pub order: Order,
-    excess: Excess,
+    pub items: SequenceIds,
+    left_out: LeftOut,
 }
 
-impl Sorted {
+impl SortedItems {
     fn new(sequences: &Sequences, cuts: Cuts, options: Options, room: Room) -> Result<Self, Error> {
-        let Sequences { lengths, groups, starts, .. } = sequences;
-        let items = if cuts.rows.is_empty() && starts.is_none() { vec![] } else { cuts.items(lengths) };
-        let lengths = if items.is_empty() { lengths.clone() } else { Lengths::from(&items[..]) };
-        let item_groups = groups.filter(|_| !cuts.piece_rows.is_empty()).map(|g| cuts.groups(g.of));
-        let groups = groups.map(|g| Groups { of: item_groups.as_deref().unwrap_or(g.of), ..g });
-        // what is cut beforehand fits, but for rows of no tokens, which are left out
-        let overlong = if starts.is_some() { Overlong::Drop } else { options.overlong };
-        let (classes, order, excess) = if lengths.len() <= u32::MAX as usize {
-            let (classes, ids, excess) = sorted::<u32>(&lengths, groups, options, overlong, room)?;
-            (classes, Order::U32(ids), excess)
+        let Sequences { lengths, groups, piece_starts, .. } = sequences;
+        let whole = cuts.rows.is_empty() && piece_starts.is_none();
+        let item_lengths = if whole { vec![] } else { cuts.item_lengths(lengths) };
+        let lengths = if whole { lengths.clone() } else { Lengths::from(&item_lengths[..]) };
+        let item_groups = groups.filter(|_| !cuts.piece_rows.is_empty()).map(|g| cuts.item_groups(g.group_of));
+        let groups = groups.map(|g| Groups { group_of: item_groups.as_deref().unwrap_or(g.group_of), ..g });
+        // Given pieces fit a pack; only sequences of no tokens, which are marked as absent, are dropped.
+        let overlong = if piece_starts.is_some() { Overlong::Drop } else { options.overlong };
+        let (classes, items, left_out) = if lengths.len() <= u32::MAX as usize {
+            let (classes, ids, left_out) = sort_items::<u32>(&lengths, groups, options, overlong, room)?;
+            (classes, SequenceIds::U32(ids), left_out)
         } else {
-            let (classes, ids, excess) = sorted::<i64>(&lengths, groups, options, overlong, room)?;
-            (classes, Order::I64(ids), excess)
+            let (classes, ids, left_out) = sort_items::<i64>(&lengths, groups, options, overlong, room)?;
+            (classes, SequenceIds::I64(ids), left_out)
         };
-        Ok(Self { cuts, classes, order, excess })
+        Ok(Self { cuts, classes, items, left_out })
     }
 }
 
-/// Classes, ids by class, and what is left out.
-fn sorted<I: Id>(
+/// Sort the rows of `lengths`; returns their classes, the rows by class, and the rows left out.
+fn sort_items<I: Id>(
     lengths: &Lengths,
     groups: Option<Groups>,
     options: Options,
     overlong: Overlong,
     room: Room,
-) -> Result<(Classes, Vec<I>, Excess), Error> {
-    let in_multiples = |error| match error {
+) -> Result<(Classes, Vec<I>, LeftOut), Error> {
+    let name_multiple = |error| match error {
         Error::TooLong { row, length, .. } if room.longest() < options.max_length => {
-            let (max_length, multiple) = (options.max_length, options.pad_multiple);
+            let (max_length, multiple) = (options.max_length, options.pad_to_multiple_of);
             Error::TooLongForMultiple { row, length, max_length, multiple }
         }
         error => error,
     };
-    let (counts, shares) = count::<I>(lengths, room.longest(), overlong).map_err(in_multiples)?;
-    let excess = Excess { sequences: counts.overlong, tokens: counts.tokens_lost };
-    let (ids, classes) = match groups {
-        None => {
-            let ids = sort(lengths, &counts.by_length, shares, overlong, I::from_row);
-            (ids, Classes::of_lengths(&counts.by_length))
+    let (counts, shares) = count::<I>(lengths, room.longest(), overlong).map_err(name_multiple)?;
+    let left_out = LeftOut { sequences: counts.overlong, tokens: counts.tokens_lost };
+    let (classes, ids) = match groups {
+        None => (Classes::from_histogram(&counts.by_length), sort(lengths, shares, overlong)?),
+        Some(groups) => {
+            let top = counts.by_length.len() as u32 - 1;
+            let (ids, classes) = sort_grouped(lengths, groups, top, overlong)?;
+            (classes, ids)
         }
-        Some(groups) => sort_grouped(lengths, groups, counts.by_length.len() as u32 - 1, overlong),
     };
-    Ok((classes, ids, excess))
+    Ok((classes, ids, left_out))
 }

@@ -1,169 +1,209 @@
-//! Packs of a training step, brought together from token columns that stay open.
-//!
-//! [`gather()`](crate::gather()) moves millions of rows at once and looks at every chunk of a column first. A batch has
-//! dozens of rows, out of columns that may have thousands of chunks: here only the chunks that hold them are looked at.
+//! List columns: rows of values in chunks, laid out as Arrow lays them out.
 
-use crate::memory::prefetch;
-use crate::permutation::{Permutation, key};
-use crate::tokens::gather::AHEAD;
-use crate::{Error, ListChunk, Offsets};
+use std::num::NonZeroUsize;
 
-/// The pieces of some rows, one after another, as bytes.
-///
-/// `chunk_of` gives the chunk that holds a row, and the row's place in it. With `lengths`, of each row only so many
-/// values are taken, with `starts` from there on.
-///
-/// # Errors
-/// A piece that reaches beyond its row; `starts` or `lengths` that are not as many as `ids`; whatever `chunk_of` says.
-pub fn fill_pieces<'a>(
-    chunk_of: impl Fn(i64) -> Result<(ListChunk<'a>, usize), Error>,
-    width: usize,
-    ids: &[i64],
-    starts: Option<&[i32]>,
-    lengths: Option<&[i32]>,
-) -> Result<Vec<u8>, Error> {
-    if starts.is_some_and(|s| s.len() != ids.len()) || lengths.is_some_and(|l| l.len() != ids.len()) {
-        return Err(Error::Inconsistent("piece starts and lengths are not one for each sequence id"));
-    }
-    let mut pieces = Vec::with_capacity(ids.len());
-    let mut bytes = 0;
-    for (i, &id) in ids.iter().enumerate() {
-        let (chunk, row) = chunk_of(id)?;
-        let (from, to) = bounds(chunk.offsets, row).ok_or(DAMAGED)?;
-        let found = (to - from) as u64;
-        let start = starts.map_or(0, |s| i64::from(s[i]));
-        let length = lengths.map_or(found as i64 - start, |l| i64::from(l[i]));
-        if start < 0 || length < 0 || (start + length) as u64 > found {
-            return Err(Error::PieceOutside { row: id, start, length, found });
+use crate::Error;
+
+/// Where the rows of a chunk start and end: row `i` holds values `offsets[i]..offsets[i + 1]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Offsets<'a> {
+    /// Offsets of an Arrow `list`.
+    I32(&'a [i32]), // (rows + 1,)
+    /// Offsets of an Arrow `large_list`.
+    I64(&'a [i64]), // (rows + 1,)
+}
+
+impl Offsets<'_> {
+    fn num_rows(&self) -> usize {
+        match self {
+            Self::I32(offsets) => offsets.len().saturating_sub(1),
+            Self::I64(offsets) => offsets.len().saturating_sub(1),
         }
-        let (from, to) = (from + start as usize, from + (start + length) as usize);
-        let piece = chunk.values.get(from.saturating_mul(width)..to.saturating_mul(width)).ok_or(DAMAGED)?;
-        bytes += piece.len();
-        pieces.push(piece);
     }
-    let mut out = Vec::with_capacity(bytes);
-    for (i, piece) in pieces.iter().enumerate() {
-        prefetch(pieces.get(i + AHEAD).copied().unwrap_or_default());
-        out.extend_from_slice(piece);
+
+    /// Start and end of a row; `None` for a row that is not there, or offsets that are negative or descend.
+    #[inline(always)]
+    fn ends(&self, row: usize) -> Option<(usize, usize)> {
+        let (start, end) = match self {
+            Self::I32(offsets) => (i64::from(*offsets.get(row)?), i64::from(*offsets.get(row + 1)?)),
+            Self::I64(offsets) => (*offsets.get(row)?, *offsets.get(row + 1)?),
+        };
+        (0 <= start && start <= end).then_some((start as usize, end as usize))
     }
-    Ok(out)
 }
 
-/// Values of each row of a chunk, after `out`.
+/// One chunk of a list column.
+#[derive(Clone, Copy, Debug)]
+pub struct ListChunk<'a> {
+    /// Start and end of each row.
+    pub offsets: Offsets<'a>,
+    /// The values of all rows, as bytes.
+    pub values: &'a [u8], // (values * width,)
+}
+
+/// A chunk that may own its memory. A column of such chunks can be kept between batches.
+pub trait AsListChunk: Sync {
+    /// View this chunk. Every call must return the same data.
+    fn as_list_chunk(&self) -> ListChunk<'_>;
+}
+
+impl AsListChunk for ListChunk<'_> {
+    #[inline(always)]
+    fn as_list_chunk(&self) -> ListChunk<'_> {
+        *self
+    }
+}
+
+/// A list column: chunks of rows, numbered from the first row of the first chunk.
 ///
-/// # Errors
-/// Offsets that fall or point outside the values.
-pub fn list_lengths(chunk: ListChunk, width: usize, out: &mut Vec<i64>) -> Result<(), Error> {
-    fn push<T: Copy + Into<i64>>(offsets: &[T], values: i64, out: &mut Vec<i64>) -> bool {
-        let mut ok = offsets.first().is_none_or(|&first| first.into() >= 0);
-        ok &= offsets.last().is_none_or(|&last| last.into() <= values);
-        out.extend(offsets.windows(2).map(|pair| {
-            let length = pair[1].into() - pair[0].into();
-            ok &= length >= 0;
-            length
-        }));
-        ok
+/// Building a column reads the number of rows of each chunk and nothing else. Values and offsets are checked when a row
+/// is looked up, so a batch of a few rows costs the same whatever the number of chunks.
+///
+/// # Examples
+/// ```
+/// use packsort_core::{ListChunk, ListColumn, Offsets};
+///
+/// let chunk = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: b"abcde" };
+/// let column = ListColumn::new(vec![chunk, chunk], 1.try_into()?);
+/// assert_eq!(column.num_rows(), 4);
+/// assert_eq!(column.lengths().unwrap(), [2, 3, 2, 3]);
+/// # Ok::<(), std::num::TryFromIntError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ListColumn<C> {
+    chunks: Vec<C>,
+    first_rows: Vec<usize>, // (chunks + 1,)
+    width: usize,           // bytes of a value
+}
+
+impl<C: AsListChunk> ListColumn<C> {
+    /// Build a column of `chunks`, whose values are `width` bytes each.
+    pub fn new(chunks: Vec<C>, width: NonZeroUsize) -> Self {
+        let mut first_rows = Vec::with_capacity(chunks.len() + 1);
+        let mut rows = 0;
+        first_rows.push(0);
+        for chunk in &chunks {
+            rows += chunk.as_list_chunk().offsets.num_rows();
+            first_rows.push(rows);
+        }
+        Self { chunks, first_rows, width: width.get() }
     }
-    let values = (chunk.values.len() / width) as i64;
-    let ok = match chunk.offsets {
-        Offsets::I32(offsets) => push(offsets, values, out),
-        Offsets::I64(offsets) => push(offsets, values, out),
-    };
-    if ok { Ok(()) } else { Err(DAMAGED) }
-}
 
-/// `0..len` shuffled, as `seed`, `epoch` and `stream` choose: the same for ever, on every machine.
-pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Vec<i64> {
-    let shuffle = Permutation::new(len, key([seed ^ SHUFFLED, epoch, stream]));
-    (0..len).map(|i| shuffle.get(i) as i64).collect()
-}
+    /// Number of rows of all chunks.
+    pub fn num_rows(&self) -> usize {
+        self.first_rows[self.chunks.len()]
+    }
 
-/// Keeps these shuffles apart from those of plans and schedules with the same seed.
-const SHUFFLED: u64 = 0x6c6f_6164_6572;
+    /// Bytes of one value.
+    pub fn width(&self) -> usize {
+        self.width
+    }
 
-const DAMAGED: Error = Error::Inconsistent("a list column is damaged: its offsets point outside its values");
+    /// Count the values of each row: shape (rows,).
+    ///
+    /// # Errors
+    /// Offsets that are negative, descend, or point outside the values.
+    ///
+    /// # Complexity
+    /// O(rows).
+    pub fn lengths(&self) -> Result<Vec<i64>, Error> {
+        fn push<T: Copy + Into<i64>>(offsets: &[T], values: i64, lengths: &mut Vec<i64>) -> bool {
+            let mut sound = offsets.first().is_none_or(|&first| first.into() >= 0);
+            sound &= offsets.last().is_none_or(|&last| last.into() <= values);
+            lengths.extend(offsets.windows(2).map(|ends| {
+                let (start, end) = (ends[0].into(), ends[1].into());
+                sound &= start <= end;
+                end.wrapping_sub(start)
+            }));
+            sound
+        }
+        let mut lengths = Vec::with_capacity(self.num_rows());
+        for chunk in &self.chunks {
+            let ListChunk { offsets, values } = chunk.as_list_chunk();
+            let values = (values.len() / self.width) as i64;
+            let first_row = lengths.len();
+            let sound = match offsets {
+                Offsets::I32(offsets) => push(offsets, values, &mut lengths),
+                Offsets::I64(offsets) => push(offsets, values, &mut lengths),
+            };
+            if !sound {
+                let outside = |&row: &usize| offsets.ends(row).is_none_or(|(_, end)| end as i64 > values);
+                let row = (0..offsets.num_rows()).find(outside).unwrap_or(0);
+                return Err(Error::DamagedColumn { row: (first_row + row) as u64 });
+            }
+        }
+        Ok(lengths)
+    }
 
-fn bounds(offsets: Offsets, row: usize) -> Option<(usize, usize)> {
-    let (from, to) = match offsets {
-        Offsets::I32(o) => (i64::from(*o.get(row)?), i64::from(*o.get(row + 1)?)),
-        Offsets::I64(o) => (*o.get(row)?, *o.get(row + 1)?),
-    };
-    (0 <= from && from <= to).then_some((from as usize, to as usize))
+    /// Look up a piece of a row, as bytes: `length` values from `start` on. `None` is the start, and the end, of the row.
+    #[inline(always)]
+    pub(crate) fn piece(&self, row: usize, start: Option<i32>, length: Option<i32>) -> Result<&[u8], Error> {
+        let index = match self.chunks.len() {
+            1 => 0,
+            _ => self.first_rows.partition_point(|&first| first <= row) - 1,
+        };
+        let damaged = Error::DamagedColumn { row: row as u64 };
+        let chunk = self.chunks[index].as_list_chunk();
+        let (mut from, mut to) = chunk.offsets.ends(row - self.first_rows[index]).ok_or(damaged)?;
+        if start.is_some() || length.is_some() {
+            let found = (to - from) as u64;
+            let start = i64::from(start.unwrap_or(0));
+            let length = length.map_or(found as i64 - start, i64::from);
+            if start < 0 || length < 0 || (start + length) as u64 > found {
+                return Err(Error::PieceOutside { row: row as i64, start, length, found });
+            }
+            to = from + (start + length) as usize;
+            from += start as usize;
+        }
+        chunk.values.get(from.saturating_mul(self.width)..to.saturating_mul(self.width)).ok_or(damaged)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::{Ids, gather};
 
-    prop_compose! {
-        /// Chunks of lists of bytes, each as offsets and values.
-        fn any_chunks()(
-            chunks in prop::collection::vec(prop::collection::vec(0_i32..9, 1..20), 1..5)
-        ) -> Vec<(Vec<i32>, Vec<u8>)> {
-            let mut value = 0_u8;
-            chunks.into_iter().map(|lengths| {
-                let mut offsets = vec![0];
-                lengths.iter().for_each(|l| offsets.push(offsets.last().unwrap() + l));
-                let values = (0..*offsets.last().unwrap()).map(|_| { value = value.wrapping_add(1); value }).collect();
-                (offsets, values)
-            }).collect()
-        }
-    }
-
-    fn views(chunks: &[(Vec<i32>, Vec<u8>)]) -> Vec<ListChunk<'_>> {
-        chunks.iter().map(|(o, v)| ListChunk { offsets: Offsets::I32(o), values: v }).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_are_what_gather_gives(chunks in any_chunks(), picks in prop::collection::vec(any::<prop::sample::Index>(), 0..30)) {
-            let chunks = views(&chunks);
-            let rows: Vec<(usize, usize)> = chunks.iter().enumerate().flat_map(|(c, chunk)| {
-                let Offsets::I32(o) = chunk.offsets else { unreachable!() };
-                (0..o.len() - 1).map(move |row| (c, row))
-            }).collect();
-            let mut lengths = vec![];
-            chunks.iter().for_each(|&c| list_lengths(c, 1, &mut lengths).unwrap());
-            let ids: Vec<i64> = picks.iter().map(|p| p.index(rows.len()) as i64).collect();
-            let starts: Vec<i32> = ids.iter().map(|&id| (lengths[id as usize] / 3) as i32).collect();
-            let takes: Vec<i32> = ids.iter().map(|&id| (lengths[id as usize] / 2) as i32).collect();
-            let chunk_of = |id: i64| { let (c, row) = rows[id as usize]; Ok((chunks[c], row)) };
-            for (starts, takes) in [(None, None), (None, Some(&takes[..])), (Some(&starts[..]), Some(&takes[..])), (Some(&starts[..]), None)] {
-                prop_assert_eq!(
-                    fill_pieces(chunk_of, 1, &ids, starts, takes)?,
-                    gather(&chunks, 1, Ids::I64(&ids), starts, takes, None)?
-                );
-            }
-        }
-
-        #[test]
-        fn shuffles_are_permutations_and_differ(len in 0_u64..200, seed: u64, epoch in 0_u64..9) {
-            let mut one = shuffled(len, seed, epoch, 0);
-            prop_assert!(len < 20 || one != shuffled(len, seed, epoch + 1, 0));
-            prop_assert!(len < 20 || one != shuffled(len, seed, epoch, 1));
-            one.sort();
-            prop_assert_eq!(one, (0..len as i64).collect::<Vec<_>>());
-        }
+    fn column(offsets: &'static [i32], values: &'static [u8]) -> ListColumn<ListChunk<'static>> {
+        ListColumn::new(vec![ListChunk { offsets: Offsets::I32(offsets), values }], NonZeroUsize::MIN)
     }
 
     #[test]
-    fn what_reaches_outside_is_refused() {
-        const CHUNK: ListChunk = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: &[1, 2, 3, 4, 5] };
-        const SHORT: ListChunk = ListChunk { values: &[1, 2, 3], ..CHUNK };
-        const FALLING: ListChunk = ListChunk { offsets: Offsets::I32(&[3, 9, 5]), values: &[0; 9] };
-        let fill = |chunk, starts, lengths| fill_pieces(move |id| Ok((chunk, id as usize)), 1, &[1], starts, lengths);
+    fn a_piece_outside_its_row_is_refused() {
+        let column = column(&[0, 2, 5], &[1, 2, 3, 4, 5]);
         let outside = |start, length| Err(Error::PieceOutside { row: 1, start, length, found: 3 });
-        assert_eq!(fill(CHUNK, None, None), Ok(vec![3, 4, 5]));
-        assert_eq!(fill(CHUNK, None, Some(&[4])), outside(0, 4));
-        assert_eq!(fill(CHUNK, Some(&[-1]), None), outside(-1, 4));
-        assert_eq!(fill(CHUNK, Some(&[1]), Some(&[3])), outside(1, 3));
-        for damaged in [SHORT, FALLING] {
-            assert_eq!(fill(damaged, None, None), Err(DAMAGED));
-            assert_eq!(list_lengths(damaged, 1, &mut vec![]), Err(DAMAGED));
+        assert_eq!(column.piece(1, None, None), Ok(&[3, 4, 5][..]));
+        assert_eq!(column.piece(1, Some(1), None), Ok(&[4, 5][..]));
+        assert_eq!(column.piece(1, Some(1), Some(1)), Ok(&[4][..]));
+        assert_eq!(column.piece(1, None, Some(4)), outside(0, 4));
+        assert_eq!(column.piece(1, Some(-1), None), outside(-1, 4));
+        assert_eq!(column.piece(1, Some(1), Some(3)), outside(1, 3));
+        assert_eq!(column.piece(1, Some(i32::MAX), Some(i32::MAX)), outside(i32::MAX.into(), i32::MAX.into()));
+        assert_eq!(column.piece(1, Some(i32::MIN), None), outside(i32::MIN.into(), 3 - i64::from(i32::MIN)));
+    }
+
+    #[test]
+    fn damaged_offsets_are_refused() {
+        let damaged = |row| Error::DamagedColumn { row };
+        for (column, first) in
+            [(column(&[0, 2, 5], &[1, 2, 3]), 1), (column(&[3, 9, 5], &[0; 9]), 1), (column(&[-4, -2, 1], &[0; 9]), 0)]
+        {
+            assert_eq!(column.piece(1, None, None), Err(damaged(1)));
+            assert_eq!(column.lengths(), Err(damaged(first)));
         }
-        assert!(matches!(fill(CHUNK, None, Some(&[])), Err(Error::Inconsistent(_))));
+        let far = [i64::MIN, i64::MAX, i64::MAX];
+        let chunk = ListChunk { offsets: Offsets::I64(&far), values: &[0; 9] };
+        let wide = ListColumn::new(vec![chunk], NonZeroUsize::MAX);
+        assert_eq!(wide.lengths(), Err(damaged(0)));
+        assert_eq!(wide.piece(0, None, None), Err(damaged(0)));
+        assert_eq!(wide.piece(1, None, None), Err(damaged(1)));
+    }
+
+    #[test]
+    fn a_chunk_without_offsets_has_no_rows() {
+        let empty = ListChunk { offsets: Offsets::I64(&[]), values: &[] };
+        let column = ListColumn::new(vec![empty, empty], NonZeroUsize::MIN);
+        assert_eq!((column.num_rows(), column.lengths()), (0, Ok(vec![])));
+        let none = ListColumn::<ListChunk>::new(vec![], NonZeroUsize::MIN);
+        assert_eq!((none.num_rows(), none.lengths()), (0, Ok(vec![])));
     }
 }

@@ -1,4 +1,4 @@
-//! Move the tokens of packs.
+//! Read list columns and gather the tokens of packs.
 
 pub mod column;
 pub mod gather;

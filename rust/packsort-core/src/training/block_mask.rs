@@ -1,86 +1,118 @@
-//! Which blocks of an attention matrix are seen when each segment attends causally to itself only.
+//! Write the block mask of a batch, as PyTorch's flex attention takes it.
 //!
-//! The blocks that the first token of a row of blocks sees are those from the start of its segment on, and no later
-//! token of the row sees an earlier one. So both ends of what is seen follow from where segments start: nothing of the
-//! matrix itself is looked at, as PyTorch's `create_block_mask` does.
+//! A query attends to the keys before it in its own segment. The matrix of queries and keys is cut into square blocks;
+//! a block is full, partial or empty. The idea: look at segment starts instead of the matrix.
+//!
+//! ```text
+//! for each row of blocks:
+//!     the first query attends to keys from the start of its segment on
+//!     no later query of the row attends to an earlier key
+//!     so blocks from (segment start / block) to the diagonal are not empty
+//!     and whole blocks between the segment start and the diagonal are full, if one segment covers the row
+//! the same for each column of blocks, from the end of the segment of its last key
+//! ```
+//!
+//! Cost: O(blocks) to write the indices, against O(tokens^2) for PyTorch's `create_block_mask`, which evaluates the
+//! matrix.
 
 use std::ops::Range;
 
 use crate::Error;
 
-/// Blocks in ordered form, as PyTorch's `BlockMask` holds them: of each line (of queries or of keys), how many there are
-/// and which, ascending, followed by those that are not.
+/// Block numbers of each line, in the form of PyTorch's `BlockMask`. A line is a row of blocks (one block of queries)
+/// or a column of blocks (one block of keys).
 #[derive(Debug)]
-pub struct Blocks<'a> {
-    /// How many blocks of a line are seen.
+pub struct BlockLines<'a> {
+    /// Number of chosen blocks of each line.
     pub counts: &'a mut [i32], // (rows, lines)
-    /// Which; the rest of the blocks behind them.
+    /// Numbers of the chosen blocks of each line, ascending, followed by the numbers of all others.
     pub indices: &'a mut [i32], // (rows, lines, lines)
 }
 
-/// The blocks of a batch. `partial` are seen in part, `full` wholly.
+/// The four pairs of arrays of a block mask.
 #[derive(Debug)]
 pub struct BlockMask<'a> {
-    /// Blocks of keys that each block of queries sees.
-    pub partial: Blocks<'a>,
-    /// Likewise.
-    pub full: Blocks<'a>,
-    /// Blocks of queries that see each block of keys.
-    pub partial_queries: Blocks<'a>,
-    /// Likewise.
-    pub full_queries: Blocks<'a>,
+    /// For each block of queries, the blocks of keys it attends to in part.
+    pub partial: BlockLines<'a>,
+    /// For each block of queries, the blocks of keys it attends to wholly.
+    pub full: BlockLines<'a>,
+    /// For each block of keys, the blocks of queries that attend to it in part.
+    pub partial_queries: BlockLines<'a>,
+    /// For each block of keys, the blocks of queries that attend to it wholly.
+    pub full_queries: BlockLines<'a>,
 }
 
-/// Fills the block masks of a batch's rows.
+/// Write the block mask of a batch of rows of `row_length` tokens, for blocks of `block` tokens.
 ///
-/// Takes where segments start, over all rows, of `width` tokens each; every row starts with a segment. Blocks at the end
-/// that reach over the row are never full.
+/// `cu_seqlens` are the ends of segments over all rows, as [`write_batch`](crate::batch::write_batch) writes them; a
+/// segment must start at each row. The last block of a line may reach over the end of the row and is never full then.
 ///
 /// # Errors
-/// Places that are not as long as `width` and `block` need; segments that do not fill rows.
-pub fn fill_blocks(cu_seqlens: &[i32], width: usize, block: usize, mask: BlockMask) -> Result<(), Error> {
-    const SIZE: Error = Error::Inconsistent("the block mask's arrays are not as long as its rows need");
-    if width == 0 || block == 0 {
-        return Err(SIZE);
+/// A `row_length` or `block` of 0; arrays of another size than rows and blocks need; segments that do not fill every
+/// row.
+///
+/// # Complexity
+/// O(rows x lines x lines): each index is written once.
+///
+/// # Examples
+/// ```
+/// use packsort_core::block_mask::{BlockLines, BlockMask, write_block_mask};
+///
+/// let (mut counts, mut indices) = ([[0; 2]; 4], [[0; 4]; 4]);
+/// let mut lines = counts.iter_mut().zip(&mut indices).map(|(counts, indices)| BlockLines { counts, indices });
+/// let mut next = || lines.next().unwrap();
+/// let mask = BlockMask { partial: next(), full: next(), partial_queries: next(), full_queries: next() };
+/// write_block_mask(&[0, 4], 4, 2, mask)?; // one segment of 4 tokens, blocks of 2
+/// assert_eq!(counts[0], [1, 1]); // the diagonal is partial
+/// assert_eq!(counts[1], [0, 1]); // queries 2 and 3 attend to keys 0 and 1 wholly
+/// # Ok::<(), packsort_core::Error>(())
+/// ```
+pub fn write_block_mask(cu_seqlens: &[i32], row_length: usize, block: usize, mask: BlockMask) -> Result<(), Error> {
+    for (option, number) in [("row_length", row_length), ("block", block)] {
+        if number == 0 {
+            return Err(Error::Zero { option });
+        }
     }
-    let lines = width.div_ceil(block);
+    let lines = row_length.div_ceil(block);
     let rows = mask.partial.counts.len() / lines;
-    let parts = [mask.partial, mask.full, mask.partial_queries, mask.full_queries];
-    if parts.iter().any(|p| p.counts.len() != rows * lines || p.indices.len() != rows * lines * lines) {
-        return Err(SIZE);
+    let BlockMask { mut partial, mut full, mut partial_queries, mut full_queries } = mask;
+    for part in [&partial, &full, &partial_queries, &full_queries] {
+        let counts = (rows * lines) as u64;
+        check_length("counts", part.counts.len(), counts)?;
+        check_length("indices", part.indices.len(), counts.saturating_mul(lines as u64))?;
     }
-    let mut segments = cu_seqlens.windows(2).map(|w| (w[0] as usize, w[1] as usize)).filter(|(a, b)| a != b);
-    let [mut partial, mut full, mut partial_queries, mut full_queries] = parts;
+    let mut segments = cu_seqlens.windows(2).map(|ends| (ends[0] as usize, ends[1] as usize)).filter(|(a, b)| a != b);
     for row in 0..rows {
-        // the first token and the end of the segment that the first, and that the last token of each block is in
+        // Start and end of the segment of the first token of each block, and of the segment of its last token.
         let mut first = vec![(0, 0); lines];
         let mut last = vec![(0, 0); lines];
-        let (offset, mut end) = (row * width, 0);
-        while end < width {
-            let (start, stop) = segments.next().ok_or(SIZE)?;
-            if start != offset + end || stop < start || stop > offset + width {
-                return Err(Error::Inconsistent("segments do not fill the rows of the batch"));
+        let (offset, mut end) = (row * row_length, 0);
+        while end < row_length {
+            let refused = Error::SegmentEnds { row: row as u64, row_length: row_length as u64 };
+            let (start, stop) = segments.next().ok_or(refused)?;
+            if start != offset + end || stop < start || stop > offset + row_length {
+                return Err(refused);
             }
             let segment = (end, stop - offset);
             end = segment.1;
             first[segment.0.div_ceil(block)..end.div_ceil(block)].fill(segment);
-            // the last token of a block is the one before the next block starts, or the last of the row
-            let blocks = (segment.0 + 1).div_ceil(block) - 1..if end == width { lines } else { end / block };
+            // The last token of a block is the one before the next block, or the last token of the row.
+            let blocks = (segment.0 + 1).div_ceil(block) - 1..if end == row_length { lines } else { end / block };
             last[blocks].fill(segment);
         }
         for line in 0..lines {
             let (start, stop) = first[line];
-            // full: whole blocks of the segment that the line's first token is in, if all of the line is
+            // Blocks of the first token's segment are full if that segment covers the whole line.
             let inside = (line + 1) * block <= stop;
             let whole = start.div_ceil(block)..if inside { line + usize::from(block == 1) } else { 0 };
-            let (some, all) = split(start / block..line + 1, whole);
+            let (some, all) = without(start / block..line + 1, whole);
             partial.set(row * lines + line, lines, some);
             full.set(row * lines + line, lines, all);
 
             let (start, stop) = last[line];
-            let inside = start <= line * block && (line + 1) * block <= width;
+            let inside = start <= line * block && (line + 1) * block <= row_length;
             let whole = line + usize::from(block > 1)..if inside { stop / block } else { 0 };
-            let (some, all) = split(line..stop.div_ceil(block), whole);
+            let (some, all) = without(line..stop.div_ceil(block), whole);
             partial_queries.set(row * lines + line, lines, some);
             full_queries.set(row * lines + line, lines, all);
         }
@@ -88,20 +120,26 @@ pub fn fill_blocks(cu_seqlens: &[i32], width: usize, block: usize, mask: BlockMa
     Ok(())
 }
 
-impl Blocks<'_> {
-    /// Sets one line to the blocks of two ranges, ascending and apart, and the rest behind them.
+fn check_length(array: &'static str, found: usize, expected: u64) -> Result<(), Error> {
+    let found = found as u64;
+    if found == expected { Ok(()) } else { Err(Error::ArrayLength { array, found, expected }) }
+}
+
+impl BlockLines<'_> {
+    /// Write one line: the blocks of two ranges, ascending and apart, then all others.
     fn set(&mut self, at: usize, lines: usize, [one, two]: [Range<usize>; 2]) {
         self.counts[at] = (one.len() + two.len()) as i32;
         let rest = [0..one.start, one.end..two.start, two.end..lines];
         let mut place = self.indices[at * lines..(at + 1) * lines].iter_mut();
         for range in [one, two].into_iter().chain(rest) {
-            place.by_ref().zip(range).for_each(|(to, block)| *to = block as i32);
+            // The range comes first: a zip that ends at its second half has taken one place too many.
+            range.zip(place.by_ref()).for_each(|(block, to)| *to = block as i32);
         }
     }
 }
 
-/// `seen` without `whole`, and `whole`, each as two ranges.
-fn split(seen: Range<usize>, whole: Range<usize>) -> ([Range<usize>; 2], [Range<usize>; 2]) {
+/// The blocks of `seen` that are not in `whole`, and those of `whole`, each as two ranges.
+fn without(seen: Range<usize>, whole: Range<usize>) -> ([Range<usize>; 2], [Range<usize>; 2]) {
     if whole.is_empty() {
         return ([seen.clone(), seen.end..seen.end], [0..0, 0..0]);
     }

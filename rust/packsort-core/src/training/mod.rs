@@ -1,5 +1,6 @@
-//! Fill the arrays of a training step, and order packs over ranks.
+//! Write the arrays of batches, estimate costs, and schedule packs over ranks.
 
+pub mod attention;
 pub mod batch;
 pub mod block_mask;
 pub mod cost;

@@ -1,76 +1,99 @@
-//! Whole packs from the fractions of a program.
+//! Turn the fractions of a linear program into whole packs.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::filling::Filling;
-use super::{Columns, Knapsack, pack_few};
+use super::bin_slack::BinSlack;
+use super::{Knapsack, Search, SizePatterns, pack_few};
+use crate::Error;
+use crate::error::PlanFault;
 use crate::packing::first_fit::{Scratch, first_fit};
 use crate::packing::room::Room;
 
-/// Packs on the way: what is packed already, and what is left.
+/// A packing that is being built: packs so far, and the sequences left.
+///
+/// # Examples
+/// ```
+/// use packsort_core::optimal::{Knapsack, Packing, SizePatterns};
+///
+/// let knapsack = Knapsack::new(&[4, 6], 10, u64::MAX)?;
+/// let mut packing = Packing::new(&knapsack, &[3, 1])?;
+/// packing.take(&SizePatterns::new(vec![0, 2], vec![0, 1], vec![1, 1])?, &[1])?; // 4 + 6
+/// assert_eq!((packing.num_packs(), packing.left()), (1, &[2, 0][..]));
+/// packing.finish_first_fit(); // 4 + 4
+/// assert_eq!(packing.num_packs(), 2);
+/// # Ok::<(), packsort_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Packing {
     sizes: Vec<u32>,
     capacity: u32,
     max_sequences: u64,
     left: Vec<u64>,
-    patterns: Columns,
+    patterns: SizePatterns,
     repeats: Vec<u64>,
-    packs: u64,
+    num_packs: u64,
 }
 
 impl Packing {
-    /// Nothing is packed yet.
-    pub fn new(knapsack: &Knapsack<'_>, counts: &[u64]) -> Self {
-        Self {
-            sizes: knapsack.sizes.to_vec(),
-            capacity: knapsack.capacity,
-            max_sequences: knapsack.max_sequences,
+    /// Start without packs, with `counts` sequences of each size.
+    ///
+    /// # Errors
+    /// Counts that are not one for each size, or add up to more than 63 bits hold.
+    pub fn new(knapsack: &Knapsack<'_>, counts: &[u64]) -> Result<Self, Error> {
+        knapsack.check_counts(counts)?;
+        Ok(Self {
+            sizes: knapsack.sizes().to_vec(),
+            capacity: knapsack.capacity(),
+            max_sequences: knapsack.max_sequences(),
             left: counts.to_vec(),
-            patterns: Columns::default(),
+            patterns: SizePatterns::default(),
             repeats: vec![],
-            packs: 0,
-        }
+            num_packs: 0,
+        })
     }
 
-    /// Sequences of each size that are in no pack.
+    /// Number of sequences of each size that are in no pack.
     pub fn left(&self) -> &[u64] {
         &self.left
     }
 
-    /// Packs so far.
-    pub fn packs(&self) -> u64 {
-        self.packs
+    /// Number of packs so far.
+    pub fn num_packs(&self) -> u64 {
+        self.num_packs
     }
 
-    /// The patterns so far, each once, in the order in which they were first taken; and how many packs are alike.
-    pub fn patterns(&self) -> (Columns, Vec<u64>) {
-        let mut columns = Columns::default();
+    /// The patterns so far, each once, in the order in which they were first taken, and the number of packs of each.
+    pub fn patterns(&self) -> (SizePatterns, Vec<u64>) {
+        let mut patterns = SizePatterns::default();
         let mut repeats: Vec<u64> = vec![];
         let mut number = HashMap::new();
         for (p, &repeat) in self.repeats.iter().enumerate() {
-            let at = self.patterns.offsets[p]..self.patterns.offsets[p + 1];
-            match number.entry((&self.patterns.rows[at.clone()], &self.patterns.copies[at])) {
+            let own = self.patterns.offsets()[p]..self.patterns.offsets()[p + 1];
+            match number.entry((&self.patterns.items()[own.clone()], &self.patterns.copies()[own])) {
                 Entry::Occupied(same) => repeats[*same.get()] += repeat,
                 Entry::Vacant(new) => {
                     new.insert(repeats.len());
-                    columns.push(self.patterns.pattern(p));
+                    patterns.push(self.patterns.pattern(p));
                     repeats.push(repeat);
                 }
             }
         }
-        (columns, repeats)
+        (patterns, repeats)
     }
 
-    /// Packs like each pattern, `repeats` of them.
+    /// Take up to `repeats` packs of each pattern.
     ///
-    /// First all that hold just what the pattern says. Where sequences of a size have run out, its places go to the
-    /// longest that fit, which is what the program meant where it let long places serve short sequences.
-    pub fn take(&mut self, patterns: &Columns, repeats: &[u64]) {
+    /// First come all packs that hold exactly their pattern. Where sequences of a size have run out, their places go to
+    /// the longest sequences that fit: the program lets long places serve short sequences.
+    ///
+    /// # Errors
+    /// Repeats that are not one for each pattern; a pattern of unknown items, or of more than a pack may hold.
+    pub fn take(&mut self, patterns: &SizePatterns, repeats: &[u64]) -> Result<(), Error> {
+        self.check(patterns, repeats)?;
         let rest: Vec<u64> = (0..patterns.len())
             .map(|p| {
-                let whole = patterns.pattern(p).map(|(row, copies)| self.left[row] / copies).min().unwrap_or(0);
+                let whole = patterns.pattern(p).map(|(item, copies)| self.left[item] / copies).min().unwrap_or(0);
                 let repeat = whole.min(repeats[p]);
                 if repeat > 0 {
                     self.add(patterns.pattern(p), repeat);
@@ -80,61 +103,91 @@ impl Packing {
             .collect();
         for (p, mut rest) in rest.into_iter().enumerate() {
             while rest > 0 {
-                let like = self.like(patterns.pattern(p));
-                let Some(whole) = like.iter().map(|&(row, copies)| self.left[row] / copies).min() else { break };
+                let similar = self.similar(patterns.pattern(p));
+                let Some(whole) = similar.iter().map(|&(item, copies)| self.left[item] / copies).min() else { break };
                 let repeat = whole.min(rest);
-                self.add(like.iter().copied(), repeat);
+                self.add(similar.iter().copied(), repeat);
                 rest -= repeat;
             }
         }
+        Ok(())
     }
 
-    /// What is there nearest to a pattern: its places filled, longest first, by the longest that fit; then the room.
-    fn like(&self, pattern: impl DoubleEndedIterator<Item = (usize, u64)>) -> Vec<(usize, u64)> {
+    fn check(&self, patterns: &SizePatterns, repeats: &[u64]) -> Result<(), Error> {
+        let (found, expected) = (repeats.len() as u64, patterns.len() as u64);
+        if found != expected {
+            return Err(Error::Patterns(PlanFault::ArrayLength { array: "repeats", found, expected }));
+        }
+        for p in 0..patterns.len() {
+            let pattern = p as u64;
+            let (mut taken, mut sequences) = (0_u64, 0_u64);
+            for (item, copies) in patterns.pattern(p) {
+                let size = self.sizes.get(item).ok_or(Error::Patterns(PlanFault::Slot { pattern }))?;
+                taken = taken.saturating_add(u64::from(*size) * copies);
+                sequences += copies;
+            }
+            let capacity = u64::from(self.capacity);
+            if taken > capacity {
+                return Err(Error::Patterns(PlanFault::OverFull { pattern, taken, capacity }));
+            }
+            if sequences > self.max_sequences {
+                let limit = self.max_sequences;
+                return Err(Error::TooMany { what: "sequences in a pattern", found: sequences, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// The pack nearest to a pattern among the sequences left, as items and copies. Each place of the pattern, longest
+    /// first, goes to the longest sequence that fits it; then the longest sequences that fit fill the room left over.
+    fn similar(&self, pattern: impl DoubleEndedIterator<Item = (usize, u64)>) -> Vec<(usize, u64)> {
         let mut taken: Vec<(usize, u64)> = vec![];
         let mut room = self.capacity;
         let mut more = self.max_sequences;
-        let mut fill = |from: usize, mut places: u64| {
-            let mut row = from;
+        let mut take = |from: usize, mut places: u64| {
+            let mut item = from;
             loop {
-                let size = self.sizes[row];
-                let used = taken.iter().find(|&&(other, _)| other == row).map_or(0, |&(_, copies)| copies);
-                let copies = (self.left[row] - used).min(places).min((room / size).into()).min(more);
+                let size = self.sizes[item];
+                let used = taken.iter().find(|&&(other, _)| other == item).map_or(0, |&(_, copies)| copies);
+                let copies = (self.left[item] - used).min(places).min((room / size).into()).min(more);
                 if copies > 0 {
                     room -= size * copies as u32;
                     more -= copies;
                     places -= copies;
-                    match taken.iter_mut().find(|(other, _)| *other == row) {
+                    match taken.iter_mut().find(|(other, _)| *other == item) {
                         Some(slot) => slot.1 += copies,
-                        None => taken.push((row, copies)),
+                        None => taken.push((item, copies)),
                     }
                 }
-                let fitting = self.sizes[..row].partition_point(|&size| size <= room);
+                let fitting = self.sizes[..item].partition_point(|&size| size <= room);
                 if places == 0 || more == 0 || fitting == 0 {
                     return;
                 }
-                row = fitting - 1;
+                item = fitting - 1;
             }
         };
-        for (row, copies) in pattern.rev() {
-            fill(row, copies);
+        for (item, copies) in pattern.rev() {
+            take(item, copies);
         }
-        fill(self.sizes.len() - 1, u64::MAX);
+        take(self.sizes.len() - 1, u64::MAX);
         taken.sort_unstable();
         taken
     }
 
     fn add(&mut self, pattern: impl Iterator<Item = (usize, u64)> + Clone, repeat: u64) {
-        for (row, copies) in pattern.clone() {
-            self.left[row] -= copies * repeat;
+        for (item, copies) in pattern.clone() {
+            self.left[item] -= copies * repeat;
         }
         self.patterns.push(pattern);
         self.repeats.push(repeat);
-        self.packs += repeat;
+        self.num_packs += repeat;
     }
 
-    /// Packs all that is left by first-fit decreasing.
-    pub fn finish(&mut self) {
+    /// Pack all sequences left by first-fit decreasing.
+    ///
+    /// # Complexity
+    /// O(distinct sizes x sequences of a pack).
+    pub fn finish_first_fit(&mut self) {
         let room = Room::plain(self.capacity);
         let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0));
         let (sizes, mut left) = (self.sizes.clone(), self.left.clone());
@@ -143,12 +196,15 @@ impl Packing {
         });
     }
 
-    /// Packs all that is left, each pack as full as `steps` steps find.
+    /// Pack all sequences left, each pack as full as a search of `steps` steps finds.
+    ///
+    /// # Complexity
+    /// O(steps x log sizes) for each pack.
     pub fn finish_full(&mut self, steps: u64) {
         let mut left = self.left.clone();
-        let mut filling = Filling::new(&self.sizes, &mut left);
+        let mut search = BinSlack::new(&self.sizes, &mut left);
         let mut packs = vec![];
-        while let Some(mut pack) = filling.next(self.capacity, self.max_sequences, steps) {
+        while let Some(mut pack) = search.next(self.capacity, self.max_sequences, steps) {
             pack.reverse();
             packs.push(pack);
         }
@@ -158,23 +214,35 @@ impl Packing {
         }
     }
 
-    /// Packs all that is left into `packs` packs, if that is found to be possible within `steps` steps; the second:
-    /// whether it is proven impossible otherwise.
-    pub fn finish_within(&mut self, packs: u64, steps: u64) -> (bool, bool) {
+    /// Pack all sequences left into at most `packs` packs, if a search of `steps` steps finds a way. Otherwise nothing
+    /// is packed.
+    ///
+    /// More than 2^24 sequences are too many for this search: it counts as out of steps.
+    ///
+    /// # Complexity
+    /// O(steps x packs).
+    pub fn finish_within(&mut self, packs: u64, steps: u64) -> Search<()> {
+        if self.left.iter().sum::<u64>() > MOST_SEQUENCES {
+            return Search::OutOfSteps;
+        }
         let items: Vec<u32> = (0..self.sizes.len() as u32)
             .rev()
-            .flat_map(|row| std::iter::repeat_n(row, self.left[row as usize] as usize))
+            .flat_map(|item| std::iter::repeat_n(item, self.left[item as usize] as usize))
             .collect();
         let sizes: Vec<u32> = items.iter().map(|&item| self.sizes[item as usize]).collect();
         match pack_few(&sizes, self.capacity, self.max_sequences, packs, steps) {
-            Ok(found) => {
+            Search::Found(found) => {
                 for pack in found {
-                    let pack = Columns::of_slots(vec![pack.into_iter().map(|i| (items[i], 1)).collect()]);
+                    let pack = SizePatterns::of_slots(vec![pack.into_iter().map(|i| (items[i], 1)).collect()]);
                     self.add(pack.pattern(0), 1);
                 }
-                (true, false)
+                Search::Found(())
             }
-            Err(proven) => (false, proven),
+            Search::Impossible => Search::Impossible,
+            Search::OutOfSteps => Search::OutOfSteps,
         }
     }
 }
+
+/// The most sequences that are searched for a packing one by one.
+const MOST_SEQUENCES: u64 = 1 << 24;

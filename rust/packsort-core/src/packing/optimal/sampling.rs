@@ -1,15 +1,29 @@
-//! Full patterns by chance.
+//! Draw full patterns at random.
+//!
+//! ```text
+//! repeat:
+//!     draw sequences until one is missing to the usual number of a pack
+//!     if a size fits the room that is left exactly: keep the pattern, as likely as that size is frequent
+//! ```
+//!
+//! Where a plan without waste exists, the linear program finds a nearly optimal one among a few such patterns for each
+//! size. That saves most rounds of pricing, which for long improve one end of a plan at the cost of another.
 
-use super::{Columns, Knapsack};
+use super::{Knapsack, SizePatterns};
+use crate::Error;
 
-/// Up to `number` patterns that fill a pack to the last token, drawn so that each size comes about as often as it is
-/// there.
+/// Draw up to `number` patterns that fill a pack to the last token. Sizes occur about as often as their counts say.
 ///
-/// Where a plan without waste exists the program has nearly one such plan among a few of these for each size, which
-/// spares most of the rounds of pricing: those improve one end of a plan at the cost of another for long. The same
-/// numbers give the same patterns on any machine.
-pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns {
-    let Knapsack { sizes, capacity, max_sequences } = *knapsack;
+/// The same arguments give the same patterns on every machine.
+///
+/// # Errors
+/// Counts that are not one for each size.
+///
+/// # Complexity
+/// O(number x sequences of a pack).
+pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Result<SizePatterns, Error> {
+    knapsack.check_counts(counts)?;
+    let (sizes, capacity) = (knapsack.sizes(), u64::from(knapsack.capacity()));
     let mut ends = Vec::with_capacity(counts.len());
     let (mut sequences, mut tokens, mut most) = (0_u64, 0_u128, 1);
     for (&size, &count) in sizes.iter().zip(counts) {
@@ -19,9 +33,9 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns
         ends.push(sequences);
     }
     if sequences == 0 {
-        return Columns::default();
+        return Ok(SizePatterns::default());
     }
-    let mut item_of = vec![u32::MAX; capacity as usize + 1];
+    let mut item_of = vec![NONE; sizes.last().map_or(0, |&size| size as usize + 1)];
     for (item, &size) in (0..).zip(sizes) {
         item_of[size as usize] = item;
     }
@@ -29,18 +43,18 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns
     let mut random = Random(0);
     let mut patterns = vec![];
     for held in [usual, usual + 1] {
-        let held = held.clamp(1, max_sequences) as usize;
+        let held = held.clamp(1, knapsack.max_sequences()) as usize;
         let until = patterns.len() + number / 2;
-        for _ in 0..number * TRIES {
-            let mut room = u64::from(capacity);
-            let mut pattern = Vec::with_capacity(held);
+        for _ in 0..number.saturating_mul(TRIES) {
+            let mut room = capacity;
+            let mut pattern = vec![];
             while pattern.len() + 1 < held && room > 0 {
                 let item = ends.partition_point(|&end| end <= random.below(sequences));
                 room = room.saturating_sub(sizes[item].into());
                 pattern.push((item as u32, 1));
             }
-            let last = item_of[room as usize];
-            if room > 0 && last != u32::MAX && random.below(most) < counts[last as usize] {
+            let last = item_of.get(room as usize).copied().unwrap_or(NONE);
+            if room > 0 && last != NONE && random.below(most) < counts[last as usize] {
                 pattern.push((last, 1));
                 patterns.push(pattern);
                 if patterns.len() >= until {
@@ -49,15 +63,19 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Columns
             }
         }
     }
-    Columns::of_slots(patterns)
+    Ok(SizePatterns::of_slots(patterns))
 }
 
+const NONE: u32 = u32::MAX;
+
+/// Patterns drawn for each one that is asked for, at most.
 const TRIES: usize = 8;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
+/// SplitMix64 (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators").
 struct Random(u64);
 
 impl Random {
+    /// Draw a number below `end`.
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

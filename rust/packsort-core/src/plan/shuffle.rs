@@ -1,0 +1,28 @@
+//! The shuffle of one epoch of a patterned plan: the order of packs, and the ids within each class.
+
+use crate::permutation::{Permutation, key};
+use crate::plan::patterned::Patterned;
+
+/// The permutations of one epoch. Equal lengths trade places, and so do packs, so the patterns stay.
+#[derive(Debug)]
+pub(crate) struct Shuffle {
+    /// The order of packs: pack `i` is the one that was opened as number `packs.at(i)`.
+    pub packs: Permutation,
+    /// The order of the ids of each class.
+    pub ids: Vec<Permutation>, // (classes,)
+}
+
+impl Shuffle {
+    pub fn new(patterned: &Patterned, seed: u64, epoch: u64) -> Self {
+        let classes = &patterned.classes;
+        let mut ids = Vec::with_capacity(classes.len());
+        for group in 0..classes.num_groups() {
+            for class in classes.of_group(group) {
+                let stream = (group as u64) << 32 | u64::from(classes.lengths[class]);
+                ids.push(Permutation::new(classes.count(class), key([seed, epoch, stream])));
+            }
+        }
+        // Stream 0 is free for the packs: no sequence has length 0.
+        Self { packs: Permutation::new(patterned.num_packs(), key([seed, epoch, 0])), ids }
+    }
+}
