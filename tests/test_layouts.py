@@ -271,5 +271,5 @@ def test_packs_beyond_what_was_said_are_named():
         Batcher(max_length=8, max_sequences=1)([pack])
     with pytest.raises(packsort.OptionError, match="a batch of no packs"):
         Batcher(max_length=8)([])
-    with pytest.raises(packsort.DamagedError, match="another number of sequence_ids than of seq_lengths"):
+    with pytest.raises(packsort.DamagedError, match="it has 3 sequence_ids for 2 seq_lengths"):
         Batcher(max_length=8)([pack | {"sequence_ids": np.zeros(3, np.int64)}])

@@ -194,7 +194,7 @@ def test_damaged_pack_is_named(tmp_path):
     batches = iter(PackedLoader(Damaged(path), seed=None))
     next(batches)
     next(batches)
-    with pytest.raises(packsort.DamagedError, match=r"batch 2, packs 2 of `.*`: a pack's seq_lengths do not add up"):
+    with pytest.raises(packsort.DamagedError, match=r"batch 2, packs 2 of `.*`: pack 0 of the batch is damaged: seq_lengths"):
         next(batches)
     with pytest.raises(StopIteration):
         next(batches)

@@ -348,9 +348,9 @@ impl fmt::Display for Error {
                 write!(f, "the plan takes tokens {start} to {end} of sequence {row}, which has {found} tokens")
             }
             Self::DamagedColumn { row } => write!(f, "list column is damaged: row {row} lies outside the values"),
-            Self::DamagedPack { pack, fault } => write!(f, "pack {pack} is damaged: {fault}"),
+            Self::DamagedPack { pack, fault } => write!(f, "pack {pack} of the batch is damaged: {fault}"),
             Self::PackTooLong { pack, tokens, row_length } => {
-                write!(f, "pack {pack} has {tokens} tokens, more than a row's {row_length}")
+                write!(f, "pack {pack} of the batch has {tokens} tokens, more than a row's {row_length}")
             }
             Self::SegmentEnds { row, row_length } => {
                 write!(f, "segments must fill every row of {row_length} tokens, but they do not fill row {row}")
