@@ -12,7 +12,7 @@ from bench import Figure, Way, arguments, lognormal, measure, show, write_json
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort.gathering import gather_values
+from packsort.gathering.gather import gather_values
 
 TOKENS = 130_000_000
 MEAN = 350

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import packsort
-import tiny_tokenizer
 from packsort.cli import compare as compare_command
 from packsort.comparison.compare import compare
 from token_rows import token_table
 
-COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
+COSTS = packsort.CostModel(linear=3.0, quadratic=0.25)
 ASK, ANSWER = {"role": "user", "content": "where is the cat"}, {"role": "assistant", "content": "on the mat"}
 
 
@@ -42,7 +40,7 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path, capsys: pytest.Capt
     assert command(tmp_path / "tokens.parquet", "--max-length", 64, 128, "--batch-size", 2, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     rows = facts["at"][1]["ffd"]["rows"]
-    assert re.search(rf"^rows .* {rows:,}$", shown.split("max_length 128")[1], re.MULTILINE)
+    assert re.search(rf"^packs .* {rows:,}$", shown.split("max_length 128")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
@@ -59,27 +57,28 @@ def test_no_figure_is_cut_at_any_width(
     assert busy is not None
 
 
-def test_the_command_tokenizes_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tokenizer = tiny_tokenizer.build(tmp_path / "tokenizer")
+def test_the_command_tokenizes_conversations(
+    tmp_path: Path, tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = pa.table({"messages": [[ASK, ANSWER] * (1 + i % 4) for i in range(60)]})
     pq.write_table(table, tmp_path / "chats.parquet")
-    options = ("--max-length", 256, "--tokenizer", tokenizer, "--json")
+    options = ("--max-length", 256, "--tokenizer", tokenizer_folder, "--json")
     assert command(tmp_path / "chats.parquet", *options) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["num_sequences"], facts["multi_turn"]) == (60, 45)
-    with pytest.raises(packsort.OptionError, match="batch_size is 0, allowed is an integer of 1 and more"):
+    with pytest.raises(packsort.OptionError, match="batch_size must be at least 1, got 0"):
         command(tmp_path / "chats.parquet", *options, "--batch-size", 0)
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("matplotlib", reason="the report's plots need packsort[report]")
     pytest.importorskip("jinja2", reason="the report's page needs packsort[report]")
     lengths = np.clip(np.random.default_rng(7).lognormal(5.5, 0.9, 3_000), 1, 4096).astype(np.int32)
     found = compare(lengths, [1024, 4096], model=COSTS, turns=np.arange(3_000) % 3)
-    assert found.to_html() == found.to_html()
-    path = tmp_path / "report.html"
+    path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(found.to_html(), encoding="utf-8")
+    assert found.to_html() == path.read_text(encoding="utf-8"), "the same comparison gives the same page"
     return path
 
 
@@ -127,6 +126,6 @@ def test_a_report_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     pq.write_table(pa.table({"length": [5, 3, 7]}), tmp_path / "lengths.parquet")
     options = (tmp_path / "lengths.parquet", "--max-length", 8, "--html", tmp_path / "report.html")
     assert command(*options) == 0
-    with pytest.raises(packsort.OutputExistsError, match="`--overwrite` replaces it"):
+    with pytest.raises(packsort.OutputExistsError, match="pass overwrite=True to replace it"):
         command(*options)
     assert command(*options, "--overwrite") == 0

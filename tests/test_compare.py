@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 import packsort
 from packsort.comparison.compare import compare
-from packsort.comparison.results import Method, Work
+from packsort.comparison.histograms import Histogram
+from packsort.comparison.results import Method, Spread, Work
 from packsort.comparison.turns import source_turns
 from packsort.sources.source import open_source
 
-TOKENS_ONLY = SimpleNamespace(linear=1.0, quadratic=0.0)
-COSTS = SimpleNamespace(linear=3.0, quadratic=0.25)
+TOKENS_ONLY = packsort.CostModel(linear=1.0, quadratic=0.0)
+COSTS = packsort.CostModel(linear=3.0, quadratic=0.25)
 
 
 def figures(method: Method) -> dict[str, object]:
@@ -55,7 +56,7 @@ def test_counts_are_those_made_by_hand() -> None:
     # Padding: 10 is cut to 8, so 29 tokens. Batches (5, 3), (6, 2), (8, 4), (1) are 5, 6, 8 and 1 wide:
     # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven rows, four a step: two steps. The 10 has 2 turns: broken.
     cut = {"rows": 7, "steps": 2, "tokens": 29, "lower_bound": 4, "split": 0, "truncated": 1, "tokens_lost": 2}
-    single = packsort.comparison.Spread(1, 0, 1, 1)
+    single = Spread(1, 0, 1, 1)
     assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1, "dropped": 0, "samples": single}
     assert (at.padding.efficiency, at.padding.above_lower_bound) == (29 / 39, 7 / 4 - 1)
     squares = 25 + 9 + 36 + 4 + 64 + 16 + 1
@@ -76,10 +77,10 @@ def test_counts_are_those_made_by_hand() -> None:
     assert figures(at.random) == {
         **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4, "dropped": 0},
         **{"split": 1, "truncated": 0, "tokens_lost": 0, "broken": 1},
-        "samples": packsort.comparison.Spread(2, pytest.approx(0.5**0.5), 1, 3),
+        "samples": Spread(2, pytest.approx(0.5**0.5), 1, 3),
     }
     assert (at.random.efficiency, at.random.above_lower_bound) == (31 / 32, 0)
-    assert at.random.samples_counts == packsort.comparison.Histogram((1, 2, 3, 4), (1, 2, 1))
+    assert at.random.samples_counts == Histogram((1, 2, 3, 4), (1, 2, 1))
     # Ranks do 16 and 15 tokens, or 16 and 16 with the padding.
     assert work(at.random.with_masks) == (25 + 9 + 36 + 4 + 64 + 4 + 16 + 1, 16, 16 / 28, 15.5 / 16)
     assert work(at.random.without_masks) == (4 * 64, 16, 16 / 28, 1)
@@ -89,10 +90,10 @@ def test_counts_are_those_made_by_hand() -> None:
     assert figures(at.ffd) == {
         **{"rows": 4, "steps": 1, "tokens": 29, "padding_tokens": 3, "lower_bound": 4, "dropped": 0},
         **{"split": 0, "truncated": 1, "tokens_lost": 2, "broken": 1},
-        "samples": packsort.comparison.Spread(1.75, pytest.approx(0.1875**0.5), 1, 2),
+        "samples": Spread(1.75, pytest.approx(0.1875**0.5), 1, 2),
     }
     assert (at.ffd.efficiency, at.ffd.above_lower_bound) == (29 / 32, 0)
-    assert at.ffd.samples_counts == packsort.comparison.Histogram((1, 2, 3), (1, 3))
+    assert at.ffd.samples_counts == Histogram((1, 2, 3), (1, 3))
     assert work(at.ffd.with_masks) == (squares, 16, 16 / 28, 14.5 / 16)
     assert work(at.ffd.without_masks) == (4 * 64, 16, 16 / 28, 1)
     assert filled(at.ffd) == {12: 1, 19: 3}
@@ -111,7 +112,7 @@ def test_counts_are_those_made_by_hand() -> None:
 def test_balanced_ranks_do_not_wait_in_an_example_made_by_hand(seed: int) -> None:
     # Packs 4 | 4 | 2 2 | 2 2, at a cost of a pair of tokens 16, 16, 8 and 8: one on each of 2 ranks, 48 in all. Alike
     # ones at a time take 16 + 8; mixed, as most seeds have it, 16 + 16, of which ranks work 48 / 2.
-    costs = SimpleNamespace(linear=0.0, quadratic=1.0)
+    costs = packsort.CostModel(linear=0.0, quadratic=1.0)
     at = compare([4, 4, 2, 2, 2, 2], 4, batch_size=1, world_size=2, model=costs, seed=seed)[4]
     before, after = at.ffd.with_masks, at.ffd.with_masks.scheduled
     assert after is not None
@@ -258,7 +259,7 @@ def test_large_lengths_do_not_overflow() -> None:
     assert sum(found.lengths.counts) == 20_000
 
 
-def test_advice_follows_the_papers_findings(costs: None) -> None:
+def test_advice_follows_the_papers_findings() -> None:
     def choice(rows: int, model: object, turns: object = None) -> tuple[str, str]:
         advice = compare(chat_shaped(rows), 4096, model=model, turns=turns)[4096].advice
         return advice.choice, " ".join(advice.reasons)
@@ -272,13 +273,13 @@ def test_advice_follows_the_papers_findings(costs: None) -> None:
     assert choice(60_000, "8B")[0] == "ffd"
     unknown, text = choice(25_000, COSTS)
     assert unknown == "ffd"
-    assert "How large the model is was not said" in text
+    assert "The size of the model is not known" in text
     assert "multi-turn conversations is not known" in text
     assert "few-shot" in choice(60_000, "8B", np.ones(60_000, int))[1]
     assert "following instructions" in choice(60_000, "8B", np.full(60_000, 2))[1]
     full = compare(np.full(100, 4000), 4096, model="70B")[4096].advice
     assert full.choice == "padding"
-    assert "fills a row of 4,096 by itself" in full.reasons[0]
+    assert "fills a pack of 4,096 tokens by itself" in full.reasons[0]
     # Two of 52 do not fit into 100 three times over, one of 47 is left: pairs leave half of each row empty.
     loose = compare(np.array([60] * 400 + [10] * 100), 100, model="70B", turns=[1] * 500)[100]
     assert loose.advice.choice == "random"
@@ -311,33 +312,43 @@ def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lengths", "max_length", "options", "message"),
     [
-        ([], 8, {}, "there are no lengths, allowed is one and more"),
+        ([], 8, {}, "lengths must not be empty, got 0 sequences"),
         ([3, 0], 8, {}, "sequence 1 has length 0; every length must be at least 1"),
         ([3, 9], 8, {"overlong": "error"}, "sequence 1 has 9 tokens, more than max_length 8"),
-        ([3], [], {}, "max_length is empty, allowed are one or several of 1 to 2147483647"),
-        ([3], [8, 0], {}, "max_length is 0, allowed is 1 to 2147483647"),
-        ([3], [8, 8], {}, "max_length 8 is given twice, allowed is once"),
-        ([3], "8", {}, "max_length is '8', allowed is an integer"),
-        ([3], 8, {"batch_size": 0}, "batch_size is 0, allowed is an integer of 1 and more"),
-        ([3], 8, {"world_size": 1.5}, "world_size is 1.5, allowed is an integer of 1 and more"),
+        ([3], [], {}, "max_length must be one limit or several, got an empty list"),
+        ([3], [8, 0], {}, "max_length must be between 1 and 2**31 - 1, got 0"),
+        ([3], [8, 8], {}, "max_length must not repeat a limit, got 8 twice"),
+        ([3], "8", {}, "max_length must be an integer, got '8'"),
+        ([3], 8, {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ([3], 8, {"world_size": 1.5}, "world_size must be an integer, got 1.5"),
         (
             *([3], 8, {"batch_size": 2**20, "world_size": 32}),
-            f"batch_size {2**20} x world_size 32 is {2**25} rows a step, allowed are {2**24}",
+            f"batch_size x world_size must be at most {2**24} packs per step, got {2**20} x 32",
         ),
-        ([3], 8, {"overlong": "split"}, "overlong is 'split', allowed are 'error', 'drop', 'truncate'"),
-        ([3], 8, {"seed": -1}, "seed is -1, allowed is 0 to 2**64 - 1"),
-        ([3], 8, {"turns": [1, 2]}, "turns has 2 values, but there are 1 lengths; allowed is one each"),
-        ([3], 8, {"turns": [None]}, "turns of sequence 0 is null, allowed is 0 and more, or true and false"),
-        ([3], 8, {"turns": ["a"]}, "turns are string, allowed are integers or booleans"),
-        ([3], 8, {"turns": "n"}, "turns is the column 'n', but lengths have no columns; allowed is one value each"),
-        ([3], 8, {"model": "9B"}, "model is '9B', allowed are '1B', '3B', '8B', '70B', '405B', a folder with a"),
-        ([3], 8, {"model": {"hidden_size": 8}}, "model lacks num_hidden_layers; needed are hidden_size, num_hidden"),
+        ([3], 8, {"overlong": "split"}, "overlong must be one of 'error', 'drop', 'truncate', got 'split'"),
+        ([3], 8, {"seed": -1}, "seed must be between 0 and 2**64 - 1, got -1"),
+        ([3], 8, {"turns": [1, 2]}, "turns must have a value for each of 1 sequences, got 2"),
+        ([3], 8, {"turns": [None]}, "turns has a null at sequence 0; every sequence needs a number of turns"),
+        ([3], 8, {"turns": ["a"]}, "turns must be integers or booleans, got string"),
+        ([3], 8, {"turns": "n"}, "turns='n' names a column, and lengths have none: pass a value for each sequence"),
+        (
+            [3],
+            8,
+            {"model": "9B"},
+            "model must be one of '1B', '3B', '8B', '70B', '405B', a CostModel, a transformers config, or a folder",
+        ),
+        (
+            [3],
+            8,
+            {"model": {"hidden_size": 8}},
+            "the config lacks `num_hidden_layers`; needed are `hidden_size`, `num_hidden",
+        ),
         (
             *([3], 8),
             {"model": {"hidden_size": -8, "num_hidden_layers": 1, "num_attention_heads": 1}},
-            "model's hidden_size is -8, allowed is an integer of 1 and more",
+            "hidden_size must be at least 1, got -8",
         ),
-        ([3], 8, {"model": {"num_experts": 64}}, "model is a mixture of experts (`num_experts` is 64)"),
+        ([3], 8, {"model": {"num_experts": 64}}, "the model is a mixture of experts (`num_experts` is 64)"),
     ],
 )
 def test_errors_name_the_value_and_what_is_allowed(

@@ -337,13 +337,13 @@ def test_wrong_options_name_what_clashes(options: dict[str, object], message: st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"separator": True}, "separator is True, allowed is a token id, 0 to 2147483647"),
-        ({"separator": -1}, "separator is -1, allowed is a token id, 0 to 2147483647"),
-        ({"pad_token_id": 2**31}, "pad_token_id is 2147483648, allowed is a token id, 0 to 2147483647"),
-        ({"separator": "<|end|>"}, "separator is '<|end|>' and tokenizer is None"),
+        ({"separator": True}, "separator must be an integer, got True"),
+        ({"separator": -1}, "separator must be between 0 and 2**31 - 1, got -1"),
+        ({"pad_token_id": 2**31}, "pad_token_id must be between 0 and 2**31 - 1, got 2147483648"),
+        ({"separator": "<|end|>"}, "separator='<|end|>' is text, and there is no tokenizer"),
         ({"overlong": "split_turns"}, "overlong='split_turns' does not go with tokenizer=None"),
-        ({"strategy": "hybrid", "splittable": "no"}, "splittable is column `no`, which the source has not"),
-        ({"alone": "input_ids"}, "alone is column `input_ids` of list<item: int64>, allowed are booleans"),
+        ({"strategy": "hybrid", "splittable": "no"}, "splittable='no' names no column of the source"),
+        ({"alone": "input_ids"}, "alone='input_ids' must name a column of booleans, got list<item: int64>"),
     ],
 )
 def test_wrong_options_of_packing_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,14 +57,14 @@ def test_equal_models_are_equal() -> None:
 @pytest.mark.parametrize(
     ("linear", "quadratic", "message"),
     [
-        (-1, 1, "linear is -1, allowed is 0 to 1e+200"),
-        (1, -0.5, "quadratic is -0.5, allowed is 0 to 1e+200"),
-        (float("nan"), 1, "linear is nan, allowed is 0 to 1e+200"),
-        (1, float("inf"), "quadratic is inf, allowed is 0 to 1e+200"),
-        (1e300, 1, "linear is 1e+300, allowed is 0 to 1e+200"),
-        ("7", 1, "linear is '7', allowed is a number from 0 to 1e+200"),
-        (1, None, "quadratic is None, allowed is a number from 0 to 1e+200"),
-        (0, 0.0, "linear and quadratic are both 0, allowed is one of them above 0"),
+        (-1, 1, "linear must be between 0 and 1e+200, got -1"),
+        (1, -0.5, "quadratic must be between 0 and 1e+200, got -0.5"),
+        (float("nan"), 1, "linear must be between 0 and 1e+200, got nan"),
+        (1, float("inf"), "quadratic must be between 0 and 1e+200, got inf"),
+        (1e300, 1, "linear must be between 0 and 1e+200, got 1e+300"),
+        ("7", 1, "linear must be a number, got '7'"),
+        (1, None, "quadratic must be a number, got None"),
+        (0, 0.0, "linear and quadratic must not both be 0"),
     ],
 )
 def test_coefficients_that_are_none_are_refused(linear: Any, quadratic: Any, message: str) -> None:
@@ -73,17 +76,13 @@ def test_coefficients_that_are_none_are_refused(linear: Any, quadratic: Any, mes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size is 0, allowed is 1 and more"),
-        ({"num_layers": 2.5}, "num_layers is 2.5, allowed is an integer"),
-        ({"vocab_size": -1}, "vocab_size is -1, allowed is 1 and more"),
-        (
-            {"num_key_value_heads": 3},
-            "num_key_value_heads is 3, allowed is what divides num_attention_heads, which is 4",
-        ),
+        ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
+        ({"num_layers": 2.5}, "num_layers must be an integer, got 2.5"),
+        ({"vocab_size": -1}, "vocab_size must be at least 1, got -1"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads must divide num_attention_heads, got 3 and 4"),
         (
             {"num_attention_heads": 7},
-            "num_attention_heads is 7, allowed is what divides hidden_size, which is 64, "
-            "or any number where head_dim is given",
+            "num_attention_heads must divide hidden_size unless head_dim is given, got 7 and 64",
         ),
     ],
 )
@@ -91,3 +90,90 @@ def test_sizes_that_are_none_are_refused(options: dict[str, Any], message: str) 
     with pytest.raises(packsort.OptionError) as caught:
         CostModel.from_model(**({"hidden_size": 64, "num_layers": 2, "num_attention_heads": 4} | options))
     assert str(caught.value) == message
+
+
+QWEN = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+    "vocab_size": 151_936,
+    "tie_word_embeddings": True,
+}
+GPT_2 = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": None, "vocab_size": 50_257}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            QWEN,
+            CostModel.from_model(
+                *(1024, 28, 16), num_key_value_heads=8, head_dim=128, intermediate_size=3072, vocab_size=151_936
+            ),
+        ),
+        (GPT_2, CostModel.from_model(768, 12, 12, vocab_size=50_257)),
+        ({"text_config": QWEN, "vision_config": {"hidden_size": 99}}, CostModel.from_config(QWEN)),
+        ({"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}, CostModel.from_model(64, 2, 4)),
+    ],
+    ids=["qwen", "gpt2", "text_config", "least"],
+)
+def test_a_config_costs_what_its_sizes_cost(tmp_path: Path, config: dict[str, Any], expected: CostModel) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for form in (config, tmp_path, str(tmp_path), tmp_path / "config.json"):
+        assert CostModel.from_config(form) == expected
+        compared = packsort.compare([5, 3], 8, model=form).model
+        assert (compared.linear, compared.quadratic) == (expected.linear, expected.quadratic)
+
+
+def test_configs_of_transformers_are_taken() -> None:
+    transformers = pytest.importorskip("transformers")
+    llama = transformers.LlamaConfig(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=14336,
+        vocab_size=128_256,
+    )
+    assert CostModel.from_config(llama) == LLAMA_3_8B
+    assert CostModel.from_config(transformers.GPT2Config()) == CostModel.from_config(GPT_2)
+    found = packsort.compare([5, 3], 8, model=llama).model
+    assert found.parameters == packsort.compare([5, 3], 8, model="8B").model.parameters
+
+
+def test_compare_and_schedule_have_one_cost() -> None:
+    default = inspect.signature(packsort.schedule).parameters["cost"].default
+    for model in ("8B", "8b", default):
+        compared = packsort.compare([5, 3], 8, model=model).model
+        assert CostModel(compared.linear, compared.quadratic) == default == LLAMA_3_8B
+    assert inspect.signature(packsort.compare).parameters["model"].default == "8B"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "the config lacks `hidden_size`; needed are `hidden_size`, `num_hidden_layers`, `num_attention_heads`"),
+        (
+            {"num_experts": 64},
+            "the model is a mixture of experts (`num_experts` is 64), whose cost its config does not",
+        ),
+        (3, "config must be a transformers config, a mapping, or a folder or file with a config.json, got 3"),
+        ({**QWEN, "num_attention_heads": True}, "num_attention_heads must be an integer, got True"),
+    ],
+)
+def test_what_is_no_config_is_refused(config: Any, message: str) -> None:
+    with pytest.raises(packsort.OptionError) as caught:
+        CostModel.from_config(config)
+    assert str(caught.value).startswith(message)
+
+
+def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(packsort.OptionError, match=r"is a folder without a config\.json"):
+        CostModel.from_config(tmp_path)
+    for text, message in (("{", "is no config.json that can be read"), ("[]", "must hold a JSON object, got list")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(packsort.OptionError, match=message):
+            CostModel.from_config(tmp_path)

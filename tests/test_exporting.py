@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import packsort
+from commands import run_process
 from packed_rows import packed, rows
 from packsort.shards import export as exporting
 from packsort.shards.export import export
@@ -32,7 +31,7 @@ def collated(row):
 @pytest.mark.parametrize("format", ["arrow", "parquet"])
 @pytest.mark.parametrize("labels", [True, False])
 def test_megatron_bridge_takes_loss_where_the_labels_say(tmp_path, monkeypatch, format, labels):
-    monkeypatch.setattr(exporting, "_PACKS_A_GROUP", 2)
+    monkeypatch.setattr(exporting, "_PACKS_PER_GROUP", 2)
     shards = packsort.open_shards(packed(tmp_path, rows(labels=labels), format=format, shard_size="2KB"))
     files = export(shards, tmp_path / "out")
     assert len(files) == len(shards.manifest.shards) > 1
@@ -62,7 +61,7 @@ def test_filler_is_sequences_without_loss():
 def test_labels_that_a_mask_cannot_say_are_named(tmp_path):
     source = pa.table({"input_ids": [[1, 2, 3]], "labels": [[-100, 9, 3]]})
     path = packed(tmp_path, source, 4)
-    message = "pack 0: label 9 at token 1, which is 2; allowed with format 'megatron' are the token and -100"
+    message = "pack 0: label at token 1 must be the token, 2, or -100 with format='megatron', got 9"
     with pytest.raises(packsort.SourceError, match=re.escape(message)):
         export(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -76,16 +75,16 @@ def test_trl_has_its_columns(tmp_path):
     with pytest.raises(packsort.OutputExistsError, match="is not empty"):
         export(shards, tmp_path / "out", format="trl")
     assert export(shards, tmp_path / "out", format="trl", overwrite=True) == [file]
-    with pytest.raises(packsort.OptionError, match="format is 'nemo', allowed are 'megatron', 'trl'"):
+    with pytest.raises(packsort.OptionError, match="format must be one of 'megatron', 'trl', got 'nemo'"):
         export(shards, tmp_path / "out", format="nemo")
 
 
-def test_command_prints_the_files_it_wrote(tmp_path):
+def test_command_prints_the_files_it_wrote(tmp_path, run):
     path = packed(tmp_path)
-    command = [sys.executable, "-m", "packsort", "export", str(path), "-o", str(tmp_path / "out"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = ("export", path, "-o", tmp_path / "out", "--json")
+    done = run_process(*command)
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
     assert pq.read_table(file).num_rows == len(packsort.open_shards(path))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    again = run(*command)
     assert (again.returncode, again.stdout) == (1, "")

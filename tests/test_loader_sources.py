@@ -158,7 +158,7 @@ def test_options_that_are_not_allowed_are_named(tmp_path):
     refused("seed is -1, allowed is 0 to 2**64 - 1", path, seed=-1)
     refused("seed is 'x', allowed is 0 to 2**64 - 1", path, seed="x")
     refused("strategy is an option of a plan, but `", path, strategy="bfd")
-    refused("max_length is 0, allowed is 1 to", TABLE, max_length=0)
+    refused("max_length must be between 1 and 2**31 - 1, got 0", TABLE, max_length=0)
     refused("strategy is 'best', allowed are", TABLE, max_length=64, strategy="best")
     packs = len(packsort.open_shards(path))
     refused(f"tail is 'drop' and the {packs} packs in `{path}` do not fill one step", path, world_size=99, tail="drop")
@@ -187,21 +187,27 @@ def lists(*values, kind=None):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"input_ids": lists([1], [2, 3], [-1])}, "row 2: column `input_ids` has -1, allowed is 0 to 2147483647"),
-        ({"input_ids": lists([1], [2, 2**31], kind=pa.int64())}, "row 1: column `input_ids` has 2147483648, allowed"),
+        (
+            {"input_ids": lists([1], [2, 3], [-1])},
+            "row 2: column `input_ids` must hold 0 to 2**31 - 1, got -1 at position 0",
+        ),
+        (
+            {"input_ids": lists([1], [2, 2**31], kind=pa.int64())},
+            "row 1: column `input_ids` must hold 0 to 2**31 - 1, got 2147483648 at position 1",
+        ),
         ({"input_ids": lists([1], None)}, "row 1: column `input_ids` is null"),
         ({"input_ids": lists([1], [2, None])}, "row 1: column `input_ids` has a null at position 1"),
-        ({"input_ids": lists([1], [])}, "row 1: sequence has no tokens: `input_ids` is an empty list"),
+        ({"input_ids": lists([1], [])}, "row 1: column `input_ids` is empty; every sequence needs at least one token"),
         (
             {"input_ids": lists([1], [2]), "labels": lists([1], [2, 3])},
-            "row 1: `labels` has 2 values, `input_ids` has 1",
+            "row 1: column `labels` has 2 values, but `input_ids` has 1",
         ),
         (
             {"input_ids": lists([1], [2]), "length": pa.array([1, 2])},
-            "row 1: column `length` says 2, `input_ids` has 1",
+            "row 1: column `length` is 2, but `input_ids` has 1 values",
         ),
         ({"text": pa.array(["a"])}, "no usable column: there are `text`: string"),
-        ({"input_ids": lists([1]), "seq_lengths": lists([1])}, "column `seq_lengths` is one that packing makes"),
+        ({"input_ids": lists([1]), "seq_lengths": lists([1])}, "column `seq_lengths` is one that packing adds"),
     ],
 )
 def test_wrong_columns_are_named(tmp_path, columns, message, rows_a_batch):

@@ -89,7 +89,7 @@ def test_padding_trains_on_each_pack_and_counts_what_comes_again(plan: packsort.
 def test_dropping_leaves_out_less_than_a_step(plan: packsort.Plan, layout: dict[str, Any]) -> None:
     step = layout["world_size"] * layout["accumulation"]
     if not whole_step(plan, layout):
-        with pytest.raises(packsort.OptionError, match="do not fill one step"):
+        with pytest.raises(packsort.OptionError, match="needs at least one full step"):
             packsort.schedule(plan, **layout, tail="drop")
         return
     made = packsort.schedule(plan, **layout, tail="drop")
@@ -271,27 +271,26 @@ PLAN = packsort.plan([10] * 5, max_length=10)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"world_size": 0}, "world_size is 0, allowed is 1 and more"),
-        ({"world_size": -3}, "world_size is -3, allowed is 1 and more"),
-        ({"world_size": 2.0}, "world_size is 2.0, allowed is an integer"),
-        ({"world_size": True}, "world_size is True, allowed is an integer"),
-        ({"accumulation": 0}, "accumulation is 0, allowed is 1 and more"),
-        ({"window": 0}, "window is 0, allowed is 1 and more"),
-        ({"window": None}, "window is None, allowed is an integer"),
-        ({"tail": "keep"}, "tail is 'keep', allowed are 'pad', 'drop'"),
-        ({"seed": -1}, "seed is -1, allowed is 0 and more"),
-        ({"seed": 2**64}, f"seed is {2**64}, allowed is 0 to 2**64 - 1"),
-        ({"attention": "causal"}, "attention is 'causal', allowed are 'document', 'pack'"),
-        ({"cost": 3.0}, "cost is 3.0, allowed is a CostModel"),
-        ({"plan": [[1, 2]]}, "plan is a list, allowed is a Plan"),
+        ({"world_size": 0}, "world_size must be at least 1, got 0"),
+        ({"world_size": -3}, "world_size must be at least 1, got -3"),
+        ({"world_size": 2.0}, "world_size must be an integer, got 2.0"),
+        ({"world_size": True}, "world_size must be an integer, got True"),
+        ({"accumulation": 0}, "accumulation must be at least 1, got 0"),
+        ({"window": 0}, "window must be at least 1, got 0"),
+        ({"window": None}, "window must be an integer, got None"),
+        ({"tail": "keep"}, "tail must be one of 'pad', 'drop', got 'keep'"),
+        ({"seed": -1}, "seed must be between 0 and 2**64 - 1, got -1"),
+        ({"seed": 2**64}, f"seed must be between 0 and 2**64 - 1, got {2**64}"),
+        ({"attention": "causal"}, "attention must be one of 'document', 'pack', got 'causal'"),
+        ({"cost": 3.0}, "cost must be a CostModel, got 3.0"),
+        ({"plan": [[1, 2]]}, "plan must be a Plan, got list"),
         (
             {"world_size": 2**20, "accumulation": 2**10},
-            f"world_size {2**20} x accumulation {2**10} is {2**30} packs a step, allowed are {2**24}",
+            f"world_size x accumulation must be at most {2**24} packs per step, got {2**20} x {2**10}",
         ),
         (
             {"world_size": 4, "accumulation": 2, "tail": "drop"},
-            "tail is 'drop' and 5 packs do not fill one step of world_size 4 x accumulation 2, "
-            "allowed are 8 packs and more, or tail 'pad'",
+            "tail='drop' needs at least one full step, 8 packs (world_size 4 x accumulation 2), got 5: pass tail='pad'",
         ),
     ],
 )

@@ -97,6 +97,48 @@ def test_packs_are_views_of_the_mapped_file(tmp_path: Path) -> None:
     assert [p["input_ids"].tolist() for p in pickle.loads(pickle.dumps(shards))][3] == shards[3]["input_ids"].tolist()
     with pytest.raises(IndexError, match=r"has .* packs"):
         shards[len(shards)]
+    for index in (1.5, True, "0", None):
+        with pytest.raises(TypeError, match=f"pack indices must be integers or slices, got {index!r}"):
+            shards[index]  # type: ignore[call-overload]
+
+
+def test_slices_are_lists_of_packs(tmp_path: Path) -> None:
+    packsort.write_shards(token_table(), tmp_path / "packed", 128, shard_size="20kB")
+    shards = packsort.open_shards(tmp_path / "packed")
+    ids = [pack["sequence_ids"].tolist() for pack in shards]
+    for part in (slice(0, 2), slice(-3, None), slice(None, None, 7), slice(5, 2), slice(2, None, -1)):
+        assert [pack["sequence_ids"].tolist() for pack in shards[part]] == ids[part]
+    assert shards[np.int64(2)]["sequence_ids"].tolist() == ids[2]
+
+
+@pytest.mark.parametrize("format", ["arrow", "parquet"])
+def test_segment_lengths_are_read_without_tokens(tmp_path: Path, format: str) -> None:
+    options = {"shard_size": "20kB", "separator": 1, "pad_to_multiple_of": 4}
+    packsort.write_shards(token_table(), tmp_path / "packed", 128, format=format, **options)  # type: ignore[arg-type]
+    shards = packsort.open_shards(tmp_path / "packed")
+    found = []
+    for index in range(len(shards.manifest.shards)):
+        offsets, lengths = shards.segment_lengths(index)
+        assert (offsets.dtype, lengths.dtype) == (np.int64, np.int32)
+        found += [part.tolist() for part in np.split(lengths, offsets[1:-1])]
+    assert found == [pack["seq_lengths"].tolist() for pack in shards]
+
+
+def test_files_that_change_while_open_are_named(packed: tuple[Path, pa.Table]) -> None:
+    folder, _ = packed
+    shards = packsort.open_shards(folder)
+    shard = folder / shards.manifest.shards[1].name
+    whole = shard.read_bytes()
+    shard.write_bytes(whole)
+    shards.check_unchanged()
+    shard.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(packsort.DamagedError, match=f"`{shard}` was changed while the packed directory was open"):
+        shards.check_unchanged()
+    shard.write_bytes(whole)
+    shards.check_unchanged()
+    (folder / "manifest.json").unlink()
+    with pytest.raises(packsort.DamagedError, match=r"manifest\.json` is gone while the packed directory was open"):
+        shards.check_unchanged()
 
 
 def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -141,7 +183,8 @@ def test_every_changed_byte_is_found(packed: tuple[Path, pa.Table]) -> None:
         damaged = bytearray(whole)
         damaged[at] ^= 4
         path.write_bytes(damaged)
-        result = packsort.open_shards(folder).verify()
+        result = packsort.verify(folder)
+        assert not result
         assert not result.ok
         assert any(path.name in problem and "checksum" in problem for problem in result.problems)
 
@@ -171,7 +214,7 @@ def test_swapped_lost_and_doubled_sequences_are_found(packed: tuple[Path, pa.Tab
     reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [twice, *ids[1:]]))
     problems = "\n".join(packsort.open_shards(folder).verify(table).problems)
     assert "it is in more than one place" in problems
-    assert f"1 sequences are in no pack (first: [{lost}])" in problems
+    assert f"there are 1 sequences in no pack (first: [{lost}]), the manifest says 0" in problems
     reseal(folder, 0, changed(shard, "sequence_ids", 0, lambda ids: [10_000, *ids[1:]]))
     assert "sequence id 10000 is no row of the source" in "\n".join(packsort.open_shards(folder).verify(table).problems)
 
@@ -188,7 +231,7 @@ def test_a_moved_boundary_is_found(packed: tuple[Path, pa.Table]) -> None:
 
 def test_another_source_is_found(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
-    assert "the source has 499 rows, packed were 500" in packsort.open_shards(folder).verify(table.slice(1)).problems[0]
+    assert "the source has 499 rows, 500 were packed" in packsort.open_shards(folder).verify(table.slice(1)).problems[0]
     assert not packsort.open_shards(folder).verify(table.take(np.arange(499, -1, -1))).ok
     without = packsort.open_shards(folder).verify(table.drop_columns("labels"))
     assert without.problems == ("column `labels` is in the packs only",) * len(without.problems)
@@ -234,7 +277,7 @@ def test_unfinished_and_damaged_directories_are_refused(packed: tuple[Path, pa.T
 def test_what_is_there_is_not_touched_without_overwrite(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    with pytest.raises(packsort.OutputExistsError, match="not empty; `--overwrite`"):
+    with pytest.raises(packsort.OutputExistsError, match="not empty; pass overwrite=True"):
         packsort.write_shards(table, folder, 64, overlong="truncate")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     with pytest.raises(packsort.LengthError):
@@ -258,8 +301,8 @@ def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.write_shards(tmp_path / "tokens", tmp_path / "out", 40)
     assert str(caught.value) == (
-        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40; "
-        "overlong `drop`, `truncate` or `split` allows that"
+        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40: "
+        "pass overlong='drop', 'truncate' or 'split' to pack the others"
     )
     assert not (tmp_path / "out").exists()
     assert len(paths) == 2
@@ -268,10 +311,15 @@ def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "csv"}, "format is 'csv', allowed are 'arrow', 'parquet'"),
-        ({"shard_size": "big"}, "shard size is 'big', allowed are bytes such as 256MB or 1GiB"),
-        ({"shard_size": 0}, "shard size is 0, allowed are bytes such as 256MB or 1GiB"),
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2147483647"),
+        ({"format": "csv"}, "format must be one of 'arrow', 'parquet', got 'csv'"),
+        (
+            {"shard_size": "big"},
+            "shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got 'big'",
+        ),
+        ({"shard_size": 0}, "shard_size must be at least 1, or text such as '256MB', got 0"),
+        ({"shard_size": 1.5}, "shard_size must be an integer, or text such as '256MB', got 1.5"),
+        ({"shard_size": True}, "shard_size must be an integer, or text such as '256MB', got True"),
+        ({"max_length": 0}, "max_length must be between 1 and 2**31 - 1, got 0"),
     ],
 )
 def test_wrong_options_write_nothing(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -330,22 +378,21 @@ def test_packed_directories_inside_a_source_are_not_packed_again(tmp_path: Path)
     for _ in range(2):
         manifest = packsort.write_shards(tmp_path / "tokens", tmp_path / "tokens" / "packed", 128, overwrite=True)
         assert manifest.counts.rows == 500
-    with pytest.raises(packsort.SourceError, match="column `seq_lengths` is one that packing makes"):
+    with pytest.raises(packsort.SourceError, match="column `seq_lengths` is one that packing adds"):
         packsort.write_shards(tmp_path / "tokens" / "packed", tmp_path / "again", 128)
 
 
-def test_another_chat_template_is_found(tmp_path: Path) -> None:
-    folder = tiny_tokenizer.build(tmp_path / "tokenizer")
+def test_another_chat_template_is_found(tmp_path: Path, tokenizer_folder: Path) -> None:
     chat = [{"role": "user", "content": "where is the boat"}, {"role": "assistant", "content": "at Port Hale"}]
     table = pa.table({"messages": [chat, chat * 2]})
-    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=folder)
+    packsort.write_shards(table, tmp_path / "packed", 256, tokenizer=tokenizer_folder)
     shards = packsort.open_shards(tmp_path / "packed")
-    assert shards.verify(table, tokenizer=str(folder)).ok
-    with pytest.raises(packsort.OptionError, match="verifying them needs the tokenizer"):
+    assert shards.verify(table, tokenizer=str(tokenizer_folder)).ok
+    with pytest.raises(packsort.OptionError, match="tokenizer must be given"):
         shards.verify(table)
     other = tiny_tokenizer.build(tmp_path / "other", template=tiny_tokenizer.UNMARKED_TEMPLATE)
     problems = shards.verify(table, tokenizer=other).problems
-    assert any("the tokenizer's chat_template is" in problem for problem in problems)
+    assert any("the tokenizer has chat_template" in problem for problem in problems)
     assert any("`labels` is" in problem for problem in problems)
 
 
@@ -364,9 +411,9 @@ def test_groups_and_alone_are_columns_of_the_source(tmp_path: Path) -> None:
         assert len(ids) == 1 or not any(long[i] for i in ids)
     assert shards.verify(table).ok
     missing = pa.table({"input_ids": [[1], [2]], "kind": ["a", None]})
-    with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null, allowed is a value"):
+    with pytest.raises(packsort.SourceError, match="`<table>` row 1: column `kind` is null; groups needs a value"):
         packsort.pack(missing, 8, groups="kind")
-    with pytest.raises(packsort.SourceError, match="groups is column `other`, which the source has not"):
+    with pytest.raises(packsort.SourceError, match="groups='other' names no column of the source"):
         packsort.pack(missing, 8, groups="other")
 
 
@@ -399,4 +446,4 @@ def test_a_lost_piece_is_found(tmp_path: Path) -> None:
     reseal(tmp_path / "packed", 0, shard.slice(0, 1))
     problems = "\n".join(packsort.open_shards(tmp_path / "packed").verify(table).problems)
     assert "row 0: its pieces end at token 4, it has 5" in problems
-    assert "1 sequences are in no pack (first: [1])" in problems
+    assert "there are 1 sequences in no pack (first: [1])" in problems

@@ -171,10 +171,11 @@ def test_mapped_arrow_is_not_copied(tmp_path, stream):
     [
         (b'{"messages": []}\n', "looks like JSON"),
         (b"a,b\n1,2\n", "looks like text, 'a,b'"),
-        (gzip.compress(b"x" * 50), "gzip"),
+        (gzip.compress(b"x" * 50, mtime=0), "gzip"),
         (b"\x00\x01\x02" * 20, "starts with the bytes 00 01 02"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
     ],
+    ids=["json", "text", "gzip", "bytes", "git-lfs"],
 )
 def test_other_formats_are_said(tmp_path, content, found):
     path = tmp_path / "a.parquet"
@@ -398,27 +399,33 @@ def test_nulls_outside_a_slice_do_not_count():
 WRONG = {
     "null": ({"input_ids": [[1], None]}, ["row 1: column `input_ids` is null"]),
     "null_inside": ({"input_ids": [[1], [2, None]]}, ["row 1: column `input_ids` has a null at position 1"]),
-    "empty": ({"input_ids": [[1], []]}, ["row 1: sequence has no tokens"]),
-    "negative": ({"input_ids": [[1], [2, -7]]}, ["row 1: column `input_ids` has -7 at position 1; 0 to 2147483647"]),
-    "too_big": ({"input_ids": [[1], [2**31]]}, ["row 1: column `input_ids` has 2147483648 at position 0"]),
+    "empty": ({"input_ids": [[1], []]}, ["row 1: column `input_ids` is empty; every sequence needs"]),
+    "negative": (
+        {"input_ids": [[1], [2, -7]]},
+        ["row 1: column `input_ids` must hold 0 to 2**31 - 1, got -7 at position 1"],
+    ),
+    "too_big": ({"input_ids": [[1], [2**31]]}, ["row 1: column `input_ids` must hold", "got 2147483648 at position 0"]),
     "label_too_small": (
         {"input_ids": [[1], [2]], "labels": [[-100], [-(2**31) - 1]]},
-        ["row 1: column `labels` has -2147483649 at position 0; -2147483648 to"],
+        ["row 1: column `labels` must hold -2**31 to 2**31 - 1, got -2147483649 at position 0"],
     ),
     "labels_longer": (
         {"input_ids": [[1], [2]], "labels": [[1], [2, 3]]},
-        ["row 1: `labels` has 2 values, `input_ids` has 1"],
+        ["row 1: column `labels` has 2 values, but `input_ids` has 1"],
     ),
     "labels_null": ({"input_ids": [[1], [2]], "labels": [[1], [None]]}, ["row 1: column `labels` has a null"]),
-    "length": ({"input_ids": [[1], [2]], "length": [1, 5]}, ["row 1: column `length` says 5, `input_ids` has 1"]),
-    "length_null": ({"input_ids": [[1], [2]], "length": [1, None]}, ["row 1: column `length` says None"]),
+    "length": ({"input_ids": [[1], [2]], "length": [1, 5]}, ["row 1: column `length` is 5, but `input_ids` has 1"]),
+    "length_null": ({"input_ids": [[1], [2]], "length": [1, None]}, ["row 1: column `length` is None"]),
     "no_input_ids": (
         {"text": ["a"], "n": [1]},
         ["no usable column", "`text`: string", "`n`: int64", "`input_ids`", "`messages`"],
     ),
-    "strings": ({"input_ids": [["a"]]}, ["no usable column", "`input_ids`: list<", "string"]),
+    "strings": ({"input_ids": [["a"]]}, ["`input_ids` must hold a list of integers, got a list of string"]),
     "not_a_list": ({"input_ids": [1]}, ["no usable column", "`input_ids`: int64"]),
-    "float_labels": ({"input_ids": [[1]], "labels": [[0.5]]}, ["`labels` is list<", "double", "integers"]),
+    "float_labels": (
+        {"input_ids": [[1]], "labels": [[0.5]]},
+        ["`labels` must hold a list of integers, got a list of double"],
+    ),
 }
 
 
@@ -434,7 +441,7 @@ def test_wrong_values_are_named(tmp_path, name):
 def test_row_of_an_error_is_counted_within_its_file_and_chunk(tmp_path):
     a = parquet(tmp_path / "a.parquet", table())
     b = arrow(tmp_path / "b.arrow", pa.table({"input_ids": lists([[1], [2], [3], [4, -1]])}))
-    with pytest.raises(SourceError, match=says("b.arrow` row 3:", "-1 at position 1")):
+    with pytest.raises(SourceError, match=says("b.arrow` row 3:", "got -1 at position 1")):
         read_tokens(open_source([a, b]))
 
 

@@ -183,14 +183,17 @@ def test_too_long_sequences_are_refused_dropped_or_truncated():
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ([], "sequence 1 of the stream has no tokens: `input_ids` is empty"),
-        ([1, -5], "sequence 1 of the stream: `input_ids` has -5 at position 1, allowed is 0 to 2147483647"),
-        ([1, 2**31], "sequence 1 of the stream: `input_ids` has 2147483648 at position 1, allowed is"),
-        ([1.5], "sequence 1 of the stream: `input_ids` is float64 of shape \\(1,\\), allowed is a list of integers"),
-        ([[1]], "sequence 1 of the stream: `input_ids` is int64 of shape \\(1, 1\\)"),
-        ({"labels": [1]}, "sequence 1 of the stream has no `input_ids`, it has 'labels'"),
-        ({"input_ids": [1]}, "sequence 1 of the stream has no `labels`, it has 'input_ids'"),
-        ({"input_ids": [1], "labels": [1, 2]}, "sequence 1 of the stream: `labels` has 2 values, `input_ids` has 1"),
+        ([], "sequence 1 of the stream: column `input_ids` is empty; every sequence needs at least one token"),
+        ([1, -5], r"sequence 1 of the stream: column `input_ids` must hold 0 to 2\*\*31 - 1, got -5 at position 1"),
+        ([1, 2**31], "sequence 1 of the stream: column `input_ids` must hold .*, got 2147483648 at position 1"),
+        ([1.5], "sequence 1 of the stream: column `input_ids` must hold a list of integers, got a list of double"),
+        ([[1]], r"column `input_ids` must hold a list of integers, got an array of shape \(1, 1\)"),
+        ({"labels": [1]}, "sequence 1 of the stream: no column `input_ids`; there are `labels`"),
+        ({"input_ids": [1]}, "sequence 1 of the stream: no column `labels`; there are `input_ids`"),
+        (
+            {"input_ids": [1], "labels": [1, 2]},
+            "sequence 1 of the stream: column `labels` has 2 values, but `input_ids` has 1",
+        ),
     ],
 )
 def test_wrong_sequences_are_named(item, message):

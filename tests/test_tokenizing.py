@@ -24,6 +24,7 @@ from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note
 from packsort.tokenization.tokenize import tokenize
 from packsort.tokenization.tokenizer import load_tokenizer
+from tiny_tokenizer import built
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
@@ -41,16 +42,6 @@ CHATS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> Path:
-    return tiny_tokenizer.build(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="session")
-def tokenizer(folder):
-    return load_tokenizer(folder)
-
-
 def chats(conversations=CHATS, **columns) -> pa.Table:
     return pa.table({"messages": conversations, **columns})
 
@@ -64,10 +55,6 @@ def expected(tokenizer, conversation, **options) -> tuple[list[int], list[int]]:
 
 def pairs(table: pa.Table) -> list[tuple[list[int], list[int]]]:
     return list(zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True))
-
-
-def built(path: Path, **options):
-    return load_tokenizer(tiny_tokenizer.build(path, **options))
 
 
 # Conversations
@@ -108,8 +95,8 @@ def test_any_conversation_gives_what_apply_chat_template_gives(tokenizer, conver
 @pytest.mark.parametrize("name", ["multi_turn", "single_turn"])
 def test_real_conversations_give_what_apply_chat_template_gives(name):
     tokenizer = load_tokenizer(DATA / "tokenizer")
-    rows = pq.read_table(DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 4000)
-    rows = pa.concat_tables([rows, pq.read_table(DATA / f"{name}.parquet", columns=["messages"])[-60:]])
+    rows = pq.read_table(DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 800)
+    rows = pa.concat_tables([rows, pq.read_table(DATA / f"{name}.parquet", columns=["messages"])[-20:]])
     found = pairs(tokenize(rows, tokenizer).read())
     out = tokenizer.apply_chat_template(
         rows["messages"].to_pylist(), return_dict=True, return_assistant_tokens_mask=True
@@ -192,20 +179,6 @@ def test_rows_keep_their_order_through_many_batches(tokenizer):
 # Prompts with completions, and text
 
 
-def trl_rows(rows: list[dict], tokenizer, tmp_path) -> list[tuple[list[int], list[int]]]:
-    """Ids and labels as TRL's SFTTrainer prepares them."""
-    from trl import SFTConfig, SFTTrainer
-
-    config = SFTConfig(
-        output_dir=str(tmp_path), max_length=None, report_to=[], use_cpu=True, bf16=False, shuffle_dataset=False
-    )
-    trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer._tokenizer, trainer.chat_template = tokenizer, None
-    trainer.completion_only_loss = "prompt" in rows[0]
-    prepared = trainer._prepare_dataset(datasets.Dataset.from_list(rows), tokenizer, config, False, None, "train")
-    return list(zip(list(prepared["input_ids"]), list(prepared["labels"]), strict=True))
-
-
 PROMPTED = [
     {"prompt": "What is the capital", "completion": " of the island?"},
     {"prompt": "What is the capi", "completion": "tal of the island?"},
@@ -213,17 +186,6 @@ PROMPTED = [
     {"prompt": "", "completion": "alone"},
     {"prompt": "no answer", "completion": ""},
 ]
-PROMPTED_CHATS = [{"prompt": chat[:1], "completion": chat[1:]} for chat in CHATS[:2] if len(chat) > 1]
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "rows", [PROMPTED, PROMPTED_CHATS, [{"text": row["completion"]} for row in PROMPTED]], ids=["text", "chat", "plain"]
-)
-@pytest.mark.parametrize("bos", [False, True])
-def test_tokens_and_loss_are_those_of_trl(tmp_path, rows, bos):
-    tokenizer = built(tmp_path / "tokenizer", bos=bos)
-    assert pairs(tokenize(pa.Table.from_pylist(rows), tokenizer).read()) == trl_rows(rows, tokenizer, tmp_path)
 
 
 def test_completion_carries_the_loss(tokenizer):
@@ -367,14 +329,16 @@ def test_missing_chat_template_names_the_way_out(tmp_path):
         tokenize(chats(), built(tmp_path, template=None))
 
 
-def test_broken_chat_template_names_its_line(folder):
-    broken = load_tokenizer(folder, chat_template="fine\n{% for m in %}")
+def test_broken_chat_template_names_its_line(tokenizer_folder):
+    broken = load_tokenizer(tokenizer_folder, chat_template="fine\n{% for m in %}")
     with pytest.raises(TokenizerError, match=r"the chat template is not valid \(line 2\)"):
         tokenize(chats(), broken).read()
 
 
-def test_chat_template_can_be_given(folder):
-    shouting = load_tokenizer(folder, chat_template="{% for m in messages %}{{ m.content | upper }}{% endfor %}")
+def test_chat_template_can_be_given(tokenizer_folder):
+    shouting = load_tokenizer(
+        tokenizer_folder, chat_template="{% for m in messages %}{{ m.content | upper }}{% endfor %}"
+    )
     (ids,) = tokenize(chats(CHATS[:1]), shouting).read()["input_ids"].to_pylist()
     assert shouting.decode(ids) == "ADD TWO AND THREE.FIVE"
 
@@ -395,10 +359,10 @@ def test_wrong_tokenizer_folders_are_said_shortly(tmp_path, monkeypatch):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
-def test_code_of_a_tokenizer_does_not_run_unasked(tmp_path, folder):
+def test_code_of_a_tokenizer_does_not_run_unasked(tmp_path, tokenizer_folder):
     from shutil import copytree
 
-    copytree(folder, tmp_path, dirs_exist_ok=True)
+    copytree(tokenizer_folder, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
@@ -530,10 +494,10 @@ except Exception as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
 @pytest.mark.parametrize("out", ["out", "out.parquet", "out.arrow"])
-def test_no_space_is_said_and_leaves_nothing_behind(tmp_path, two_files, folder, out):
+def test_no_space_is_said_and_leaves_nothing_behind(tmp_path, two_files, tokenizer_folder, out):
     before = everything(tmp_path)
     rows = tmp_path / "in/b/train.parquet"
-    command = [sys.executable, "-c", FULL_DISK, str(folder), str(rows), str(tmp_path / out)]
+    command = [sys.executable, "-c", FULL_DISK, str(tokenizer_folder), str(rows), str(tmp_path / out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("OutputError cannot write `")
     assert "file too large" in done.stdout
@@ -542,7 +506,7 @@ def test_no_space_is_said_and_leaves_nothing_behind(tmp_path, two_files, folder,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
-def test_tokenizing_can_be_stopped_between_batches(tmp_path, folder):
+def test_tokenizing_can_be_stopped_between_batches(tmp_path, tokenizer_folder):
     code = (
         "import sys, signal, pyarrow as pa\n"
         "from packsort import tokenize\n"
@@ -552,7 +516,7 @@ def test_tokenizing_can_be_stopped_between_batches(tmp_path, folder):
         "for _ in tables: pass\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, str(tokenizer_folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     with process:
         assert process.stdout.readline() == b"running\n"

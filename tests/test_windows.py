@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from packsort.errors import OptionError
 from packsort.tokenization.files import write_tokens
 from packsort.tokenization.tokenize import tokenize
 from packsort.tokenization.tokenizer import load_tokenizer
+from tiny_tokenizer import built
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
@@ -40,16 +42,6 @@ REWRITING = (
     "{{- (m['content'] if loop.last else m['content'].split('</think>')[-1]) + '<|im_end|>' }}{% endgeneration %}"
     "{%- else %}{{- m['content'] + '<|im_end|>' }}{%- endif %}{{- '\\n' }}{%- endfor %}"
 )
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> Path:
-    return tiny_tokenizer.build(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="session")
-def tokenizer(folder):
-    return load_tokenizer(folder)
 
 
 def said(role: str, content: str) -> dict[str, str]:
@@ -178,7 +170,7 @@ def test_long_rows_keep_their_place_among_short_ones(tokenizer):
 
 @pytest.mark.parametrize("template", [tiny_tokenizer.TEMPLATE, REWRITING])
 def test_templates_that_rewrite_conversations_see_each_window(tmp_path, template):
-    tokenizer = load_tokenizer(tiny_tokenizer.build(tmp_path, template=template))
+    tokenizer = built(tmp_path, template=template)
     chat = asked(3)
     chat[1::2] = [said("assistant", f"<think>{'hmm ' * 20}</think>{m['content']}") for m in chat[1::2]]
     chat += asked(6)
@@ -200,7 +192,7 @@ def test_templates_that_rewrite_conversations_see_each_window(tmp_path, template
 
 def test_tools_are_given_to_each_window(tmp_path):
     template = "{% if tools %}{{ tools | tojson }}{% endif %}" + tiny_tokenizer.TEMPLATE
-    tokenizer = load_tokenizer(tiny_tokenizer.build(tmp_path, template=template))
+    tokenizer = built(tmp_path, template=template)
     tool = {"name": "add", "parameters": {"a": "int"}}
     rows = chats([[SYSTEM, *asked(6)], asked(6)], tools=[[tool], None])
     with_tools, without = windows_of(tokenize(rows, tokenizer, split_turns=180).read())
@@ -217,7 +209,7 @@ def test_repeated_system_prompt_carries_no_loss_where_every_token_does(tmp_path,
     template = tiny_tokenizer.UNMARKED_TEMPLATE
     if tools:
         template = "{% if tools %}{{ tools | tojson }}{% endif %}" + template
-    tokenizer = load_tokenizer(tiny_tokenizer.build(tmp_path, template=template))
+    tokenizer = built(tmp_path, template=template)
     chat = [SYSTEM, *asked(7)]
     (windows,) = windows_of(tokenize(chats([chat], tools=[tools]), tokenizer, split_turns=150).read())
     wanted = reference(tokenizer, chat, 150, tools=tools)[0]
@@ -230,7 +222,7 @@ def test_repeated_system_prompt_carries_no_loss_where_every_token_does(tmp_path,
 
 @pytest.mark.parametrize("template", [WANTS_USER, INSIDE_USER])
 def test_system_prompt_is_found_where_it_cannot_be_rendered_alone(tmp_path, template):
-    tokenizer = load_tokenizer(tiny_tokenizer.build(tmp_path, template=template))
+    tokenizer = built(tmp_path, template=template)
     # Turns that start alike must not be taken for a part of the system prompt.
     chat = [SYSTEM, *asked(7)]
     (windows,) = windows_of(tokenize(chats([chat]), tokenizer, split_turns=150).read())
@@ -245,7 +237,7 @@ def test_system_prompt_is_found_where_it_cannot_be_rendered_alone(tmp_path, temp
 
 
 def test_conversation_without_system_prompt_repeats_nothing(tmp_path):
-    tokenizer = load_tokenizer(tiny_tokenizer.build(tmp_path, template=tiny_tokenizer.UNMARKED_TEMPLATE))
+    tokenizer = built(tmp_path, template=tiny_tokenizer.UNMARKED_TEMPLATE)
     (windows,) = windows_of(tokenize(chats([asked(7)]), tokenizer, split_turns=150).read())
     assert len(windows) > 1
     assert all(ids == labels for ids, labels in windows)
@@ -331,9 +323,9 @@ conversation = st.lists(message, min_size=1, max_size=12)
 @pytest.mark.parametrize("marked", [True, False])
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(conversation, min_size=1, max_size=4), st.integers(1, 160))
-def test_any_conversation_is_cut_as_the_reference_cuts_it(folder, marked, conversations, limit):
+def test_any_conversation_is_cut_as_the_reference_cuts_it(tokenizer_folder, marked, conversations, limit):
     template = tiny_tokenizer.TEMPLATE if marked else tiny_tokenizer.UNMARKED_TEMPLATE
-    tokenizer = load_tokenizer(folder, chat_template=template)
+    tokenizer = load_tokenizer(tokenizer_folder, chat_template=template)
     rows = [[said(role, content) for role, content in chat] for chat in conversations]
     tokens = tokenize(chats(rows), tokenizer, split_turns=limit)
     found = windows_of(tokens.read())
@@ -354,11 +346,13 @@ def test_any_conversation_is_cut_as_the_reference_cuts_it(folder, marked, conver
 @pytest.mark.parametrize("limit", [700, 2048])
 def test_real_conversations_are_cut_as_the_reference_cuts_them(limit):
     tokenizer = load_tokenizer(DATA / "tokenizer")
-    table = pq.read_table(DATA / "multi_turn.parquet", columns=["messages", "source"])
-    lengths = tokenize(table, tokenizer).read()["length"].to_numpy()
-    # The longest would keep the reference busy for minutes.
-    rows = np.flatnonzero((lengths > limit) & (lengths < 6000))[::5]
-    some = table.take(rows)
+    table = pq.read_table(DATA / "multi_turn.parquet", columns=["messages"])
+    chats_of_rows = table["messages"].combine_chunks()
+    letters = pc.utf8_length(chats_of_rows.flatten().field("content")).to_numpy()
+    letters = np.add.reduceat(letters, chats_of_rows.offsets.to_numpy()[:-1])
+    # A token is about four letters. The longest would keep the reference busy for minutes.
+    rows = np.flatnonzero((letters > 5 * limit) & (letters < 18_000))
+    some = table.take(rows[:: len(rows) // 40])
     tokens = tokenize(some, tokenizer, split_turns=limit)
     found = windows_of(tokens.read())
     wanted = [reference(tokenizer, chat, limit) for chat in some["messages"].to_pylist()]
@@ -395,17 +389,17 @@ def test_piece_starts_cannot_be_kept_where_they_are_made(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"pad_to_multiple_of": 8, "separator": "<|im_end|>", "strategy": "bfd"}])
-def test_packs_of_windows_are_proven_and_what_is_left_out_is_counted(tmp_path, folder, options):
+def test_packs_of_windows_are_proven_and_what_is_left_out_is_counted(tmp_path, tokenizer_folder, options):
     long, huge = [SYSTEM, *asked(30)], [SYSTEM, *asked(1, "a " * 200), *asked(2)]
     source = chats([long, [SYSTEM, *asked(1)], huge, asked(1, "b " * 200)])
     pq.write_table(source, tmp_path / "a.parquet")
     pq.write_table(source.slice(1, 1), tmp_path / "b.parquet")
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     manifest = packsort.write_shards(
-        files, tmp_path / "packed", 96, tokenizer=folder, overlong="split_turns", seed=1, **options
+        files, tmp_path / "packed", 96, tokenizer=tokenizer_folder, overlong="split_turns", seed=1, **options
     )
     shards = packsort.open_shards(tmp_path / "packed")
-    found = shards.verify(files, tokenizer=folder)
+    found = shards.verify(files, tokenizer=tokenizer_folder)
     assert found.ok, found.problems
     assert (manifest.counts.split, manifest.counts.dropped, manifest.counts.turns_left_out) == (2, 1, 2)
     assert [one["dropped"] for one in manifest.sources] == [1, 0]
@@ -413,4 +407,4 @@ def test_packs_of_windows_are_proven_and_what_is_left_out_is_counted(tmp_path, f
     assert manifest.counts.tokens_lost == sum(one["tokens_lost"] for one in manifest.sources) > 400
     windows = [pack["sequence_ids"].tolist() for pack in shards]
     assert sum(ids.count(0) for ids in windows) > 3
-    assert not shards.verify(files[::-1], tokenizer=folder).ok
+    assert not shards.verify(files[::-1], tokenizer=tokenizer_folder).ok

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -58,3 +59,10 @@ def build(
     fast.chat_template = template
     fast.save_pretrained(folder)
     return folder
+
+
+def built(folder: Path, **options: Any) -> Any:
+    """The same tokenizer, loaded as packsort loads it."""
+    from packsort.tokenization.tokenizer import load_tokenizer
+
+    return load_tokenizer(build(folder, **options))

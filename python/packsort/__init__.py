@@ -67,7 +67,7 @@ __all__ = [
 # All else is imported when it is first asked for, which halves the time of `import packsort`. `__init__.pyi` declares
 # the same names for editors and type checkers.
 _LAZY = {
-    "Comparison": "packsort.comparison.results",
+    "Comparison": "packsort.comparison.compare",
     "CostModel": "packsort.balance.costs",
     "Manifest": "packsort.shards.manifest",
     "Schedule": "packsort.balance.schedule",
@@ -78,7 +78,7 @@ _LAZY = {
     "compare": "packsort.comparison.compare",
     "export": "packsort.shards.export",
     "open_shards": "packsort.shards.reader",
-    "pack": "packsort.gathering",
+    "pack": "packsort.gathering.pack",
     "schedule": "packsort.balance.schedule",
     "tokenize": "packsort.tokenization.tokenize",
     "verify": "packsort.shards.verify",

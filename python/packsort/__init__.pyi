@@ -4,8 +4,7 @@ from packsort import errors
 from packsort._core import __version__
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import Schedule, schedule
-from packsort.comparison.compare import compare
-from packsort.comparison.results import Comparison
+from packsort.comparison.compare import Comparison, compare
 from packsort.errors import (
     DamagedError,
     LengthError,
@@ -18,7 +17,7 @@ from packsort.errors import (
     SourceNotFoundError,
     TokenizerError,
 )
-from packsort.gathering import pack
+from packsort.gathering.pack import pack
 from packsort.planning.build import plan
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.export import export

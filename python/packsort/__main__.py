@@ -1,4 +1,4 @@
-"""`python -m packsort`."""
+"""Run the command line with `python -m packsort`."""
 
 import sys
 

@@ -1,4 +1,8 @@
-"""Files that are complete or not there."""
+"""Write files that are complete or absent.
+
+`replace_file` writes one file, `OutputFiles` a set of Arrow and Parquet files. Both write under hidden names in the
+target folder, so that the last step is a rename.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,10 @@ from packsort.errors import OutputError, OutputExistsError
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that becomes `path` when the block ends well, and is gone when it does not.
-
-    It lies hidden in the same folder until then, so that the last step is a rename.
+    """Open a temporary file that atomically replaces `path` on success and is deleted on failure.
 
     Raises:
-        OutputError: it cannot be written: no space, no permission, no such folder.
+        OutputError: The file cannot be written: no space, no permission, no such folder.
     """
     part: Path | None = None
     try:
@@ -35,6 +37,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        # Temporary files are private; a finished one gets the permissions that `open` would have given it.
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
@@ -50,26 +53,55 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """What went wrong with `path`, in a line."""
+    """Return the `OutputError` for a path that cannot be written."""
     reason = error.strerror or str(error)
-    made = OutputError(f"cannot write `{path}`: {reason[:1].lower()}{reason[1:]}")
-    made.errno = error.errno
-    return made
+    found = OutputError(f"cannot write `{path}`: {reason[:1].lower()}{reason[1:]}")
+    found.errno = error.errno
+    return found
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Check that a file may be written.
+
+    Raises:
+        OutputExistsError: The file exists, and `overwrite` is False.
+    """
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"`{path}` exists; pass overwrite=True to replace it")
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Check that files may be written into a folder, which need not exist.
+
+    Raises:
+        OutputError: The folder is a file.
+        OutputExistsError: The folder is not empty, and `overwrite` is False.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write folder `{folder}`: it is a file")
+    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise OutputExistsError(
+            f"folder `{folder}` is not empty; pass overwrite=True to replace files of the same names"
+        )
 
 
 class OutputFiles:
-    """Writes a set of files under hidden names and puts all of them in place at the end.
+    """Context that writes a set of files under hidden names and moves all of them into place at the end.
 
-    Left by an exception, also by Ctrl-C, it removes what it wrote and the folders it made; files that were there
-    before are as they were.
+    If the block raises, also by Ctrl-C, the context removes what it wrote and the folders it created, and files that
+    existed before stay as they were.
+
+    Args:
+        targets: The files to write.
+        overwrite: Whether to replace files that exist.
 
     Raises:
-        OutputExistsError: On entering, where a file is there and may not be replaced.
-        OutputError: Something cannot be written.
+        OutputExistsError: On entering, if a file exists and `overwrite` is False.
+        OutputError: A file cannot be written.
 
-    Examples:
+    Example:
         >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp(), "made", "a.parquet")
+        >>> target = Path(tempfile.mkdtemp(), "new", "a.parquet")
         >>> with OutputFiles([target]) as files, files.writer(target, pa.schema([("a", pa.int32())])) as write:
         ...     write(pa.table({"a": pa.array([1, 2], pa.int32())}))
         >>> pq.read_table(target).num_rows
@@ -79,58 +111,57 @@ class OutputFiles:
     def __init__(self, targets: Sequence[Path], *, overwrite: bool = False) -> None:
         self._targets = list(targets)
         self._overwrite = overwrite
-        self._made: list[Path] = []
+        self._created: list[Path] = []
         self._placed: list[Path] = []
 
     def __enter__(self) -> Self:
         for target in self._targets:
             if target.is_dir():
                 raise OutputError(f"cannot write `{target}`: it is a folder")
-            if target.exists() and not self._overwrite:
-                raise OutputExistsError(f"`{target}` is already there; `--overwrite` replaces it")
+            check_new(target, overwrite=self._overwrite)
         try:
             for folder in dict.fromkeys(target.parent for target in self._targets):
-                self._make(folder)
+                self._create(folder)
         except BaseException:
             self._undo()
             raise
         return self
 
-    def _make(self, folder: Path) -> None:
+    def _create(self, folder: Path) -> None:
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         for parent in reversed(missing):
-            with _writing(parent):
+            with _output_errors(parent):
                 parent.mkdir()
-            self._made.append(parent)
+            self._created.append(parent)
 
     @contextmanager
     def writer(self, target: Path, schema: pa.Schema) -> Iterator[Any]:
-        """Opens one of the files.
+        """Open one of the files.
 
         Args:
-            target: ends in `.arrow` for an Arrow IPC file, otherwise becomes Parquet.
-            schema: of the tables that follow, with metadata.
+            target: One of the targets. A name that ends in `.arrow` becomes an Arrow IPC file, any other Parquet.
+            schema: Schema of the tables that follow, with its metadata.
 
         Yields:
-            A function that writes a `pyarrow.Table`, in Parquet as a row group.
+            A function that writes a `pyarrow.Table`; in Parquet, as a row group.
         """
-        with _writing(target):
+        with _output_errors(target):
             sink = _hidden(target).open("wb")
             writer = _open_writer(sink, schema, arrow=target.suffix == ".arrow")
 
         def write(table: pa.Table) -> None:
-            with _writing(target):
+            with _output_errors(target):
                 writer.write_table(table)
 
         try:
             yield write
-            with _writing(target):
+            with _output_errors(target):
                 writer.close()
                 sink.flush()
                 os.fsync(sink.fileno())
                 sink.close()
         except BaseException:
-            # Both still want to finish the file, which may be what has just failed.
+            # Closing finishes the file, which may be what has just failed.
             for unfinished in (writer, sink):
                 with suppress(Exception):
                     unfinished.close()
@@ -145,7 +176,7 @@ class OutputFiles:
         try:
             for target in self._targets:
                 new = not target.exists()
-                with _writing(target):
+                with _output_errors(target):
                     os.replace(_hidden(target), target)
                 if new:
                     self._placed.append(target)
@@ -159,17 +190,9 @@ class OutputFiles:
         for path in [*map(_hidden, self._targets), *self._placed]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-        for folder in reversed(self._made):
+        for folder in reversed(self._created):
             with suppress(OSError):
                 folder.rmdir()
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raises where a folder may not be written to: it is a file, or not empty and `overwrite` is False."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"cannot write folder `{folder}`: it is a file")
-    if folder.is_dir() and not overwrite and any(folder.iterdir()):
-        raise OutputExistsError(f"folder `{folder}` is not empty; `--overwrite` replaces files of the same name")
 
 
 def _open_writer(sink: BinaryIO, schema: pa.Schema, *, arrow: bool) -> Any:
@@ -183,7 +206,8 @@ def _hidden(target: Path) -> Path:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _output_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the system and of Arrow as an `OutputError` that names `path`."""
     try:
         yield
     except OutputError:
@@ -195,7 +219,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the names in a folder last; Windows has no such call."""
+    """Make the names in a folder durable; Windows has no such call."""
     if sys.platform == "win32":
         return
     with suppress(OSError):

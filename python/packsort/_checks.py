@@ -72,14 +72,27 @@ def token_id(name: str, value: Any, vocabulary: int | None = None) -> int:
     return integer(name, value, 0, MAX_TOKEN_ID if vocabulary is None else vocabulary - 1, also)
 
 
-def number(name: str, value: Any, least: float = 0.0, also: str = "") -> float:
-    """Return a finite number of at least `least` as a float; booleans and text are no numbers."""
+def number(name: str, value: Any, least: float = 0.0, most: float | None = None, also: str = "") -> float:
+    """Return a finite number as a float; booleans and text are no numbers.
+
+    Args:
+        name: The option's name.
+        value: The value to check.
+        least: The least value.
+        most: The largest value, or None.
+        also: Another way for the message to name, such as ", or None".
+
+    Raises:
+        OptionError: `value` is no number, or out of range.
+    """
     try:
         if isinstance(value, (str, bytes)) or is_boolean(value):
             raise TypeError
         found = float(value)
     except (TypeError, ValueError, OverflowError):
         raise OptionError(f"{name} must be a number{also}, got {value!r}") from None
+    if most is not None and not least <= found <= most:
+        raise OptionError(f"{name} must be between {least:g} and {most:g}{also}, got {found:g}")
     if not (math.isfinite(found) and found >= least):
         raise OptionError(f"{name} must be a finite number of at least {least:g}{also}, got {value!r}")
     return found
@@ -97,6 +110,33 @@ def one_of(name: str, value: T, choices: Collection[Any]) -> T:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise OptionError(f"{name} must be one of {listed(choices)}, got {value!r}")
     return value
+
+
+def pack_number(index: Any, packs: int, where: str) -> int:
+    """Return the number of the pack at an index, which counts from the end where it is negative.
+
+    Args:
+        index: The index that a user gave.
+        packs: Number of packs.
+        where: What holds the packs, for messages.
+
+    Raises:
+        TypeError: `index` is no integer.
+        IndexError: There is no such pack.
+
+    Example:
+        >>> pack_number(-1, 3, "the plan")
+        2
+        >>> pack_number(1.5, 3, "the plan")
+        Traceback (most recent call last):
+        TypeError: pack indices must be integers or slices, got 1.5
+    """
+    number = _index(index)
+    if number is None:
+        raise TypeError(f"pack indices must be integers or slices, got {index!r}")
+    if not -packs <= number < packs:
+        raise IndexError(f"pack {number} is not in {where}, which has {packs} packs")
+    return number % packs
 
 
 def keywords(caller: str, given: Iterable[str], known: Collection[str]) -> None:

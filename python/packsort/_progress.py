@@ -1,7 +1,7 @@
-"""Report how far a long call is.
+"""Report the progress of long calls.
 
-A function that works in stages takes `stage`, a callable that opens one: `stage(name, total=, unit=)` is a context
-manager that yields a function to call with the units done since its last call and, optionally, a note.
+A function that works in stages takes `stage`, a callable that opens one: `stage(name, total=, unit=)` returns a context
+manager, which yields a function to call with the units done since its last call and an optional note.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Advance = Callable[..., None]
+"""Called with the units done since its last call, and `note=` for a text to show."""
+
 Stage = Callable[..., AbstractContextManager[Advance]]
+"""Called with a name, `total=` and `unit=`; opens a stage of the work."""
+
 SearchProgress = Callable[[int, int, float], None]
 """Called by the search for the fewest packs with packs, their lower bound, and the gap between them."""
 

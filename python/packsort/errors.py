@@ -1,10 +1,32 @@
-"""What packsort raises. Everything derives from `PacksortError`, and from a built-in where one says it."""
+"""Exceptions of packsort. All derive from `PacksortError`, and from a built-in exception where one fits.
+
+Example:
+    >>> import packsort
+    >>> try:
+    ...     packsort.plan([700, 3000], 1024)
+    ... except packsort.LengthError as error:
+    ...     error.row, error.length
+    (1, 3000)
+"""
 
 from __future__ import annotations
 
+__all__ = [
+    "DamagedError",
+    "LengthError",
+    "LengthTypeError",
+    "OptionError",
+    "OutputError",
+    "OutputExistsError",
+    "PacksortError",
+    "SourceError",
+    "SourceNotFoundError",
+    "TokenizerError",
+]
+
 
 class PacksortError(Exception):
-    """Base of every error that packsort raises on purpose."""
+    """Base class of the exceptions that packsort raises on purpose."""
 
 
 class OptionError(PacksortError, ValueError):
@@ -12,11 +34,11 @@ class OptionError(PacksortError, ValueError):
 
 
 class LengthError(PacksortError, ValueError):
-    """A length cannot be planned: null, zero, negative or over `max_length`.
+    """A length cannot be planned: it is null, below 1, or over `max_length`.
 
     Attributes:
-        row: index of the length in the whole input, chunks run on; None where no single row is to blame.
-        length: the value found; None for a null.
+        row: Index of the length in the input, counted over all chunks; None if no single length is to blame.
+        length: The length; None for a null.
     """
 
     def __init__(self, message: str, row: int | None = None, length: int | None = None) -> None:
@@ -29,28 +51,32 @@ class LengthError(PacksortError, ValueError):
 
 
 class LengthTypeError(LengthError, TypeError):
-    """Lengths are not integers: floats, strings, lists, or a table of several columns."""
+    """Lengths are not integers, but floats, strings, lists, or a table of several columns."""
 
 
 class SourceError(PacksortError, ValueError):
-    """A source cannot be read or used; the message names file, column, row and value where there are such."""
+    """A source cannot be read or used; the message names file, column, row and value where they are known."""
 
 
 class SourceNotFoundError(SourceError, FileNotFoundError):
-    """No file is where the source says."""
+    """A source, a saved plan or a packed directory does not exist."""
 
 
 class TokenizerError(PacksortError, ValueError):
-    """A tokenizer cannot be loaded, or cannot do what was asked of it."""
+    """A tokenizer cannot be loaded, or lacks something that the rows need."""
 
 
 class OutputError(PacksortError, OSError):
-    """Output cannot be written: no space, no permission."""
+    """Output cannot be written: no space, no permission, no such folder."""
 
 
 class OutputExistsError(OutputError, FileExistsError):
-    """The output is already there and may not be overwritten."""
+    """The output exists, and `overwrite` is False."""
 
 
 class DamagedError(PacksortError):
     """A packed directory or a saved plan is unfinished, changed or damaged."""
+
+
+def __dir__() -> list[str]:
+    return __all__

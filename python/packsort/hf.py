@@ -12,13 +12,14 @@ except ImportError as error:
 from datasets.fingerprint import Hasher
 
 from packsort.errors import OptionError, SourceError
-from packsort.gathering import pack
+from packsort.gathering.pack import pack
+from packsort.options import Strategy
 
 # Which sequences a pack holds is ours, not TRL's: its collator would take it for a column of tokens.
 _OURS = ("sequence_ids", "piece_starts")
 
 
-def pack_dataset(dataset: Any, max_length: int, strategy: str = "ffd", **plan_options: Any) -> Any:
+def pack_dataset(dataset: Any, max_length: int, strategy: Strategy = "ffd", **plan_options: Any) -> Any:
     """Packs a tokenized dataset, as `trl.pack_dataset` does, into the same columns.
 
     What it makes trains with `SFTTrainer` as packed Parquet shards do: `SFTConfig(padding_free=True, packing=False,

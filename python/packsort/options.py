@@ -26,7 +26,9 @@ from packsort._progress import SearchProgress
 from packsort.errors import OptionError
 
 __all__ = [
+    "PIECEWISE_STRATEGIES",
     "Attention",
+    "ExportFormat",
     "LabelPlacement",
     "Layout",
     "LayoutConfig",
@@ -39,6 +41,7 @@ __all__ = [
     "PlanConfig",
     "PlanOptions",
     "RowPadding",
+    "ShardFormat",
     "ShardOptions",
     "Strategy",
     "Tail",
@@ -57,6 +60,12 @@ OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
 
 TruncationSide = Literal["right", "left"]
 """Side on which `overlong="truncate"` removes tokens."""
+
+ShardFormat = Literal["arrow", "parquet"]
+"""File format of shards: memory-mapped Arrow IPC, or Parquet."""
+
+ExportFormat = Literal["megatron", "trl"]
+"""Trainer whose files `packsort.export` writes."""
 
 Tail = Literal["pad", "drop"]
 """Treatment of packs that do not fill the last step."""
@@ -117,6 +126,7 @@ class TokenOptions(_Constraints, total=False):
     overlong: Overlong
     separator: int | None
     pad_token_id: int | None
+    piece_starts: Any
     on_progress: SearchProgress | None
 
 
@@ -152,7 +162,8 @@ class LoaderOptions(PackOptions, total=False):
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 LAYOUTS: tuple[str, ...] = get_args(Layout)
-_PIECEWISE = ("ffd", "bfd", "padding", "optimal")  # strategies that can pack pieces cut beforehand
+PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "optimal")
+"""Strategies that can pack pieces that were cut beforehand."""
 _LAYOUT_CLASHES = (
     ("labels", "unshifted", ("megatron",), "Megatron does not shift labels itself"),
     ("labels", "shifted", ("torchtune",), "torchtune's recipes shift labels themselves"),
@@ -253,8 +264,8 @@ class PlanConfig:
             raise OptionError(
                 "strategy='hybrid' needs splittable: a boolean for each sequence, true where it may be cut"
             )
-        if self.piece_starts is not None and self.strategy not in _PIECEWISE:
-            raise _checks.clash("piece_starts", strategy, f"pass one of {_checks.listed(_PIECEWISE)}")
+        if self.piece_starts is not None and self.strategy not in PIECEWISE_STRATEGIES:
+            raise _checks.clash("piece_starts", strategy, f"pass one of {_checks.listed(PIECEWISE_STRATEGIES)}")
         if self.piece_starts is not None and self.overlong != "error":
             raise _checks.clash(
                 "piece_starts", f"overlong={self.overlong!r}", "pieces are cut beforehand, so none may be too long"

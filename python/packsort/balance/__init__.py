@@ -1,5 +1,6 @@
 """Give every rank the same work.
 
+- `model_sizes`: sizes and weights of transformer models, from their configs.
 - `costs`: `CostModel`, the cost of training on a sequence.
-- `schedule`: `schedule`, which rank trains on which pack at which step.
+- `schedule`: the order of packs over ranks and steps.
 """

@@ -1,34 +1,34 @@
-"""What it costs to train on a sequence: linear in its tokens, and quadratic, because of attention."""
+"""Cost of training on a sequence: linear in its tokens, and quadratic because of attention."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort import _checks
+from packsort.balance.model_sizes import LLAMA_3, ModelSizes
 from packsort.errors import OptionError
 
-# Sums of costs of the longest packs stay finite below this.
-_MAX_COEFFICIENT = 1e200
+_MAX_COEFFICIENT = 1e200  # below this, sums of the costs of the longest packs stay finite
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Cost of training on one sequence of L tokens: `linear * L + quadratic * L**2`.
+    """Cost of training on a sequence of L tokens: `linear * L + quadratic * L**2`.
 
-    Any unit will do, since costs are only compared with each other: floating-point operations, as `from_model` counts
-    them, or seconds, fitted to measured steps. Measured ones are better where they are to be had: kernels reach another
-    share of a GPU's speed in attention than in large matrix products, and all else in a step adds to `linear`.
+    Costs are only compared with each other, so any unit will do: the floating-point operations that `from_config`
+    counts, or seconds fitted to measured steps. Measured costs are better where you have them: attention kernels reach
+    another share of a GPU's speed than large matrix products, and everything else in a step adds to `linear`.
 
-    Attributes:
-        linear: cost of a token, 0 to 1e200.
-        quadratic: cost of a pair of tokens, 0 to 1e200. One of the two is above 0.
+    Args:
+        linear: Cost of a token, 0 to 1e200.
+        quadratic: Cost of a pair of tokens, 0 to 1e200. At least one of the two is above 0.
 
     Raises:
-        OptionError: a coefficient is negative, not finite, too large, or not a number; or both are 0.
+        OptionError: A coefficient is no number or out of range, or both are 0.
 
     Example:
         >>> from packsort import CostModel
@@ -41,9 +41,31 @@ class CostModel:
 
     def __post_init__(self) -> None:
         for name in ("linear", "quadratic"):
-            object.__setattr__(self, name, _coefficient(name, getattr(self, name)))
+            value = _checks.number(name, getattr(self, name), most=_MAX_COEFFICIENT)
+            object.__setattr__(self, name, value)
         if self.linear == self.quadratic == 0:
-            raise OptionError("linear and quadratic are both 0, allowed is one of them above 0")
+            raise OptionError("linear and quadratic must not both be 0")
+
+    @classmethod
+    def from_config(cls, config: Any) -> CostModel:
+        """Count the operations of a model from its config; `from_model` has the formula.
+
+        Args:
+            config: A `transformers` config such as `model.config`, a mapping with its keys, a folder with
+                `config.json`, or that file. Models of text and images count as their text part.
+
+        Returns:
+            Cost in floating-point operations.
+
+        Raises:
+            OptionError: `config` is none of these, it lacks a size, or the model is a mixture of experts.
+
+        Example:
+            >>> from packsort import CostModel
+            >>> CostModel.from_config({"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12})
+            CostModel(linear=509607936.0, quadratic=55296.0)
+        """
+        return cls(*count_operations(ModelSizes.from_config(config)))
 
     @classmethod
     def from_model(
@@ -57,48 +79,51 @@ class CostModel:
         head_dim: int | None = None,
         vocab_size: int | None = None,
     ) -> CostModel:
-        """Floating-point operations, forward and backward, of a decoder-only transformer with causal attention.
+        """Count the operations, forward and backward, of a decoder-only transformer with causal attention.
 
-        A multiplication and an addition for each weight and token are 2 operations forward, and the backward pass takes
-        twice as many: 6 a weight and token (Kaplan et al., 2020, section 2.1; Hoffmann et al., 2022, appendix F). So
+        Every weight costs one multiplication and one addition per token forward, and twice that backward: 6 operations
+        per weight and token (Kaplan et al., 2020, section 2.1; Hoffmann et al., 2022, appendix F). So
 
             linear = 6 * (num_layers * (attention + feed-forward) + hidden_size * vocab_size)
 
-        with the weights of a layer's attention, queries and output, then keys and values,
+        The attention of a layer has the weights of queries and output, and of keys and values:
 
             2 * hidden_size * num_attention_heads * head_dim + 2 * hidden_size * num_key_value_heads * head_dim
 
-        and of its feed-forward network `3 * hidden_size * intermediate_size`: a gated one of three matrices, as Llama,
-        Qwen, Mistral and Gemma have it. Embeddings are looked up, not multiplied; the output head is multiplied.
+        Its feed-forward network has `3 * hidden_size * intermediate_size`: three matrices, because it is gated, as in
+        Llama, Qwen, Mistral and Gemma. The output head is multiplied; embeddings are looked up and cost nothing.
 
-        Attention multiplies queries with keys, and weights with values: 2 operations each for any two tokens and any
-        of the `num_attention_heads * head_dim` channels, 4 forward, 12 with the backward pass (12 is what Chowdhery et
-        al., 2022, appendix B, count). A causal mask leaves half of the pairs, and flash attention skips the other half,
-        as training kernels do; so here it is half:
+        Attention multiplies queries with keys, and weights with values. Each takes 2 operations for two tokens and one
+        of the `num_attention_heads * head_dim` channels: 4 forward, 12 with the backward pass (Chowdhery et al., 2022,
+        appendix B). Training kernels skip the half that a causal mask hides, so
 
             quadratic = 6 * num_layers * num_attention_heads * head_dim
 
-        That is what Kaplan et al. count too (table 1: 2 * layers * context * d_attn a token forward). Keys and values
-        shared between heads do not change it. What flash attention computes again backward is not counted, nor are
-        norms, softmax, activations, or layers recomputed by checkpointing, which scales both terms about alike. Layers
-        with a sliding window or with linear attention cost less than this says. For mixture-of-experts models, take
-        as `intermediate_size` that of all experts that one token meets together.
+        Kaplan et al. count the same (table 1: 2 * layers * context * d_attn per token forward). Key-value heads shared
+        between query heads do not change it.
+
+        Not counted are norms, softmax, activations, what flash attention computes again backward, and layers recomputed
+        by checkpointing, which scales both terms alike. Layers with a sliding window or linear attention cost less than
+        this. For a mixture of experts, pass as `intermediate_size` that of all experts that one token meets together.
 
         Args:
-            hidden_size: width of the model, as in a `transformers` config.
-            num_layers: `num_hidden_layers`.
-            num_attention_heads: heads of queries.
-            intermediate_size: width of the feed-forward network; None: 8 / 3 * hidden_size, which has as many weights
-                as the two matrices of 4 * hidden_size in older models.
-            num_key_value_heads: None: as many as `num_attention_heads`.
-            head_dim: channels of a head; None: hidden_size / num_attention_heads.
-            vocab_size: tokens of the output head; None: not counted.
+            hidden_size: Width of the model.
+            num_layers: Number of layers, `num_hidden_layers` of a `transformers` config.
+            num_attention_heads: Query heads of a layer.
+            intermediate_size: Width of the feed-forward network. None is `8 / 3 * hidden_size`, which has as many
+                weights as the two matrices of width `4 * hidden_size` in older models.
+            num_key_value_heads: Key-value heads of a layer. None is as many as query heads.
+            head_dim: Channels of a head. None is `hidden_size / num_attention_heads`.
+            vocab_size: Tokens of the output head. None leaves it out.
+
+        Returns:
+            Cost in floating-point operations.
 
         Raises:
-            OptionError: a size is below 1 or not an integer; heads that do not divide what they share.
+            OptionError: A size is no integer of at least 1, or heads do not divide what they share.
 
         Example:
-            Llama 3 8B. Attention costs as much as all else at `linear / quadratic` tokens in one sequence.
+            In Llama 3 8B, attention costs as much as everything else at 57,256 tokens in one sequence.
 
             >>> from packsort import CostModel
             >>> model = CostModel.from_model(
@@ -109,55 +134,40 @@ class CostModel:
             >>> round(model.linear / model.quadratic)
             57256
         """
-        hidden, layers = _size("hidden_size", hidden_size), _size("num_layers", num_layers)
-        heads = _size("num_attention_heads", num_attention_heads)
-        shared = heads if num_key_value_heads is None else _size("num_key_value_heads", num_key_value_heads)
-        if heads % shared:
-            raise OptionError(
-                f"num_key_value_heads is {shared}, allowed is what divides num_attention_heads, which is {heads}"
-            )
-        if head_dim is None and hidden % heads:
-            raise OptionError(
-                f"num_attention_heads is {heads}, allowed is what divides hidden_size, which is {hidden}, "
-                "or any number where head_dim is given"
-            )
-        channels = heads * (hidden // heads if head_dim is None else _size("head_dim", head_dim))
-        wide = 8 / 3 * hidden if intermediate_size is None else _size("intermediate_size", intermediate_size)
-        attention = 2 * hidden * (channels + channels * shared // heads)
-        head = 0 if vocab_size is None else hidden * _size("vocab_size", vocab_size)
-        return cls(6.0 * (layers * (attention + 3 * hidden * wide) + head), 6.0 * layers * channels)
+        sizes = ModelSizes(
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=num_key_value_heads,
+            head_dim=head_dim,
+            intermediate_size=intermediate_size,
+            vocab_size=vocab_size,
+        )
+        return cls(*count_operations(sizes))
 
     def of(self, lengths: Any) -> NDArray[np.float64]:
-        """The cost of each sequence alone: float64, of the shape of `lengths`.
+        """Return the cost of each sequence.
 
         Args:
-            lengths: tokens of each sequence; numbers in an array, or in anything `numpy.asarray` takes.
+            lengths: Tokens of each sequence: an array of any shape, or anything `numpy.asarray` takes.
+
+        Returns:
+            float64, of the shape of `lengths`.
         """
         tokens = np.asarray(lengths, np.float64)
         costs: NDArray[np.float64] = np.asarray(self.linear * tokens + self.quadratic * tokens**2)
         return costs
 
 
-def _coefficient(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, (str, bytes, bool, np.bool_)):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise OptionError(f"{name} is {value!r}, allowed is a number from 0 to {_MAX_COEFFICIENT:g}") from None
-    if not (math.isfinite(number) and 0 <= number <= _MAX_COEFFICIENT):
-        raise OptionError(f"{name} is {number:g}, allowed is 0 to {_MAX_COEFFICIENT:g}")
-    return number
+def count_operations(sizes: ModelSizes) -> tuple[float, float]:
+    """Count the operations of a model; `CostModel.from_model` has the formula.
+
+    Returns:
+        (operations per token, operations per pair of tokens).
+    """
+    weights = sizes.num_layers * sizes.layer_weights + sizes.head_weights
+    return 6.0 * weights, 6.0 * sizes.num_layers * sizes.attention_channels
 
 
-def _size(name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise OptionError(f"{name} is {value!r}, allowed is an integer")
-    number = int(value.__index__())
-    if number < 1:
-        raise OptionError(f"{name} is {number}, allowed is 1 and more")
-    return number
-
-
-LLAMA_3_8B = CostModel.from_model(4096, 32, 32, intermediate_size=14336, num_key_value_heads=8, vocab_size=128256)
-"""Llama 3 8B: 45.0 GFLOP a token and 786 kFLOP a pair of tokens. What is taken where no model is given."""
+LLAMA_3_8B = CostModel(*count_operations(LLAMA_3["8B"]))
+"""Llama 3 8B, the default cost: 45.0 GFLOP a token and 786 kFLOP a pair of tokens."""

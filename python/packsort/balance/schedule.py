@@ -1,42 +1,54 @@
-"""Which rank trains on which pack at which step, so that ranks do not wait for each other."""
+"""Order packs over ranks and steps so that ranks do not wait for each other.
+
+    shuffle the packs and cut them into windows of `window` steps
+    for each window:
+        sort its packs by cost and cut them into runs of one pack per rank
+        shuffle the runs
+        a step takes `accumulation` runs; of each run, the dearest pack goes to the rank with the least cost so far
+        keep the shuffled order instead if that is better
+
+Neighbours in sorted order cost nearly the same, so the ranks of a step finish together. The assignment within a step
+is longest processing time first (Graham, 1969, "Bounds on multiprocessing timing anomalies"). Cost: a sort of the
+packs. The core does the work; this module computes costs, checks options and holds the result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort import _core
+from packsort import _checks, _core
 from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.errors import OptionError
+from packsort.options import Attention, Tail
 from packsort.planning.plan import Plan
 
-_TAILS = ("pad", "drop")
-_ATTENTION = ("document", "pack")
 MOST_PACKS_A_STEP = 2**24
-WINDOW = 64  # steps within which packs trade places where no number is given
-_CHUNK = 1 << 18  # packs whose lengths are listed at a time
+WINDOW = 64
+"""Default number of steps within which packs trade places."""
+_CHUNK = 1 << 18  # packs whose lengths are in memory at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
-    """The packs of each step and rank. Made by `packsort.schedule`.
+    """Packs of each step and rank. `packsort.schedule` returns it.
 
     Attributes:
-        order: packs of the plan: int64 (num_steps, world_size, accumulation), read-only. `order[:, rank]` is what one
-            rank trains on.
-        costs: cost of each pack of the plan: float64 (num_packs,), read-only, in the cost model's unit.
-            `costs[order].sum(2)` is what each rank has to do at each step.
-        utilization: mean over steps of (mean / max cost over ranks): the share of time in which ranks work, not wait.
-            0 to 1, 1.0 without steps.
-        utilization_before: the same of the shuffled order, cut into steps as it is.
-        speedup: time of all steps before / after, where a step takes as long as its most loaded rank.
-        repeated: packs that are trained on once more, to fill the last step: int64, read-only.
-        dropped: packs that are left out: int64, read-only.
-        window: packs traded places within so many steps at most.
+        order: Pack numbers: int64 (num_steps, world_size, accumulation), read-only. `order[:, rank]` is what one rank
+            trains on.
+        costs: Cost of each pack of the plan: float64 (num_packs,), read-only, in the unit of the cost model.
+            `costs[order].sum(2)` is the work of each rank at each step.
+        utilization: Mean over steps of (mean cost / highest cost over ranks): the share of time in which ranks work
+            rather than wait. 0 to 1; 1.0 without steps.
+        utilization_before: Utilization of the shuffled order, cut into steps without balancing.
+        speedup: Time of all steps before balancing / after, where a step takes as long as its most loaded rank.
+        repeated: Packs that are trained on once more to fill the last step: int64, read-only.
+        dropped: Packs that are left out: int64, read-only.
+        window: Most steps of a window.
     """
 
     order: NDArray[np.int64]
@@ -55,7 +67,7 @@ class Schedule:
 
     @property
     def world_size(self) -> int:
-        """Ranks that train together."""
+        """Number of ranks."""
         return int(self.order.shape[1])
 
     @property
@@ -65,18 +77,18 @@ class Schedule:
 
     @property
     def window_starts(self) -> NDArray[np.int64]:
-        """Where windows start: int64 (windows + 1,). Window `w` is steps `window_starts[w]` to `window_starts[w + 1]`.
+        """First step of each window, and the number of steps at the end: int64 (windows + 1,).
 
-        Windows are as even as they come, and none is longer than `window`.
+        Windows are as even as possible, and none is longer than `window`.
         """
         windows = -(-self.num_steps // self.window)
         return np.array([w * self.num_steps // max(windows, 1) for w in range(windows + 1)], np.int64)
 
     def packs(self, rank: int, step: int) -> NDArray[np.int64]:
-        """Packs that `rank` trains on at `step`: int64 (accumulation,).
+        """Return the packs that `rank` trains on at `step`: int64 (accumulation,), read-only.
 
         Raises:
-            IndexError: there is no such rank or step.
+            IndexError: There is no such rank or step.
         """
         for name, index, end in (("rank", rank, self.world_size), ("step", step, self.num_steps)):
             if not 0 <= index < end:
@@ -88,7 +100,7 @@ class Schedule:
         return self.num_steps
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """The steps: int64 (world_size, accumulation) each."""
+        """Iterate over the steps: int64 (world_size, accumulation) each."""
         return iter(self.order)
 
     def __repr__(self) -> str:
@@ -106,53 +118,52 @@ def schedule(
     world_size: int,
     *,
     cost: CostModel = LLAMA_3_8B,
-    attention: str = "document",
+    attention: Attention = "document",
     accumulation: int = 1,
     window: int = WINDOW,
-    tail: str = "pad",
+    tail: Tail = "pad",
     seed: int | None = 0,
 ) -> Schedule:
-    """Orders packs so that the packs of one step cost alike, and no rank waits for another.
+    """Order packs so that the packs of one step cost alike and no rank waits for another.
 
-    Packs of equally many tokens are not equal work: attention costs the square of a sequence's length. Packs stay as
-    they are; only their order changes. They are shuffled, cut into windows of `window` steps, sorted by cost within
-    each, and cut into runs of one pack a rank, so that each run's packs are neighbours by cost. Then the runs of a
-    window are shuffled. With `accumulation`, a step takes several runs, and the dearest pack of each goes to the rank
-    that has least so far (longest processing time first; Graham, 1969): ranks are level at every pack, as FSDP and ZeRO
-    need it, and more so over the step. A window that this would make worse keeps its shuffled order.
+    Packs with equally many tokens are not equal work, because attention costs the square of a sequence's length. Packs
+    stay as they are; only their order changes. They are shuffled and cut into windows of `window` steps. Within each
+    window they are sorted by cost, cut into runs of one pack per rank, and the runs are shuffled. With `accumulation`,
+    a step takes several runs, and the dearest pack of each goes to the rank with the least cost so far. Ranks are then
+    level at every pack, as FSDP and ZeRO need it, and more so over the step. A window that this would make worse keeps
+    its shuffled order.
 
-    The window trades balance for shuffling. The runs of a window share the spread of its costs, so what ranks still
-    wait falls about as 1 / window. The price is that a step's packs are alike: one is of long documents, the next of
-    chats. Which packs meet in a window is left to chance, so over a window gradients see the mix they saw before;
-    `accumulation` mixes runs within a step. Of mixes of chats and documents up to 32 K tokens, windows of 16 bring
-    utilization above 0.98, up to 128 K windows of 32 over 8 ranks and 64, the default, over 64 ranks
-    (`benches/schedule.py`). Where cost is all quadratic, 256 do over 8 ranks. A window of 1 moves nothing between
-    steps: without `accumulation` it changes nothing.
+    The window trades balance for shuffling. What ranks still wait falls about as 1 / window. In return, the packs of a
+    step are alike: one step has long documents, the next one chats. Which packs meet in a window is left to chance, so
+    gradients see the usual mix over a window, and `accumulation` mixes runs within a step. On mixes of chats and
+    documents, utilization is above 0.98 with a window of 16 up to 32 K tokens, of 32 up to 128 K tokens over 8 ranks,
+    and of 64, the default, over 64 ranks (`benches/schedule.py`). Where the cost is all quadratic, 8 ranks need 256. A
+    window of 1 moves nothing between steps; without `accumulation` it changes nothing.
 
     Args:
-        plan: the plan whose packs are laid out.
-        world_size: ranks that train together on different packs (data parallel ones).
-        cost: what a sequence costs; operations of Llama 3 8B where it is not given. `CostModel.from_model` counts those
+        plan: Plan whose packs are ordered.
+        world_size: Ranks that train on different packs (data-parallel ranks).
+        cost: Cost of a sequence. The default counts the operations of Llama 3 8B; `CostModel.from_config` counts those
             of another model.
-        attention: `document` where a sequence sees itself alone, as in packsort's batches; `pack` where attention runs
-            over the whole pack, as without document masks.
-        accumulation: packs a rank trains on in one step: gradient accumulation x packs in a batch.
-        window: no pack moves further than within a window of so many steps, 1 and more.
-        tail: what becomes of packs that do not fill the last step: `pad` repeats the first packs of the shuffled order,
-            as PyTorch's `DistributedSampler` does, `drop` leaves out the last ones. Every rank has the same number of
+        attention: `document` where a token attends to its own sequence, as in packsort's batches; `pack` where it
+            attends to the whole pack.
+        accumulation: Packs that a rank trains on in one step: gradient accumulation x packs of a batch.
+        window: Steps within which packs trade places, at least 1.
+        tail: Treatment of packs that do not fill the last step. `pad` repeats the first packs of the shuffled order, as
+            PyTorch's `DistributedSampler` does. `drop` leaves out the last ones. Every rank has the same number of
             steps either way.
-        seed: shuffles packs, and steps within their window. None keeps the plan's order as what is cut into windows:
-            for plans that were made with a seed.
+        seed: Seed that shuffles the packs, and the runs of a window. None keeps the plan's order as the one that is cut
+            into windows, for plans that a seed has shuffled already.
 
     Returns:
-        The schedule; the same at any number of threads.
+        The schedule, the same at any number of threads.
 
     Raises:
-        OptionError: an option has a value that is not allowed; `tail` is `drop` and there are fewer packs than one step
-            takes.
+        OptionError: An option has a value that is not allowed, or `tail` is `drop` and the plan has fewer packs than a
+            step takes.
 
     Example:
-        Two documents of 900 tokens and chats of 100. Unbalanced, one rank has a document and the other one chats.
+        Two documents of 900 tokens, and chats of 100. Unbalanced, one rank has a document while the other has chats.
 
         >>> import packsort
         >>> plan = packsort.plan([900, 900] + [100] * 22, max_length=1000)
@@ -163,17 +174,25 @@ def schedule(
         array([1])
     """
     if not isinstance(plan, Plan):
-        raise OptionError(f"plan is a {type(plan).__name__}, allowed is a Plan")
+        raise OptionError(f"plan must be a Plan, got {type(plan).__name__}")
     if not isinstance(cost, CostModel):
-        raise OptionError(f"cost is {cost!r}, allowed is a CostModel")
-    if attention not in _ATTENTION:
-        raise OptionError(f"attention is {attention!r}, allowed are {', '.join(map(repr, _ATTENTION))}")
-    options = check_layout(world_size, accumulation, window, tail, seed)
+        raise OptionError(f"cost must be a CostModel, got {cost!r}")
+    _checks.one_of("attention", attention, get_args(Attention))
+    options = schedule_options(world_size, accumulation, window, tail, seed)
     return schedule_costs(pack_costs(plan, cost, attention), **options)
 
 
 def pack_costs(plan: Plan, cost: CostModel, attention: str = "document") -> NDArray[np.float64]:
-    """The cost of each pack: float64 (num_packs,). For `attention` see `schedule`."""
+    """Compute the cost of each pack.
+
+    Args:
+        plan: The plan.
+        cost: Cost of a sequence.
+        attention: `document` or `pack`, as for `schedule`.
+
+    Returns:
+        float64 (num_packs,).
+    """
     costs = np.empty(plan.num_packs)
     for start in range(0, plan.num_packs, _CHUNK):
         stop = min(start + _CHUNK, plan.num_packs)
@@ -182,32 +201,48 @@ def pack_costs(plan: Plan, cost: CostModel, attention: str = "document") -> NDAr
     return costs
 
 
-def check_layout(world_size: int, accumulation: int, window: int, tail: str, seed: int | None) -> dict[str, Any]:
-    """The options of `schedule_costs`, checked."""
-    sizes = {"world_size": world_size, "accumulation": accumulation, "window": window}
-    checked = {name: _integer(name, value, 1) for name, value in sizes.items()}
-    ranks, each = checked["world_size"], checked["accumulation"]
+def schedule_options(world_size: Any, accumulation: Any, window: Any, tail: Any, seed: Any) -> dict[str, Any]:
+    """Check the options of `schedule_costs`.
+
+    Raises:
+        OptionError: A value is not allowed.
+    """
+    ranks = _checks.integer("world_size", world_size, 1)
+    each = _checks.integer("accumulation", accumulation, 1)
     if ranks * each > MOST_PACKS_A_STEP:
         raise OptionError(
-            f"world_size {ranks} x accumulation {each} is {ranks * each} packs a step, allowed are {MOST_PACKS_A_STEP}"
+            f"world_size x accumulation must be at most {MOST_PACKS_A_STEP} packs per step, got {ranks} x {each}"
         )
-    if tail not in _TAILS:
-        raise OptionError(f"tail is {tail!r}, allowed are {', '.join(map(repr, _TAILS))}")
-    seed = None if seed is None else _integer("seed", seed, 0)
-    if seed is not None and seed >= 2**64:
-        raise OptionError(f"seed is {seed}, allowed is 0 to 2**64 - 1")
-    return checked | {"tail": tail, "seed": seed}
+    return {
+        "world_size": ranks,
+        "accumulation": each,
+        "window": _checks.integer("window", window, 1),
+        "tail": _checks.one_of("tail", tail, get_args(Tail)),
+        "seed": None if seed is None else _checks.seed("seed", seed),
+    }
 
 
 def schedule_costs(
     costs: NDArray[np.float64], world_size: int, accumulation: int, window: int, tail: str, seed: int | None
 ) -> Schedule:
-    """Lays out packs of given costs, float64 (num_packs,), 0 and more; options are those of `check_layout`."""
+    """Order packs by their costs.
+
+    Args:
+        costs: Cost of each pack, at least 0: float64 (num_packs,).
+        world_size: Number of ranks, checked by `schedule_options` like all that follow.
+        accumulation: Packs of one rank in a step.
+        window: Steps within which packs trade places.
+        tail: `pad` or `drop`.
+        seed: Seed of the shuffle, or None.
+
+    Raises:
+        OptionError: `tail` is `drop` and there are fewer packs than a step takes.
+    """
     packs, step = len(costs), world_size * accumulation
     if tail == "drop" and 0 < packs < step:
         raise OptionError(
-            f"tail is 'drop' and {packs} packs do not fill one step of world_size {world_size} x accumulation "
-            f"{accumulation}, allowed are {step} packs and more, or tail 'pad'"
+            f"tail='drop' needs at least one full step, {step} packs (world_size {world_size} x accumulation "
+            f"{accumulation}), got {packs}: pass tail='pad'"
         )
     window = min(window, max(packs, 1))
     order, rest, (before, time_before), (after, time) = _core.schedule(
@@ -228,10 +263,4 @@ def schedule_costs(
     )
 
 
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise OptionError(f"{name} is {value!r}, allowed is an integer")
-    number = int(value.__index__())
-    if number < least:
-        raise OptionError(f"{name} is {number}, allowed is {least} and more")
-    return number
+check_layout = schedule_options

@@ -1,4 +1,12 @@
-"""The command line: `packsort <command>`."""
+"""The command line: `packsort <command>`.
+
+- `main`: the frame that commands share: arguments in, exit status out, errors and hints on stderr.
+- `options`: arguments that several commands share. `tokenizer`: arguments that choose a tokenizer.
+- `hints`: the command-line option for each Python option that an error names.
+- `stopwatch`, `progress`: the time of each stage, and its progress bar.
+- `text`: numbers and pairs as a person reads them.
+- `pack`, `tokenize`, `plan`, `compare`, `inspect`, `verify`, `export`: one module per command.
+"""
 
 from packsort.cli.main import main
 

@@ -1,31 +1,38 @@
-"""`packsort export`: packs in the files of other trainers."""
+"""`packsort export`: packs as the files of other trainers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import get_args
 
 from packsort.cli.options import add_json
+from packsort.options import ExportFormat
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "export",
-        help="write packs as the Parquet that another trainer reads",
-        description="Writes a Parquet file a shard: the packed Parquet of Megatron-Bridge and NeMo, or the columns of "
-        "TRL's pack_dataset.",
+        help="write packs as the Parquet files of another trainer",
+        description="Write one Parquet file for each shard, with the columns of Megatron-Bridge's and NeMo's packed "
+        "Parquet or of TRL's pack_dataset.",
     )
-    parser.add_argument("packed", metavar="DIR", help="the packed directory")
-    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--format", choices=["megatron", "trl"], default="megatron", help="whose (megatron)")
+    parser.add_argument("packed", metavar="DIR", help="packed directory")
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--format",
+        choices=get_args(ExportFormat),
+        default="megatron",
+        help="trainer that reads the files (default: megatron)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
+    """Run the command and return its exit status."""
     from packsort.shards.export import export
 
     files = [str(file) for file in export(args.packed, args.out, format=args.format, overwrite=args.overwrite)]

@@ -1,4 +1,4 @@
-"""`packsort inspect`: one pack as a person wants to see it."""
+"""`packsort inspect`: the sequences of one pack, and their text."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from packsort.cli.options import add_json, lines
-from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
+from packsort.cli.options import add_json
+from packsort.cli.text import lines
+from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.schema import PADDING
 
 if TYPE_CHECKING:
     from packsort.shards.reader import Shards
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "inspect",
-        help="show what is in a pack",
-        description="Shows where each sequence of a pack begins and ends, which row of the source it is, and, given a "
-        "tokenizer, its text; text that carries loss is marked.",
+        help="show the sequences of one pack",
+        description="Show where each sequence of a pack begins and ends, and which row of the source it is. With a "
+        "tokenizer, show its text and mark the text that carries loss.",
     )
-    parser.add_argument("packed", metavar="DIR", help="the packed directory")
-    parser.add_argument("--pack", type=int, default=0, metavar="N", help="which pack, from 0; -1 is the last (0)")
-    parser.add_argument("--full", action="store_true", help="show whole texts, not their beginnings and ends")
-    add_tokenizer_options(parser, required=False)
+    parser.add_argument("packed", metavar="DIR", help="packed directory")
+    parser.add_argument(
+        "--pack", type=int, default=0, metavar="N", help="number of the pack, from 0; -1 is the last (default: 0)"
+    )
+    parser.add_argument("--full", action="store_true", help="show whole texts instead of their beginnings and ends")
     add_json(parser)
+    add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
+    """Run the command and return its exit status."""
+    from packsort import _checks
     from packsort.errors import OptionError
     from packsort.shards.reader import open_shards
 
     shards = open_shards(args.packed)
-    if not -len(shards) <= args.pack < len(shards):
-        raise OptionError(f"--pack is {args.pack}, allowed is 0 to {len(shards) - 1}")
-    tokenizer: Any = tokenizer_from(args) if args.tokenizer else None
-    number = args.pack % len(shards)
+    try:
+        number = _checks.pack_number(args.pack, len(shards), f"`{args.packed}`")
+    except IndexError as error:
+        raise OptionError(str(error)) from None
+    tokenizer: Any = load_chosen_tokenizer(args) if args.tokenizer else None
     facts = describe(shards, number, tokenizer)
     if args.json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, Any]:
-    """One pack and its sequences: where each begins and ends, its source row, loss tokens, and text."""
+    """Return one pack and its segments: where each begins and ends, its source row, its loss tokens and its text."""
     pack = shards[number]
     labels = pack.get("labels")
     begin = 0
@@ -79,18 +85,18 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
 
 
 def _origin(shards: Shards, row: int) -> dict[str, Any]:
-    """The file of a source row, and the row within it; or what it is where it is no sequence."""
+    """Return the file of a source row and the row within it, or the kind of a filler."""
     if row < 0:
-        return {"filler": "padding" if row == -1 else "separator"}
+        return {"filler": "padding" if row == PADDING else "separator"}
     for source in shards.manifest.sources:
-        if row < source["rows"]:
-            return {"file": source["path"], "file_row": row}
-        row -= source["rows"]
+        if row < source.rows:
+            return {"file": source.path, "file_row": row}
+        row -= source.rows
     return {}
 
 
 def _runs(tokenizer: Any, ids: Any, labels: Any) -> list[dict[str, Any]]:
-    """Text in runs of tokens that carry loss or do not."""
+    """Return the text in runs of tokens that carry loss or do not."""
     import numpy as np
 
     with_loss = np.zeros(len(ids), bool) if labels is None else labels >= 0
@@ -108,7 +114,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # nobody folds a pipe
+        console.width = 160  # a pipe has no width to fit
     left = facts["max_length"] - facts["tokens"]
     print(
         lines(
@@ -133,7 +139,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
         text = Text()
         if "runs" in one:
             for run in one["runs"]:
-                # brackets, too: colours are gone where this is piped
+                # A pipe has no colours, so brackets mark loss as well.
                 shown = f"⟦{run['text']}⟧" if run["loss"] else run["text"]
                 text.append(shown, style="bold green" if run["loss"] else "dim")
         else:
@@ -144,6 +150,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
 
 
 def _shortened(text: object, most: int = 600) -> object:
+    """Cut the middle out of a long text."""
     from rich.text import Text
 
     assert isinstance(text, Text)

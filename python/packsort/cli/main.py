@@ -1,7 +1,7 @@
-"""The frame that commands share: arguments in, exit status out, errors on stderr in words.
+"""The frame that commands share: arguments in, exit status out, errors and hints on stderr.
 
-A command is a module with `add_parser(subparsers)`, which sets its `run` as the default of `run`, and `run(args)`,
-which returns the exit status. It imports what is slow inside `run`, so that `--help` is quick.
+A command is a module with `add_parser(subparsers)`, which sets `run=run` among the parser's defaults, and `run(args)`,
+which returns the exit status. Slow imports are inside `run`, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from packsort.cli import compare, export, inspect, pack, plan, tokenize, verify
+from packsort.cli.hints import hint
 from packsort.errors import PacksortError
 
 COMMANDS = (pack, tokenize, plan, compare, inspect, verify, export)
@@ -22,14 +23,14 @@ OK, FAILED, WRONG_CALL = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        argv: its arguments, without the program's name; None for those the process was called with.
+        argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 where it worked, 1 where it failed, 2 where its options cannot be parsed. Exceptions that nobody foresaw go
-        through, with their traceback.
+        0 if the command succeeded, 1 if it failed, 2 if its arguments cannot be parsed. Exceptions that packsort does
+        not raise on purpose pass through, with their traceback.
     """
     try:
         args = _parser().parse_args(argv)
@@ -44,11 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("error: interrupted, nothing was written")
         return FAILED
     except BrokenPipeError:
-        # Who read the results, such as `head`, has had enough of them.
+        # The reader of the results, such as `head`, needs no more.
         _drop_stdout()
         return OK
     except PacksortError as error:
         _say(f"error: {error}", *getattr(error, "__notes__", ()))
+        if flags := hint(str(error), args.parser):
+            _say(f"hint: use {flags}")
         return FAILED
     except OSError as error:
         _drop_stdout()
@@ -62,19 +65,22 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="packsort",
-        description="Packs tokenized sequences for supervised fine-tuning.",
-        epilog="Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 failed, 2 wrong call.",
+        description="Pack tokenized sequences for supervised fine-tuning.",
+        epilog="Results go to stdout, progress and errors to stderr. Exit status: 0 success, 1 failure, 2 wrong "
+        "arguments.",
     )
     parser.add_argument("--version", action="version", version=f"packsort {packsort.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for command in COMMANDS:
         command.add_parser(subparsers)
+    for subparser in subparsers.choices.values():
+        subparser.set_defaults(parser=subparser)
     return parser
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Lets SIGTERM, which a scheduler sends, clean up as Ctrl-C does."""
+    """Make SIGTERM, which schedulers send, clean up as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -95,7 +101,7 @@ def _say(*lines: str) -> None:
 
 
 def _drop_stdout() -> None:
-    """What is still buffered has nowhere to go; the interpreter would complain about it at exit."""
+    """Discard what is buffered: it has nowhere to go, and the interpreter would complain about it at exit."""
     try:
         sys.stdout.flush()
     except OSError:

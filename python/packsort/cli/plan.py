@@ -1,53 +1,56 @@
-"""`packsort plan`: which sequences would share a pack, without moving a token."""
+"""`packsort plan`: decide which sequences share a pack, without moving a token."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from packsort.cli.options import add_json, add_plan_options, add_source, beside_bound, lines, plan_options
+from packsort.cli.options import add_json, add_plan_options, add_source, plan_options
 from packsort.cli.stopwatch import Stopwatch
+from packsort.cli.text import beside_bound, lines
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "plan",
-        help="decide which sequences share a pack, and save that",
-        description="Plans on the column `length`, or on the lengths of `input_ids`, and saves the plan to a file that "
-        "`packsort.load_plan` reads.",
+        help="decide which sequences share a pack, and save the plan",
+        description="Plan the column `length`, or the lengths of `input_ids`, and save the plan to a file that "
+        "packsort.load_plan reads.",
     )
     add_source(parser)
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="the plan's file, such as plan.arrow; none: only the summary"
+        "-o", "--out", metavar="FILE", help="file of the plan, such as plan.arrow; without it, nothing is saved"
     )
-    add_plan_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     add_json(parser)
+    add_plan_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
-    from packsort import _checks
+    """Run the command and return its exit status."""
+    from packsort._atomic import check_new
     from packsort._progress import note_search
-    from packsort.errors import OutputExistsError
-    from packsort.gathering import plan_lengths
+    from packsort.gathering.planned import plan_lengths
+    from packsort.options import plan_config
     from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
 
-    _checks.max_length(args.max_length)
-    if args.out and Path(args.out).exists() and not args.overwrite:
-        raise OutputExistsError(f"`{args.out}` is already there; `--overwrite` replaces it")
+    options = plan_options(args)
+    seed, epoch = options.pop("seed"), options.pop("epoch")
+    config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch)
+    if args.out:
+        check_new(Path(args.out), overwrite=args.overwrite)
     watch = Stopwatch()
     with watch.stage("reading"):
         source = open_source(args.source)
         lengths, column = source_lengths(source)
     with watch.stage("planning") as advance:
-        options = plan_options(args) | {"on_progress": note_search(advance)}
-        planned = plan_lengths(source, lengths, column, args.max_length, **options)
+        planned = plan_lengths(source, lengths, column, replace(config, on_progress=note_search(advance)))
         bound = planned.lower_bound
     if args.out:
         planned.save(args.out)

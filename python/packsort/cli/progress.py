@@ -1,30 +1,30 @@
-"""Progress on stderr, for people at a terminal; nothing where stderr goes to a file or a pipe."""
+"""Progress bars on stderr, only where it is a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-Advance = Callable[..., None]
+from packsort._progress import Advance
 
 
 @contextmanager
 def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-    """Shows one stage of a command while it runs.
+    """Show a progress bar for one stage of a command.
 
     Args:
-        name: what is going on, such as "tokenizing".
-        total: units in all; None where it is not known.
-        unit: what is counted, such as "sequences".
+        name: Name of the stage, such as "tokenizing".
+        total: Number of units, or None where it is not known.
+        unit: Name of the units, such as "sequences".
 
     Yields:
-        A function to call with the number of units done since its last call and, where there is more to say, a note.
+        A function to call with the number of units done since its last call and an optional note.
 
-    Examples:
+    Example:
         >>> with stage("tokenizing", total=3, unit="sequences") as advance:
         ...     advance(3)
     """
@@ -41,14 +41,14 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # The bar is wiped at the end: what stays is the result.
+    # The bar is erased at the end, so that only the result stays.
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=total, note="")
         yield lambda done, note="": bar.update(task, advance=done, note=note)
 
 
 class _Count(TextColumn):
-    """Units done, of how many, and how many a second."""
+    """Column with the units done, their total, and their number per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__("")

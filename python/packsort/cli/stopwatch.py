@@ -1,4 +1,4 @@
-"""How long each stage of a command took, shown while it runs."""
+"""Measure the stages of a command, and show a progress bar for each."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from packsort._progress import Advance
 from packsort.cli import progress
-from packsort.cli.progress import Advance
 
 
 class Stopwatch:
-    """Runs stages under a progress bar and keeps their seconds.
+    """Seconds of each stage of a command.
 
     Example:
         >>> watch = Stopwatch()
@@ -26,13 +26,13 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str, *, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-        """One stage; yields a function to call with the units done."""
+        """Measure one stage, and yield a function to call with the units done."""
         start = time.perf_counter()
         with progress.stage(name, total=total, unit=unit) as advance:
             yield advance
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def text(self) -> str:
-        """The seconds of all stages in a line."""
+        """Return the seconds of all stages in one line."""
         stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
         return f"{sum(self.seconds.values()):.2f} s ({stages})"

@@ -1,4 +1,4 @@
-"""`packsort verify`: the proof that nothing is lost or changed."""
+"""`packsort verify`: prove that packs hold their source."""
 
 from __future__ import annotations
 
@@ -6,69 +6,82 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_json
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.tokenize import add_tokenizer_options, tokenizer_from
+from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+
+if TYPE_CHECKING:
+    from packsort.shards.manifest import Manifest
+    from packsort.shards.verify import Verification
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "verify",
-        help="prove that packs hold their source, each token once",
-        description="Checks files, checksums and counts of a packed directory. With --source, proves that every token "
-        "of every sequence is in exactly one pack, in order, with its labels. Packs that were tokenized from their "
-        "source are compared with its tokens made anew, by --tokenizer or the tokenizer that the manifest names.",
+        help="prove that packs hold their source, every token once",
+        description="Check the files, checksums and counts of a packed directory. With --source, prove that every "
+        "token of every sequence is in exactly one pack, in order, with its labels. Conversations and text are "
+        "tokenized again, with --tokenizer or with the tokenizer that the manifest names.",
     )
-    parser.add_argument("packed", metavar="DIR", help="the packed directory")
-    parser.add_argument("--source", nargs="+", metavar="SOURCE", help="what it was packed from, in the same order")
-    add_tokenizer_options(parser, required=False)
+    parser.add_argument("packed", metavar="DIR", help="packed directory")
+    parser.add_argument(
+        "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
+    )
     add_json(parser)
+    add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
-    from packsort.shards.reader import open_shards
+    """Run the command and return its exit status."""
+    from packsort.shards.files import ShardFiles
     from packsort.shards.verify import verify
     from packsort.sources.source import open_source
 
-    shards = open_shards(args.packed)
+    shards = ShardFiles(args.packed)
+    manifest = shards.manifest
     source = open_source(args.source) if args.source else None
-    about = shards.manifest.tokenizer
     tokenizer = None
     watch = Stopwatch()
-    if source is not None and about is not None:
-        args.tokenizer = args.tokenizer or about.name
+    if source is not None and manifest.tokenizer is not None:
+        args.tokenizer = args.tokenizer or manifest.tokenizer.name
         with watch.stage("loading the tokenizer"):
-            tokenizer = tokenizer_from(args)
+            tokenizer = load_chosen_tokenizer(args)
     result = verify(shards, source, tokenizer=tokenizer, stage=watch.stage)
     if args.json:
         print(json.dumps({"ok": result.ok, **asdict(result), "seconds": watch.seconds}))
-        return 0 if result.ok else 1
+    elif result:
+        _show(result, manifest, watch)
+    else:
+        _show_problems(result, args.packed)
+    return 0 if result else 1
+
+
+def _show_problems(result: Verification, packed: str) -> None:
     for problem in result.problems:
         print(problem, file=sys.stderr)
     if result.num_problems > len(result.problems):
         print(f"and {result.num_problems - len(result.problems):,} more", file=sys.stderr)
-    if not result.ok:
-        print(f"error: `{args.packed}` is not right: {result.num_problems:,} problems", file=sys.stderr)
-        return 1
-    split = shards.manifest.counts.split
-    number = f"{result.sequences:,} {f'pieces ({split:,} sequences are cut)' if split else 'sequences'}"
-    what = f"{result.packs:,} packs, {number}, {result.tokens:,} tokens"
-    proof = "every token of every sequence is in exactly one pack, in order, with its labels"
-    dropped, turns = shards.manifest.counts.dropped, shards.manifest.counts.turns_left_out
-    left_out = [f"{dropped:,} that are too long"] if dropped else []
-    left_out += [f"{turns:,} turns that are too long alone"] if turns else []
-    print(f"ok: {what}; checksums hold")
+    print(f"error: `{packed}` fails verification: {result.num_problems:,} problems", file=sys.stderr)
+
+
+def _show(result: Verification, manifest: Manifest, watch: Stopwatch) -> None:
+    counts = manifest.counts
+    sequences = f"{result.sequences:,} sequences"
+    if counts.split:
+        sequences = f"{result.sequences:,} pieces of sequences, {counts.split:,} of them cut"
+    print(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
     if result.against_source:
-        but = f", but for the {' and the '.join(left_out)}" if left_out else ""
-        print(f"ok: compared with the source: {proof}{but}")
-        if shards.manifest.counts.truncated:
-            side = "before their last" if shards.manifest.options["truncation_side"] == "left" else "after"
-            print(f"ok: {shards.manifest.counts.truncated:,} sequences are cut {side} {shards.max_length:,} tokens")
+        left_out = [f"{counts.dropped:,} sequences that are too long"] if counts.dropped else []
+        left_out += [f"{counts.turns_left_out:,} turns that are too long alone"] if counts.turns_left_out else []
+        but = f", except {' and '.join(left_out)}" if left_out else ""
+        print(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
+        if counts.truncated:
+            kept = "last" if manifest.options.truncation_side == "left" else "first"
+            print(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
     else:
-        print("give --source to compare the tokens with what was packed")
+        print("pass --source to compare the packs with what was packed")
     print(f"time: {watch.text()}")
-    return 0

@@ -1,7 +1,9 @@
 """Compare padding, random packing and greedy packing of the same sequences.
 
-- `compare`: the call; `results`: what it returns.
-- `rows`: the training rows of each method; `methods`: their figures; `models`: what a token costs.
-- `turns`: which conversations have several turns; `histograms`; `advice`: what to choose, in words.
-- `figures`, `plots`, `page`: tables, charts and the HTML report.
+- `compare`: the call, and `Comparison`, its result with a report.
+- `results`: the figures of a comparison as plain data; `histograms`.
+- `packs`: the packs of each method; `methods`: their figures; `models`: the cost of a model.
+- `turns`: conversations with several turns.
+- `advice`: the recommendation, in words.
+- `figures`, `plots`, `page`: tables, plots and the HTML report.
 """

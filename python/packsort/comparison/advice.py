@@ -1,65 +1,30 @@
-"""What to choose, and why, in words. What is measured is the paper's (Wang et al., arXiv 2410.08081)."""
+"""Recommend a method, in words. Measured findings are the paper's (Wang et al., arXiv 2410.08081)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from packsort.comparison.results import AtLength, Method
+from packsort.comparison.results import Advice, AtLength, MatchedBatch, Method
 
 # The paper's exception: its smaller model, of 8 billion weights, on 20,000 to 30,000 conversations.
 _SMALL_MODEL = 10_000_000_000
 _SMALL_DATASET = (20_000, 30_000)
-# Below this saving in rows, packing is not worth a change.
+# Packing that saves less than this share of the packs is not worth a change.
 _WORTHWHILE = 0.9
-# Rows that greedy packing needs more than random packing for it to matter.
+# Greedy packing that needs this many times the packs of random packing wastes room that matters.
 _LOOSE = 1.25
-# Below this share of time, balancing ranks is not worth a change.
+# Balancing that saves less than this share of the time is not worth a change.
 _BALANCED = 0.01
-# What is known of it, and what is not.
 LEARNING_RATE = (
-    "With as many samples a step as a padded run, its learning rate is the natural one to start from. That it is the "
-    "best one is not known.",
-    "With as many packs a step as padding has rows, a step has several times the samples. The paper trained so, with 4 "
-    "to 6.5 times the samples and the padded run's learning rate (1e-5), and with greedy packing the average of its "
-    "benchmarks was better in every run.",
-    "How learning rate and batch size go together under packing is not known: the paper finds that they are no longer "
-    "proportional, and leaves it open. Rules that scale the one by the other are made for padded batches.",
+    "With as many samples per step as a padded run, start from the padded run's learning rate. It is not known whether "
+    "that is the best one.",
+    "With as many packs per step as the padded run has sequences, a step has several times the samples. The paper "
+    "trained this way, with 4 to 6.5 times the samples and the padded run's learning rate (1e-5). The average of its "
+    "benchmarks was higher with greedy packing in every run.",
+    "How learning rate and batch size go together under packing is not known. The paper finds that they are no longer "
+    "proportional and leaves the question open. Rules that scale one with the other were made for padded batches.",
 )
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What to choose at one max_length.
-
-    Attributes:
-        choice: `padding`, `random` or `ffd`.
-        reasons: why, and what to watch, one sentence or two each.
-    """
-
-    choice: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class MatchedBatch:
-    """The batch of packs that holds as many samples as a padded one.
-
-    Attributes:
-        samples_per_step: of a padded run: batch_size x world_size.
-        packs_per_step: packs, over all ranks, that hold as many on average.
-        batch_size: whole packs on a rank that come nearest, 1 at least.
-        samples_at_batch_size: samples of a step with that many.
-        note: the same in words.
-    """
-
-    samples_per_step: int
-    packs_per_step: float
-    batch_size: int
-    samples_at_batch_size: float
-    note: str
+"""What is known about learning rates of packed runs."""
 
 
 def advise(
@@ -71,16 +36,16 @@ def advise(
     batch_size: int,
     world_size: int,
 ) -> Advice:
-    """Chooses a method.
+    """Recommend a method.
 
     Args:
-        methods: figures, by name.
-        max_length: their limit.
-        sequences: number of sequences.
-        multi_turn: of these multi-turn; None where turns are not known.
-        parameters: of the model; None where not known.
-        batch_size: rows on one rank in a step.
-        world_size: ranks.
+        methods: Figures by name.
+        max_length: Their limit.
+        sequences: Number of sequences.
+        multi_turn: Number of multi-turn conversations; None where turns are not known.
+        parameters: Number of weights of the model; None where it is not known.
+        batch_size: Packs of one rank in a step.
+        world_size: Number of ranks.
     """
     padding, shuffled, greedy = methods["padding"], methods["random"], methods["ffd"]
     choice, reasons = _choice(methods, max_length, sequences, multi_turn, parameters)
@@ -91,19 +56,21 @@ def advise(
         reasons += _balance(methods[choice], batch_size, world_size)
     if multi_turn == 0:
         reasons.append(
-            "All conversations are single-turn: the paper saw packing of only single-turn conversations hurt few-shot "
-            "benchmarks. Hold a padded run against it if you rely on few-shot prompts."
+            "All conversations are single-turn. In the paper, packing single-turn conversations only made few-shot "
+            "benchmarks worse. If you rely on few-shot prompts, compare with a padded run."
         )
+    share = greedy.tokens_lost / (greedy.tokens + greedy.tokens_lost)
     if greedy.truncated:
-        share = greedy.tokens_lost / (greedy.tokens + greedy.tokens_lost)
+        verb = "is" if greedy.truncated == 1 else "are"
         reasons.append(
-            f"{_many(greedy.truncated, 'sequence')} longer than {max_length:,} "
-            f"{'is' if greedy.truncated == 1 else 'are'} cut: {share:.1%} of all tokens are lost."
+            f"{_many(greedy.truncated, 'sequence')} longer than {max_length:,} {verb} truncated: {share:.1%} of all "
+            "tokens are lost."
         )
     if greedy.dropped:
-        lost = greedy.tokens_lost / (greedy.tokens + greedy.tokens_lost)
+        verb = "is" if greedy.dropped == 1 else "are"
         reasons.append(
-            f"{_many(greedy.dropped, 'sequence')} longer than {max_length:,} left out: {lost:.1%} of tokens."
+            f"{_many(greedy.dropped, 'sequence')} longer than {max_length:,} {verb} dropped: {share:.1%} of all tokens "
+            "are lost."
         )
     return Advice(choice, tuple(reasons))
 
@@ -114,58 +81,59 @@ def _choice(
     padding, shuffled, greedy = methods["padding"], methods["random"], methods["ffd"]
     if greedy.rows > _WORTHWHILE * padding.rows:
         return "padding", [
-            f"Padding: nearly every sequence fills a row of {max_length:,} by itself, so packing saves only "
-            f"{1 - greedy.rows / padding.rows:.0%} of the rows."
+            f"Padding: nearly every sequence fills a pack of {max_length:,} tokens by itself, so packing saves only "
+            f"{1 - greedy.rows / padding.rows:.0%} of the packs."
         ]
     saved = (
-        f"{padding.rows / greedy.rows:.1f} times fewer rows than padding, and an estimated "
+        f"{padding.rows / greedy.rows:.1f} times fewer packs than padding, in an estimated "
         f"{greedy.with_masks.relative_time:.0%} of its time"
     )
     small = parameters is not None and parameters <= _SMALL_MODEL
     if small and sequences <= _SMALL_DATASET[1]:
         reason = (
-            "Padding may be the better choice: the paper found that a small model (8B) on a small dataset (20 K to "
-            "30 K conversations) can reach the same quality in less time with padding, though an epoch takes longer."
+            "Padding may be the better choice. In the paper, a small model (8B) on a small dataset (20 K to 30 K "
+            "conversations) reached the same quality in less time with padding, although an epoch takes longer."
         )
         if sequences < _SMALL_DATASET[0]:
-            reason += f" {sequences:,} sequences are fewer than it measured; that it holds here too is a guess."
-        return "padding", [reason, f"Greedy packing would make {saved}: try it too, with a small batch."]
+            reason += f" It did not measure as few as {sequences:,} sequences, so that it holds here too is a guess."
+        return "padding", [reason, f"Greedy packing would give {saved}. Try it too, with a small batch."]
     if multi_turn == 0 and greedy.rows > _LOOSE * shuffled.rows:
         return "random", [
-            f"Random packing: lengths fit badly into {max_length:,}, so greedy packing needs "
-            f"{greedy.rows / shuffled.rows - 1:.0%} more rows, and there are no multi-turn conversations to break. A "
-            "longer max_length would let greedy packing catch up and keep every sequence whole."
+            f"Random packing: the lengths fit badly into {max_length:,} tokens, so greedy packing needs "
+            f"{greedy.rows / shuffled.rows - 1:.0%} more packs, and there are no multi-turn conversations to break. "
+            "With a longer max_length, greedy packing would catch up and keep every sequence whole."
         ]
-    reasons = [f"Greedy packing (ffd): {saved}; {greedy.efficiency:.2%} of the room in its rows is used."]
+    reasons = [f"Greedy packing (ffd): {saved}. Its packs are {greedy.efficiency:.2%} full."]
     if parameters is None and sequences <= _SMALL_DATASET[1]:
         reasons.append(
-            "How large the model is was not said: for a small one (8B) on 20 K to 30 K conversations the paper found "
-            "that padding may be the better choice."
+            "The size of the model is not known. For a small one (8B) on 20 K to 30 K conversations, padding may be "
+            "the better choice according to the paper."
         )
     return "ffd", reasons
 
 
-def _few_steps(greedy: Method, padding: Method, rows_a_step: int) -> list[str]:
+def _few_steps(greedy: Method, padding: Method, packs_a_step: int) -> list[str]:
     if greedy.steps >= 100 or greedy.steps == padding.steps:
         return []
     return [
-        f"Packed, an epoch has only {_many(greedy.steps, 'step')} of {_many(rows_a_step, 'row')} instead of "
-        f"{padding.steps:,}: take fewer rows a step, or more epochs."
+        f"Packed, an epoch has only {_many(greedy.steps, 'step')} of {_many(packs_a_step, 'pack')}, where padding has "
+        f"{padding.steps:,}. Take fewer packs per step, or more epochs."
     ]
 
 
 def _greedy_against_random(greedy: Method, shuffled: Method, multi_turn: int | None) -> list[str]:
-    rows = greedy.rows - shuffled.rows
-    more = f"{_many(rows, 'row')} fewer" if rows > 0 else f"{_many(-rows, 'row')} more" if rows < 0 else "as many rows"
+    packs = greedy.rows - shuffled.rows
+    than = "fewer" if packs > 0 else "more"
+    compared = f"{_many(abs(packs), 'pack')} {than}" if packs else "as many packs"
     if greedy.truncated:
-        more += " (it cuts nothing off)"
-    text = f"Random packing would make {more} and split {_many(shuffled.split, 'sequence')}"
+        compared += " (it truncates nothing)"
+    text = f"Random packing would give {compared} and split {_many(shuffled.split, 'sequence')}"
     if shuffled.broken is None:
         text += "; how many of them are multi-turn conversations is not known."
     elif multi_turn:
         text += (
-            f", of them {_many(shuffled.broken, 'multi-turn conversation')}. The paper found greedy packing ahead of "
-            "random packing most on following instructions, because conversations stay whole."
+            f", {_many(shuffled.broken, 'multi-turn conversation')} among them. In the paper, greedy packing was ahead "
+            "of random packing most in following instructions, because conversations stay whole."
         )
     else:
         text += "."
@@ -173,14 +141,14 @@ def _greedy_against_random(greedy: Method, shuffled: Method, multi_turn: int | N
 
 
 def _balance(method: Method, batch_size: int, world_size: int) -> list[str]:
-    """What ranks wait for each other, and what `packsort.schedule` saves of it."""
+    """Say how long ranks wait for each other, and how much of it `packsort.schedule` saves."""
     before, after = method.with_masks, method.with_masks.scheduled
     if world_size == 1 or after is None:
         return []
-    waited = f"Ranks wait {1 - before.utilization:.1%} of the time for the slowest"
+    waited = f"Ranks wait {1 - before.utilization:.1%} of the time for the slowest one"
     saved = 1 - after.cost / before.cost
     if saved < _BALANCED:
-        return [f"{waited}: to balance them would save {saved:.1%}, which is hardly worth it."]
+        return [f"{waited}. Balancing them would save {saved:.1%}, which is hardly worth it."]
     each = f", accumulation={batch_size}" if batch_size > 1 else ""
     return [
         f"{waited}. In the order of `packsort.schedule(plan, {world_size}{each})` they wait {1 - after.utilization:.1%}"
@@ -189,12 +157,12 @@ def _balance(method: Method, batch_size: int, world_size: int) -> list[str]:
 
 
 def match_batch(samples: float, batch_size: int, world_size: int) -> MatchedBatch:
-    """The number of packs that hold as many samples as a padded step.
+    """Find the batch of packs with as many samples as a padded batch.
 
     Args:
-        samples: in a pack, on average.
-        batch_size: rows on a rank of the padded run.
-        world_size: ranks.
+        samples: Mean number of samples in a pack.
+        batch_size: Sequences of one rank in a step of the padded run.
+        world_size: Number of ranks.
     """
     padded = batch_size * world_size
     packs = padded / samples
@@ -202,22 +170,28 @@ def match_batch(samples: float, batch_size: int, world_size: int) -> MatchedBatc
     held = samples * matched * world_size
     if packs < 0.75 * world_size:
         note = (
-            f"{_many(padded, 'sample')}, a padded step, fill {packs:,.1f} packs, fewer than the "
-            f"{_many(world_size, 'rank')}: with one pack a rank a step has {held:,.0f}, {held / padded:,.1f} times as "
-            "many. Fewer ranks or a shorter max_length would match."
+            f"The {_many(padded, 'sample')} of a padded step fill {packs:,.1f} packs, fewer than the "
+            f"{_many(world_size, 'rank')}. With one pack per rank, a step has {held:,.0f} samples, "
+            f"{held / padded:,.1f} times as many. Fewer ranks or a shorter max_length would match."
         )
     else:
+        verb = "gives" if matched == 1 else "give"
         note = (
-            f"{_many(matched, 'pack')} a rank {'makes' if matched == 1 else 'make'} about {held:,.0f} samples a step, "
-            f"where padding has {padded:,}."
+            f"{_many(matched, 'pack')} per rank {verb} about {held:,.0f} samples per step, where padding has "
+            f"{padded:,}."
         )
     if matched != batch_size:
-        note += f" With {batch_size:,} packs a rank it has {samples * padded:,.0f}."
+        note += f" {_many(batch_size, 'pack')} per rank would give {samples * padded:,.0f}."
     return MatchedBatch(padded, packs, matched, held, note)
 
 
 def choose_limit(at: Sequence[AtLength], tokens: int) -> tuple[str, ...]:
-    """Which of several limits to take, in words."""
+    """Recommend one of several limits, in words; nothing where there is one.
+
+    Args:
+        at: Figures at each limit.
+        tokens: Tokens of all sequences.
+    """
     if len(at) < 2:
         return ()
     ordered = sorted(at, key=lambda one: one.max_length)
@@ -225,12 +199,12 @@ def choose_limit(at: Sequence[AtLength], tokens: int) -> tuple[str, ...]:
     listed = ", ".join(f"{share:.1%} at {limit:,}" for limit, share in lost.items())
     enough = next((limit for limit, share in lost.items() if share < 0.01), None)
     if not any(lost.values()):
-        text = f"No sequence is longer than {ordered[0].max_length:,}: a longer row loses nothing and gains little"
+        text = f"No sequence is longer than {ordered[0].max_length:,}, so a longer pack gains little"
     elif enough is not None:
         text = f"{enough:,} is the shortest of these that loses less than 1% of tokens to the limit ({listed})"
     else:
-        text = f"Each of these loses 1% of tokens or more to the limit ({listed}): try a longer one"
-    return (f"{text}. A longer row also means fewer, larger steps: see the batch that matches.",)
+        text = f"Each of these loses 1% of tokens or more to the limit ({listed}); try a longer one"
+    return (f"{text}. Longer packs also mean fewer, larger steps: see the batch that matches.",)
 
 
 def _many(number: int, what: str) -> str:

@@ -1,34 +1,70 @@
-"""Pad or pack, and how: padding, random packing and greedy packing of the same sequences, side by side."""
+"""`compare`: padding, random packing and greedy packing of the same sequences, side by side."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks
+from packsort._arrow import to_numpy
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
-from packsort.comparison.methods import method_of
-from packsort.comparison.models import Model, model_of
-from packsort.comparison.results import AtLength, Comparison, Method
-from packsort.comparison.rows import greedy_rows, padded_rows, random_rows
+from packsort.comparison.methods import count_method
+from packsort.comparison.models import ComparedModel, find_model
+from packsort.comparison.packs import greedy_packs, padded_packs, random_packs
+from packsort.comparison.results import AtLength, ComparisonFigures, Method
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
-from packsort.gathering import plan_lengths
-from packsort.options import Overlong
+from packsort.gathering.planned import plan_lengths
+from packsort.options import PlanConfig
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
+from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
 
-_OVERLONG = ("error", "drop", "truncate")
+_Overlong = Literal["error", "drop", "truncate"]
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(ComparisonFigures):
+    """Comparison of padding, random packing and greedy packing. `packsort.compare` returns it.
+
+    `comparison[max_length]` has the figures at one `max_length`.
+
+    Attributes:
+        num_sequences: Sequences compared, dropped ones included.
+        num_tokens: Their tokens.
+        longest: Tokens of the longest sequence.
+        lengths: Histogram of the lengths.
+        multi_turn: Number of multi-turn conversations; None where turns are not known.
+        batch_size: Packs of one rank in a step.
+        world_size: Number of ranks.
+        overlong: Treatment of sequences longer than `max_length`.
+        seed: Seed of the shuffle.
+        model: Model whose costs estimate time.
+        at: Figures at each `max_length`, in the order given.
+        summary: Which `max_length` to choose, in words; empty where there is one.
+        learning_rate: What is known about the learning rate, in words.
+    """
+
+    def to_html(self) -> str:
+        """Return a report with plots as one HTML page without references to anything outside itself.
+
+        Raises:
+            OptionError: matplotlib or jinja2 is not installed; `packsort[report]` installs both.
+        """
+        from packsort.comparison.page import render
+
+        return render(self)
 
 
 def compare(
@@ -40,77 +76,81 @@ def compare(
     turns: Any = None,
     model: Any = "8B",
     seed: int = 0,
-    overlong: Overlong = "truncate",
+    overlong: _Overlong = "truncate",
 ) -> Comparison:
-    """Compares padding, random packing and greedy packing, and says what to choose (Wang et al., arXiv 2410.08081).
+    """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
-    Padding and random packing take sequences in an order shuffled by `seed`. Random packing loses nothing: its last,
-    partly filled row is kept, and what is longer than max_length goes on in the next row. Greedy packing is
-    `packsort.plan` with that seed.
+    Padding and random packing take the sequences in an order shuffled by `seed`. Random packing loses nothing: its
+    last, partly filled pack is kept, and a sequence longer than `max_length` continues in the next pack. Greedy packing
+    is `packsort.plan` with that seed.
 
-    Time is estimated as cost: a sequence of L tokens costs linear * L + quadratic * L**2, padding costs what tokens
-    cost, a step lasts as long as its slowest rank. What is not in it: communication, and how well a device is used by
-    small batches.
+    Time is estimated by `packsort.CostModel`: a sequence of L tokens costs linear * L + quadratic * L**2, padding costs
+    as much as tokens, and a step lasts as long as its slowest rank. The estimate leaves out communication, and how well
+    small batches use a device.
 
     Args:
-        source: lengths, as `packsort.plan` takes them, or a source with a column `length` or `input_ids`.
-        max_length: the most tokens a row may hold; one or several.
-        batch_size: rows on one rank in a step.
-        world_size: ranks: devices that train on rows of their own.
-        turns: turns of each conversation, integers, or whether each is multi-turn, booleans, (n,). For a source: the
-            name of such a column, of `messages`, or of `labels`, whose runs of tokens with loss are counted; None takes
-            `messages` or `labels` where they are there.
-        model: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`), a folder with a Hugging Face `config.json`, a
-            mapping with its numbers, or a `packsort.balance.costs.CostModel`.
-        seed: shuffles.
-        overlong: what becomes of sequences longer than max_length in padding and greedy packing: `truncate`, `drop`
-            (in all methods), `error`.
+        source: Lengths, as `packsort.plan` takes them, or a source with a column `length` or `input_ids`.
+        max_length: Most tokens of a pack: one limit, or several to compare.
+        batch_size: Packs of one rank in a step; for padding, sequences.
+        world_size: Ranks that train on different packs.
+        turns: Turns of each conversation as integers, or whether each is multi-turn as booleans, (n,). For a source,
+            the name of such a column, of `messages`, or of `labels`, whose runs of tokens with loss are counted. None
+            takes `messages` or `labels` where they exist.
+        model: Model whose costs estimate time: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`), a
+            `packsort.CostModel`, or whatever `CostModel.from_config` takes.
+        seed: Seed of the shuffle, 0 to 2**64 - 1.
+        overlong: Treatment of sequences longer than `max_length` in padding and greedy packing: `truncate`, `drop` (in
+            all methods) or `error`.
+
+    Returns:
+        The comparison.
 
     Raises:
-        LengthError: there are no lengths, all are dropped, or one is null, below 1, or too long with `error`.
-        OptionError: an option has a value that is not allowed.
-        SourceError: the source has no usable column, or none of the name given as `turns`.
+        LengthError: There are no lengths, all are dropped, or one is null, below 1, or too long with
+            `overlong="error"`.
+        OptionError: An option has a value that is not allowed.
+        SourceError: The source has no usable column, or none with the name given as `turns`.
 
     Example:
         >>> import packsort
         >>> found = packsort.compare([3, 5, 2, 2], 7, batch_size=1, world_size=1, turns=[1, 3, 1, 1])
         >>> found
-        Comparison(4 sequences, 12 tokens; 7: 4 -> 2 rows)
+        Comparison(4 sequences, 12 tokens; 7: 4 -> 2 packs)
         >>> found[7].padding_fixed.padding_tokens, found[7].ffd.padding_tokens
         (16, 2)
     """
     limits = _limits(max_length)
-    batch_size = _positive("batch_size", batch_size)
-    world_size = _positive("world_size", world_size)
-    if overlong not in _OVERLONG:
-        raise OptionError(f"overlong is {overlong!r}, allowed are {', '.join(map(repr, _OVERLONG))}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise OptionError(f"seed is {seed!r}, allowed is 0 to 2**64 - 1")
+    batch_size = _checks.integer("batch_size", batch_size, 1)
+    world_size = _checks.integer("world_size", world_size, 1)
+    _checks.one_of("overlong", overlong, get_args(_Overlong))
+    seed = _checks.seed("seed", seed)
     if batch_size * world_size > MOST_PACKS_A_STEP:
         raise OptionError(
-            f"batch_size {batch_size} x world_size {world_size} is {batch_size * world_size} rows a step, allowed are "
-            f"{MOST_PACKS_A_STEP}"
+            f"batch_size x world_size must be at most {MOST_PACKS_A_STEP} packs per step, got {batch_size} x "
+            f"{world_size}"
         )
-    costs = model_of(model)
+    compared = find_model(model)
     opened = open_source(source) if _is_source(source) else None
     if opened is None:
         column, name = as_column(source), ""
         if isinstance(turns, str):
-            raise OptionError(f"turns is the column {turns!r}, but lengths have no columns; allowed is one value each")
+            raise OptionError(
+                f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
+            )
     else:
         found, name = source_lengths(opened)
         column = as_column(found) if not found.null_count else found
         if turns is None or isinstance(turns, str):
             turns, _ = source_turns(opened, turns)
     if not len(column):
-        raise LengthError("there are no lengths, allowed is one and more")
-    plans = [_planned(opened, column, name, limit, overlong, int(seed)) for limit in limits]
-    lengths = column.to_numpy().astype(np.int64)
+        raise LengthError("lengths must not be empty, got 0 sequences")
+    plans = [_plan(opened, column, name, limit, overlong, seed) for limit in limits]
+    lengths = to_numpy(column).astype(np.int64)
     multi_turn = None if turns is None else multi_turn_flags(turns, len(lengths))
-    order = np.random.default_rng(int(seed)).permutation(len(lengths))
+    order = np.random.default_rng(seed).permutation(len(lengths))
     shuffled = lengths[order]
     flags = None if multi_turn is None else multi_turn[order]
-    at = tuple(_at_length(planned, shuffled, flags, batch_size, world_size, costs) for planned in plans)
+    at = tuple(_at_length(planned, shuffled, flags, batch_size, world_size, compared) for planned in plans)
     return Comparison(
         num_sequences=len(lengths),
         num_tokens=int(lengths.sum()),
@@ -120,8 +160,8 @@ def compare(
         batch_size=batch_size,
         world_size=world_size,
         overlong=overlong,
-        seed=int(seed),
-        model=costs,
+        seed=seed,
+        model=compared,
         at=at,
         summary=choose_limit(at, int(lengths.sum())),
         learning_rate=LEARNING_RATE,
@@ -134,7 +174,7 @@ def _at_length(
     multi_turn: NDArray[np.bool_] | None,
     batch_size: int,
     world_size: int,
-    model: Model,
+    model: ComparedModel,
 ) -> AtLength:
     sequences, many = len(lengths), None if multi_turn is None else int(multi_turn.sum())
     if planned.num_dropped:
@@ -143,20 +183,20 @@ def _at_length(
         multi_turn = None if multi_turn is None else multi_turn[kept]
     if not len(lengths):
         raise LengthError(
-            f"all {sequences} sequences are longer than max_length {planned.max_length} and overlong is 'drop': "
-            "nothing is left to compare"
+            f"all {sequences} sequences are longer than max_length {planned.max_length}, and overlong='drop' leaves "
+            "nothing to compare: pass a longer max_length, or overlong='truncate'"
         )
-    longest, fixed = padded_rows(lengths, planned, batch_size, multi_turn)
-    rows = {
+    longest, fixed = padded_packs(lengths, planned, batch_size, multi_turn)
+    packs = {
         "padding": longest,
         "padding_fixed": fixed,
-        "random": random_rows(lengths, planned, multi_turn),
-        "ffd": greedy_rows(planned, lengths, multi_turn),
+        "random": random_packs(lengths, planned, multi_turn),
+        "ffd": greedy_packs(planned, lengths, multi_turn),
     }
     base: float | None = None
     methods: dict[str, Method] = {}
-    for name, one in rows.items():
-        methods[name] = method_of(name, one, planned.max_length, batch_size, world_size, model, base)
+    for name, one in packs.items():
+        methods[name] = count_method(name, one, planned.max_length, batch_size, world_size, model, base)
         base = methods["padding"].with_masks.cost
     return AtLength(
         max_length=planned.max_length,
@@ -166,16 +206,16 @@ def _at_length(
     )
 
 
-def _planned(
-    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: Overlong, seed: int
+def _plan(
+    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: _Overlong, seed: int
 ) -> Plan:
     if source is None:
         return plan(column, limit, overlong=overlong, seed=seed)
-    return plan_lengths(source, column, name, limit, overlong=overlong, seed=seed)
+    return plan_lengths(source, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed))
 
 
 def _is_source(source: Any) -> bool:
-    """Whether there are rows to find lengths in, and not the lengths themselves."""
+    """Tell a source with rows from lengths."""
     if isinstance(source, (str, os.PathLike, Source)):
         return True
     if isinstance(source, (list, tuple)):
@@ -183,7 +223,7 @@ def _is_source(source: Any) -> bool:
     names: Any = getattr(source, "column_names", getattr(source, "columns", None))
     if isinstance(source, pa.RecordBatchReader):
         names = source.schema.names
-    return hasattr(names, "__contains__") and any(name in names for name in ("length", "input_ids"))
+    return hasattr(names, "__contains__") and any(name in names for name in (LENGTH, INPUT_IDS))
 
 
 def _limits(max_length: int | Sequence[int]) -> list[int]:
@@ -191,14 +231,8 @@ def _limits(max_length: int | Sequence[int]) -> list[int]:
         return [_checks.max_length(max_length)]
     limits = [_checks.max_length(one) for one in max_length]
     if not limits:
-        raise OptionError("max_length is empty, allowed are one or several of 1 to 2147483647")
+        raise OptionError("max_length must be one limit or several, got an empty list")
     twice = next((one for i, one in enumerate(limits) if one in limits[:i]), None)
     if twice is not None:
-        raise OptionError(f"max_length {twice} is given twice, allowed is once")
+        raise OptionError(f"max_length must not repeat a limit, got {twice} twice")
     return limits
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise OptionError(f"{name} is {value!r}, allowed is an integer of 1 and more")
-    return int(value)

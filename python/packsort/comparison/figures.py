@@ -1,20 +1,24 @@
-"""A comparison's figures as a table of text, the same on a terminal and in the HTML report."""
+"""Table of a comparison as text, the same on a terminal and in the HTML report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from packsort.comparison.results import AtLength, Comparison, Method
+from packsort.comparison.results import AtLength, ComparisonFigures, Method
 
 NAMES = {"padding": "padding", "padding_fixed": "padding", "random": "random packing", "ffd": "greedy packing"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: what it is, a text for each method, and a sentence that explains it."""
+    """Line of the table.
+
+    Attributes:
+        name: Name of the figure.
+        cells: The figure of each method.
+        meaning: Explanation.
+    """
 
     name: str
     cells: tuple[str, ...]
@@ -22,86 +26,97 @@ class Line:
 
 
 def heads(at: AtLength) -> list[tuple[str, str]]:
-    """The name of each method's column, and what tells it from others."""
+    """Return the heading of each method's column: its name, and a second line that tells it from the others."""
     below = ("to longest", f"to {at.max_length:,}", "cut at limit", "whole (ffd)")
     return [(NAMES[method.name].split()[0], text) for method, text in zip(at.methods, below, strict=True)]
 
 
 def table(at: AtLength) -> list[Line]:
-    """The figures of one max_length, a line a figure."""
+    """Return the lines of the table of one `max_length`."""
     methods = at.methods
     lines: list[Line] = []
 
     def add(name: str, cell: Callable[[Method], str], meaning: str) -> None:
         lines.append(Line(name, tuple(cell(method) for method in methods), meaning))
 
-    add("rows", lambda m: f"{m.rows:,}", "training rows in one epoch")
-    add("steps", lambda m: f"{m.steps:,}", "steps in one epoch at the batch size and the ranks given")
-    add("padding tokens", lambda m: f"{m.padding_tokens:,}", "tokens that only fill rows up")
-    add("efficiency", lambda m: f"{m.efficiency:.2%}", "tokens / (tokens and padding)")
+    add("packs", lambda m: f"{m.rows:,}", "packs in one epoch; padding has one sequence in each")
+    add("steps", lambda m: f"{m.steps:,}", "steps in one epoch, at the batch size and number of ranks above")
+    add("padding tokens", lambda m: f"{m.padding_tokens:,}", "padding in all packs")
+    add("efficiency", lambda m: f"{m.efficiency:.2%}", "tokens / (tokens + padding)")
     add(
         "above the lower bound",
         lambda m: f"{m.above_lower_bound:.2%}" if m.above_lower_bound < 1 else f"{m.above_lower_bound:,.0%}",
-        "rows beyond those needed at least; random packing may cut sequences, so its bound is lower",
+        "packs above the fewest possible; random packing may cut sequences, so its bound is lower",
     )
-    add("sequences split", lambda m: f"{m.split:,}", "sequences that lie in more than one row")
+    add("sequences split", lambda m: f"{m.split:,}", "sequences in more than one pack")
     if any(m.truncated for m in methods):
-        add("sequences cut", lambda m: f"{m.truncated:,}", "sequences of which the end is left out")
+        add("sequences truncated", lambda m: f"{m.truncated:,}", "sequences cut at the limit")
     if any(m.dropped for m in methods):
         add("sequences dropped", lambda m: f"{m.dropped:,}", "sequences left out")
     if any(m.tokens_lost for m in methods):
-        add("tokens lost", lambda m: f"{m.tokens_lost:,}", "tokens left out with them")
-    add("multi-turn broken", lambda m: _known(m.broken), "multi-turn conversations that are split or cut")
+        add("tokens lost", lambda m: f"{m.tokens_lost:,}", "tokens truncated or dropped")
+    add("multi-turn broken", lambda m: _known(m.broken), "multi-turn conversations split or truncated")
     add(
-        "samples a row",
+        "samples per pack",
         lambda m: f"{m.samples.mean:,.1f} ± {m.samples.deviation:,.1f}",
-        "sequences, or parts of such, in a row: mean ± standard deviation",
+        "sequences, or pieces of sequences, in a pack: mean ± standard deviation",
     )
-    add("samples a step", lambda m: f"{m.samples.mean * m.rows / m.steps:,.0f}", "the same, in a step")
+    add("samples per step", lambda m: f"{m.samples.mean * m.rows / m.steps:,.0f}", "samples in a step, on average")
     add(
         "attention, masked",
         lambda m: _si(m.with_masks.attention),
-        "pairs of tokens attention looks at where sequences of a row do not see each other",
+        "pairs of tokens that attention computes where a token attends to its own sequence",
     )
     add(
-        "attention, whole rows",
+        "attention, whole packs",
         lambda m: _si(m.without_masks.attention),
-        "the same where a row, padding with it, is one sequence",
+        "pairs of tokens where a token attends to the whole pack, padding included",
     )
-    add("time, masked", lambda m: f"{m.with_masks.relative_time:.3f}", "estimated, padding = 1; packs not padded")
-    add("time, whole rows", lambda m: f"{m.without_masks.relative_time:.3f}", "estimated, on the same scale")
-    add("time, scheduled", _scheduled("relative_time", ".3f"), "the same, masked, in the order of packsort.schedule")
+    add(
+        "time, masked",
+        lambda m: f"{m.with_masks.relative_time:.3f}",
+        "estimated time, padding = 1; packs are not padded",
+    )
+    add("time, whole packs", lambda m: f"{m.without_masks.relative_time:.3f}", "estimated time on the same scale")
+    add(
+        "time, scheduled",
+        _scheduled("relative_time", ".3f"),
+        "estimated time, masked, in the order of packsort.schedule",
+    )
     add(
         "ranks busy, masked",
         lambda m: f"{m.with_masks.utilization:.1%}",
-        "mean cost over ranks / cost of the slowest, in shuffled order",
+        "mean cost over ranks / cost of the slowest rank, in shuffled order",
     )
-    add("ranks busy, whole rows", lambda m: f"{m.without_masks.utilization:.1%}", "the same for whole rows")
+    add(
+        "ranks busy, whole packs",
+        lambda m: f"{m.without_masks.utilization:.1%}",
+        "mean cost over ranks / cost of the slowest rank, where a token attends to the whole pack",
+    )
     add(
         "ranks busy, scheduled",
         _scheduled("utilization", ".1%"),
-        "the same, masked, in the order of packsort.schedule, in which packs of a step cost alike",
+        "mean cost over ranks / cost of the slowest rank, masked, in the order of packsort.schedule",
     )
     return lines
 
 
-def stated(comparison: Comparison) -> str:
-    """What the estimate of time rests on, in words."""
+def time_note(comparison: ComparisonFigures) -> str:
+    """Explain how time is estimated."""
     model = comparison.model
     size = "" if model.parameters is None else f" ({model.parameters / 1e9:,.1f} billion weights)"
     per = model.quadratic / model.linear if model.linear else float("inf")
     return (
-        f"Time is estimated, not measured: a sequence of L tokens costs L + {per:.3g} L², the proportion of "
-        f"{model.name}{size}; padding costs what tokens cost; a step lasts as long as the slowest of "
-        f"{comparison.world_size:,} ranks. Communication, and how well "
-        "a device is used by small batches, are not in it."
+        f"Time is estimated, not measured. A sequence of L tokens costs L + {per:.3g} L², as in {model.name}{size}. "
+        f"Padding costs as much as tokens. A step lasts as long as the slowest of {comparison.world_size:,} ranks. The "
+        "estimate leaves out communication, and how well small batches use a device."
     )
 
 
-def multi_turn(comparison: Comparison) -> str:
-    """How many conversations are multi-turn, in words."""
+def multi_turn_note(comparison: ComparisonFigures) -> str:
+    """Say how many conversations are multi-turn."""
     if comparison.multi_turn is None:
-        return "not known: no `messages`, no `labels` that mark turns"
+        return "not known: there are no `messages`, and no `labels` that mark turns"
     return f"{comparison.multi_turn:,} of {comparison.num_sequences:,}"
 
 
@@ -118,7 +133,7 @@ def _known(number: int | None) -> str:
 
 
 def _si(number: int) -> str:
-    """Three digits and a prefix.
+    """Write a number with three digits and an SI prefix.
 
     Example:
         >>> _si(950), _si(12_345_678), _si(2 * 10**21)

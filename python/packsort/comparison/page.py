@@ -1,27 +1,33 @@
-"""The HTML report: one file with everything in it."""
+"""HTML report of a comparison, in one file."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from packsort._core import __version__
+from packsort.comparison import figures
+from packsort.comparison.results import AtLength, ComparisonFigures
 from packsort.errors import OptionError
-
-if TYPE_CHECKING:
-    from packsort.comparison.results import AtLength, Comparison
 
 
 def check_report() -> None:
-    """Raises OptionError where the libraries that a report needs are not installed."""
+    """Check that the libraries of the report are installed.
+
+    Raises:
+        OptionError: matplotlib or jinja2 is not installed.
+    """
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise OptionError(f"a report needs matplotlib and jinja2: `pip install packsort[report]` ({error})") from error
+        raise OptionError(
+            f"the report needs matplotlib and jinja2 ({error}): pip install 'packsort[report]'"
+        ) from error
 
 
-def render(comparison: Comparison) -> str:
-    """A page that refers to nothing outside itself: no script, no font, no image, no address.
+def render(comparison: ComparisonFigures) -> str:
+    """Render the report as a page without scripts and without references to anything outside itself.
 
     Raises:
         OptionError: matplotlib or jinja2 is not installed.
@@ -29,8 +35,7 @@ def render(comparison: Comparison) -> str:
     check_report()
     import jinja2
 
-    import packsort
-    from packsort.comparison import figures, plots
+    from packsort.comparison import plots
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("packsort.comparison", "."),
@@ -60,15 +65,15 @@ def render(comparison: Comparison) -> str:
         comparison=comparison,
         sections=sections,
         lengths=[plots.length_plot(comparison, wide=wide) for wide in (True, False)],
-        multi_turn=figures.multi_turn(comparison),
-        stated=figures.stated(comparison),
+        multi_turn=figures.multi_turn_note(comparison),
+        time_note=figures.time_note(comparison),
         names=figures.NAMES,
-        version=packsort.__version__,
+        version=__version__,
     )
 
 
 def _steps(at: AtLength) -> list[str]:
-    """Plots of the steps of padding, and of packs, before and after they are put in order, on a scale of their own."""
+    """Plot the steps of padding, and those of packs before and after balancing on a scale of their own."""
     from packsort.comparison import plots
 
     ordered = at.ffd.with_masks.scheduled or at.ffd.with_masks
@@ -82,7 +87,7 @@ def _steps(at: AtLength) -> list[str]:
 
 
 def _code(text: str) -> Any:
-    """Text of which what is between backticks is shown as code."""
+    """Escape a text and show what is between backticks as code."""
     import markupsafe
 
     return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))

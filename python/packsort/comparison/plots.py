@@ -1,4 +1,4 @@
-"""Plots of the HTML report, as SVG that takes its colours and fonts from the page."""
+"""Plots of the HTML report, as SVG with the colours and fonts of the page."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-if TYPE_CHECKING:
-    from packsort.comparison.histograms import Histogram
-    from packsort.comparison.results import Comparison, Method, Steps
+from packsort.comparison.histograms import Histogram
+from packsort.comparison.results import ComparisonFigures, Method, StepCosts
 
-# Colours that only stand for variables of the style sheet, which differ between light and dark.
+# Placeholders for variables of the style sheet, whose colours differ between light and dark.
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
 _SERIES = {"padding": "#040404", "random": "#050505", "ffd": "#060606"}
 _VARIABLES = {
@@ -30,8 +29,8 @@ _VARIABLES = {
 _TITLES = {"padding": "padding", "random": "random packing", "ffd": "greedy packing"}
 
 
-def length_plot(comparison: Comparison, *, wide: bool) -> str:
-    """Sequences by their length, with the limits that were compared."""
+def length_plot(comparison: ComparisonFigures, *, wide: bool) -> str:
+    """Plot the histogram of lengths, with the limits that were compared."""
     figure, axes = _axes((7.4 if wide else 3.5, 2.3))
     edges, counts = comparison.lengths.edges, comparison.lengths.counts
     axes.stairs(counts, edges, fill=True, color=_MUTED, alpha=0.55)
@@ -57,25 +56,25 @@ def length_plot(comparison: Comparison, *, wide: bool) -> str:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.set_xlabel("tokens of a sequence (logarithmic)")
     axes.set_ylabel("sequences")
-    shortest = f"{comparison.num_sequences:,} sequences by length; the longest has {comparison.longest:,} tokens"
-    return _svg(figure, f"lengths-{wide}", shortest)
+    label = f"{comparison.num_sequences:,} sequences by length; the longest has {comparison.longest:,} tokens"
+    return _svg(figure, f"lengths-{wide}", label)
 
 
 def fill_plot(method: Method, key: str) -> str:
-    """How full rows are."""
+    """Plot packs by the share of `max_length` that is tokens."""
     figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
     _bars(axes, method.fill, _SERIES[method.name], method.rows)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
-    axes.set_xlabel("share of the row that is tokens")
+    axes.set_xlabel("share of the pack that is tokens")
     full = method.fill.counts[-1] / method.rows
-    return _svg(figure, f"fill-{key}", f"{_TITLES[method.name]}: {full:.0%} of rows are at least 95% full")
+    return _svg(figure, f"fill-{key}", f"{_TITLES[method.name]}: {full:.0%} of packs are at least 95% full")
 
 
 def samples_plot(method: Method, key: str) -> str:
-    """How many samples packs hold."""
+    """Plot packs by their number of samples."""
     figure, axes = _axes((3.5, 2.0), _TITLES[method.name])
     _bars(axes, method.samples_counts, _SERIES[method.name], method.rows)
     axes.axvline(method.samples.mean, color=_INK, linewidth=1, linestyle=(0, (3, 2)))
@@ -93,12 +92,12 @@ def samples_plot(method: Method, key: str) -> str:
     )
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("samples in a pack")
-    text = f"{_TITLES[method.name]}: {method.samples.mean:,.1f} samples a pack, up to {method.samples.most:,}"
+    text = f"{_TITLES[method.name]}: {method.samples.mean:,.1f} samples per pack, up to {method.samples.most:,}"
     return _svg(figure, f"samples-{key}", text)
 
 
-def steps_plot(method: Method, steps: Steps, key: str, scale: tuple[float, float]) -> str:
-    """What the first steps cost the slowest rank, as a multiple of the mean over ranks and steps."""
+def steps_plot(method: Method, steps: StepCosts, key: str, scale: tuple[float, float]) -> str:
+    """Plot the cost of the first steps for the slowest rank, relative to the mean over ranks and steps."""
     name = _TITLES[method.name]
     if steps is method.with_masks.scheduled:
         name = f"{name.split()[0]}, scheduled"  # the whole name would not fit
@@ -117,17 +116,20 @@ def steps_plot(method: Method, steps: Steps, key: str, scale: tuple[float, float
     return _svg(figure, f"steps-{key}", f"{name}: ranks are busy {steps.utilization:.1%} of the time")
 
 
-def steps_scale(shown: Sequence[Steps], *, zoomed: bool = False) -> tuple[float, float]:
-    """One scale for several plots of steps: from 0, or from about their least, since packs cost nearly alike."""
+def steps_scale(shown: Sequence[StepCosts], *, zoomed: bool = False) -> tuple[float, float]:
+    """Return one scale for several plots of steps.
+
+    It starts at 0, or just below the least cost if `zoomed`, because packs cost nearly the same.
+    """
     costs = [cost for steps in shown for line in _relative(steps) for cost in line]
     least, most = (min(costs), max(costs)) if zoomed else (0.0, max(costs))
-    # Without some room about it, rounding would be drawn as if it were waiting.
+    # Without a margin, rounding errors would fill the plot and look like waiting.
     room = max(0.08 * (most - least), 0.005)
     return (least - room if zoomed else 0.0), most + room
 
 
-def _relative(steps: Steps) -> tuple[list[float], list[float]]:
-    """Costs of the mean rank and of the slowest, as multiples of the mean over steps."""
+def _relative(steps: StepCosts) -> tuple[list[float], list[float]]:
+    """Return the mean and the slowest rank's costs, relative to the mean over steps."""
     mean = sum(steps.mean_costs) / len(steps.mean_costs) or 1.0
     return [cost / mean for cost in steps.mean_costs], [cost / mean for cost in steps.slowest_costs]
 
@@ -151,14 +153,14 @@ def _axes(size: tuple[float, float], title: str | None = None) -> tuple[Figure, 
     return figure, axes
 
 
-def _bars(axes: Any, histogram: Histogram, colour: str, rows: int) -> None:
-    axes.stairs([count / rows for count in histogram.counts], histogram.edges, fill=True, color=colour)
+def _bars(axes: Any, histogram: Histogram, colour: str, packs: int) -> None:
+    axes.stairs([count / packs for count in histogram.counts], histogram.edges, fill=True, color=colour)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}" if y == 0 else f"{100 * y:.3g}%"))
-    axes.set_ylabel("rows")
+    axes.set_ylabel("packs")
 
 
 def _powers(least: float, most: float, ticks: int) -> Any:
-    """Ticks at powers of two, no more than fit."""
+    """Place ticks at powers of two, at most `ticks` of them."""
     from matplotlib.ticker import FixedLocator
 
     powers = [2.0**i for i in range(64) if least <= 2**i <= most * 1.5]
@@ -166,9 +168,9 @@ def _powers(least: float, most: float, ticks: int) -> Any:
 
 
 def _svg(figure: Figure, salt: str, label: str) -> str:
-    """The figure as an `<svg>` element without any address, size or fixed colour."""
+    """Return the figure as an `<svg>` element without addresses, sizes and fixed colours."""
     file = io.StringIO()
-    # Without the date and with a salt, the same comparison gives the same file.
+    # With a salt and without the date, the same comparison gives the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
@@ -178,7 +180,7 @@ def _svg(figure: Figure, salt: str, label: str) -> str:
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"|<svg height="[^"]*" width="[^"]*"', "<svg", text, count=1)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
-    # Groups are numbered in each figure alike; only what is referred to needs a name.
+    # All figures number their groups in the same way, so ids would clash. Only those that are referred to stay.
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     for name in used:

@@ -1,13 +1,12 @@
-"""What a comparison found: figures, as plain data."""
+"""Figures of a comparison, as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from packsort.comparison.advice import Advice, MatchedBatch
 from packsort.comparison.histograms import Histogram
-from packsort.comparison.models import Model
+from packsort.comparison.models import ComparedModel
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,15 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What the steps of one epoch cost, each as long as its slowest rank.
+class StepCosts:
+    """Cost of the steps of one epoch. A step lasts as long as its slowest rank.
 
     Attributes:
-        cost: sum over steps of the slowest rank's cost, in the unit of the cost model.
-        relative_time: `cost` as a share of that of padding to the longest of the batch, with document masks.
-        utilization: cost of all rows / (ranks x `cost`): the share of time in which ranks do not wait for each other.
-        mean_costs: mean over ranks of the cost of each of the first 60 full steps.
-        slowest_costs: cost of the slowest rank in each of them.
+        cost: Sum over steps of the slowest rank's cost, in the unit of the cost model.
+        relative_time: `cost` relative to that of padding to the longest of each batch, with document masks.
+        utilization: Cost of all packs / (ranks x `cost`): the share of time in which ranks work rather than wait.
+        mean_costs: Mean cost over ranks of each of the first 60 full steps.
+        slowest_costs: Cost of the slowest rank in each of them.
     """
 
     cost: float
@@ -40,44 +39,44 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Work(Steps):
-    """What training on a method's rows once costs, in the order in which a seed shuffles them.
+class Work(StepCosts):
+    """Cost of training on all packs of a method once, in shuffled order.
 
     Attributes:
-        attention: pairs of tokens that attention looks at, a sequence of L tokens L**2; with a causal mask it is half.
-        scheduled: its steps in the order of `packsort.schedule`, `batch_size` packs a rank accumulated; of packs with
-            document masks, None of others.
+        attention: Pairs of tokens that attention computes: L**2 for a sequence of L tokens. A causal mask leaves half.
+        scheduled: Cost of the steps in the order of `packsort.schedule`, with `batch_size` packs accumulated on each
+            rank. Known for packs with document masks, None otherwise.
     """
 
     attention: int
-    scheduled: Steps | None
+    scheduled: StepCosts | None
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make training rows, in figures.
+    """Figures of one method.
 
     Attributes:
-        name: `padding` (one sequence a row, padded to the longest of each rank's batch), `padding_fixed` (the same,
-            padded to max_length), `random` (shuffled, concatenated, cut at max_length) or `ffd` (greedy packing).
-        rows: training rows.
-        steps: steps of `batch_size` rows on each of `world_size` ranks; the last may not be full.
-        tokens: tokens trained on.
-        padding_tokens: tokens that fill rows up: to the longest of the batch, or to max_length.
+        name: `padding` (one sequence per pack, padded to the longest of each rank's batch), `padding_fixed` (the same,
+            padded to `max_length`), `random` (shuffled, concatenated, cut at `max_length`) or `ffd` (greedy packing).
+        rows: Packs.
+        steps: Steps of `batch_size` packs on each of `world_size` ranks; the last one may not be full.
+        tokens: Tokens trained on.
+        padding_tokens: Padding up to the longest of the batch, or up to `max_length`.
         efficiency: tokens / (tokens + padding_tokens).
-        lower_bound: rows needed at least; of `random`, which may cut sequences, ceil(tokens / max_length).
+        lower_bound: Packs that the method cannot go below. `random` may cut sequences, so its bound is
+            ceil(tokens / max_length).
         above_lower_bound: rows / lower_bound - 1.
-        split: sequences that lie in more than one row.
-        truncated: sequences of which only the first max_length tokens are in.
-        dropped: sequences left out.
-        tokens_lost: tokens left out by truncating or dropping.
-        broken: multi-turn conversations split or truncated; None where turns are not known.
-        samples: sequences, or parts of such, in a row.
-        with_masks: its work where sequences of a row do not see each other and packs are not padded, as packsort's
-            loader has it.
-        without_masks: its work where a row is one sequence to attention and is padded, as the paper has it.
-        fill: rows by their share of max_length that is tokens.
-        samples_counts: rows by the number of samples in them.
+        split: Sequences in more than one pack.
+        truncated: Sequences cut to their first `max_length` tokens.
+        dropped: Sequences left out.
+        tokens_lost: Tokens truncated or dropped.
+        broken: Multi-turn conversations split or truncated; None where turns are not known.
+        samples: Sequences, or pieces of sequences, in a pack.
+        with_masks: Work where a token attends to its own sequence and packs are not padded, as in packsort's loaders.
+        without_masks: Work where a token attends to the whole pack, padding included, as in the paper.
+        fill: Packs by the share of `max_length` that is tokens.
+        samples_counts: Packs by their number of samples.
     """
 
     name: str
@@ -101,8 +100,40 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """Recommendation for one `max_length`.
+
+    Attributes:
+        choice: `padding`, `random` or `ffd`.
+        reasons: Reasons and warnings, one or two sentences each.
+    """
+
+    choice: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MatchedBatch:
+    """Batch of packs with as many samples as a padded batch.
+
+    Attributes:
+        samples_per_step: Samples of a padded step: batch_size x world_size.
+        packs_per_step: Packs, over all ranks, that hold as many samples on average.
+        batch_size: Nearest number of packs per rank, at least 1.
+        samples_at_batch_size: Samples of a step with `batch_size` packs per rank.
+        note: The same in words.
+    """
+
+    samples_per_step: int
+    packs_per_step: float
+    batch_size: int
+    samples_at_batch_size: float
+    note: str
+
+
+@dataclass(frozen=True)
 class AtLength:
-    """The methods at one max_length, what to choose, and the batch that goes with it."""
+    """Figures of all methods at one `max_length`, the recommendation, and the batch that goes with it."""
 
     max_length: int
     padding: Method
@@ -119,24 +150,8 @@ class AtLength:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
-    """What `packsort.compare` found; plain data.
-
-    Attributes:
-        num_sequences: sequences compared, those that are dropped included.
-        num_tokens: their tokens.
-        longest: tokens of the longest.
-        lengths: sequences by tokens.
-        multi_turn: conversations of more than one turn; None where turns are not known.
-        batch_size: rows on one rank in a step.
-        world_size: ranks.
-        overlong: what becomes of sequences longer than max_length.
-        seed: of the shuffle.
-        model: whose costs were taken.
-        at: one entry for each max_length, in the order given.
-        summary: which max_length to take, in words; empty where there is one.
-        learning_rate: what goes with the batches, in words, as far as it is known.
-    """
+class ComparisonFigures:
+    """Figures of a comparison; see `packsort.Comparison`."""
 
     num_sequences: int
     num_tokens: int
@@ -147,13 +162,17 @@ class Comparison:
     world_size: int
     overlong: str
     seed: int
-    model: Model
+    model: ComparedModel
     at: tuple[AtLength, ...]
     summary: tuple[str, ...]
     learning_rate: tuple[str, ...]
 
     def __getitem__(self, max_length: int) -> AtLength:
-        """The entry of one max_length."""
+        """Return the figures at one `max_length`.
+
+        Raises:
+            KeyError: This `max_length` was not compared.
+        """
         for entry in self.at:
             if entry.max_length == max_length:
                 return entry
@@ -161,19 +180,9 @@ class Comparison:
         raise KeyError(f"max_length {max_length} was not compared; there are {known}")
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{one.max_length}: {one.padding.rows} -> {one.ffd.rows} rows" for one in self.at)
+        found = ", ".join(f"{one.max_length}: {one.padding.rows} -> {one.ffd.rows} packs" for one in self.at)
         return f"Comparison({self.num_sequences:,} sequences, {self.num_tokens:,} tokens; {found})"
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as dicts, lists, numbers and strings, ready for JSON."""
+        """Return all figures as dicts, tuples, numbers and strings, ready for JSON."""
         return asdict(self)
-
-    def to_html(self) -> str:
-        """A report with plots: one page that refers to nothing outside itself. Needs `packsort[report]`.
-
-        Raises:
-            OptionError: matplotlib or jinja2 is not installed.
-        """
-        from packsort.comparison.page import render
-
-        return render(self)

@@ -1,10 +1,15 @@
-"""Write packed directories, and read them.
+"""Write packed directories and read them.
 
-- `manifest`: `manifest.json`, what a packed directory holds and how it was made.
+- `manifest`: `manifest.json`, the record of a packed directory.
+- `files`: the shard files of a packed directory as tables, checked against the manifest.
+- `verify`: the proof that packs hold their source; `shard_check` checks one shard, `coverage` finds sequences and
+  tokens that are missing or packed twice.
 - `reader`: `open_shards` and `Shards`.
-- `verify`: the proof that packs hold their source.
-- `export`: packs in the files that other trainers read.
-- `writer`: `write_shards`; `directory`: the output directory while it is written; `counts`: what became of sequences.
+- `export`: packs as the Parquet files of other trainers.
+- `config`: the options of `write_shards`, checked before any data is opened.
+- `counts`: what happened to the sequences of a source, in total and by file.
+- `directory`: the output directory while it is written.
+- `writer`: `write_shards`.
 
-`reader`, `verify` and `export` import nothing that writes shards.
+`files`, `reader`, `verify` and `export` import nothing that writes shards.
 """

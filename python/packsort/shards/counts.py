@@ -1,4 +1,4 @@
-"""What became of sequences, by reason, in all and by file of the source."""
+"""Count what happened to the sequences of a source, in total and by file."""
 
 from __future__ import annotations
 
@@ -7,45 +7,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._arrow import to_numpy
 from packsort.planning.plan import Plan
-from packsort.shards.manifest import Counts
+from packsort.shards.manifest import Counts, SourceFileInfo
 from packsort.sources.tokens import Tokens
 
-REASONS = ("dropped", "truncated", "split", "tokens_lost", "turns_left_out")
 
-
-def count(planned: Plan, tokens: Tokens) -> tuple[Counts, list[dict[str, int]]]:
-    """Counts of a plan, and of each file of its source those of `REASONS`.
+def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[SourceFileInfo, ...]]:
+    """Count the sequences of a plan that were dropped, truncated and split.
 
     Args:
-        planned: the plan.
-        tokens: what was planned.
+        planned: The plan.
+        tokens: The sequences that were planned.
+
+    Returns:
+        The counts of the whole source, and the record of each of its files.
     """
-    lengths = np.asarray(tokens.lengths.to_numpy(), np.int64)
+    lengths = to_numpy(tokens.lengths).astype(np.int64)
     limit = planned.max_length // planned.pad_to_multiple_of * planned.pad_to_multiple_of
     split = planned.split_rows
     lost = np.zeros(len(lengths), np.int64)
-    over = np.zeros(0, np.int64)
+    overlong = np.zeros(0, np.int64)  # rows that were dropped or truncated
     if tokens.piece_starts is not None:
-        over = np.flatnonzero(lengths == 0)
+        overlong = np.flatnonzero(lengths == 0)  # conversations that lost all turns
     elif planned.num_dropped or planned.num_truncated:
-        over = np.setdiff1d(np.flatnonzero(lengths > limit), split, assume_unique=True)
-        lost[over] = lengths[over] - (limit if planned.num_truncated else 0)
+        overlong = np.setdiff1d(np.flatnonzero(lengths > limit), split, assume_unique=True)
+        lost[overlong] = lengths[overlong] - (limit if planned.num_truncated else 0)
     ends = np.cumsum([file.rows for file in tokens.source.files])
     none = np.zeros(len(ends), np.int64)
-    found = {
-        "dropped": _by_file(over, ends) if planned.num_dropped else none,
-        "truncated": _by_file(over, ends) if planned.num_truncated else none,
-        "split": _by_file(split, ends),
-        "tokens_lost": np.add.reduceat(lost, np.concatenate([[0], ends[:-1]])) if len(over) else none,
-        "turns_left_out": none,
+    by_reason = {
+        "dropped": _per_file(overlong, ends) if planned.num_dropped else none,
+        "truncated": _per_file(overlong, ends) if planned.num_truncated else none,
+        "split": _per_file(split, ends),
+        "tokens_lost": np.add.reduceat(lost, np.concatenate([[0], ends[:-1]])) if len(overlong) else none.copy(),
+        "turns_left_out": none.copy(),
     }
     for index, file in enumerate(tokens.by_file):
-        found["tokens_lost"] = found["tokens_lost"].copy()
-        found["turns_left_out"] = found["turns_left_out"].copy()
-        found["tokens_lost"][index] += file["tokens_left_out"]
-        found["turns_left_out"][index] += file["turns_left_out"]
-    by_file = [{name: int(numbers[index]) for name, numbers in found.items()} for index in range(len(ends))]
+        by_reason["tokens_lost"][index] += file["tokens_left_out"]
+        by_reason["turns_left_out"][index] += file["turns_left_out"]
+    files = tuple(
+        SourceFileInfo(
+            path=file.path,
+            rows=file.rows,
+            bytes=file.bytes,
+            **{reason: int(numbers[index]) for reason, numbers in by_reason.items()},
+        )
+        for index, file in enumerate(tokens.source.files)
+    )
     counts = Counts(
         rows=planned.num_rows,
         sequences=planned.num_sequences,
@@ -55,11 +63,11 @@ def count(planned: Plan, tokens: Tokens) -> tuple[Counts, list[dict[str, int]]]:
         gap=planned.gap,
         separators=planned.num_separators,
         padding=planned.num_padding,
-        **{name: int(numbers.sum()) for name, numbers in found.items()},
+        **{reason: int(numbers.sum()) for reason, numbers in by_reason.items()},
     )
-    return counts, by_file
+    return counts, files
 
 
-def _by_file(rows: NDArray[np.int64], ends: NDArray[Any]) -> NDArray[np.int64]:
-    """How many of the rows are in each file, (files,)."""
+def _per_file(rows: NDArray[np.int64], ends: NDArray[Any]) -> NDArray[np.int64]:
+    """Count rows by file, (files,)."""
     return np.bincount(np.searchsorted(ends, rows, side="right"), minlength=len(ends)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a packed directory holds and how it was made."""
+"""`manifest.json`: the record of a packed directory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import xxhash
 
 from packsort._atomic import replace_file
+from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.tokenization.info import TokenizerInfo
 
@@ -19,15 +20,15 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard.
+    """One shard of a packed directory.
 
     Attributes:
-        name: its file's name.
-        packs: rows in it.
-        sequences: pieces of sequences in its packs.
-        tokens: their tokens.
-        bytes: the file's size.
-        checksum: of the whole file, such as `xxh3_128:<32 hexadecimal digits>`.
+        name: File name.
+        packs: Packs in it.
+        sequences: Pieces of sequences in its packs.
+        tokens: Tokens of these pieces.
+        bytes: Size of the file.
+        checksum: Checksum of the file, `xxh3_128:` and 32 hexadecimal digits.
     """
 
     name: str
@@ -37,25 +38,100 @@ class ShardInfo:
     bytes: int
     checksum: str
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the shard is memory-mapped (Arrow) instead of decoded as a whole (Parquet)."""
+        return self.name.endswith(".arrow")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFileInfo(Record):
+    """One file of the source that was packed.
+
+    Attributes:
+        path: The file, or `<table>` for rows in memory.
+        rows: Rows in it.
+        bytes: Its size.
+        dropped: Sequences left out because they were too long.
+        truncated: Sequences that lost tokens because they were too long.
+        split: Sequences in more than one piece.
+        tokens_lost: Tokens that are in no pack.
+        turns_left_out: Turns of conversations left out because each was too long.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    dropped: int = 0
+    truncated: int = 0
+    split: int = 0
+    tokens_lost: int = 0
+    turns_left_out: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ManifestOptions(Record):
+    """Options that a directory was packed with, under the names of `packsort.write_shards`.
+
+    Attributes:
+        strategy: Rule that put sequences into packs.
+        overlong: Treatment of sequences longer than `max_length`.
+        truncation_side: Side on which `overlong="truncate"` removed tokens.
+        max_sequences: Most sequences of a pack, or None.
+        pad_to_multiple_of: Every sequence occupies a multiple of this many tokens.
+        num_packs_multiple_of: The number of packs is a multiple of this.
+        seed: Seed of the shuffle, or None.
+        epoch: Epoch of the shuffle.
+        gap: Gap at which the search for the fewest packs stopped, or None.
+        max_iterations: Linear programs after which it stopped, or None.
+        max_seconds: Seconds after which it stopped, or None.
+        groups: Name of the column of groups, `<values>` for values that were passed, or None.
+        splittable: Name of the column of splittable sequences, likewise.
+        alone: Name of the column of sequences that got a pack of their own, likewise.
+        separator: Token id between two sequences of a pack, or None.
+        pad_token_id: Token id of padding; None where packs hold neither padding nor separators.
+        format: `arrow` or `parquet`.
+        shard_size: Bytes of a shard before compression, approximately.
+    """
+
+    strategy: str = "ffd"
+    overlong: str = "error"
+    truncation_side: str = "right"
+    max_sequences: int | None = None
+    pad_to_multiple_of: int = 1
+    num_packs_multiple_of: int = 1
+    seed: int | None = None
+    epoch: int = 0
+    gap: float | None = None
+    max_iterations: int | None = None
+    max_seconds: float | None = None
+    groups: str | None = None
+    splittable: str | None = None
+    alone: str | None = None
+    separator: int | None = None
+    pad_token_id: int | None = None
+    format: str = "arrow"
+    shard_size: int = 256_000_000
+
 
 @dataclass(frozen=True)
 class Counts:
-    """How much went in and came out.
+    """Numbers of sequences, tokens and packs.
 
     Attributes:
-        rows: rows of the source.
-        sequences: sequences in packs.
-        tokens: their tokens in packs.
-        packs: packs written.
-        lower_bound: packs that any plan of these lengths needs.
-        gap: how far `packs` are above that, as a fraction of it.
-        separators: tokens in packs that stand between sequences.
-        padding: tokens in packs that fill sequences up to a multiple.
-        dropped: sequences left out because they are longer than `max_length`.
-        truncated: sequences of which only the first, or last, `max_length` tokens are in.
-        split: sequences in more than one piece.
-        tokens_lost: tokens of dropped and truncated sequences, and of turns left out, that are in no pack.
-        turns_left_out: turns of conversations that are longer than `max_length` alone.
+        rows: Rows of the source.
+        sequences: Sequences in packs.
+        tokens: Tokens of sequences in packs.
+        packs: Packs written.
+        lower_bound: Packs that any plan of these lengths needs.
+        gap: (packs - lower_bound) / lower_bound.
+        separators: Separator tokens in packs.
+        padding: Padding tokens in packs.
+        dropped: Sequences left out because they are longer than `max_length`.
+        truncated: Sequences that lost tokens because they are longer than `max_length`.
+        split: Sequences in more than one piece.
+        tokens_lost: Tokens of the source that are in no pack: of dropped and truncated sequences and of turns left out.
+        turns_left_out: Turns of conversations left out because each is longer than `max_length`.
     """
 
     rows: int
@@ -75,26 +151,28 @@ class Counts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a packed directory holds and how it was made.
+    """Record of a packed directory: its contents, its source and its options.
+
+    `options`, the elements of `sources`, and `tokenizer` are dataclasses whose attributes are also items, as in
+    `manifest.options["strategy"]`.
 
     Attributes:
-        packsort_version: the version that wrote it.
-        max_length: the most tokens a pack may hold.
-        options: of the plan and the files, by name.
-        sources: the files packed: `path`, `rows`, `bytes`, and what became of their sequences: `dropped`, `truncated`,
-            `split`, `tokens_lost`, `turns_left_out`, as in `counts`.
-        tokenizer: How the source was tokenized, or None if it had tokens.
-        columns: type of each column.
-        left_out: columns of the source that are not per-token and so not here.
-        counts: how much went in and came out.
-        plan: the plan's fingerprint.
-        shards: the files, in order.
+        packsort_version: Version of packsort that wrote the directory.
+        max_length: Most tokens of a pack.
+        options: Options of `packsort.write_shards`.
+        sources: Files that were packed, in order.
+        tokenizer: How the source was tokenized, or None where it held tokens.
+        columns: Type of each column of a pack, by name.
+        left_out: Columns of the source that are not packed because they have no value for each token.
+        counts: Numbers of sequences, tokens and packs.
+        plan: Fingerprint of the plan.
+        shards: Shard files, in order.
     """
 
     packsort_version: str
     max_length: int
-    options: dict[str, Any]
-    sources: tuple[dict[str, Any], ...]
+    options: ManifestOptions
+    sources: tuple[SourceFileInfo, ...]
     tokenizer: TokenizerInfo | None
     columns: dict[str, str]
     left_out: tuple[str, ...]
@@ -104,26 +182,26 @@ class Manifest:
 
     @property
     def efficiency(self) -> float:
-        """Tokens / (packs x max_length)."""
+        """Tokens / (packs x max_length); 1.0 without packs."""
         return self.counts.tokens / (self.counts.packs * self.max_length) if self.counts.packs else 1.0
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Return the text of `manifest.json`."""
         facts = {"format": "packsort", "format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Puts the file in place, whole."""
+        """Write `manifest.json` into a directory, atomically."""
         with replace_file(folder / NAME) as file:
             file.write(self.to_json().encode())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Reads a packed directory's manifest.
+        """Read the manifest of a packed directory.
 
         Raises:
-            SourceNotFoundError: there is no such directory.
-            DamagedError: the directory is unfinished, or the manifest is not one.
+            SourceNotFoundError: There is no such directory.
+            DamagedError: The directory is unfinished, or its manifest is damaged or of a newer format.
         """
         path = folder / NAME
         if not folder.is_dir():
@@ -141,20 +219,27 @@ class Manifest:
                 raise KeyError("format")
             if facts["format_version"] != FORMAT_VERSION:
                 raise DamagedError(
-                    f"`{path}` has format version {facts['format_version']}, this packsort reads {FORMAT_VERSION}"
+                    f"`{path}` has format version {facts['format_version']}, and this packsort reads version "
+                    f"{FORMAT_VERSION}: install a newer packsort"
                 )
-            known = {field.name: facts[field.name] for field in fields(cls)}
+            known: dict[str, Any] = {field.name: facts[field.name] for field in fields(cls)}
+            known["options"] = ManifestOptions.from_json(known["options"])
+            known["sources"] = tuple(SourceFileInfo.from_json(source) for source in known["sources"])
             if known["tokenizer"] is not None:
                 known["tokenizer"] = TokenizerInfo.from_json(known["tokenizer"])
+            known["left_out"] = tuple(known["left_out"])
             known["counts"] = Counts(**known["counts"])
             known["shards"] = tuple(ShardInfo(**shard) for shard in known["shards"])
-            return cls(**known | {"sources": tuple(known["sources"]), "left_out": tuple(known["left_out"])})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls(**known)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedError(f"`{path}` is not a packsort manifest ({error!r} is missing or wrong)") from error
 
 
 def checksum(path: Path) -> str:
-    """Of a whole file: XXH3, 128 bits, which finds damage as fast as memory is read; it is no proof against malice."""
+    """Return the checksum of a file as a manifest holds it.
+
+    XXH3 with 128 bits finds damage at memory speed. It is no protection against malice.
+    """
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(1 << 22):

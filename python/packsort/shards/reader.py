@@ -1,4 +1,4 @@
-"""Reading packed shards: memory-mapped, nothing copied."""
+"""Read packed directories: memory-mapped packs as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -7,95 +7,99 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from packsort.errors import DamagedError
-from packsort.shards.manifest import Manifest, ShardInfo
+from packsort import _checks
+from packsort._arrow import to_numpy
+from packsort._progress import Stage, no_progress
+from packsort.shards.files import ShardFiles
+from packsort.shards.verify import Verification, verify
 
-if TYPE_CHECKING:
-    from packsort.shards.verify import Verification
-
-Columns = dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
+Pack = dict[str, NDArray[Any]]
+_ListColumns = dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
+"""Offsets (packs + 1,) and values of each list column of a shard."""
 
 
 def open_shards(path: str | os.PathLike[str]) -> Shards:
-    """Opens a packed directory.
+    """Open a packed directory.
 
     Args:
-        path: the directory that `packsort pack` or `packsort.write_shards` wrote.
+        path: Directory that `packsort pack` or `packsort.write_shards` wrote.
+
+    Returns:
+        Its packs. Arrow shards are memory-mapped, so a directory of any size opens at once.
 
     Raises:
-        SourceNotFoundError: it is not there.
-        DamagedError: it is unfinished, or a shard is missing or has another size than the manifest says.
+        SourceNotFoundError: There is no such directory.
+        DamagedError: The directory is unfinished, or a shard is missing or differs in size from the manifest.
+
+    Example:
+        >>> import packsort, pyarrow as pa, tempfile
+        >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8]]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     manifest = packsort.write_shards(table, folder + "/packed", max_length=5, seed=None)
+        ...     shards = packsort.open_shards(folder + "/packed")
+        ...     len(shards), shards[0]["input_ids"].tolist(), shards[0]["seq_lengths"].tolist()
+        (2, [4, 5, 6, 7, 8], [4, 1])
     """
     return Shards(path)
 
 
-class Shards:
-    """The packs of a packed directory, in order; made by `packsort.open_shards`.
+class Shards(ShardFiles):
+    """The packs of a packed directory, in order; `packsort.open_shards` returns them.
 
-    `shards[i]` is pack `i`: a dict of NumPy arrays, which are read-only views of the mapped file: `input_ids` int32
-    (tokens,), `labels` int32 (tokens,) where there are any, other per-token columns in their type, `seq_lengths` int32
-    (sequences,), `sequence_ids` int64 (sequences,). Arrow shards are mapped; a Parquet shard is decoded when a pack
-    of it is first asked for, and the last two are kept.
+    `shards[i]` is one pack: a dictionary of read-only NumPy arrays, which are views of the mapped file. `shards[i:j]`
+    is a list of packs. A pack holds `input_ids` int32 (tokens,), `labels` int32 (tokens,) where there are labels, other
+    per-token columns in their own type, `seq_lengths` int32 (segments,) and `sequence_ids` int64 (segments,). A Parquet
+    shard is decoded as a whole when one of its packs is read, and the last two are kept.
 
     Attributes:
-        path: the directory.
-        manifest: what it holds and how it was made.
+        path: The directory.
+        manifest: Its record.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self.manifest = Manifest.read(self.path)
-        for shard in self.manifest.shards:
-            file = self.path / shard.name
-            size = file.stat().st_size if file.is_file() else None
-            if size != shard.bytes:
-                found = "is missing" if size is None else f"has {size} bytes"
-                raise DamagedError(f"`{file}` {found}, the manifest says {shard.bytes} bytes")
+        super().__init__(path)
         self._ends = list(accumulate(shard.packs for shard in self.manifest.shards))
-        mapped: dict[int, Columns] = {}
-        decode = lru_cache(2)(self._decode)
-
-        def columns(index: int) -> Columns:
-            if not self.manifest.shards[index].name.endswith(".arrow"):
-                return decode(index)
-            if index not in mapped:
-                mapped[index] = self._decode(index)
-            return mapped[index]
-
-        self._columns = columns
+        self._mapped: dict[int, _ListColumns] = {}
+        self._decoded = lru_cache(2)(self._list_columns)
 
     @property
     def max_length(self) -> int:
-        """The most tokens a pack may hold."""
+        """Most tokens of a pack."""
         return self.manifest.max_length
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The columns of a pack."""
+        """Columns of a pack."""
         return tuple(self.manifest.columns)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(f"pack {index} is not in `{self.path}`, which has {len(self)} packs")
-        shard = bisect_right(self._ends, number)
-        row = number - (self._ends[shard - 1] if shard else 0)
-        columns = self._columns(shard)
-        return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
+    @overload
+    def __getitem__(self, index: int) -> Pack: ...
 
-    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
-        return (self[i] for i in range(len(self)))
+    @overload
+    def __getitem__(self, index: slice) -> list[Pack]: ...
+
+    def __getitem__(self, index: int | slice) -> Pack | list[Pack]:
+        """Return one pack, or a list of packs for a slice.
+
+        Raises:
+            TypeError: `index` is neither an integer nor a slice.
+            IndexError: There is no such pack.
+        """
+        if isinstance(index, slice):
+            return [self._pack(number) for number in range(*index.indices(len(self)))]
+        return self._pack(_checks.pack_number(index, len(self), f"`{self.path}`"))
+
+    def __iter__(self) -> Iterator[Pack]:
+        return (self._pack(number) for number in range(len(self)))
 
     def __repr__(self) -> str:
         counts = self.manifest.counts
@@ -107,64 +111,30 @@ class Shards:
     def __reduce__(self) -> tuple[Any, ...]:
         return open_shards, (self.path,)
 
-    def table(self, index: int) -> pa.Table:
-        """Shard `index` as a table: mapped if it is Arrow, decoded if it is Parquet.
+    def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
+        """Check the packs, and prove that they hold `source`; see `packsort.verify`."""
+        return verify(self, source, tokenizer=tokenizer, stage=stage)
 
-        Raises:
-            DamagedError: it cannot be read, or its columns are not those of the manifest.
-        """
-        shard = self.manifest.shards[index]
-        table = read_shard(self.path, shard)
-        found = {field.name: str(field.type) for field in table.schema}
-        if {name: _plain(kind) for name, kind in found.items()} != {
-            name: _plain(kind) for name, kind in self.manifest.columns.items()
-        }:
-            raise DamagedError(
-                f"`{self.path / shard.name}` has columns {found}, the manifest says {self.manifest.columns}"
-            )
-        if table.num_rows != shard.packs:
-            raise DamagedError(
-                f"`{self.path / shard.name}` has {table.num_rows} packs, the manifest says {shard.packs}"
-            )
-        return table
+    def _pack(self, number: int) -> Pack:
+        shard = bisect_right(self._ends, number)
+        row = number - (self._ends[shard - 1] if shard else 0)
+        columns = self._columns(shard)
+        return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
 
-    def verify(self, source: Any = None, **options: Any) -> Verification:
-        """Proves that nothing is lost or changed; see `packsort.shards.verify.verify`."""
-        from packsort.shards.verify import verify
+    def _columns(self, index: int) -> _ListColumns:
+        """Return the columns of a shard: all mapped shards are kept, and the last two decoded ones."""
+        if not self.manifest.shards[index].is_mapped:
+            return self._decoded(index)
+        if index not in self._mapped:
+            self._mapped[index] = self._list_columns(index)
+        return self._mapped[index]
 
-        return verify(self, source, **options)
-
-    def _decode(self, index: int) -> Columns:
-        columns: Columns = {}
+    def _list_columns(self, index: int) -> _ListColumns:
+        columns: _ListColumns = {}
         for name, column in zip((table := self.table(index)).column_names, table.columns, strict=True):
-            lists = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [_empty(column)])
-            values = lists.values
-            columns[name] = (
-                lists.offsets.to_numpy(),
-                values.to_numpy(zero_copy_only=not pa.types.is_boolean(values.type)),
-            )
+            chunks = column.chunks or [pa.array([], column.type)]
+            lists = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+            values = to_numpy(lists.values)
+            values.flags.writeable = False
+            columns[name] = to_numpy(lists.offsets), values
         return columns
-
-
-def read_shard(folder: Path, shard: ShardInfo) -> pa.Table:
-    """A shard's table as it is in the file.
-
-    Raises:
-        DamagedError: it cannot be read.
-    """
-    path = folder / shard.name
-    try:
-        if path.suffix == ".arrow":
-            with pa.memory_map(os.fspath(path)) as file:
-                return pa.ipc.open_file(file).read_all()
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedError(f"`{path}` cannot be read: {error}") from error
-
-
-def _empty(column: pa.ChunkedArray) -> pa.Array:
-    return pa.array([], column.type)
-
-
-def _plain(kind: str) -> str:
-    return kind.replace("element:", "item:")  # how Parquet calls what a list holds

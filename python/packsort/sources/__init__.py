@@ -3,6 +3,8 @@
 - `source`: `open_source` and `Source`, rows of any kind behind one interface.
 - `files`: from paths, folders and glob patterns to files.
 - `formats`: readers of Parquet and Arrow files.
-- `tokens`: per-token columns, read into memory and checked.
-- `lazy_tokens`: per-token columns that are checked as they are read.
+- `lengths`: number of tokens of each row.
+- `tokens`: token columns, read into memory and checked.
+- `lazy_tokens`: token columns that are checked as they are read.
+- `token_rules`: rules that token columns keep, and the words for breaking them.
 """

@@ -9,13 +9,14 @@ from typing import Any
 
 import xxhash
 
+from packsort._record import Record
 from packsort.tokenization.loss import LossRule, parse_loss_rule
 from packsort.tokenization.notes import Note
 
 
-@dataclass(frozen=True)
-class TokenizerInfo:
-    """How the rows of a source were tokenized.
+@dataclass(frozen=True, eq=False)
+class TokenizerInfo(Record):
+    """How the rows of a source were tokenized; attributes are also items, as in `info["name"]`.
 
     Attributes:
         name: Folder or Hub name of the tokenizer.

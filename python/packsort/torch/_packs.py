@@ -23,7 +23,10 @@ from packsort import _checks, _core
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
 from packsort.errors import DamagedError, OptionError, PacksortError, SourceNotFoundError
-from packsort.gathering import Fillers, fillers, gather_rows, has_fillers, plan_lengths, segments
+from packsort.gathering.fillers import Fillers, has_fillers, token_config
+from packsort.gathering.gather import gather_rows
+from packsort.gathering.planned import plan_lengths
+from packsort.gathering.segments import list_segments
 from packsort.options import PackOptions, names
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import NAME, Manifest, checksum
@@ -278,14 +281,12 @@ class PlannedPacks:
         self.max_length = max_length
         self._options = plan_options
         self.name = _named(source)
-        options = dict(plan_options)
-        between = fillers(options.pop("separator", None), options.pop("pad_token_id", None))
+        config, between = token_config("PackedLoader", max_length, plan_options, seed=seed)
         separated = between.separator is not None
         self.tokens = TokenColumns(source)
         lengths = self.tokens.lengths("input_ids")
         if planned is None:
-            options["separator"] = separated
-            planned = plan_lengths(source, lengths, "input_ids", max_length, seed=seed, **options)
+            planned = plan_lengths(source, lengths, "input_ids", config)
         else:
             _check_plan(planned, lengths, separated, self.name)
         self.first = planned
@@ -368,7 +369,7 @@ class _PlannedEpoch:
 
     def _list(self, block: int) -> _Listed:
         start, stop = block * _BLOCK, (block + 1) * _BLOCK
-        found = segments(self._plan, start, stop)
+        found = list_segments(self._plan, start, stop)
         ends = np.concatenate([[0], np.cumsum(found.lengths, dtype=np.int64)])[found.offsets]
         ids = found.ids.astype(np.int64)
         return _Listed(found.offsets.tolist(), ids, found.lengths, found.starts, np.diff(ends).tolist())

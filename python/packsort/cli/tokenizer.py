@@ -1,0 +1,40 @@
+"""Arguments that choose a tokenizer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from packsort.errors import OptionError
+
+
+def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options that choose a tokenizer."""
+    group = parser.add_argument_group("tokenizer")
+    group.add_argument(
+        "--tokenizer",
+        required=required,
+        metavar="DIR",
+        help="folder of a tokenizer, or its name on the Hugging Face Hub",
+    )
+    group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's")
+    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer")
+
+
+def load_chosen_tokenizer(args: argparse.Namespace) -> object:
+    """Load the tokenizer that the options of `add_tokenizer_options` choose."""
+    # This process tokenizes in no forks, so the tokenizer may use its threads without a warning about forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    template = None
+    if args.chat_template is not None:
+        try:
+            template = Path(args.chat_template).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise OptionError(f"chat template `{args.chat_template}` is not UTF-8 text") from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OptionError(f"chat template `{args.chat_template}` cannot be read: {reason}") from error
+    from packsort.tokenization.tokenizer import load_tokenizer
+
+    return load_tokenizer(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)

@@ -1,0 +1,159 @@
+"""Packs of padding, random packing and greedy packing, as arrays that `packsort.compare` counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class Packs:
+    """Packs of one method, in training order.
+
+    Attributes:
+        tokens: Tokens of each pack without padding, (packs,).
+        pieces: Sequences, or pieces of sequences, in each pack, (packs,).
+        squares: Sum of the squares of the pieces' lengths, (packs,): pairs of tokens under document masks.
+        width: Tokens computed for each pack under document masks, (packs,), padding included where there is some.
+        full_width: Tokens computed for each pack that is one sequence to attention, (packs,).
+        room: Tokens and padding of each pack, as efficiency counts them, (packs,).
+        balanced: Whether `packsort.schedule` can order these packs by cost.
+        lower_bound: Packs that the method cannot go below.
+        split: Sequences in more than one pack.
+        truncated: Sequences cut at the limit.
+        dropped: Sequences left out.
+        tokens_lost: Tokens truncated or dropped.
+        broken: Multi-turn conversations split or truncated; None where turns are not known.
+    """
+
+    tokens: NDArray[np.int64]
+    pieces: NDArray[np.int64]
+    squares: NDArray[np.int64] | NDArray[np.float64]
+    width: NDArray[np.int64]
+    full_width: NDArray[np.int64]
+    room: NDArray[np.int64]
+    balanced: bool
+    lower_bound: int
+    split: int = 0
+    truncated: int = 0
+    dropped: int = 0
+    tokens_lost: int = 0
+    broken: int | None = None
+
+
+def padded_packs(
+    lengths: NDArray[np.int64], planned: Plan, batch_size: int, multi_turn: NDArray[np.bool_] | None
+) -> tuple[Packs, Packs]:
+    """Put one sequence into each pack, truncated at the limit.
+
+    Args:
+        lengths: Tokens of the sequences in training order, (n,), without those that are dropped.
+        planned: Greedy plan of the same sequences, which truncates the same ones and has the same lower bound.
+        batch_size: Consecutive packs that are padded together.
+        multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
+
+    Returns:
+        (packs padded to the longest of their batch, packs padded to the limit).
+    """
+    limit = planned.max_length
+    kept = np.minimum(lengths, limit)
+    firsts = np.arange(0, len(kept), batch_size)
+    longest = np.maximum.reduceat(kept, firsts)
+    width = np.repeat(longest, np.diff(firsts, append=len(kept)))
+    fixed = np.full_like(kept, limit)
+    facts: dict[str, Any] = {
+        "tokens": kept,
+        "pieces": np.ones_like(kept),
+        "balanced": False,
+        "squares": _squares(kept, limit),
+        "lower_bound": planned.lower_bound,
+        "truncated": planned.num_truncated,
+        "dropped": planned.num_dropped,
+        "tokens_lost": planned.tokens_lost,
+        "broken": None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
+    }
+    return (
+        Packs(**facts, width=width, full_width=width, room=width),
+        Packs(**facts, width=fixed, full_width=fixed, room=fixed),
+    )
+
+
+def random_packs(lengths: NDArray[np.int64], planned: Plan, multi_turn: NDArray[np.bool_] | None) -> Packs:
+    """Concatenate the sequences and cut them into packs of exactly the limit; the last pack has the rest.
+
+    Nothing is truncated: a sequence longer than the limit continues in the next pack.
+
+    Args:
+        lengths: Tokens of the sequences in training order, (n,), without those that are dropped.
+        planned: Greedy plan, which has the limit and the sequences that are dropped.
+        multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
+    """
+    limit = planned.max_length
+    ends = np.cumsum(lengths)
+    cuts = np.arange(limit, int(ends[-1]), limit)
+    at = np.searchsorted(ends, cuts)  # the sequence with the token before each cut
+    within = ends[at] != cuts
+    # A cut between two sequences ends a piece that ends anyway; a cut within a sequence makes one piece more.
+    piece_ends = np.insert(ends, at[within], cuts[within])
+    last_of_pack = at + np.cumsum(within) - within
+    starts = np.concatenate([np.zeros(1, np.int64), last_of_pack + 1])
+    pieces = np.diff(piece_ends, prepend=0)
+    held = at[within]
+    split = held[np.diff(held, prepend=-1) > 0]
+    tokens = np.diff(np.concatenate([np.zeros(1, np.int64), cuts, ends[-1:]]))
+    room = np.full_like(tokens, limit)
+    return Packs(
+        tokens=tokens,
+        pieces=np.diff(starts, append=len(piece_ends)),
+        squares=np.add.reduceat(_squares(pieces, limit), starts),
+        width=tokens,
+        full_width=room,
+        room=room,
+        balanced=True,
+        lower_bound=-(-int(ends[-1]) // limit),
+        split=len(split),
+        dropped=planned.num_dropped,
+        tokens_lost=planned.tokens_lost if planned.num_dropped else 0,
+        broken=None if multi_turn is None else int(multi_turn[split].sum()),
+    )
+
+
+def greedy_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[np.bool_] | None) -> Packs:
+    """Take the packs of a plan in its order.
+
+    Args:
+        planned: Greedy plan.
+        lengths: Tokens of the sequences, (n,), without those that are dropped.
+        multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
+    """
+    limit = planned.max_length
+    starts = planned.pack_offsets[:-1]
+    pieces = planned.piece_lengths.astype(np.int64)
+    tokens = np.add.reduceat(pieces, starts)
+    room = np.full_like(tokens, limit)
+    return Packs(
+        tokens=tokens,
+        pieces=np.diff(planned.pack_offsets),
+        squares=np.add.reduceat(_squares(pieces, limit), starts),
+        width=tokens,
+        full_width=room,
+        room=room,
+        balanced=True,
+        lower_bound=planned.lower_bound,
+        truncated=planned.num_truncated,
+        dropped=planned.num_dropped,
+        tokens_lost=planned.tokens_lost,
+        broken=None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
+    )
+
+
+def _squares(lengths: NDArray[np.int64], limit: int) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Square lengths as integers unless a sum of them might exceed 64 bits."""
+    if limit * int(lengths.sum()) < 2**62:
+        return lengths * lengths
+    return np.square(lengths.astype(np.float64))

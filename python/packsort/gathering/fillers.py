@@ -1,0 +1,94 @@
+"""Fillers: the tokens of a pack that belong to no sequence, padding and separators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort import _checks
+from packsort.options import PackOptions, PlanConfig, names, plan_config
+from packsort.planning.plan import Plan
+from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
+
+
+@dataclass(frozen=True)
+class Fillers:
+    """Token ids of padding and separators. Fillers carry no loss; per-token columns of other names hold 0 there.
+
+    Attributes:
+        padding: Token that pads a sequence to a multiple.
+        separator: Token between two sequences of a pack, or None.
+    """
+
+    padding: int = 0
+    separator: int | None = None
+
+    def values(self, column: str, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the value of padding and the value of separators in a per-token column.
+
+        Args:
+            column: The column's name.
+            dtype: The NumPy dtype of its values.
+
+        Returns:
+            Two arrays of that dtype, shape (1,).
+        """
+        padding = separator = 0
+        if column == INPUT_IDS:
+            padding, separator = self.padding, self.separator or 0
+        elif column == LABELS:
+            padding = separator = NO_LOSS
+        return np.array([padding], dtype), np.array([separator], dtype)
+
+
+def check_fillers(separator: Any, pad_token_id: Any, vocabulary: int | None = None) -> Fillers:
+    """Check the token ids of separators and padding.
+
+    Args:
+        separator: A token id, or None for no separators.
+        pad_token_id: A token id, or None for 0.
+        vocabulary: Number of tokens of the tokenizer, or None where it is not known.
+
+    Raises:
+        OptionError: A token id is no integer or outside the vocabulary.
+    """
+    if separator is not None:
+        separator = _checks.token_id("separator", separator, vocabulary)
+    if pad_token_id is not None:
+        pad_token_id = _checks.token_id("pad_token_id", pad_token_id, vocabulary)
+    return Fillers(pad_token_id or 0, separator)
+
+
+def token_config(
+    caller: str, max_length: Any, options: Mapping[str, Any], *, known: Any = PackOptions, **more: Any
+) -> tuple[PlanConfig, Fillers]:
+    """Check the options of a plan whose tokens are at hand, so that separators and padding are token ids.
+
+    Args:
+        caller: The callable as the user wrote it, for messages.
+        max_length: Most tokens of a pack.
+        options: The keyword arguments given.
+        known: The `TypedDict` that declares them.
+        **more: Further attributes of `PlanConfig`, such as `seed`.
+
+    Returns:
+        The options of the plan, and the fillers of its packs.
+
+    Raises:
+        TypeError: A keyword argument is unknown.
+        OptionError: A value is not allowed, or two options contradict each other.
+    """
+    _checks.keywords(caller, options, names(known))
+    plan_options = dict(options)
+    fillers = check_fillers(plan_options.pop("separator", None), plan_options.pop("pad_token_id", None))
+    plan_options["separator"] = fillers.separator is not None
+    return plan_config(caller, max_length, plan_options, **more), fillers
+
+
+def has_fillers(planned: Plan) -> bool:
+    """Whether packs of a plan may hold separators or padding."""
+    return planned.separator or planned.pad_to_multiple_of > 1

@@ -1,0 +1,122 @@
+"""Gather the tokens of segments, one row after another.
+
+`gather_packs` reads whole columns that were checked before (`sources.tokens`) on all threads. `gather_rows` reads
+columns that are checked as they are read (`sources.lazy_tokens`), for loaders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import types
+
+from packsort import _core
+from packsort._arrow import from_numpy
+from packsort.gathering.fillers import Fillers, has_fillers
+from packsort.gathering.segments import list_segments
+from packsort.planning.plan import Ids, Plan
+from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.lazy_tokens import TokenColumns
+
+
+def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers: Fillers | None = None) -> pa.Table:
+    """Gather packs `start` to `stop`, `stop` excluded, as one table.
+
+    Args:
+        table: Per-token columns of the rows that were planned: `list` or `large_list`.
+        planned: Their plan.
+        start: First pack.
+        stop: End of the range; cut at the number of packs.
+        fillers: Tokens of separators and padding.
+
+    Returns:
+        One row for each pack: per-token columns, `seq_lengths`, `sequence_ids`, and `piece_starts` where the plan has
+        starts.
+    """
+    segments = list_segments(planned, start, stop)
+    ends = np.concatenate([[0], np.cumsum(segments.lengths, dtype=np.int64)])
+    token_offsets = from_numpy(ends[segments.offsets].astype(np.int32))
+    segment_offsets = from_numpy(segments.offsets.astype(np.int32))
+    sources = {name: table[name] for name in table.column_names}
+    if fillers is not None and has_fillers(planned):
+        sources.setdefault(LABELS, table[INPUT_IDS])  # fillers carry no loss, so labels are needed
+    columns = {
+        name: pa.ListArray.from_arrays(
+            token_offsets, gather_values(column, name, segments.ids, segments.lengths, segments.starts, fillers)
+        )
+        for name, column in sources.items()
+    }
+    columns[SEQ_LENGTHS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.lengths))
+    columns[SEQUENCE_IDS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.ids.astype(np.int64)))
+    if segments.starts is not None:
+        columns[PIECE_STARTS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.starts))
+    return pa.table(columns)
+
+
+def gather_values(
+    column: pa.ChunkedArray,
+    name: str,
+    ids: Ids,
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None = None,
+    fillers: Fillers | None = None,
+) -> pa.Array:
+    """Gather the values of segments from one column.
+
+    Args:
+        column: `list` or `large_list` of numbers or booleans.
+        name: Column that the values become. It decides the value of fillers: see `Fillers.values`.
+        ids: Row of each segment, or `PADDING` or `SEPARATOR` where there are `fillers`: uint32 or int64 (segments,).
+        lengths: Tokens of each segment: int32 (segments,).
+        starts: First token of each segment in its row: int32 (segments,); None is 0.
+        fillers: Tokens of separators and padding.
+
+    Returns:
+        The values of all segments, one after another, in the column's type.
+    """
+    kind = stored = column.type.value_type
+    if types.is_boolean(kind):  # Arrow packs eight booleans into a byte, and the core moves whole bytes
+        stored = pa.uint8()
+        column = column.cast((pa.large_list if types.is_large_list(column.type) else pa.list_)(stored))
+    padding, separator = (fillers or Fillers()).values(name, stored.to_pandas_dtype())
+    values = _core.gather(column, ids, starts, lengths, (padding.tobytes(), separator.tobytes()))
+    array = pa.Array.from_buffers(stored, len(values) * 8 // stored.bit_width, [None, pa.py_buffer(values)])
+    return array if stored is kind else array.cast(kind)
+
+
+def gather_rows(
+    tokens: TokenColumns,
+    ids: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None,
+    fillers: Fillers | None,
+) -> dict[str, NDArray[Any]]:
+    """Gather the values of segments from columns that are checked as they are read.
+
+    Args:
+        tokens: The columns.
+        ids: Row of each segment, or `PADDING` or `SEPARATOR` where there are `fillers`: int64 (segments,).
+        lengths: Tokens of each segment: int32 (segments,).
+        starts: First token of each segment in its row: int32 (segments,); None is 0.
+        fillers: Tokens of separators and padding, or None where there are none.
+
+    Returns:
+        One array for each column, (tokens,).
+    """
+    if fillers is None:
+        return tokens.gather(ids, lengths, starts)
+    rows = ids >= 0
+    found = tokens.gather(ids[rows], lengths[rows], None if starts is None else starts[rows])
+    found.setdefault(LABELS, found[INPUT_IDS])  # fillers carry no loss, so labels are needed
+    kinds = np.repeat(ids, lengths)  # (tokens,)
+    gathered = {}
+    for name, values in found.items():
+        spread = np.empty(len(kinds), values.dtype)
+        spread[kinds >= 0] = values
+        for kind, value in zip((PADDING, SEPARATOR), fillers.values(name, values.dtype), strict=True):
+            spread[kinds == kind] = value[0]
+        gathered[name] = spread
+    return gathered

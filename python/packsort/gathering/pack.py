@@ -1,0 +1,78 @@
+"""Pack token columns in memory."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import pyarrow as pa
+
+from packsort.gathering.fillers import Fillers, token_config
+from packsort.gathering.gather import gather_packs
+from packsort.gathering.planned import plan_lengths
+from packsort.options import PackOptions, PlanConfig
+from packsort.schema import INPUT_IDS
+from packsort.sources.source import open_source
+from packsort.sources.tokens import read_tokens
+
+# Arrow's `list` has 32-bit offsets, so a chunk of packs stays well below 2**31 tokens.
+_TOKENS_PER_CHUNK = 2**29
+
+
+def pack(
+    table: Any, max_length: int, *, seed: int | None = 0, epoch: int = 0, **options: Unpack[PackOptions]
+) -> pa.Table:
+    """Pack token columns in memory.
+
+    Args:
+        table: Any source: a `pyarrow.Table`, a `datasets.Dataset`, a path, a polars DataFrame. Column `input_ids` is a
+            list of token ids. `labels` and other list columns of numbers or booleans, with one value for each token,
+            are packed alongside.
+        max_length: Most tokens of a pack.
+        seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
+        epoch: Epoch of the shuffle.
+        **options: Options of `packsort.plan`, with these differences. `groups`, `splittable` and `alone` may name a
+            column of `table`. `separator` is the token id between two sequences of a pack, `None` for none.
+            `pad_token_id` is the token id of the padding that `pad_to_multiple_of` adds, 0 by default.
+
+    Returns:
+        One row for each pack:
+
+        - `input_ids` and `labels`, list<int32>; other per-token columns in their own type.
+        - `seq_lengths`, list<int32>: tokens of each segment, in order.
+        - `sequence_ids`, list<int64>: the row of `table` that each segment comes from, -2 for a separator, -1 for
+          padding.
+        - `piece_starts`, list<int32>: the first token of each segment in its row. Only where sequences are cut or keep
+          their end.
+
+        The labels of separators and padding are -100. Where `table` has no `labels` and packs hold separators or
+        padding, `labels` is added and equals the tokens elsewhere.
+
+    Raises:
+        SourceError: There is no usable column, or a value in it is wrong.
+        LengthError: A sequence is longer than `max_length`.
+        OptionError: A value is not allowed, or two options contradict each other.
+        TypeError: A keyword argument is unknown.
+
+    Example:
+        >>> import packsort
+        >>> import pyarrow as pa
+        >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8]]})
+        >>> packsort.pack(table, max_length=5, seed=None).to_pylist()
+        [{'input_ids': [4, 5, 6, 7, 8], 'seq_lengths': [4, 1], 'sequence_ids': [1, 2]},
+         {'input_ids': [1, 2, 3], 'seq_lengths': [3], 'sequence_ids': [0]}]
+        >>> packsort.pack(table, max_length=8, seed=None, pad_to_multiple_of=4, separator=99).to_pylist()
+        [{'input_ids': [4, 5, 6, 7], 'labels': [4, 5, 6, 7], 'seq_lengths': [4], 'sequence_ids': [1]},
+         {'input_ids': [1, 2, 3, 99, 8, 0, 0, 0], 'labels': [1, 2, 3, -100, 8, -100, -100, -100],
+          'seq_lengths': [3, 1, 1, 3], 'sequence_ids': [0, -2, 2, -1]}]
+    """
+    config, fillers = token_config("pack", max_length, options, seed=seed, epoch=epoch)
+    return pack_of_config(table, config, fillers)
+
+
+def pack_of_config(table: Any, config: PlanConfig, fillers: Fillers) -> pa.Table:
+    """Pack token columns in memory with options that are checked already; see `pack`."""
+    tokens = read_tokens(open_source(table))
+    planned = plan_lengths(tokens.source, tokens.lengths, INPUT_IDS, config)
+    step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
+    starts = range(0, max(1, planned.num_packs), step)
+    return pa.concat_tables([gather_packs(tokens.table, planned, at, at + step, fillers) for at in starts])

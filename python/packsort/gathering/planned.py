@@ -1,0 +1,71 @@
+"""Plan the rows of a source, with errors that name the file, the row and the column."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.compute as pc
+from pyarrow import types
+
+from packsort.errors import LengthError, OptionError, SourceError
+from packsort.options import PlanConfig
+from packsort.planning.build import plan_of_config
+from packsort.planning.plan import Plan
+from packsort.sources.source import Source
+
+
+def plan_lengths(source: Source, lengths: Any, column: str, config: PlanConfig) -> Plan:
+    """Plan the rows of a source by their lengths.
+
+    Args:
+        source: The rows.
+        lengths: Tokens of each row, (rows,).
+        column: Column that the lengths come from, for messages.
+        config: Options of the plan. `groups`, `splittable` and `alone` may name a column of the source.
+
+    Raises:
+        LengthError: A length cannot be planned; the message names file, row and column.
+        SourceError: The source lacks a column that an option names, or the column has a null.
+        OptionError: A column that an option names has the wrong type.
+    """
+    columns = {name: getattr(config, name) for name in ("groups", "splittable", "alone")}
+    named = {name: _source_column(source, name, value) for name, value in columns.items() if isinstance(value, str)}
+    try:
+        return plan_of_config(lengths, replace(config, **named))
+    except LengthError as error:
+        if error.row is None:
+            raise
+        where = f"{source.where(error.row)}: column `{column}`"
+        raise LengthError(_reason(where, error, config), error.row, error.length) from None
+
+
+def _reason(where: str, error: LengthError, config: PlanConfig) -> str:
+    """Word the error of one length for the row that it belongs to."""
+    if error.length is None:
+        return f"{where} is null; every row needs a length of at least 1"
+    if error.length < 1:
+        return f"{where} has length {error.length}; lengths must be at least 1"
+    multiple = config.pad_to_multiple_of
+    room = config.max_length // multiple * multiple
+    limit = f"max_length {config.max_length}"
+    if room < config.max_length:
+        limit = f"{room}, the largest multiple of {multiple} within {limit}"
+    return (
+        f"{where} has {error.length} tokens, more than {limit}: "
+        "pass overlong='drop', 'truncate' or 'split' to pack the others"
+    )
+
+
+def _source_column(source: Source, option: str, name: str) -> Any:
+    """Read the column that an option names."""
+    if name not in source.schema.names:
+        names = ", ".join(f"`{one}`" for one in source.schema.names)
+        raise SourceError(f"{option}={name!r} names no column of the source; its columns are {names}")
+    column = source.read([name])[name]
+    if option != "groups" and not types.is_boolean(column.type):
+        raise OptionError(f"{option}={name!r} must name a column of booleans, got {column.type}")
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise SourceError(f"{source.where(row)}: column `{name}` is null; {option} needs a value for every row")
+    return column

@@ -1,0 +1,178 @@
+"""Options of `write_shards`, checked before any data is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from packsort import _checks
+from packsort.errors import OptionError
+from packsort.gathering.fillers import Fillers, check_fillers
+from packsort.options import (
+    PIECEWISE_STRATEGIES,
+    PlanConfig,
+    ShardFormat,
+    ShardOptions,
+    names,
+    plan_config,
+)
+from packsort.shards.manifest import ManifestOptions
+from packsort.tokenization.load import window_limit
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """Options of packed shards, complete and checked as far as that needs no tokenizer.
+
+    Attributes:
+        plan: Options of the plan.
+        split_turns: Whether conversations longer than `max_length` are cut between turns.
+        separator: Token between two sequences: its id, its text, or None.
+        pad_token_id: Token id of padding; None is the tokenizer's, or 0.
+        format: File format of the shards.
+        shard_size: Bytes of a shard before compression, approximately.
+    """
+
+    plan: PlanConfig
+    split_turns: bool
+    separator: int | str | None
+    pad_token_id: int | None
+    format: ShardFormat
+    shard_size: int
+
+    def fillers(self, tokenizer: Any) -> Fillers:
+        """Return the fillers, with the text of a separator looked up in the tokenizer.
+
+        Raises:
+            OptionError: A token is not in the tokenizer, or a text is given and there is no tokenizer.
+        """
+        separator, pad_token_id = self.separator, self.pad_token_id
+        if tokenizer is None:
+            if isinstance(separator, str):
+                raise OptionError(
+                    f"separator={separator!r} is text, and there is no tokenizer to look it up in: pass `tokenizer`, "
+                    "or a token id"
+                )
+            return check_fillers(separator, pad_token_id)
+        if isinstance(separator, str):
+            vocabulary = tokenizer.get_vocab()
+            if separator not in vocabulary:
+                known = tokenizer.eos_token or next(iter(vocabulary))
+                raise OptionError(
+                    f"separator={separator!r} is no token of the tokenizer; pass one of its tokens, such as {known!r}, "
+                    "or a token id"
+                )
+            separator = int(vocabulary[separator])
+        if pad_token_id is None:
+            pad_token_id = tokenizer.pad_token_id
+        return check_fillers(separator, pad_token_id, len(tokenizer))
+
+    def window(self, tokenizer: Any) -> int | None:
+        """Return the most tokens of a part of a conversation; None where conversations stay whole.
+
+        Raises:
+            OptionError: Conversations are to be cut, and there is no tokenizer.
+        """
+        if not self.split_turns:
+            return None
+        return window_limit(self.plan.max_length, self.plan.pad_to_multiple_of, tokenizer)
+
+    def recorded(self, fillers: Fillers | None) -> ManifestOptions:
+        """Return the options as the manifest records them.
+
+        Args:
+            fillers: Tokens of separators and padding, or None where packs hold neither.
+        """
+        plan = self.plan
+        return ManifestOptions(
+            strategy=plan.strategy,
+            overlong="split_turns" if self.split_turns else plan.overlong,
+            truncation_side=plan.truncation_side,
+            max_sequences=plan.max_sequences,
+            pad_to_multiple_of=plan.pad_to_multiple_of,
+            num_packs_multiple_of=plan.num_packs_multiple_of,
+            seed=plan.seed,
+            epoch=plan.epoch,
+            gap=plan.gap,
+            max_iterations=plan.max_iterations,
+            max_seconds=plan.max_seconds,
+            groups=_column_name(plan.groups),
+            splittable=_column_name(plan.splittable),
+            alone=_column_name(plan.alone),
+            separator=None if fillers is None else fillers.separator,
+            pad_token_id=None if fillers is None else fillers.padding,
+            format=self.format,
+            shard_size=self.shard_size,
+        )
+
+
+def shard_config(
+    caller: str,
+    max_length: Any,
+    options: Mapping[str, Any],
+    *,
+    format: Any = "arrow",
+    shard_size: Any = "256MB",
+    **more: Any,
+) -> ShardConfig:
+    """Check the options of packed shards and complete them.
+
+    Args:
+        caller: The callable as the user wrote it, for messages.
+        max_length: Most tokens of a pack.
+        options: The keyword arguments of `ShardOptions` that were given.
+        format: File format of the shards.
+        shard_size: Bytes of a shard: an integer, or a text such as "256MB".
+        **more: Further attributes of `PlanConfig`, such as `seed`.
+
+    Raises:
+        TypeError: A keyword argument is unknown.
+        OptionError: A value is not allowed, or two options contradict each other.
+    """
+    _checks.keywords(caller, options, names(ShardOptions))
+    plan_options = dict(options)
+    separator, pad_token_id = plan_options.pop("separator", None), plan_options.pop("pad_token_id", None)
+    if not isinstance(separator, str):
+        separator = check_fillers(separator, None).separator
+    if pad_token_id is not None:
+        pad_token_id = check_fillers(None, pad_token_id).padding
+    plan_options["separator"] = separator is not None
+    split_turns = str(plan_options.get("overlong")) == "split_turns"
+    if split_turns:
+        del plan_options["overlong"]
+    plan = plan_config(caller, max_length, plan_options, **more)
+    if split_turns and plan.strategy not in PIECEWISE_STRATEGIES:
+        choices = _checks.listed(PIECEWISE_STRATEGIES)
+        raise _checks.clash(
+            "overlong='split_turns'", f"strategy={plan.strategy!r}", f"strategy must be one of {choices}"
+        )
+    return ShardConfig(
+        plan=plan,
+        split_turns=split_turns,
+        separator=separator,
+        pad_token_id=pad_token_id,
+        format=_checks.one_of("format", format, get_args(ShardFormat)),
+        shard_size=_shard_size(shard_size),
+    )
+
+
+def _shard_size(size: Any) -> int:
+    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB"."""
+    if not isinstance(size, str):
+        return _checks.integer("shard_size", size, 1, also=", or text such as '256MB'")
+    match = _SIZE.fullmatch(size)
+    if not match:
+        raise OptionError(f"shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
+    number, unit, binary = match.groups()
+    found = int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
+    return _checks.integer("shard_size", found, 1)
+
+
+def _column_name(values: Any) -> str | None:
+    """Return the name of a column; values that were passed have none."""
+    return values if values is None or isinstance(values, str) else "<values>"

@@ -1,0 +1,256 @@
+"""Check the packs of one shard: their shapes, their separators and padding, and their values against the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from packsort._arrow import to_numpy
+from packsort.gathering.fillers import Fillers
+from packsort.gathering.gather import gather_values
+from packsort.schema import (
+    INPUT_IDS,
+    LABELS,
+    PADDING,
+    PIECE_STARTS,
+    SEGMENT_COLUMNS,
+    SEPARATOR,
+    SEQ_LENGTHS,
+    SEQUENCE_IDS,
+)
+from packsort.shards.manifest import Manifest, ShardInfo
+from packsort.sources.tokens import Tokens
+
+
+class PackingRules:
+    """The rules that packs follow, as the manifest records them.
+
+    Attributes:
+        rows: Rows of the source.
+        multiple: Every sequence occupies a multiple of this many tokens.
+        fillers: Tokens of separators and padding.
+        limit: Most tokens of a sequence in one piece.
+        truncated: Whether sequences lost the tokens over the limit.
+        keep_end: Whether truncated sequences kept their last tokens, not their first.
+        hybrid: Whether some sequences were split and others truncated.
+        split_turns: Whether conversations were cut between turns.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        options = manifest.options
+        self.rows = manifest.counts.rows
+        self.multiple = options.pad_to_multiple_of
+        self.fillers = Fillers(options.pad_token_id or 0, options.separator)
+        self.limit = manifest.max_length // self.multiple * self.multiple
+        self.truncated = options.overlong == "truncate"
+        self.keep_end = self.truncated and options.truncation_side == "left"
+        self.hybrid = options.strategy == "hybrid"
+        self.split_turns = options.overlong == "split_turns"
+
+    @property
+    def has_fillers(self) -> bool:
+        """Whether packs may hold separators or padding."""
+        return self.multiple > 1 or self.fillers.separator is not None
+
+    def kept(self, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first token that is packed, and the end, of whole sequences of these lengths."""
+        first, end = np.zeros_like(lengths), lengths
+        if self.truncated:
+            over = np.maximum(lengths - self.limit, 0)
+            first, end = (over, end) if self.keep_end else (first, end - over)
+        return first, end
+
+
+class ShardCheck:
+    """Check of the packs of one shard.
+
+    Attributes:
+        packs: Packs in the shard.
+        pieces: Pieces of sequences in them.
+        tokens: Tokens of these pieces.
+        ids: Source row of each segment, or `PADDING` or `SEPARATOR`: int64 (segments,).
+        lengths: Tokens of each segment: int32 (segments,).
+        starts: First token of each segment in its row: int32 (segments,).
+        inside: Whether each segment names a row of the source: bool (segments,).
+    """
+
+    def __init__(
+        self, max_length: int, shard: ShardInfo, table: pa.Table, tokens: Tokens | None, rules: PackingRules
+    ) -> None:
+        self._max_length, self._shard, self._table = max_length, shard, table
+        self._source, self._rules = tokens, rules
+        self._token_ends = _ends(table[INPUT_IDS])  # (packs + 1,)
+        self._segment_ends = _ends(table[SEQ_LENGTHS])  # (packs + 1,)
+        self.lengths = to_numpy(_values(table[SEQ_LENGTHS]))
+        self.ids = to_numpy(_values(table[SEQUENCE_IDS]))
+        self.starts = np.zeros_like(self.lengths)
+        if PIECE_STARTS in table.column_names:
+            self.starts = to_numpy(_values(table[PIECE_STARTS]))
+        self.inside = (self.ids >= 0) & (self.ids < rules.rows)
+        self._filler = np.zeros_like(self.inside)  # (segments,)
+        if rules.fillers.separator is not None:
+            self._filler |= self.ids == SEPARATOR
+        if rules.multiple > 1:
+            self._filler |= self.ids == PADDING
+        self.packs = table.num_rows
+        self.pieces = int((~self._filler).sum())
+        self.tokens = int(self.lengths[~self._filler].sum())
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the shard itself, and, given the source, what differs from it."""
+        yield from self._shape_problems()
+        wrong = ~self.inside & ~self._filler
+        for segment in np.flatnonzero(wrong):
+            yield f"{self.where(int(segment))}: sequence id {self.ids[segment]} is no row of the source"
+        if self._rules.has_fillers:
+            yield from self._filler_problems()
+        if self._source is not None and not wrong.any():
+            yield from self._source_problems(self._source)
+
+    def where(self, segment: int) -> str:
+        """Name a segment: its shard, its pack, its place there, and its row of the source."""
+        pack = int(np.searchsorted(self._segment_ends, segment, side="right")) - 1
+        row = int(self.ids[segment])
+        name = f"row {row}"
+        if self._source is not None and 0 <= row < self._source.source.num_rows:
+            name = self._source.source.where(row)
+        return f"{self._pack(pack)}, sequence {segment - self._segment_ends[pack]} ({name})"
+
+    def _shape_problems(self) -> Iterator[str]:
+        lengths = np.diff(self._token_ends)
+        for pack in np.flatnonzero(lengths > self._max_length):
+            yield f"{self._pack(int(pack))} has {lengths[pack]} tokens, more than max_length {self._max_length}"
+        for name in self._table.column_names:
+            like = self._segment_ends if name in SEGMENT_COLUMNS else self._token_ends
+            for pack in np.flatnonzero(np.diff(_ends(self._table[name])) != np.diff(like)):
+                yield f"{self._pack(int(pack))}: column `{name}` has another number of values than the others"
+        for segment in np.flatnonzero(self.lengths < 1):
+            yield f"{self.where(int(segment))} has {self.lengths[segment]} tokens"
+        ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+        for pack in np.flatnonzero(np.diff(ends[self._segment_ends]) != lengths):
+            yield f"{self._pack(int(pack))}: `seq_lengths` do not add up to its tokens"
+        found = {"packs": self.packs, "sequences": self.pieces, "tokens": self.tokens}
+        for name, number in found.items():
+            if number != getattr(self._shard, name):
+                yield f"`{self._shard.name}` has {number} {name}, the manifest says {getattr(self._shard, name)}"
+
+    def _filler_problems(self) -> Iterator[str]:
+        """Yield where separators and padding are missing, misplaced or of other tokens."""
+        multiple = self._rules.multiple
+        pack = np.repeat(np.arange(len(self._segment_ends) - 1), np.diff(self._segment_ends))  # (segments,)
+        # Both as int64: positions in the pack of the first token of each segment.
+        place = np.cumsum(self.lengths, dtype=np.int64) - self.lengths - self._token_ends[pack]
+        for segment in np.flatnonzero(~self._filler & (place % multiple != 0)):
+            yield f"{self.where(int(segment))} begins at token {place[segment]}, which is no multiple of {multiple}"
+        lengths = np.diff(self._token_ends)
+        for number in np.flatnonzero(lengths % multiple):
+            yield f"{self._pack(int(number))} has {lengths[number]} tokens, which is no multiple of {multiple}"
+        separator = self._filler & (self.ids == SEPARATOR)
+        for segment in np.flatnonzero(separator != self._expected_separators(pack)):
+            what = "has a separator where none belongs" if separator[segment] else "lacks a separator"
+            yield f"{self._pack(int(pack[segment]))} {what}, before token {place[segment] + separator[segment]}"
+        for segment in np.flatnonzero(separator & (self.lengths != 1)):
+            yield f"{self._pack(int(pack[segment]))}: a separator has {self.lengths[segment]} tokens"
+        yield from self._filler_values()
+
+    def _expected_separators(self, pack: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each segment must be a separator: it follows a sequence that another one follows."""
+        expected = np.zeros(len(self.ids), np.bool_)
+        if self._rules.fillers.separator is None:
+            return expected
+        sequences = np.flatnonzero(~self._filler)
+        followed = sequences[:-1][pack[sequences[:-1]] == pack[sequences[1:]]]
+        expected[followed + 1] = True
+        return expected
+
+    def _filler_values(self) -> Iterator[str]:
+        kinds: NDArray[np.int64] = np.repeat(np.where(self._filler, self.ids, 0), np.maximum(self.lengths, 0))
+        columns = sorted({INPUT_IDS, LABELS} & set(self._table.column_names))
+        for index, (name, kind) in enumerate((("padding", PADDING), ("separators", SEPARATOR))):
+            for column in columns:
+                values = to_numpy(_values(self._table[column]))
+                tokens = np.flatnonzero(kinds[: len(values)] == kind)
+                right = self._rules.fillers.values(column, np.int32)[index][0]
+                for token in tokens[values[tokens] != right][:1]:
+                    yield f"`{self._shard.name}`: {column} of {name} must be {right}, got {values[token]}"
+
+    def _source_problems(self, tokens: Tokens) -> Iterator[str]:
+        """Compare every value with the source."""
+        packed = set(self._table.column_names) - set(SEGMENT_COLUMNS)
+        sources = {name: tokens.table[name] for name in tokens.table.column_names}
+        if self._rules.has_fillers:
+            sources.setdefault(LABELS, tokens.table[INPUT_IDS])  # added so that fillers carry no loss
+        for name in sorted(packed ^ set(sources)):
+            yield f"column `{name}` is in the {'packs' if name in packed else 'source'} only"
+        outside = list(self._outside_rows(tokens))
+        yield from outside
+        if outside:
+            return
+        for name in sorted(packed & set(sources)):
+            yield from self._differences(name, sources[name])
+
+    def _outside_rows(self, tokens: Tokens) -> Iterator[str]:
+        """Yield pieces that are not the part of their row that should be packed."""
+        lengths = to_numpy(pc.list_value_length(tokens.table[INPUT_IDS])).astype(np.int64)
+        row_lengths = np.where(self.inside, lengths[np.where(self.inside, self.ids, 0)], 0)
+        first, end = self._rules.kept(row_lengths)
+        if PIECE_STARTS in self._table.column_names:
+            if self._rules.hybrid:  # split sequences are whole, and `CutSequences` knows which are split
+                first, end = np.zeros_like(row_lengths), row_lengths
+            wrong = (self.starts < first) | (self.starts + self.lengths > end)
+        else:
+            wrong = self.lengths != end
+        for segment in np.flatnonzero(wrong & self.inside):
+            yield (
+                f"{self.where(int(segment))} has {self.lengths[segment]} tokens, its source has {row_lengths[segment]}"
+            )
+
+    def _differences(self, name: str, source: pa.ChunkedArray) -> Iterator[str]:
+        """Yield the first value of each segment that differs from the source."""
+        expected = gather_values(source, name, self.ids, self.lengths, self.starts, self._rules.fillers)
+        values = _values(self._table[name])
+        if values.type != expected.type:
+            yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
+            return
+        if len(values) != len(expected):
+            yield f"`{self._shard.name}` has {len(values)} values of `{name}`, its source has {len(expected)}"
+            return
+        ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+        different = np.flatnonzero(_bytes(values) != _bytes(expected)) // _width(values)  # values, one per byte
+        segments = np.searchsorted(ends, different, side="right") - 1
+        for segment, at in zip(*np.unique(segments, return_index=True), strict=True):
+            token = int(different[at])
+            place = self.starts[segment] + token - ends[segment]
+            yield (
+                f"{self.where(int(segment))}: `{name}` is {values[token]} at token {place}, "
+                f"in the source {expected[token]}"
+            )
+
+    def _pack(self, pack: int) -> str:
+        return f"`{self._shard.name}` pack {pack}"
+
+
+def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the offsets of a list column of one chunk or none, from 0: int64 (packs + 1,)."""
+    lists = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    offsets = to_numpy(lists.offsets).astype(np.int64)
+    ends: NDArray[np.int64] = offsets - offsets[0]
+    return ends
+
+
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    """Return the values of a list column of one chunk or none."""
+    return column.chunk(0).flatten() if column.num_chunks else pa.array([], column.type.value_type)
+
+
+def _width(values: pa.Array) -> int:
+    return max(1, int(values.type.bit_width) // 8)
+
+
+def _bytes(values: pa.Array) -> NDArray[np.uint8]:
+    """View numbers as bytes, to compare them: NaN differs from itself."""
+    return np.ascontiguousarray(to_numpy(values)).view(np.uint8)

@@ -1,0 +1,46 @@
+"""Fixtures of many test files, and the threads that each test process may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from commands import Run
+
+# Several test processes share the processors. Torch gains nothing from threads on models as small as these; the core
+# keeps two, so that its parallel code runs on every machine. Subprocesses inherit both.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("RAYON_NUM_THREADS", "2")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `packsort` with these arguments in this process; give exit status and output as `subprocess.run` does."""
+    from packsort.cli import main
+
+    def call(*args: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        argv = [str(arg) for arg in args]
+        status = main(argv)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(argv, status, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer of `tiny_tokenizer.build` with its defaults, built once."""
+    import tiny_tokenizer
+
+    return tiny_tokenizer.build(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> object:
+    from packsort.tokenization.tokenizer import load_tokenizer
+
+    return load_tokenizer(tokenizer_folder)

@@ -1,0 +1,120 @@
+"""Packed directories that earlier versions wrote are read, verified and loaded as before.
+
+`golden/0.1` was written by version 0.1 from the rows below.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+import packsort
+from packsort.tokenization.loss import LossRule
+
+GOLDEN = Path(__file__).parent / "golden" / "0.1"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|start|>' + m['role'] + '\n' }}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] + '<|end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+)
+SPECIAL = ["<pad>", "<|start|>", "<|end|>"]
+
+
+def tokenizer() -> Any:
+    """One token for each byte, so that no training decides which."""
+    from transformers import PreTrainedTokenizerFast
+
+    names = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(SPECIAL)
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<|end|>")
+    made.chat_template = TEMPLATE
+    return made
+
+
+def chats() -> pa.Table:
+    """Written with max_length 112, overlong="split_turns", strategy="bfd", a separator and a multiple of 8."""
+
+    def chat(i: int) -> list[dict[str, str]]:
+        turns = []
+        for turn in range(1 + i % 3):
+            turns += [
+                {"role": "user", "content": f"ask {i} {turn}"},
+                {"role": "assistant", "content": "yes " * (1 + (i + turn) % 4)},
+            ]
+        return turns
+
+    return pa.table({"messages": [chat(i) for i in range(8)], "id": list(range(8))})
+
+
+def tokens() -> pa.Table:
+    """Written with max_length 16, overlong="truncate" on the left, groups, at most 4 sequences, format="parquet"."""
+    rows = [[(7 * i + j) % 100 for j in range(1 + (5 * i) % 23)] for i in range(20)]
+    labels = [[-100 if j % 3 == 0 else token for j, token in enumerate(row)] for row in rows]
+    kind = pa.list_(pa.int32())
+    return pa.table(
+        {
+            "input_ids": pa.array(rows, kind),
+            "labels": pa.array(labels, kind),
+            "source": ["ab"[i % 2] for i in range(20)],
+        }
+    )
+
+
+@pytest.mark.parametrize("name", ["chats", "tokens"])
+def test_directories_of_version_0_1_hold_their_source(name: str) -> None:
+    shards = packsort.open_shards(GOLDEN / name)
+    assert shards.manifest.packsort_version == "0.1.0"
+    shards.check_unchanged()
+    assert packsort.verify(GOLDEN / name)
+    source = chats() if name == "chats" else tokens()
+    result = shards.verify(source, tokenizer=tokenizer() if name == "chats" else None)
+    assert result, str(result)
+    assert result.against_source
+
+
+def test_manifests_of_version_0_1_are_read_as_dataclasses() -> None:
+    facts = json.loads((GOLDEN / "chats" / "manifest.json").read_text("utf-8"))
+    manifest = packsort.open_shards(GOLDEN / "chats").manifest
+    assert manifest.options == facts["options"]
+    assert (manifest.options.strategy, manifest.options["strategy"]) == ("bfd", "bfd")
+    assert manifest.options.get("max_sequences") is None
+    assert [dict(source) for source in manifest.sources] == facts["sources"]
+    assert manifest.tokenizer is not None
+    assert facts["tokenizer"]["loss_rule"] == "assistant turns, where the chat template marks generation"
+    assert manifest.tokenizer.loss_rule is LossRule.GENERATION
+    assert [str(note) for note in manifest.tokenizer["notes"]] == facts["tokenizer"]["notes"]
+    written = json.loads(manifest.to_json())
+    written["tokenizer"] = facts["tokenizer"]
+    assert written == facts
+
+
+def test_loaders_read_directories_of_version_0_1() -> None:
+    torch = pytest.importorskip("torch")
+    from packsort.torch import PackedLoader
+
+    for name in ("chats", "tokens"):
+        shards = packsort.open_shards(GOLDEN / name)
+        batches = list(PackedLoader(str(GOLDEN / name), seed=None))
+        assert len(batches) == len(shards)
+        for batch, pack in zip(batches, shards, strict=True):
+            assert torch.equal(batch["input_ids"][0], torch.as_tensor(pack["input_ids"].astype("int64")))
+
+
+def test_the_manifest_written_today_holds_identifiers(tmp_path: Path) -> None:
+    manifest = packsort.write_shards(chats(), tmp_path / "packed", 128, tokenizer=tokenizer())
+    facts = json.loads((tmp_path / "packed" / "manifest.json").read_text("utf-8"))
+    golden = json.loads((GOLDEN / "chats" / "manifest.json").read_text("utf-8"))
+    assert list(facts) == list(golden)
+    for part in ("options", "tokenizer", "counts"):
+        assert list(facts[part]) == list(golden[part])
+    assert list(facts["sources"][0]) == list(golden["sources"][0])
+    assert facts["tokenizer"]["loss_rule"] == "generation"
+    assert manifest == packsort.open_shards(tmp_path / "packed").manifest
