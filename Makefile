@@ -46,6 +46,7 @@ check: $(VENV)/.tools
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typos.py
 	$(BIN)/python -m mypy.stubtest packsort._core
 	$(BIN)/lint-imports --no-cache
 

@@ -1,4 +1,4 @@
-"""Filling batches of packs of 8192, each layout against a bare copy of their columns; block masks."""
+"""Time of batches in each layout, against a bare copy of the packs' columns; time of block masks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import packsort
 from packsort.torch import Batcher, document_mask
 from packsort.torch.masks import _TENSORS
 
-PACKS = 8  # of a batch
+PACKS_PER_BATCH = 8
 
 
-def copy(batch: list[dict[str, Any]], names: tuple[str, ...]) -> list[torch.Tensor]:
-    """The columns of a batch as int64, and nothing else."""
-    tokens = sum(len(pack["input_ids"]) for pack in batch)
-    made = []
+def copy(packs: list[dict[str, Any]], names: tuple[str, ...]) -> list[torch.Tensor]:
+    """Copy columns of packs to int64, and do nothing else."""
+    tokens = sum(len(pack["input_ids"]) for pack in packs)
+    columns = []
     for name in names:
         out = np.empty(tokens, np.int64)
-        np.concatenate([pack[name] for pack in batch], out=out)
-        made.append(torch.from_numpy(out))
-    return made
+        np.concatenate([pack[name] for pack in packs], out=out)
+        columns.append(torch.from_numpy(out))
+    return columns
 
 
 def batches(rounds: int) -> list[Figure]:
@@ -35,31 +35,31 @@ def batches(rounds: int) -> list[Figure]:
         packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
         shards = packsort.open_shards(f"{folder}/packed")
         packs = list(shards)
-        groups = [packs[i : i + PACKS] for i in range(0, len(packs) - PACKS + 1, PACKS)]
+        groups = [packs[i : i + PACKS_PER_BATCH] for i in range(0, len(packs) - PACKS_PER_BATCH + 1, PACKS_PER_BATCH)]
         tokens = sum(len(pack["input_ids"]) for group in groups for pack in group)
         most = max(len(pack["seq_lengths"]) for pack in packs)
 
-        def made(layout: str, **options: Any) -> Any:
-            batcher = Batcher(layout, max_length=MAX_LENGTH, **options)
+        def all_batches(layout: Any, **options: Any) -> Any:
+            batcher = Batcher(layout, MAX_LENGTH, **options)
             return lambda: last(map(batcher, groups))
 
         flat = Batcher(max_length=MAX_LENGTH)
         for group in groups:
             assert torch.equal(flat(group)["input_ids"][0], copy(group, ("input_ids",))[0])
-        both = ("input_ids", "labels")
+        columns = ("input_ids", "labels")
         weighted = Batcher(max_length=MAX_LENGTH, loss_weights="sample")
         ways = [
-            Way("flat", made("flat"), note=f"batches of {PACKS} packs"),
-            Way("copy of tokens and labels", lambda: last(copy(g, both) for g in groups), 0.5, "int32 to int64"),
-            Way("copy of tokens", lambda: last(copy(g, both[:1]) for g in groups), note="int32 to int64"),
-            Way("flat, seq_idx", made("flat", seq_idx=True)),
-            Way("flat, static", made("flat", max_sequences=most)),
+            Way("flat", all_batches("flat"), note=f"batches of {PACKS_PER_BATCH} packs"),
+            Way("copy of tokens and labels", lambda: last(copy(g, columns) for g in groups), 0.5, "int32 to int64"),
+            Way("copy of tokens", lambda: last(copy(g, columns[:1]) for g in groups), note="int32 to int64"),
+            Way("flat, seq_idx", all_batches("flat", seq_idx=True)),
+            Way("flat, static", all_batches("flat", max_sequences=most)),
             Way("flat, loss_weights", lambda: last(weighted(g, step_packs=g) for g in groups)),
-            Way("flat, block_mask", made("flat", block_mask=True), note="of all packs in one row"),
-            Way("rows", made("rows")),
-            Way("rows, block_mask", made("rows", block_mask=True)),
-            Way("megatron", made("megatron")),
-            Way("torchtune", made("torchtune")),
+            Way("flat, block_mask", all_batches("flat", block_mask=True), note="of all packs in one row"),
+            Way("rows", all_batches("rows")),
+            Way("rows, block_mask", all_batches("rows", block_mask=True)),
+            Way("megatron", all_batches("megatron")),
+            Way("torchtune", all_batches("torchtune")),
         ]
         return measure(f"layouts/{MAX_LENGTH}", tokens, ways, rounds)
 

@@ -1,4 +1,4 @@
-"""What tests of loaders share: what a batch is told apart by, and a run in a process of its own."""
+"""Digests of batches, and a training run in its own process, for tests of loaders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from packsort.torch import PackedLoader
 
 
 def digest(batch):
-    """The batch as one number: names, types, shapes, values."""
+    """Hash a batch: names, types, shapes and values."""
     found = xxhash.xxh3_64()
     for name, value in sorted(batch.items()):
         found.update(name.encode())
@@ -30,7 +30,7 @@ def digests(loader):
 
 
 def main(source, log, checkpoint, options):
-    """Trains on nothing: logs each batch, saves the state every third one, slowly enough to be killed."""
+    """Log each batch and save the state after every third one, slowly enough to be killed."""
     loader = PackedLoader(source, **eval(options))
     if Path(checkpoint).exists():
         done, state = torch.load(checkpoint)

@@ -1,4 +1,4 @@
-"""Packs, with filler and without, and the batches of them built as their definitions read."""
+"""Packs with and without filler, for tests of layouts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LENGTH = 24
 
 
 def make_pack(lengths: list[int], ids: list[int], *, labels: bool, seed: int = 0) -> dict[str, Any]:
-    """A pack as a shard gives it: `ids` are its `sequence_ids`, -1 for padding, -2 for separators."""
+    """Make a pack as a shard gives it; `ids` are its `sequence_ids`, -1 for padding, -2 for separators."""
     random = np.random.default_rng(seed)
     tokens = random.integers(1, 90, sum(lengths), np.int32)
     pack = {
@@ -26,7 +26,7 @@ def make_pack(lengths: list[int], ids: list[int], *, labels: bool, seed: int = 0
 
 @st.composite
 def packs(draw: Any, filler: bool = True) -> list[dict[str, Any]]:
-    """One to four packs of at most MAX_LENGTH tokens; sequences may be followed by padding or a separator."""
+    """Draw one to four packs of at most MAX_LENGTH tokens, with padding and separators between sequences."""
     labels = draw(st.booleans())
     found = []
     for _ in range(draw(st.integers(1, 4))):
@@ -43,7 +43,7 @@ def packs(draw: Any, filler: bool = True) -> list[dict[str, Any]]:
 
 
 def pieces(pack: dict[str, Any]) -> list[tuple[list[int], list[int], int]]:
-    """Tokens, labels and id of each piece; first labels and those of filler are -100."""
+    """Return tokens, labels and id of each segment; first labels and those of filler are -100."""
     cuts = np.cumsum(pack["seq_lengths"])[:-1]
     found = []
     for tokens, labels, number in zip(

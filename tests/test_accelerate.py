@@ -1,4 +1,4 @@
-"""Accelerate on two CPU processes: equal steps, each pack once, and DDP's mean of gradients undone by `world_size`."""
+"""Accelerate on two CPU processes: equal steps, each pack once, gradients summed over ranks with `world_size`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANKS, SIZE = 2, 2
 
 
 def train(path: str, out: str) -> None:
-    """What each rank runs."""
+    """Train on one rank."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
@@ -45,7 +45,7 @@ def train(path: str, out: str) -> None:
         steps += 1
     assert several
 
-    # one step with loss weights, of packs of both ranks
+    # one step with loss weights over the packs of both ranks
     step = [dataset[i] for i in range(RANKS * SIZE)]
     mine = step[accelerator.process_index * SIZE :][:SIZE]
     batch = Batcher(max_length=dataset.max_length, loss_weights="sample")(mine, step_packs=step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -39,12 +40,12 @@ def load(dataset, workers=0, start=None, **options):
     )
 
 
-# Python 3.12 and later warn of what this test is about.
+# Python 3.12 and later warn of forks in a process with threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_give_the_batches_that_one_process_gives(dataset, start):
     expected = list(load(dataset, block_mask=True))
-    # one worker is enough under spawn, which imports torch anew
+    # one worker is enough under spawn, which imports torch again
     found = list(load(dataset, 2 if start == "fork" else 1, start, block_mask=True))
     assert len(found) == len(expected) == -(-len(dataset) // 2)
     for one, other in zip(found, expected, strict=True):
@@ -63,7 +64,7 @@ def test_batches_train_on_sequences_that_do_not_see_each_other(dataset):
 def test_dataset_is_pickled_by_what_it_was_made_of(dataset):
     dataset[0]
     data = pickle.dumps(dataset)
-    assert len(data) < 1000 or dataset._made_of[0] == rows()
+    assert len(data) < 1000 or dataset._arguments[0] == rows()
     again = pickle.loads(data)
     assert len(again) == len(dataset)
     assert again[1]["input_ids"].tolist() == dataset[1]["input_ids"].tolist()
@@ -100,5 +101,38 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
     for dataset in (PackedDataset(packed(tmp_path)), PackedDataset(rows(), MAX_LENGTH)):
         with pytest.raises(IndexError, match="pack 99 is not in"):
             dataset[99]
-    with pytest.raises(packsort.OptionError, match="seed is an option of a plan, which needs `max_length` as well"):
-        PackedDataset(packed(tmp_path / "other"), seed=1)
+
+
+@pytest.mark.parametrize("option", [{"seed": 1}, {"epoch": 2}])
+def test_options_that_would_not_order_a_packed_directory_are_refused(tmp_path, option):
+    path = packed(tmp_path)
+    (name,) = option
+    for max_length in (None, MAX_LENGTH):
+        with pytest.raises(packsort.OptionError, match=f"{name} does not go with .*, which is packed already"):
+            PackedDataset(path, max_length, **option)
+    assert len(PackedDataset(path, seed=None, epoch=0)) == len(PackedDataset(path))
+
+
+def test_epochs_are_checked_for_both_kinds_of_packs(tmp_path):
+    for dataset in (PackedDataset(packed(tmp_path)), PackedDataset(rows(), MAX_LENGTH)):
+        for epoch in (-1, 1.5, "x", True):
+            with pytest.raises(packsort.OptionError, match="epoch must be"):
+                dataset.set_epoch(epoch)
+        dataset.set_epoch(np.int64(3))
+
+
+def test_slices_are_lists_of_packs(tmp_path):
+    for dataset in (PackedDataset(packed(tmp_path)), PackedDataset(rows(), MAX_LENGTH)):
+        numbers = range(len(dataset))[1:6:2]
+        found = [pack["input_ids"].tolist() for pack in dataset[1:6:2]]
+        assert found == [dataset[i]["input_ids"].tolist() for i in numbers]
+        assert dataset[torch.tensor(2)]["input_ids"].tolist() == dataset[2]["input_ids"].tolist()
+        for index in (1.5, "1", True):
+            with pytest.raises(TypeError, match="pack indices must be integers or slices, got"):
+                dataset[index]
+
+
+def test_progress_callbacks_stay_out_of_pickles():
+    dataset = PackedDataset(rows(), MAX_LENGTH, on_progress=lambda *_: None)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert [pack["input_ids"].tolist() for pack in again[:]] == [pack["input_ids"].tolist() for pack in dataset[:]]

@@ -171,7 +171,7 @@ def test_ranks_share_one_plan(tmp_path: Path) -> None:
     assert not Counter(map(tuple, once)) - Counter(map(tuple, seen))
     later = PackedLoader(rows, plan=plan.with_epoch(3))  # epochs are the loader's, whichever the plan was saved in
     assert [ids for (ids,) in (batch["input_ids"].tolist() for batch in later)] == once
-    with pytest.raises(packsort.OptionError, match="strategy 'optimal' and world_size 2 clash"):
+    with pytest.raises(packsort.OptionError, match="strategy='optimal' does not go with world_size=2"):
         PackedLoader(rows, max_length=MAX_LENGTH, strategy="optimal", rank=0, world_size=2)
 
 
@@ -181,24 +181,24 @@ def test_a_plan_of_other_sequences_is_refused(tmp_path: Path) -> None:
     assert PackedLoader(rows, plan=plan).num_packs == 2
     assert len(PackedDataset(rows, plan=plan)) == 2
     cases: list[tuple[Any, dict[str, Any], str]] = [
-        (rows.slice(0, 2), {}, "the plan is of 3 sequences, but `.*` has 2"),
-        (pa.table({"input_ids": [[1] * 3, [1] * 5, [1] * 5]}), {}, "it has 4 tokens of sequence 1, which has 5"),
-        (rows, {"max_length": 9}, "max_length is 9, but the plan has max_length 8"),
-        (rows, {"strategy": "bfd"}, "strategy and plan clash"),
-        (rows, {"separator": 7}, "the plan has no room for separators, but one is given"),
+        (rows.slice(0, 2), {}, "the plan has 3 sequences, but `<table>` has 2"),
+        (pa.table({"input_ids": [[1] * 3, [1] * 5, [1] * 5]}), {}, "its sequence 1 has 4 tokens, that of"),
+        (rows, {"max_length": 9}, "max_length must be 8, as the plan has it, or None, got 9"),
+        (rows, {"strategy": "bfd"}, "strategy does not go with plan"),
+        (rows, {"separator": 7}, "the plan leaves no room for separators: separator must be None"),
     ]
     for source, options, message in cases:
         with pytest.raises(packsort.OptionError, match=message):
             PackedLoader(source, plan=plan, **options)
     packsort.write_shards(rows, tmp_path / "packed", 8)
-    with pytest.raises(packsort.OptionError, match=r"plan is given, but `.*` is packed already"):
+    with pytest.raises(packsort.OptionError, match=r"plan does not go with `.*`, which is packed already"):
         PackedLoader(tmp_path / "packed", plan=plan)
 
 
 def test_datasets_take_the_plan_along_when_they_are_pickled() -> None:
     dataset = PackedDataset(table(), MAX_LENGTH, strategy="optimal", max_seconds=60)
     again = pickle.loads(pickle.dumps(dataset))
-    assert again._packs.plan == dataset._packs.plan
+    assert again._packs.plan_fingerprint == dataset._packs.plan_fingerprint
     assert [again[i]["sequence_ids"].tolist() for i in (0, -1)] == [
         dataset[i]["sequence_ids"].tolist() for i in (0, -1)
     ]

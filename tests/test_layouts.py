@@ -19,7 +19,7 @@ PAD = 93
 
 
 def check(found, expected):
-    """Says that a batch is what is expected, in keys, types, shapes and values."""
+    """Assert that a batch has the expected keys, types, shapes and values."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
@@ -173,7 +173,7 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "max_seqlen_kv": longest,
         },
     )
-    assert (batch["labels"] >= 0).all()  # an index of the vocabulary everywhere, whatever the loss does with it
+    assert (batch["labels"] >= 0).all()  # every label is a token id, also where it carries no loss
     params = make_dataclass("PackedSeqParams", megatron.PACKED_SEQ_PARAMS)
     assert {field.name for field in fields(params)} <= batch.keys()
 
@@ -228,20 +228,24 @@ def test_lists_and_other_integers_are_taken():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "rows_"}, "layout is 'rows_', allowed are 'flat', 'rows', 'megatron', 'torchtune'"),
-        ({"labels": "both"}, "labels is 'both', allowed are None, 'unshifted', 'shifted'"),
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to 2**31 - 1"),
-        ({"max_sequences": 0}, "max_sequences is 0, allowed is 1 to 2**31 - 1"),
+        ({"layout": "rows_"}, "layout must be one of 'flat', 'rows', 'megatron', 'torchtune', got 'rows_'"),
+        ({"labels": "both"}, "labels must be one of None, 'unshifted', 'shifted', got 'both'"),
+        ({"max_length": 0}, "max_length must be between 1 and 2**31 - 1, got 0"),
+        ({"max_length": True}, "max_length must be an integer, got True"),
+        ({"max_sequences": 0}, "max_sequences must be between 1 and 2**31 - 1, or None, got 0"),
         (
             {"layout": "megatron", "labels": "unshifted"},
-            "layout 'megatron' and labels 'unshifted' clash: Megatron does not shift labels; "
-            "allowed with it are 'flat', 'rows', 'torchtune'",
+            "labels='unshifted' does not go with layout='megatron': Megatron does not shift labels itself; "
+            "layouts that take it: 'flat', 'rows', 'torchtune'",
         ),
-        ({"layout": "torchtune", "labels": "shifted"}, "layout 'torchtune' and labels 'shifted' clash"),
-        ({"layout": "megatron", "seq_idx": True}, "layout 'megatron' and seq_idx clash"),
-        ({"layout": "rows", "max_sequences": 3}, "layout 'rows' and max_sequences clash: its shapes are fixed without"),
-        ({"padding": "last"}, "layout 'flat' and padding 'last' clash"),
-        ({"layout": "megatron", "block_mask": True}, "layout 'megatron' and block_mask clash"),
+        ({"layout": "torchtune", "labels": "shifted"}, "labels='shifted' does not go with layout='torchtune'"),
+        ({"layout": "megatron", "seq_idx": True}, "seq_idx does not go with layout='megatron'"),
+        (
+            {"layout": "rows", "max_sequences": 3},
+            "max_sequences does not go with layout='rows': its shapes are fixed without",
+        ),
+        ({"padding": "last"}, "padding='last' does not go with layout='flat'"),
+        ({"layout": "megatron", "block_mask": True}, "block_mask does not go with layout='megatron'"),
     ],
 )
 def test_options_that_are_wrong_or_clash_are_named(options, message):
@@ -253,13 +257,13 @@ def test_options_that_are_wrong_or_clash_are_named(options, message):
 def test_a_column_that_is_missing_is_named(name):
     whole = make_pack([3, 2], [0, 1], labels=False)
     part = {key: value for key, value in whole.items() if key != name}
-    with pytest.raises(packsort.SourceError, match=f"pack 1 of the batch has no column `{name}`, but '"):
+    with pytest.raises(packsort.SourceError, match=f"pack 1 of the batch has no column `{name}`, only '"):
         Batcher(max_length=5)([whole, part])
 
 
 def test_labels_of_some_packs_only_are_refused():
     some = [make_pack([3, 2], [0, 1], labels=labels) for labels in (True, False)]
-    with pytest.raises(packsort.SourceError, match="pack 1 of the batch has no column `labels`, but others have"):
+    with pytest.raises(packsort.SourceError, match="pack 1 of the batch has no column `labels`, but others do"):
         Batcher(max_length=5)(some)
 
 
@@ -267,9 +271,9 @@ def test_packs_beyond_what_was_said_are_named():
     pack = make_pack([3, 2], [0, 1], labels=False)
     with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 5 tokens, more than max_length 4"):
         Batcher("rows", max_length=4)([pack])
-    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 2 pieces, more than max_sequences 1"):
+    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 2 segments, more than max_sequences 1"):
         Batcher(max_length=8, max_sequences=1)([pack])
-    with pytest.raises(packsort.OptionError, match="a batch of no packs"):
+    with pytest.raises(packsort.OptionError, match="a batch needs at least one pack, got none"):
         Batcher(max_length=8)([])
     with pytest.raises(packsort.DamagedError, match="it has 3 sequence_ids for 2 seq_lengths"):
         Batcher(max_length=8)([pack | {"sequence_ids": np.zeros(3, np.int64)}])

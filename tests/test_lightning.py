@@ -11,7 +11,7 @@ from packsort.torch import PackedCollator, PackedDataset
 from tiny_models import assert_shifted_once, assert_unseen, llama
 
 
-# Lightning advises on the number of workers, and uses what PyTorch is about to rename.
+# Lightning advises on the number of workers, and uses names that PyTorch deprecates.
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore::DeprecationWarning:lightning")
 @pytest.mark.filterwarnings("ignore:.*Trying to infer the `batch_size`.*", "ignore::FutureWarning")
 def test_lightning_trains_on_packs_that_do_not_see_each_other(tmp_path):

@@ -1,4 +1,4 @@
-"""Ranks, epochs and resuming of `PackedLoader`, against what they have to be for every number of ranks and batches."""
+"""Ranks, epochs and checkpoints of `PackedLoader`, checked for every number of ranks and batches."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["packed", "on the fly"])
 def make(request, path):
-    """Makes loaders of the same sequences, packed before or now."""
+    """Function that makes loaders of the same sequences, packed to disk or on the fly."""
     if request.param == "packed":
         return lambda **options: PackedLoader(path, **options)
     return lambda **options: PackedLoader(TABLE, max_length=MAX_LENGTH, **options)
 
 
 def epoch_of(loader):
-    """Packs of each batch of the loader's epoch, by number."""
+    """Return the pack numbers of each batch of the loader's epoch."""
     return [loader.packs_of(i) for i in range(len(loader))]
 
 
@@ -190,7 +190,7 @@ def test_set_epoch_to_where_it_is_keeps_the_place(make):
     assert digests(loader) == whole
 
 
-# Going on
+# Checkpoints
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,7 +235,7 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
         return [make(rank=rank, **kinds, **options) for rank in range(world_size)]
 
     def steps(loaders, first=0):
-        """Packs of each global step, sorted; and the line of batches."""
+        """Return the sorted packs of each step, and the line of batches."""
         accumulation = other[2] if loaders[0].world_size == other[0] and loaders[0].batch_size == other[1] else split[2]
         line = [packs for batch in zip(*map(epoch_of, loaders), strict=True) for packs in batch]
         size = loaders[0].world_size * accumulation
@@ -254,8 +254,8 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
     found, other_line = steps(after)
     assert found == expected
     if split[1] == other[1]:
-        assert other_line == line  # with batches of equal size, they are the same ones
-    # and so in the epochs after it
+        assert other_line == line  # batches of the same size hold the same packs
+    # the next epochs agree as well
     for loader in [*before, *after]:
         loader.set_epoch(epoch + 1)
     assert steps(before)[0] == steps(after)[0]
@@ -263,7 +263,7 @@ def test_goes_on_with_other_ranks_and_the_same_global_batches(make, data, split,
 
 def test_a_global_step_of_another_size_is_refused(path):
     state = PackedLoader(path, batch_size=2, world_size=2, rank=0).state_dict()
-    message = "global steps of 4 packs, but world_size 1 x batch_size 3 x accumulation 1 is 3: allowed are"
+    message = "state is of steps of 4 packs, but world_size 1 x batch_size 3 x accumulation 1 is 3: choose ranks"
     with pytest.raises(packsort.OptionError, match=message):
         PackedLoader(path, batch_size=3).load_state_dict(state)
 
@@ -271,14 +271,14 @@ def test_a_global_step_of_another_size_is_refused(path):
 def test_a_state_amid_a_step_that_other_ranks_cannot_take_is_refused(path):
     loader = PackedLoader(path, accumulation=4)
     next(iter(loader))
-    with pytest.raises(packsort.OptionError, match="state is 1 packs into the epoch, amid a global step, allowed is"):
+    with pytest.raises(packsort.OptionError, match="state is 1 packs into the epoch, inside a step: world_size 2 x"):
         PackedLoader(path, world_size=2, rank=0, accumulation=2).load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"tail": "drop"}, {"balance": True}])
 def test_a_state_of_another_order_is_refused(path, change):
     (name,) = change
-    with pytest.raises(packsort.OptionError, match=f"state is of a loader with {name} .*, this one has "):
+    with pytest.raises(packsort.OptionError, match=f"state is of a loader with {name}=.*, this one has {name}="):
         PackedLoader(path, **change).load_state_dict(PackedLoader(path).state_dict())
 
 
@@ -303,11 +303,11 @@ def test_a_state_of_another_plan_or_other_data_is_refused_with_both_fingerprints
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "state has version 2, allowed is 1"),
-        ({"packs": -1}, "state is -1 packs into epoch 0, allowed is 0 to"),
-        ({"packs": 10_000}, "state is 10000 packs into epoch 0, allowed is 0 to"),
-        ({"epoch": -1}, "state is 0 packs into epoch -1"),
-        ({"epoch": "x"}, "state is not one that `state_dict` gave"),
+        ({"version": 2}, "state has version 2, but this packsort reads version 1"),
+        ({"packs": -1}, r"state must be 0 to \d+ packs into an epoch from 0 on, got -1 into epoch 0"),
+        ({"packs": 10_000}, r"state must be 0 to \d+ packs into an epoch from 0 on, got 10000 into epoch 0"),
+        ({"epoch": -1}, "got 0 into epoch -1"),
+        ({"epoch": "x"}, "state must be one that `state_dict` returned"),
         ({"worker": 0, "num_workers": 2}, "state is of DataLoader worker 0 of 2, but this is no worker"),
     ],
 )
@@ -315,7 +315,7 @@ def test_a_state_that_is_none_is_refused(path, change, message):
     loader = PackedLoader(path)
     with pytest.raises(packsort.OptionError, match=message):
         loader.load_state_dict(loader.state_dict() | change)
-    with pytest.raises(packsort.OptionError, match="state is not one that `state_dict` gave: KeyError"):
+    with pytest.raises(packsort.OptionError, match="state must be one that `state_dict` returned: KeyError"):
         loader.load_state_dict({})
 
 
@@ -346,7 +346,7 @@ def test_killed_runs_go_on_with_the_batches_of_an_undisturbed_one(tmp_path, on_t
     seen: dict[int, int] = {}
     for line in log.read_text().splitlines():
         number, found = map(int, line.split())
-        assert seen.setdefault(number, found) == found  # what was repeated after a kill is the same
+        assert seen.setdefault(number, found) == found  # batches repeated after a kill are the same
     assert [seen[i + 1] for i in range(len(seen))] == expected
 
 

@@ -21,7 +21,8 @@ import packsort
 from loading import digests
 from packed_rows import MAX_LENGTH, packed, rows
 from packsort.torch import PackedDataset, PackedLoader
-from packsort.torch._packs import open_packs
+from packsort.torch._packs.open_packs import open_packs
+from packsort.torch._packs.packing_options import PackingOptions
 from token_rows import token_table
 
 TABLE = rows(80)
@@ -99,7 +100,7 @@ def test_any_packs_are_the_rows_of_pack(data, overlong, seed):
     table = token_table(60, 90)
     options = {"overlong": overlong, "seed": seed}
     expected = packsort.pack(table, 64, **options).to_pylist()
-    packs = open_packs(table, 64, seed, {"overlong": overlong})
+    packs = open_packs(table, PackingOptions.check("PackedLoader", 64, {"overlong": overlong}, seed))
     numbers = data.draw(st.lists(st.integers(0, len(packs) - 1), min_size=1, max_size=6))
     assert packs.columns == tuple(expected[0])
     for number, pack in zip(numbers, packs.in_epoch(0).take(numbers), strict=True):
@@ -124,7 +125,7 @@ def test_static_shapes_are_those_of_max_sequences(tmp_path):
         shapes = {tuple(batch[name].shape for name in ("input_ids", "cu_seq_lens_q")) for batch in loader}
         assert len(shapes) == 1
     with pytest.raises(
-        packsort.OptionError, match="static_shapes is True, allowed is that where `<table>` has max_seq"
+        packsort.OptionError, match="static_shapes=True needs the most sequences of a pack: pack `<table>` with max_seq"
     ):
         PackedLoader(TABLE, max_length=MAX_LENGTH, static_shapes=True)
 
@@ -147,22 +148,23 @@ def refused(message, source, error=packsort.OptionError, **options):
 
 def test_options_that_are_not_allowed_are_named(tmp_path):
     path = packed(tmp_path, TABLE)
-    refused("rank is 2, allowed is 0 to 1, as world_size is 2", path, rank=2, world_size=2)
-    refused("rank is 1, allowed is 0 to 0, as world_size is 1", path, rank=1)
-    refused("rank is -1, allowed is 0 to 0", path, rank=-1)
-    refused("world_size is 0, allowed is 1 and more", path, world_size=0)
-    refused("accumulation is 1.5, allowed is 1 and more", path, accumulation=1.5)
-    refused("tail is 'keep', allowed are 'pad', 'drop'", path, tail="keep")
-    refused("balance is 3, allowed are True, False and a CostModel", path, balance=3)
-    refused("prefetch is -1, allowed is 0", path, prefetch=-1)
-    refused("seed is -1, allowed is 0 to 2**64 - 1", path, seed=-1)
-    refused("seed is 'x', allowed is 0 to 2**64 - 1", path, seed="x")
-    refused("strategy is an option of a plan, but `", path, strategy="bfd")
-    refused("max_length must be between 1 and 2**31 - 1, got 0", TABLE, max_length=0)
-    refused("strategy is 'best', allowed are", TABLE, max_length=64, strategy="best")
+    refused("rank must be between 0 and 1 (world_size is 2), got 2", path, rank=2, world_size=2)
+    refused("rank must be between 0 and 0 (world_size is 1), got 1", path, rank=1)
+    refused("rank must be between 0 and 0 (world_size is 1), got -1", path, rank=-1)
+    refused("world_size must be at least 1, got 0", path, world_size=0)
+    refused("accumulation must be an integer, got 1.5", path, accumulation=1.5)
+    refused("tail must be one of 'pad', 'drop', got 'keep'", path, tail="keep")
+    refused("balance must be True, False or a CostModel, got 3", path, balance=3)
+    refused("prefetch must be at least 0, got -1", path, prefetch=-1)
+    refused("seed must be between 0 and 2**64 - 1, got -1", path, seed=-1)
+    refused("seed must be an integer, got 'x'", path, seed="x")
+    refused("strategy does not go with `", path, strategy="bfd")
+    refused("pad_token_id does not go with `", path, pad_token_id=3)
+    refused("max_length must be between 1 and", TABLE, max_length=0)
+    refused("strategy must be one of 'ffd', ", TABLE, max_length=64, strategy="best")
     packs = len(packsort.open_shards(path))
-    refused(f"tail is 'drop' and the {packs} packs in `{path}` do not fill one step", path, world_size=99, tail="drop")
-    with pytest.raises(packsort.OptionError, match="epoch is -1, allowed is 0"):
+    refused(f"tail='drop' leaves no step: `{path}` has {packs} packs, and a step of", path, world_size=99, tail="drop")
+    with pytest.raises(packsort.OptionError, match="epoch must be between 0 and"):
         PackedLoader(path).set_epoch(-1)
     with pytest.raises(IndexError, match="batch 999 is not in the epoch, which has"):
         PackedLoader(path).packs_of(999)
@@ -172,7 +174,7 @@ def test_options_that_are_not_allowed_are_named(tmp_path):
 def test_a_device_that_is_not_there_is_named(tmp_path, device):
     if str(device).startswith("cuda") and torch.cuda.is_available():
         device = "cuda:99"
-    refused(f"device is {str(device)!r}, allowed is one that PyTorch has here", packed(tmp_path), device=device)
+    refused(f"device must be one that PyTorch has here, got {str(device)!r}", packed(tmp_path), device=device)
 
 
 def test_sequences_too_long_are_named():
@@ -239,7 +241,7 @@ def test_a_directory_that_was_packed_anew_is_found_out(tmp_path):
 
 @pytest.mark.parametrize("format", ["arrow", "parquet"])
 def test_a_shard_that_was_replaced_is_found_out_amid_a_pass(tmp_path, monkeypatch, format):
-    monkeypatch.setattr("packsort.torch._packs._CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("packsort.torch._packs.directory._CHECK_SECONDS", 0.0)
     path = packed(tmp_path, TABLE, format=format)
     (shard,) = packsort.open_shards(path).manifest.shards
     batches = iter(PackedLoader(path, prefetch=1))

@@ -1,4 +1,4 @@
-"""Batches made ahead: errors come to light, threads end, memory does not grow, others' loaders and checkpoints work."""
+"""Prefetching: errors are raised, threads end, memory does not grow; other libraries load and save a loader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from test_torch import same
 
 TABLE = rows(300)
 
-# torchdata 0.11 calls what torch 2.15 has no more; Python 3.12 and later warn of forks.
+# torchdata 0.11 calls a function that torch 2.15 deprecates; Python 3.12 and later warn of forks.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes"),
@@ -50,7 +50,7 @@ def threads():
 
 
 def begun(loader):
-    """A pass whose steps take long enough for a thread."""
+    """Start a pass whose steps last long enough for a thread."""
     batches = iter(loader)
     next(batches)
     time.sleep(0.002)
@@ -69,7 +69,7 @@ def test_a_thread_starts_when_a_step_takes_long_enough():
             made.append(i)
             yield i
 
-    ahead = Prefetcher(items(), 2, worth=0.05)
+    ahead = Prefetcher(items(), 2, min_step_seconds=0.05)
     assert (next(ahead), next(ahead), made, threads()) == (0, 1, [0, 1], 0)
     time.sleep(0.06)
     assert next(ahead) == 2
@@ -183,10 +183,10 @@ def test_loaders_are_pickled_with_their_place(path):
             next(batches)
         again = pickle.loads(pickle.dumps(loader))
         assert again.state_dict() == loader.state_dict()
-        assert digests(again) == whole  # a pass that was left starts anew
+        assert digests(again) == whole  # a pass that was left early starts again
 
 
-# Others' loaders and checkpoints
+# Loaders and checkpoints of other libraries
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
@@ -212,7 +212,7 @@ def test_stateful_dataloader_goes_on(path, num_workers, at, options):
     again = make()
     again.load_state_dict(pickle.loads(pickle.dumps(loader.state_dict())))
     assert received + digests(again) == expected
-    assert len(digests(again)) == len(expected)  # the epoch after it
+    assert len(digests(again)) == len(expected)  # the next epoch
 
 
 ACCELERATE = """
@@ -246,12 +246,12 @@ def train(most):
 
 train(3)
 accelerator.save_state(sys.argv[2])
-rest = train(None)  # a pass that was left starts anew
+rest = train(None)  # a pass that was left early starts again
 accelerator.load_state(sys.argv[2])
 assert train(None) == rest[3:] and len(rest) == len(loader), (len(rest), len(loader))
 with open(f"{sys.argv[2]}.{loader.rank}", "w") as file:
     file.write(str(len(rest)))
-# Work of Gloo's that is let go while the interpreter ends aborts it (pytorch/pytorch issue 190489).
+# Gloo work that is released while the interpreter shuts down aborts it (pytorch/pytorch issue 190489).
 del model, optimizer, prepared
 accelerator.free_memory()
 accelerator.end_training()
@@ -296,7 +296,7 @@ def test_batches_can_go_to_any_device(path):
 def test_batches_on_a_gpu_are_those_of_the_processor(path, prefetch):
     busy = torch.ones(4096, 4096, device="cuda")
     for batch, expected in zip(PackedLoader(path, device="cuda", prefetch=prefetch), PackedLoader(path), strict=True):
-        busy = busy @ busy.clamp(max=1e-3)  # the step before is still running when the next batch is taken
+        busy = busy @ busy.clamp(max=1e-3)  # the previous step still runs when the next batch is taken
         for name, value in expected.items():
             if isinstance(value, torch.Tensor):
                 assert batch[name].is_cuda

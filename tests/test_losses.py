@@ -1,4 +1,4 @@
-"""Loss weights: they sum to 1 over the global step, and make a packed run's gradients those of a padded one."""
+"""Loss weights sum to 1 over a step, and give a packed run the gradients of a padded run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMES = ("token", "sample", "sqrt")
 
 
 def plain_weights(step, scheme):
-    """Weight of each token of a step, by the definition, unshifted."""
+    """Compute the weight of each token of a step from the definition, unshifted."""
     trained = [[sum(m != -100 for m in marks) for _, marks, _ in pieces(pack)] for pack in step]
     flat = [n for pack in trained for n in pack if n]
     share = {"token": lambda n: 1 / sum(flat), "sample": lambda n: 1 / (n * len(flat))}
@@ -77,11 +77,11 @@ def test_shifted_weights_and_labels_give_the_same_loss(step):
     )
 
 
-# As a padded run
+# Against a padded run
 
 
 def padded_gradients(model, sequences, scheme):
-    """A padded step: each sequence a row; the mean loss of each, over all of them (`sample`), or of all tokens."""
+    """Return the gradients of a padded step with one sequence in each row."""
     ids = pad_sequence([torch.tensor(ids) for ids, _ in sequences], batch_first=True)
     labels = pad_sequence([torch.tensor([-100, *m[1:]]) for _, m in sequences], batch_first=True, padding_value=-100)
     mask = pad_sequence([torch.ones(len(ids), dtype=torch.int64) for ids, _ in sequences], batch_first=True)
@@ -138,8 +138,8 @@ def test_weights_without_the_step_are_refused():
     assert batcher.needs_step
     assert not Batcher(max_length=8).needs_step
     with pytest.raises(
-        packsort.OptionError, match=re.escape("loss_weights 'sample' are normalised over the global step")
+        packsort.OptionError, match=re.escape("loss_weights='sample' needs step_packs: the weights are normalized")
     ):
         batcher([pack])
-    with pytest.raises(packsort.OptionError, match="`PackedCollator` and loss_weights clash"):
+    with pytest.raises(packsort.OptionError, match="loss_weights='token' does not go with `PackedCollator`"):
         PackedCollator(max_length=8, loss_weights="token")

@@ -1,4 +1,4 @@
-"""Block masks equal those of PyTorch's `create_block_mask`, and FlexAttention gives the same with them."""
+"""Block masks equal those of PyTorch's `create_block_mask`, and FlexAttention gives equal results with both."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 
 def segments(rows):
-    """cu_seqlens and documents of rows, each a list of lengths."""
+    """Return `cu_seqlens` and documents of rows, each a list of lengths."""
     flat = [length for row in rows for length in row]
     documents = [torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in rows]
     return torch.tensor([0, *flat]).cumsum(0).int(), torch.stack(documents).int()
 
 
 def created(documents, block_size):
-    """The mask as PyTorch makes it, of the whole attention matrix."""
+    """Make the mask with PyTorch, from the whole attention matrix."""
     rows, tokens = documents.shape
 
     def mod(b, h, q_idx, kv_idx):

@@ -1,4 +1,4 @@
-"""Others read the shards as they are: datasets, polars, duckdb. TRL does in test_trl.py."""
+"""Other libraries read the shards as they are: datasets, polars, duckdb; for TRL see test_trl.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMATS = pytest.mark.parametrize("format", ["arrow", "parquet"])
 
 
 def shards_in(tmp_path, format):
-    """Several shards: the glob of their files, and their packs as lists."""
+    """Pack several shards; return the glob of their files, and their packs as lists."""
     path = packed(tmp_path, format=format, shard_size="2KB")
     shards = packsort.open_shards(path)
     assert len(shards.manifest.shards) > 1

@@ -1,4 +1,4 @@
-"""`PackedStream`: every sequence once, packs nearly as full as a plan's, and goes on where it was."""
+"""`PackedStream` gives every sequence once, fills packs nearly as well as a plan, and resumes where it was."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ITEMS = TABLE.to_pylist()
 
 
 def plain_packs(lengths, max_length, buffer_size):
-    """Packs of a stream as its definition reads: the oldest, then the longest that fits, of a full buffer."""
+    """Pack a stream straight from the definition: of a full buffer the oldest, then the longest that fits."""
     coming, waiting, packs = list(enumerate(lengths)), [], []
     while coming or waiting:
         while coming and len(waiting) < buffer_size:
             waiting.append(coming.pop(0))
-        ended = len(waiting) < buffer_size  # the source has said that it has no more
+        ended = len(waiting) < buffer_size  # the source has ended
         pack = [] if ended else [waiting.pop(0)]
         while fits := [one for one in waiting if one[1] <= max_length - sum(length for _, length in pack)]:
             pack.append(max(fits, key=lambda one: (one[1], -one[0])))
@@ -46,7 +46,7 @@ def stream_of(source=ITEMS, **options):
 
 
 def packs_of(stream):
-    """Tokens of each sequence, pack by pack."""
+    """Return the tokens of each sequence, pack by pack."""
     return [
         [tuple(one) for one in np.split(batch["input_ids"][0].numpy(), batch["cu_seq_lens_q"][1:-1].numpy())]
         for batch in stream
@@ -54,7 +54,7 @@ def packs_of(stream):
 
 
 def saved(state):
-    """The state as a checkpoint brings it back."""
+    """Save a state to a checkpoint and load it."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -139,13 +139,13 @@ def test_goes_on_at_any_step_batch_for_batch(kind, prefetch, at, batch_size):
 
 def test_a_state_of_another_stream_is_refused():
     state = stream_of().state_dict()
-    with pytest.raises(packsort.OptionError, match="state is of a stream with max_length 64, this one has 65"):
+    with pytest.raises(packsort.OptionError, match="with max_length=64, this one has max_length=65"):
         stream_of(max_length=65).load_state_dict(state)
-    with pytest.raises(packsort.OptionError, match="state is not one that `state_dict` of a stream gave"):
+    with pytest.raises(packsort.OptionError, match=r"state must be one that `PackedStream\.state_dict` returned"):
         stream_of().load_state_dict({})
 
 
-# torchdata 0.11 calls what torch 2.15 has no more.
+# torchdata 0.11 calls a function that torch 2.15 deprecates.
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -165,7 +165,7 @@ def test_more_workers_take_only_sources_that_share_out():
     stream = stream_of(SOURCES["datasets"]())
     tokens = [batch["input_ids"].numel() for batch in torch.utils.data.DataLoader(stream, None, num_workers=2)]
     assert sum(tokens) == sum(len(one["input_ids"]) for one in ITEMS)
-    with pytest.raises(ValueError, match="num_workers is 2, but each worker would read the whole stream"):
+    with pytest.raises(ValueError, match="num_workers must be 0 or 1 for this source, got 2"):
         next(iter(torch.utils.data.DataLoader(stream_of(), None, num_workers=2)))
 
 
@@ -205,13 +205,14 @@ def test_wrong_sequences_are_named(item, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": 3}, "source is a int, allowed is an iterable of sequences"),
-        ({"buffer_size": 0}, "buffer_size is 0, allowed is 1 and more"),
-        ({"batch_size": 1.5}, "batch_size is 1.5, allowed is 1 and more"),
-        ({"prefetch": -1}, "prefetch is -1, allowed is 0 and more"),
-        ({"max_length": 0}, "max_length is 0, allowed is 1 to"),
-        ({"overlong": "cut"}, "overlong is 'cut', allowed are 'error', 'drop', 'truncate'"),
-        ({"layout": "flat_"}, "layout is 'flat_', allowed are 'flat'"),
+        ({"source": 3}, "source must be an iterable of sequences, got a int"),
+        ({"buffer_size": 0}, "buffer_size must be at least 1, got 0"),
+        ({"batch_size": 1.5}, "batch_size must be an integer, got 1.5"),
+        ({"prefetch": -1}, "prefetch must be at least 0, got -1"),
+        ({"max_length": 0}, "max_length must be between 1 and"),
+        ({"overlong": "cut"}, "overlong must be one of 'error', 'drop', 'truncate', got 'cut'"),
+        ({"layout": "flat_"}, "layout must be one of 'flat', 'rows', 'megatron', 'torchtune', got 'flat_'"),
+        ({"loss_weights": "token"}, "loss_weights='token' does not go with `PackedStream`"),
     ],
 )
 def test_options_that_are_not_allowed_are_named(options, message):

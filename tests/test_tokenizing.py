@@ -325,7 +325,7 @@ def test_no_usable_column_lists_those_there_are(tokenizer, columns):
 
 
 def test_missing_chat_template_names_the_way_out(tmp_path):
-    with pytest.raises(TokenizerError, match=r"no chat template.*: set tokenizer\.chat_template"):
+    with pytest.raises(TokenizerError, match=r"no chat template.*: set its `chat_template`"):
         tokenize(chats(), built(tmp_path, template=None))
 
 
@@ -367,7 +367,7 @@ def test_code_of_a_tokenizer_does_not_run_unasked(tmp_path, tokenizer_folder):
     config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(TokenizerError, match="only with trust_remote_code=True"):
+    with pytest.raises(TokenizerError, match="pass trust_remote_code=True to run it"):
         load_tokenizer(tmp_path)
     assert not (tmp_path / "ran").exists()
 

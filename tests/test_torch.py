@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,21 +17,21 @@ from transformers import DataCollatorWithFlattening
 
 import packsort
 from packed_rows import MAX_LENGTH, packed, rows
-from packsort.torch import PackedLoader
+from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, PackedStream
 
-# More tokens than a batch may have before it is filled by more than one thread (`PARALLEL_FROM` in the core).
+# Enough tokens that the core uses more than one thread for a batch (`PARALLEL_FROM`).
 LARGE = 1 << 17
 
 
 def sequences(pack):
-    """The sequences of a pack, each with its labels as the shard has them."""
+    """Split a pack into sequences, each with its labels as the shard holds them."""
     cuts = np.cumsum(pack["seq_lengths"])[:-1]
     ids = np.split(pack["input_ids"], cuts)
     return list(zip(ids, np.split(pack["labels"], cuts) if "labels" in pack else ids, strict=True))
 
 
 def plain_batch(packs):
-    """The flat batch of some packs, built as its definition reads."""
+    """Build the flat batch of packs straight from its definition."""
     input_ids, labels, position_ids, seq_idx, ends = [], [], [], [], [0]
     for number, (ids, marks) in enumerate(one for pack in packs for one in sequences(pack)):
         input_ids += ids.tolist()
@@ -52,7 +53,7 @@ def plain_batch(packs):
 
 
 def same(batch, expected):
-    """Says that two batches have the same keys, in types, shapes and values."""
+    """Assert that two batches have the same keys, types, shapes and values."""
     assert batch.keys() == expected.keys()
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
@@ -68,7 +69,7 @@ def large_directory(folder):
     return packed(folder, pa.table({"input_ids": pa.array(np.split(ids, 64))}), LARGE // 8)
 
 
-# What a batch holds
+# Contents of a batch
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -144,36 +145,50 @@ def test_every_pass_starts_at_the_first_pack(tmp_path):
         same(one, other)
 
 
-# What is refused
+# Refusals
 
 
 def test_layout_unknown_names_the_allowed(tmp_path):
-    with pytest.raises(packsort.OptionError, match=re.escape("layout is 'rows_', allowed are 'flat'")):
+    with pytest.raises(packsort.OptionError, match=re.escape("layout must be one of 'flat', 'rows', 'megatron'")):
         PackedLoader(packed(tmp_path), layout="rows_")
 
 
-@pytest.mark.parametrize("size", [0, -1, 10_000, 1.5, None])
-def test_batch_size_outside_the_packs_names_both_numbers(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (0, "batch_size must be at least 1, got 0"),
+        (-1, "batch_size must be at least 1, got -1"),
+        (1.5, "batch_size must be an integer, got 1.5"),
+        (True, "batch_size must be an integer, got True"),
+        (None, "batch_size must be an integer, got None"),
+    ],
+)
+def test_batch_size_that_is_no_size_is_named(tmp_path, size, message):
+    with pytest.raises(packsort.OptionError, match=re.escape(message)):
+        PackedLoader(packed(tmp_path), batch_size=size)
+
+
+def test_batch_size_over_the_packs_names_both_numbers(tmp_path):
     path = packed(tmp_path)
     packs = len(packsort.open_shards(path))
-    message = f"batch_size is {size!r}, allowed is 1 to {packs}, the number of packs in `{path}`"
+    message = f"batch_size must be at most {packs}, the number of packs in `{path}`, got 10000"
     with pytest.raises(packsort.OptionError, match=re.escape(message)):
-        PackedLoader(path, batch_size=size)
+        PackedLoader(path, batch_size=10_000)
 
 
 def test_max_length_other_than_packed_with_names_both(tmp_path):
     path = packed(tmp_path)
     assert PackedLoader(path, max_length=MAX_LENGTH).max_length == PackedLoader(path).max_length == MAX_LENGTH
-    with pytest.raises(packsort.OptionError, match=f"max_length is 32, but .* is packed with max_length {MAX_LENGTH}"):
+    with pytest.raises(packsort.OptionError, match=f"max_length must be {MAX_LENGTH}, as .* has it, or None, got 32"):
         PackedLoader(path, max_length=32)
 
 
 def test_max_length_is_needed_where_nothing_is_packed_yet(tmp_path):
-    message = "max_length is None, but the Table is to be packed on the fly: allowed is 1 and more"
+    message = "max_length must be given to pack a Table on the fly; only a packed directory knows its own"
     with pytest.raises(packsort.OptionError, match=message):
         PackedLoader(rows())
     (tmp_path / "rows.parquet").touch()
-    with pytest.raises(packsort.OptionError, match=r"max_length is None, but the source `.*rows\.parquet` is to be"):
+    with pytest.raises(packsort.OptionError, match=r"max_length must be given to pack source `.*rows\.parquet` on"):
         PackedLoader(tmp_path / "rows.parquet")
 
 
@@ -198,6 +213,113 @@ def test_damaged_pack_is_named(tmp_path):
         next(batches)
     with pytest.raises(StopIteration):
         next(batches)
+
+
+# Options
+
+
+CALLS = {
+    "PackedLoader": lambda source, **options: PackedLoader(source, 64, **options),
+    "PackedDataset": lambda source, **options: PackedDataset(source, 64, **options),
+    "PackedStream": lambda source, **options: PackedStream(source, 64, **options),
+    "PackedCollator": lambda source, **options: PackedCollator("rows", 64, **options),
+    "Batcher": lambda source, **options: Batcher("rows", 64, **options),
+}
+
+
+class Unopened:
+    """Source that fails on every access."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"{name} was looked up before the options were checked")
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("stratgy", "strategy"), ("max_sequence", "max_sequences"), ("batchsize", "batch_size"), ("colour", None)],
+)
+def test_unknown_options_are_refused_by_the_name_that_was_called(name, option, hint):
+    with pytest.raises(TypeError) as caught:
+        CALLS[name](Unopened(), **{option: 3})
+    assert str(caught.value).startswith(f"{name}() got an unexpected keyword argument {option!r}")
+    if hint == "max_sequences":
+        assert str(caught.value).endswith("; did you mean 'max_sequences'?")
+    if hint in ("strategy", "batch_size") and name == "PackedLoader":
+        assert str(caught.value).endswith(f"; did you mean {hint!r}?")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("PackedDataset", "layout"), ("PackedStream", "strategy"), ("PackedCollator", "seed"), ("Batcher", "overlong")],
+)
+def test_options_of_another_callable_are_refused(name, option):
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument '{option}'"):
+        CALLS[name](Unopened(), **{option: None})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("PackedLoader", {"strategy": "best"}, "strategy must be one of"),
+        ("PackedLoader", {"labels": "both"}, "labels must be one of"),
+        ("PackedLoader", {"layout": "rows", "static_shapes": True}, "static_shapes does not go with layout='rows'"),
+        ("PackedLoader", {"tail": "keep"}, "tail must be one of"),
+        ("PackedLoader", {"separator": "x"}, "separator must be an integer"),
+        ("PackedDataset", {"overlong": "cut"}, "overlong must be one of"),
+        ("PackedDataset", {"epoch": -1}, "epoch must be between 0 and"),
+        ("PackedDataset", {"max_sequences": True}, "max_sequences must be an integer"),
+        ("PackedStream", {"overlong": "split"}, "overlong must be one of 'error', 'drop', 'truncate'"),
+    ],
+)
+def test_options_are_checked_before_a_source_is_looked_at(name, option, message):
+    with pytest.raises(packsort.OptionError, match=re.escape(message)):
+        CALLS[name](Unopened(), **option)
+
+
+def test_max_length_is_the_second_argument_everywhere(tmp_path):
+    table = rows()
+    same(next(iter(PackedLoader(table, MAX_LENGTH))), next(iter(PackedLoader(table, max_length=MAX_LENGTH))))
+    pack = PackedDataset(table, MAX_LENGTH)[0]
+    same(PackedCollator("rows", MAX_LENGTH)([pack]), Batcher("rows", max_length=MAX_LENGTH)([pack]))
+    assert PackedStream([[1]], 4).max_length == Batcher("rows", 4).max_length == 4
+    for missing in (Batcher, PackedCollator):
+        with pytest.raises(packsort.OptionError, match="max_length must be an integer, got None"):
+            missing("rows")
+
+
+def test_integers_of_numpy_and_torch_are_integers():
+    for three in (np.int64(3), np.uint8(3), torch.tensor(3)):
+        loader = PackedLoader(rows(), np.int32(MAX_LENGTH), batch_size=three, seed=three, prefetch=three)
+        assert (loader.max_length, loader.batch_size, loader.prefetch) == (MAX_LENGTH, 3, 3)
+        assert type(loader.state_dict()["seed"]) is int
+        assert Batcher("rows", three).max_length == PackedStream([[1]], three).max_length == 3
+
+
+def test_pad_token_id_is_of_all_padding(tmp_path):
+    options = {"layout": "rows", "pad_token_id": 101, "seed": None}
+    for loader in (
+        PackedLoader(rows(), MAX_LENGTH, pad_to_multiple_of=4, **options),
+        PackedLoader(packed(tmp_path, pad_to_multiple_of=4, pad_token_id=101), **options),
+    ):
+        for batch in loader:
+            assert (batch["input_ids"][batch["segment_ids"] == 0] == 101).all()
+
+
+def test_loaders_with_a_plan_or_a_callback_can_be_pickled():
+    table = rows()
+    plan = packsort.plan([len(one) for one in table["input_ids"].to_pylist()], MAX_LENGTH, seed=0, max_sequences=2)
+    for loader in (PackedLoader(table, plan=plan), PackedLoader(table, MAX_LENGTH, on_progress=lambda *_: None)):
+        again = pickle.loads(pickle.dumps(loader))
+        assert again.state_dict() == loader.state_dict()
+        for one, other in zip(again, loader, strict=True):
+            same(one, other)
+
+
+def test_a_stream_is_sent_to_packed_stream():
+    for stream in (({"input_ids": [1]} for _ in range(3)), datasets.Dataset(rows()).to_iterable_dataset()):
+        with pytest.raises(packsort.SourceError, match=r"source is a stream .*`packsort\.torch\.PackedStream`"):
+            PackedLoader(stream, 8)
 
 
 # Imports and processes
@@ -252,7 +374,7 @@ def test_forked_child_has_threads_of_its_own(tmp_path):
 
 
 class Batches(Dataset):
-    """All batches of a loader as the items of a dataset."""
+    """Dataset whose items are the first and last batch of a loader."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -265,7 +387,7 @@ class Batches(Dataset):
         return os.getpid(), [batches[0], batches[-1]]
 
 
-# Python 3.12 and later warn of what this test is about.
+# Python 3.12 and later warn of forks in a process with threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("format", ["arrow", "parquet"])
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -275,7 +397,7 @@ def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
     loader = PackedLoader(shards, batch_size=len(shards), seed=None, seq_idx=True)
     (expected,) = loader  # the parent uses the thread pool first
     context = multiprocessing.get_context(start)
-    # one worker is enough under spawn, which imports torch anew
+    # one worker is enough under spawn, which imports torch again
     workers = DataLoader(
         Batches(loader),
         batch_size=None,
@@ -291,7 +413,7 @@ def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
 
 def test_shards_and_loader_are_pickled_by_their_path(tmp_path):
     loader = PackedLoader(packed(tmp_path), batch_size=2, seed=None, seq_idx=True)
-    list(loader)  # mapped files stay behind
+    list(loader)  # mapped files are not pickled
     data = pickle.dumps(loader)
     assert len(data) < 2000
     again = pickle.loads(data)

@@ -75,14 +75,12 @@ def test_accumulated_gradients_are_those_of_one_large_batch(tmp_path, dataset):
 def test_columns_that_trainer_takes_away_are_missed_with_a_hint(tmp_path, dataset):
     trainer = trainer_for(tmp_path, dataset, PackedCollator(max_length=dataset.max_length))
     trainer.args.remove_unused_columns = True
-    message = (
-        "has no column `seq_lengths`, but 'input_ids', 'labels'; transformers' `Trainer` takes columns away unless"
-    )
+    message = "has no column `seq_lengths`, only 'input_ids', 'labels': transformers' `Trainer` removes columns unless"
     with pytest.raises(packsort.SourceError, match=re.escape(message)):
         trainer.train()
 
 
-# What attention sees
+# Attention
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +169,7 @@ def test_varlen_attention_of_torch_on_the_gpu_equals_sdpa_of_each_sequence(two):
     starts, longest = batch["cu_seq_lens_q"].cuda(), batch["max_length_q"]
     try:
         found = varlen_attn(q, k, v, starts, starts, longest, longest, is_causal=True)
-    except TypeError:  # later versions say it by a window
+    except TypeError:  # later versions have a window in its place
         found = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=(-1, 0))
     for start, end in zip(starts.tolist(), starts.tolist()[1:], strict=False):
         own = [x[start:end].transpose(0, 1)[None] for x in (q, k, v)]

@@ -16,8 +16,8 @@ import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import PackedLoader
 
-TOLERANCE = 1e-5  # of float32 sums in another order
-LARGE = 1e-2  # what a wrong batch is off by, at least
+TOLERANCE = 1e-5  # relative; float32 sums differ by their order
+LARGE = 1e-2  # least relative difference of a wrong batch
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -32,7 +32,7 @@ def model(request):
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,
-        initializer_range=0.3,  # attention far from uniform, so that what it sees matters
+        initializer_range=0.3,  # attention far from uniform, so that a wrong mask shows
         attn_implementation=request.param,
         use_cache=False,
     )
@@ -56,14 +56,14 @@ def gradients(model):
 
 
 def run_batch(model, batch, **changes):
-    """Loss and gradients as transformers computes them for a batch."""
+    """Return loss and gradients as transformers computes them for a batch."""
     loss = model(**batch | changes).loss
     loss.backward()
     return loss.item(), gradients(model)
 
 
 def run_one_by_one(model, sequences):
-    """Loss and gradients of sequences, each alone: loss summed over labels, divided by their number."""
+    """Return loss and gradients of sequences run alone; the loss is the mean over all labels."""
     total = sum(label != -100 for _, labels in sequences for label in labels[1:])
     loss = 0.0
     for ids, labels in sequences:
@@ -75,13 +75,13 @@ def run_one_by_one(model, sequences):
 
 
 def sequences_of(source, packs):
-    """The rows of the source that packs say they hold."""
+    """Return the source rows that packs name in `sequence_ids`."""
     taken = source.take(np.concatenate([pack["sequence_ids"] for pack in packs])).to_pydict()
     return list(zip(taken["input_ids"], taken.get("labels", taken["input_ids"]), strict=True))
 
 
 def difference(one, other):
-    """Of two (loss, gradients): the larger of the relative differences."""
+    """Return the larger relative difference of two losses and of their gradients."""
     (loss, grads), (other_loss, other_grads) = one, other
     return max(abs(loss - other_loss) / other_loss, ((grads - other_grads).norm() / other_grads.norm()).item())
 
@@ -114,19 +114,19 @@ def test_loss_and_gradients_are_equal_on_real_conversations(model, tmp_path):
     conversations = pq.read_table(SHARED / "multi_turn.parquet").slice(15_000, 40)
     tokens = tokenize(conversations, load_tokenizer(SHARED / "tokenizer")).read()
 
-    def fold(column):  # into the small model's vocabulary
+    def fold(column):  # map token ids into the small vocabulary
         return pa.array([np.where(np.array(row) < 0, row, np.mod(row, VOCABULARY)) for row in column.to_pylist()])
 
     source = pa.table({name: fold(tokens[name]) for name in ("input_ids", "labels")})
     assert compare_all(model, source, packed(tmp_path, source, 512), 2) > 2
 
 
-# The comparison notices what is wrong
+# Wrong batches are noticed
 
 
 @pytest.fixture(scope="module")
 def one(source, path):
-    """A batch of two packs with several sequences each, and its sequences."""
+    """Batch of two packs with several sequences each, its packs, and its sequences."""
     shards = packsort.open_shards(path)
     start = next(i for i in range(0, len(shards) - 1, 2) if min(len(shards[j]["seq_lengths"]) for j in (i, i + 1)) > 2)
     packs = [shards[start], shards[start + 1]]
@@ -153,16 +153,16 @@ def test_loss_on_the_first_token_of_sequences_is_noticed(model, one):
 
 
 def test_a_cache_makes_transformers_mix_the_sequences(model, one):
-    """Why `PackedLoader` says to train with `use_cache=False`: with a cache, `position_ids` are not looked at."""
+    """With a cache transformers ignores `position_ids`; `PackedLoader` documents `use_cache=False` for this reason."""
     batch, _, sequences = one
     assert difference(run_batch(model, batch, use_cache=True), run_one_by_one(model, sequences)) > LARGE
 
 
-# Sequences do not see each other
+# Sequences do not attend to each other
 
 
 def seen(model, batch, position_ids):
-    """Matrix (sequences, sequences): how much the loss of one depends on the input embeddings of another."""
+    """Return how much the loss of each sequence depends on the embeddings of each other, (sequences, sequences)."""
     embeddings = model.get_input_embeddings()(batch["input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=embeddings, position_ids=position_ids).logits[0]
     ends = batch["cu_seq_lens_q"].tolist()

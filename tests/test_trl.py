@@ -26,7 +26,7 @@ def source():
 
 
 def by_sequence(dataset):
-    """All sequences of packs, sorted: tokens with their labels."""
+    """Return the sequences of all packs, sorted: tokens and labels."""
     found = []
     for row in dataset:
         start = 0
@@ -64,17 +64,21 @@ def test_splits_formats_and_selections_are_kept(source):
 
 def test_what_is_no_dataset_and_what_is_too_long_is_named(source):
     with pytest.raises(
-        packsort.SourceError, match=r"dataset is a IterableDataset, allowed are a datasets\.Dataset and"
+        packsort.SourceError, match=r"dataset must be a datasets\.Dataset or DatasetDict, got an Itera.*PackedStream"
     ):
         pack_dataset(source.to_iterable_dataset(), MAX_LENGTH)
     with pytest.raises(packsort.LengthError, match="has 64 tokens, more than max_length 32"):
         pack_dataset(source, 32)
-    with pytest.raises(packsort.OptionError, match="map_kwargs is TRL's"):
+    with pytest.raises(packsort.OptionError, match=r"map_kwargs is an option of `trl\.pack_dataset`"):
         pack_dataset(source, MAX_LENGTH, map_kwargs={})
+    with pytest.raises(packsort.OptionError, match=r"seq_length is an option of .*: pass max_length"):
+        pack_dataset(source, MAX_LENGTH, seq_length=MAX_LENGTH)
+    with pytest.raises(TypeError, match=r"^pack_dataset\(\) got an unexpected keyword argument 'stratgy'; did"):
+        pack_dataset(source, MAX_LENGTH, stratgy="bfd")
 
 
 def sft_trainer(tmp_path, dataset, **arguments):
-    """TRL's trainer of a small model on packs, in the way the README says."""
+    """Return TRL's trainer of a small model on packs, as the README describes it."""
     tokenizer = AutoTokenizer.from_pretrained(build(tmp_path / "tokenizer"))
     return SFTTrainer(
         # With a cache, as models come: the trainer has to turn it off.

@@ -1,4 +1,4 @@
-"""A small Llama with attention far from uniform, so that what it sees matters."""
+"""Small Llama whose attention is far from uniform, so that a wrong mask shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 
 def llama(vocabulary: int, attention: str = "sdpa", **config: Any) -> LlamaForCausalLM:
-    """The same weights each time."""
+    """Build a model with the same weights each time."""
     torch.manual_seed(0)
     options = {
         "vocab_size": vocabulary,
@@ -28,14 +28,18 @@ def llama(vocabulary: int, attention: str = "sdpa", **config: Any) -> LlamaForCa
 
 
 def gradients(model: torch.nn.Module) -> torch.Tensor:
-    """All gradients in one vector; they are cleared."""
+    """Return all gradients in one vector and clear them."""
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     model.zero_grad()
     return found
 
 
 def seen(model: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """Matrix (sequences, sequences) of a flat batch: how much the loss of one depends on the embeddings of another."""
+    """Return how much the loss of each sequence of a flat batch depends on the embeddings of each other.
+
+    Returns:
+        float32 (sequences, sequences).
+    """
     names = ("position_ids", "attention_mask", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
     passed = {name: batch[name] for name in names if name in batch}
     embeddings = model.get_input_embeddings()(batch["input_ids"]).detach().requires_grad_()
@@ -53,7 +57,7 @@ def seen(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 def assert_unseen(model: Any, batch: dict[str, Any]) -> None:
-    """Says that sequences of a flat batch do not see each other, and those of two and more tokens themselves."""
+    """Assert that sequences of a flat batch attend to themselves and to no other sequence."""
     found = seen(model, batch)
     lengths = batch["cu_seq_lens_q"].diff().tolist() if "cu_seq_lens_q" in batch else None
     assert len(found) > 2
@@ -63,7 +67,7 @@ def assert_unseen(model: Any, batch: dict[str, Any]) -> None:
 
 
 def assert_shifted_once(batch: dict[str, Any]) -> None:
-    """Says that labels are the tokens in their place, and none of them first of a sequence."""
+    """Assert that labels are the tokens at their position, and that first tokens have none."""
     labels, ids = batch["labels"], batch["input_ids"]
     assert (labels[batch["position_ids"] == 0] == -100).all()
     kept = labels != -100

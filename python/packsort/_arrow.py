@@ -1,4 +1,4 @@
-"""Questions about Arrow types that more than one module asks."""
+"""Arrow without pandas, and predicates and promotion rules for Arrow types."""
 
 from __future__ import annotations
 
@@ -114,23 +114,23 @@ def empty_table(schema: pa.Schema) -> pa.Table:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether values are lists, in any of Arrow's five ways to store them."""
+    """Whether a type is one of Arrow's five list types."""
     plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(plain or is_list_view(kind))
 
 
 def is_list_view(kind: pa.DataType) -> bool:
-    """Whether values are lists stored as offsets and sizes."""
+    """Whether a type is a list view, stored as offsets and sizes."""
     return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values are strings, in any of Arrow's three ways to store them."""
+    """Whether a type is one of Arrow's three string types."""
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def is_messages(kind: pa.DataType) -> bool:
-    """Whether values are conversations: lists of structs with a `role`."""
+    """Whether a type holds conversations: lists of structs with a `role`."""
     if not is_list(kind):
         return False
     value = kind.value_type
@@ -138,14 +138,22 @@ def is_messages(kind: pa.DataType) -> bool:
 
 
 def described(schema: pa.Schema) -> str:
-    """The columns of a schema and their types, short enough for a message."""
+    """Describe columns and their types for a message.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> described(pa.schema({"text": pa.string(), "n": pa.int64()}))
+        '`text`: string, `n`: int64'
+    """
     return ", ".join(f"`{field.name}`: {_short(str(field.type))}" for field in schema) or "none"
 
 
 def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    """The type that holds the values of both, of integers, strings, lists and structs of them; None where none does.
+    """Return the type that holds the values of two types, or None if none does.
 
-    Examples:
+    Integers, strings, and lists and structs of them are widened. All other types must be equal.
+
+    Example:
         >>> import pyarrow as pa
         >>> print(wider(pa.list_(pa.int32()), pa.large_list(pa.int64())))
         large_list<item: int64>
@@ -158,12 +166,12 @@ def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
         return _wider_integer(a, b)
     if is_text(a) and is_text(b):
         return pa.large_string()
-    # Casting a sliced list view gives an invalid array in pyarrow 26, so views have to be alike.
+    # Casting a sliced list view gives an invalid array in pyarrow 26, so views must be equal.
     if is_list(a) and is_list(b) and not is_list_view(a) and not is_list_view(b):
         value = wider(a.value_type, b.value_type)
         large = types.is_large_list(a) or types.is_large_list(b)
-        make: Callable[[pa.DataType], pa.DataType] = pa.large_list if large else pa.list_
-        return None if value is None else make(value)
+        list_type: Callable[[pa.DataType], pa.DataType] = pa.large_list if large else pa.list_
+        return None if value is None else list_type(value)
     if types.is_struct(a) and types.is_struct(b) and [f.name for f in a] == [f.name for f in b]:
         values = [wider(left.type, right.type) for left, right in zip(a, b, strict=True)]
         if None not in values:

@@ -37,6 +37,7 @@ __all__ = [
     "LossWeights",
     "Overlong",
     "OverlongInShards",
+    "OverlongInStream",
     "PackOptions",
     "PlanConfig",
     "PlanOptions",
@@ -57,6 +58,9 @@ Overlong = Literal["error", "drop", "truncate", "split"]
 
 OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
 """`Overlong`, and `split_turns` for conversations that are tokenized on the way."""
+
+OverlongInStream = Literal["error", "drop", "truncate"]
+"""Treatment of sequences longer than `max_length` in a stream."""
 
 TruncationSide = Literal["right", "left"]
 """Side on which `overlong="truncate"` removes tokens."""

@@ -261,6 +261,3 @@ def schedule_costs(
         dropped=rest if tail == "drop" else rest[:0],
         window=window,
     )
-
-
-check_layout = schedule_options

@@ -1,4 +1,4 @@
-"""Find the files that a path, a folder or a glob pattern stands for."""
+"""Files that a path, a folder or a glob pattern stands for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ _SUFFIXES = (".parquet", ".arrow")
 
 
 def find_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Finds the files that a path, a list of paths, a folder or a glob pattern stands for.
+    """Find the files that a path, a list of paths, a folder or a glob pattern stands for.
 
-    A folder gives the `*.parquet` and `*.arrow` files in it and in its folders, sorted by path, without those that are
-    hidden or start with `_`, and without packed directories inside it; a folder that `Dataset.save_to_disk` wrote gives
-    its data, without `datasets`' caches.
-    A glob pattern gives the files that match, sorted. A list keeps its order.
+    A folder stands for the `*.parquet` and `*.arrow` files in it and its subfolders, sorted by path. Names that start
+    with `.` or `_`, and packed directories, are skipped. A folder that `Dataset.save_to_disk` wrote stands for its
+    data, without the caches of `datasets`. A glob pattern stands for the files that match, sorted. A list keeps its
+    order.
+
+    Args:
+        source: A path, a folder, a glob pattern, or a list of these.
 
     Returns:
         At least one path, none twice.
@@ -28,21 +31,29 @@ def find_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     Raises:
         SourceNotFoundError: A path is missing, a pattern matches no file, or a folder holds none.
         SourceError: A file is given twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.parquet", "a.arrow", "_tmp.parquet", "notes.txt"):
+        ...         Path(folder, name).touch()
+        ...     [path.name for path in find_files(folder)]
+        ['a.arrow', 'b.parquet']
     """
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not given:
-        raise SourceNotFoundError("no source: the list of paths is empty")
+        raise SourceNotFoundError("source is an empty list of paths: pass at least one")
     found: list[Path] = []
     for one in given:
         if not isinstance(one, (str, os.PathLike)):
-            raise SourceError(f"a list of sources holds paths, not a {type(one).__name__}")
+            raise SourceError(f"a list of sources must hold paths, got a {type(one).__name__}")
         found += _find(os.fspath(one))
     seen: dict[Path, Path] = {}
     for path in found:
         real = path.resolve()
         if real in seen:
-            same = "" if seen[real] == path else f" (as `{seen[real]}` too)"
-            raise SourceError(f"`{path}` is given twice{same}: its rows would be there twice")
+            same = "" if seen[real] == path else f", also as `{seen[real]}`"
+            raise SourceError(f"`{path}` is given twice{same}: each of its rows would be packed twice")
         seen[real] = path
     return found
 
@@ -68,7 +79,7 @@ def _in_folder(folder: Path) -> list[Path]:
     denied: list[OSError] = []
     for root, folders, names in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if not name.startswith((".", "_")) and not _is_packed(Path(root, name))]
-        # `Dataset.map` leaves caches beside the data of a saved dataset; read as data, every row would come twice.
+        # `Dataset.map` leaves caches beside the data of a saved dataset. Read as data, they would repeat every row.
         saved = _saved_dataset(Path(root, "state.json")) if "state.json" in names else None
         found += [
             Path(root, name)
@@ -83,7 +94,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _is_packed(folder: Path) -> bool:
-    """Whether a folder inside the source is what packing it wrote: read as data, every token would come twice."""
+    """Whether a folder inside the source is a packed directory, which would repeat every token."""
     try:
         facts = json.loads((folder / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -92,7 +103,7 @@ def _is_packed(folder: Path) -> bool:
 
 
 def _saved_dataset(state: Path) -> set[str] | None:
-    """The data files that a `state.json` of `datasets` names; None where it is another program's."""
+    """Return the data files that a `state.json` of `datasets` names, or None if another program wrote it."""
     try:
         return {file["filename"] for file in json.loads(state.read_text())["_data_files"]}
     except (ValueError, LookupError, TypeError):

@@ -1,7 +1,6 @@
-"""Where rows come from: files, folders, glob patterns, tables, readers and datasets, all read the same way.
+"""Rows of any kind behind one interface: files, folders, glob patterns, tables, readers and datasets.
 
-Rows are counted through a source in the order of its files; `Source.where` turns such a row back into a file and the
-row within it.
+Rows are numbered through all files of a source. `Source.where` turns such a number into a file and the row within it.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from packsort._arrow import wider
 from packsort.errors import SourceError
 from packsort.sources.files import find_files
 from packsort.sources.formats import MemoryReader, Reader, naming, open_file
+from packsort.sources.token_rules import no_column
 
-_ALLOWED = (
-    "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, "
-    "or an object with `__arrow_c_stream__` is needed"
+_KINDS = (
+    "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "
+    "an object with `__arrow_c_stream__`"
 )
 
 
@@ -31,9 +31,9 @@ class SourceFile:
     """One file of a source.
 
     Attributes:
-        path: as it was given or found; `<table>` for rows in memory.
-        rows: its rows.
-        bytes: its size on disk, or in memory.
+        path: Path as it was given or found, or `<table>` for rows in memory.
+        rows: Number of its rows.
+        bytes: Its size on disk or in memory.
     """
 
     path: str
@@ -42,13 +42,19 @@ class SourceFile:
 
 
 class Source:
-    """Rows of one or more files that agree in their columns; made by `open_source`.
+    """Rows of one or more files that agree in their columns; `open_source` returns it.
+
+    Args:
+        readers: Readers of the files.
 
     Attributes:
-        files: the files, in the order in which their rows are counted.
-        schema: every column of any file. A column that differs between files has the widest of its types where
-            there is one, otherwise the first file's; reading it then raises.
-        num_rows: rows of all files.
+        files: The files, in the order in which their rows are numbered.
+        schema: Every column of any file. A column whose type differs between files has the type that holds them all.
+            If no type does, or a file lacks the column, reading it raises.
+        num_rows: Number of rows of all files.
+
+    Raises:
+        SourceError: There are no rows.
     """
 
     def __init__(self, readers: Sequence[Reader]) -> None:
@@ -63,7 +69,7 @@ class Source:
         self.schema = self._unified()
 
     def _unified(self) -> pa.Schema:
-        """One schema for all files; what does not fit is noted and raised only for columns that are read."""
+        """Return one schema for all files, and note columns that do not fit; only reading them raises."""
         fields: dict[str, pa.Field] = {}
         first: dict[str, Reader] = {}
         for reader in self._readers:
@@ -84,22 +90,30 @@ class Source:
         for name, reader in first.items():
             for other in self._readers:
                 if name not in other.schema.names:
-                    self._problems[name] = f"`{reader.path}` has a column `{name}`, `{other.path}` has none"
+                    self._problems[name] = f"`{reader.path}` has a column `{name}`, but `{other.path}` has none"
         return pa.schema(list(fields.values()))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """All rows of some columns, in file order, in as many chunks as the files have.
+        """Read all rows of some columns, in as many chunks as the files have.
 
         Args:
-            columns: their names; the table has them in this order.
+            columns: Names of the columns; the table has them in this order.
 
         Raises:
-            SourceError: There is no such column, files disagree about one, or a file cannot be read.
+            SourceError: There is no such column, files disagree about it, or a file cannot be read.
         """
         return pa.concat_tables([self.read_file(index, columns) for index in range(len(self.files))])
 
     def read_file(self, index: int, columns: Sequence[str]) -> pa.Table:
-        """The same for the file `files[index]` alone."""
+        """Read all rows of some columns of one file.
+
+        Args:
+            index: Index of the file in `files`.
+            columns: Names of the columns; the table has them in this order.
+
+        Raises:
+            SourceError: There is no such column, files disagree about it, or the file cannot be read.
+        """
         schema = self._checked(columns)
         reader = self._readers[index]
         table = reader.read(columns)
@@ -107,15 +121,15 @@ class Source:
             return table if table.schema.equals(schema) else table.cast(schema)
 
     def batches(self, columns: Sequence[str], rows: int = 1000) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-        """Goes through some columns in little memory.
+        """Read some columns batch by batch, in little memory.
 
         Args:
-            columns: their names.
-            rows: the most rows of a batch.
+            columns: Names of the columns; the batches have them in this order.
+            rows: The most rows of a batch.
 
         Yields:
-            The index of the file in `files`, the first row within that file, and the record batch. No batch is empty,
-            none spans two files.
+            Index of the file in `files`, first row within that file, and the record batch. No batch is empty or spans
+            two files.
 
         Raises:
             SourceError: As for `read`.
@@ -130,13 +144,16 @@ class Source:
                 first += batch.num_rows
 
     def where(self, row: int) -> str:
-        """Names a row for a message, such as "`a.parquet` row 7"; rows are counted from 0 within their file.
+        """Name a row for a message, such as "`a.parquet` row 7"; rows are numbered from 0 within their file.
+
+        Args:
+            row: Number of the row in the source.
 
         Raises:
             IndexError: The source has no such row.
         """
         if not 0 <= row < self.num_rows:
-            raise IndexError(f"row {row} of {self.num_rows}")
+            raise IndexError(f"row must be between 0 and {self.num_rows - 1}, got {row}")
         index = bisect_right(self._ends, row)
         return f"`{self.files[index].path}` row {row - self._ends[index] + self.files[index].rows}"
 
@@ -145,26 +162,27 @@ class Source:
             if name in self._problems:
                 raise SourceError(self._problems[name])
             if name not in self.schema.names:
-                raise SourceError(f"no column `{name}`; there are {_listed(self.schema.names)}")
+                raise no_column(name, self.schema.names)
         return pa.schema([self.schema.field(name) for name in columns])
 
 
 def open_source(source: Any) -> Source:
-    """Opens rows, whatever they are in.
+    """Open rows of any kind.
 
     Args:
-        source: a path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
-            `RecordBatch` or `RecordBatchReader` (read to its end); a `datasets.Dataset`, with the rows it selects;
-            or anything with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
+            `RecordBatch` or `RecordBatchReader`, which is read to its end; a `datasets.Dataset`, with the rows that it
+            selects; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
 
     Returns:
-        The source. Files are opened and their footers read, their rows are not.
+        The source. Footers of files are read, but no rows.
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: A file is not Parquet or Arrow, or damaged; there are no rows; the object is none of the above.
+        SourceError: A file is damaged or neither Parquet nor Arrow, there are no rows, or the object is none of these
+            kinds.
 
-    Examples:
+    Example:
         >>> import pyarrow as pa
         >>> source = open_source(pa.table({"input_ids": [[1, 2], [3]]}))
         >>> source.num_rows, source.where(1)
@@ -185,16 +203,13 @@ def _table(source: Any) -> pa.Table:
     with naming("<table>"):
         if isinstance(source, pa.RecordBatchReader):
             return source.read_all()
-        # A datasets.Dataset, told by its looks: `datasets` takes a second to import and need not be there.
+        # A `datasets.Dataset`, recognized by its attributes: `datasets` takes a second to import and is optional.
         if hasattr(source, "with_format") and hasattr(source, "_indices"):
             table: pa.Table = source.with_format("arrow")[:]
             return table
         if hasattr(source, "__arrow_c_stream__"):
             return pa.RecordBatchReader.from_stream(source).read_all()
-    if isinstance(source, dict):
-        raise SourceError(f"a {type(source).__name__} of {_listed(list(source))} is no source: pass one of them")
-    raise SourceError(f"a {type(source).__name__} is no source: {_ALLOWED}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "none"
+    if isinstance(source, dict) and source:
+        names = ", ".join(f"`{name}`" for name in source)
+        raise SourceError(f"source must be one dataset, got a {type(source).__name__} of {names}: pass one of them")
+    raise SourceError(f"source must be {_KINDS}, got a {type(source).__name__}")

@@ -102,8 +102,7 @@ class Renderer:
             self.columns.append("tools")
         if not getattr(self._tokenizer, "chat_template", None):
             raise TokenizerError(
-                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs: set "
-                "tokenizer.chat_template"
+                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs: set its `chat_template`"
             )
         try:
             # A tokenizer may have a separate template for rows with tools.
@@ -111,7 +110,7 @@ class Renderer:
             if self._has_tools:
                 self._templates.append(self._tokenizer.get_chat_template(None, tools=[]))
         except ValueError as error:
-            raise TokenizerError(f"{error}") from error
+            raise TokenizerError(f"the tokenizer has no chat template to use: {error}") from error
         self._special = dict(self._tokenizer.special_tokens_map)
         if self.columns[0] == "messages":
             marked = all(_GENERATION.search(template) for template in self._templates)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
+from packsort._arrow import from_numpy
 from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
@@ -159,7 +160,7 @@ class Tokenization:
             windows = self._cut(batch, encoded, where)
             encoded = windows.encoded
             self._count(index, windows.counts)
-            piece_starts.append(pa.ListArray.from_arrays(_offsets(windows.per_row), pa.array(windows.starts)))
+            piece_starts.append(pa.ListArray.from_arrays(_offsets(windows.per_row), from_numpy(windows.starts)))
         # `reduceat` would give a row without windows, which has no tokens, the count of the next row.
         rows = np.flatnonzero(encoded.lengths)
         offsets = np.cumsum(encoded.lengths) - encoded.lengths
@@ -172,8 +173,8 @@ class Tokenization:
         if self._on_progress is not None:
             self._on_progress(len(batch))
         ends = _offsets(encoded.lengths)
-        lists = [pa.ListArray.from_arrays(ends, pa.array(values)) for values in (encoded.input_ids, encoded.labels)]
-        lengths = pa.array(encoded.lengths, type=pa.int32())
+        lists = [pa.ListArray.from_arrays(ends, from_numpy(values)) for values in (encoded.input_ids, encoded.labels)]
+        lengths = from_numpy(encoded.lengths).cast(pa.int32())
         kept = [batch.column(name) for name in self._keep]
         return index, pa.table([*lists, lengths, *piece_starts, *kept], schema=self.schema)
 
@@ -265,7 +266,7 @@ def tokenize(
 
 def _offsets(lengths: NDArray[np.int64]) -> pa.Array:
     """Return the offsets of lists with these lengths: int32, (rows + 1,)."""
-    return pa.array(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]), type=pa.int32())
+    return from_numpy(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])).cast(pa.int32())
 
 
 def _checked_limit(split_turns: Any, columns: Sequence[str]) -> int:

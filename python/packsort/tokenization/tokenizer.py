@@ -51,7 +51,7 @@ def load_tokenizer(
     # Damaged and foreign files raise exceptions of many classes here.
     except Exception as error:
         if "trust_remote_code" in str(error):
-            reason = "it comes with Python code, which runs only with trust_remote_code=True"
+            reason = "it comes with Python code; pass trust_remote_code=True to run it"
         else:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise TokenizerError(f"tokenizer `{name}` cannot be loaded: {reason}") from error

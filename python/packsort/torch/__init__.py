@@ -1,19 +1,28 @@
-"""Batches of PyTorch tensors, ready for a training loop."""
+"""Batches of PyTorch tensors for training on packs.
 
-from typing import TYPE_CHECKING, Any
+- `PackedLoader`: batches of a packed directory or of token columns, on every rank, in any epoch, resumable.
+- `PackedStream`: batches of an unbounded stream of sequences.
+- `PackedDataset` and `PackedCollator`: the same packs and batches for a loop that brings its own loader.
+- `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
+- `weighted_loss`, `document_mask`: loss weights, and block masks for FlexAttention.
+"""
+
+import typing as _typing
 
 try:
-    import torch  # noqa: F401
+    import torch as _torch  # noqa: F401
 except ImportError as error:
     raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
 
-from packsort.torch.dataset import PackedCollator, PackedDataset
+from packsort.torch import layouts
+from packsort.torch.collate import PackedCollator
+from packsort.torch.dataset import PackedDataset
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
 from packsort.torch.losses import weighted_loss
 from packsort.torch.stream import PackedStream
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from packsort.torch.masks import document_mask
 
 __all__ = [
@@ -23,14 +32,19 @@ __all__ = [
     "PackedLoader",
     "PackedStream",
     "document_mask",
+    "layouts",
     "weighted_loss",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # FlexAttention takes half a second to import, as long as all else here
+def __getattr__(name: str) -> _typing.Any:
+    # FlexAttention takes half a second to import, as long as everything else here.
     if name == "document_mask":
         from packsort.torch.masks import document_mask
 
         return document_mask
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

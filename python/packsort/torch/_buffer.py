@@ -1,4 +1,4 @@
-"""Packing a stream through a bounded buffer."""
+"""Packing of a stream through a bounded buffer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections import OrderedDict, deque
 
 
 class PackBuffer:
-    """Sequences that wait to be packed, by number and length.
+    """Buffer of sequences that wait to be packed, by number and length.
 
-    A pack is opened by the sequence that waits longest, then filled with the longest that still fits, as first-fit
-    decreasing fills a pack. So none waits for more packs than there are sequences in the buffer when it comes, and a
-    full buffer has some length for nearly every room: with 10,000 chat-shaped lengths at 8192 packs are 99.97 % full.
+    The sequence that has waited longest opens a pack. The longest sequences that still fit fill its room, as first-fit
+    decreasing fills a pack. So no sequence waits for more packs than the buffer holds sequences when it arrives. A full
+    buffer has a length for nearly every room: with 10,000 chat-shaped lengths, packs of 8192 tokens are 99.97 % full.
+
+    Args:
+        max_length: Most tokens of a pack.
 
     Example:
         >>> buffer = PackBuffer(max_length=10)
@@ -24,33 +27,37 @@ class PackBuffer:
         self.max_length = max_length
         self._lengths: OrderedDict[int, int] = OrderedDict()  # by number, oldest first
         self._numbers: dict[int, deque[int]] = {}  # by length, oldest first
-        self._present = 0  # bit L: some sequence has length L
+        self._present = 0  # bit L is set where a sequence has length L
 
     def __len__(self) -> int:
         return len(self._lengths)
 
     def add(self, number: int, length: int) -> None:
-        """Adds a sequence; numbers rise, and lengths are 1 to max_length."""
+        """Add a sequence. Numbers ascend; lengths are 1 to `max_length`."""
         self._lengths[number] = length
         self._numbers.setdefault(length, deque()).append(number)
         self._present |= 1 << length
 
     def take(self, *, longest_first: bool = False) -> list[int]:
-        """The numbers of the next pack; with `longest_first` the longest opens it, for when no more will come."""
+        """Remove the sequences of the next pack and return their numbers.
+
+        Args:
+            longest_first: Whether the longest sequence opens the pack, for a source that has ended.
+        """
         pack: list[int] = []
         room = self.max_length
         if self._lengths and not longest_first:
             room -= self._remove(next(iter(self._lengths.values())), pack)
-        while length := (self._present & ((2 << room) - 1)).bit_length():  # the longest of at most `room`, plus one
+        while length := (self._present & ((2 << room) - 1)).bit_length():  # the longest that fits `room`, plus one
             room -= self._remove(length - 1, pack)
         return pack
 
     def numbers(self) -> list[int]:
-        """Who waits, oldest first."""
+        """Return the numbers of the sequences that wait, oldest first."""
         return list(self._lengths)
 
     def _remove(self, length: int, pack: list[int]) -> int:
-        """Moves the oldest sequence of a length to a pack."""
+        """Move the oldest sequence of a length to a pack and return the length."""
         numbers = self._numbers[length]
         number = numbers.popleft()
         if not numbers:

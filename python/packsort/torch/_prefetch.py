@@ -1,7 +1,7 @@
-"""Batches made ahead of the training step, on a thread.
+"""Prefetching of batches on a thread.
 
-A process would have to send each batch; a thread hands it over. Filling happens in Rust with the interpreter's lock
-released, so one thread keeps ahead of any step.
+A process would have to send each batch; a thread hands it over. The core makes batches with the interpreter's lock
+released, so one thread stays ahead of any training step.
 """
 
 from __future__ import annotations
@@ -11,54 +11,50 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
-
-import torch
-
-from packsort.errors import OptionError
 
 T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """An iterator's items, made ahead on a thread of its own.
+    """Iterator over the items of another, which a thread makes ahead of the consumer.
 
-    To hand an item over takes some 20 us, more than many a batch takes to fill. So the thread starts when a step, which
-    is what lies between an item and the next that is asked for, takes `worth` seconds; until then each item is made
-    when it is asked for. The thread ends when the items do, on an error, on `close`, or when nobody holds the
-    prefetcher any more. In a forked child, which has no such thread, `next` raises a RuntimeError.
+    Handing an item over takes some 20 us, more than many a batch takes to make. So the thread starts only once a step
+    (the time between an item and the request for the next) lasts `min_step_seconds`. Until then each item is made on
+    request. The thread ends with the items, on an error, on `close`, and when the prefetcher is garbage collected. A
+    forked child has no such thread; there `next` raises a RuntimeError.
 
     Args:
-        items: made on the thread; it must not hold the prefetcher.
-        ahead: how many items may wait; 0 makes each when it is asked for, without a thread.
-        worth: seconds of a step from which a thread pays; 0 starts it at once.
+        items: The items. It must not refer to the prefetcher.
+        ahead: Most items that wait. 0 makes each item on request, without a thread.
+        min_step_seconds: Shortest step that starts the thread. 0 starts it at once.
 
     Example:
         >>> list(Prefetcher(iter("abc"), ahead=2))
         ['a', 'b', 'c']
     """
 
-    def __init__(self, items: Iterator[T], ahead: int, worth: float = 0.0) -> None:
+    def __init__(self, items: Iterator[T], ahead: int, min_step_seconds: float = 0.0) -> None:
         self._items = items
         self._ahead = ahead
-        self._worth = worth
-        self._given = math.inf  # when the last item was
-        # Queues in C: they cost a tenth of a condition, and a finalizer may put into one wherever it runs.
+        self._min_step_seconds = min_step_seconds
+        self._last_item_at = math.inf
+        # SimpleQueue is written in C: it costs a tenth of a condition, and a finalizer may put into it anywhere.
         self._ready: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] | None = None
-        if ahead and not worth:
+        if ahead and not min_step_seconds:
             self._start()
 
     def _start(self) -> None:
         self._process = os.getpid()
         self._ready = SimpleQueue()
-        self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make one more; False: end
+        self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make one more item; False: end
         for _ in range(self._ahead):
             self._permits.put(True)
         work = (self._items, self._ready, self._permits)
         thread = threading.Thread(target=_produce, args=work, name="packsort-prefetch", daemon=True)
-        # Also at exit: a thread that is left to itself there may be in Rust when the interpreter goes.
+        # The finalizer also runs at exit: a thread left alone could be in Rust while the interpreter shuts down.
         self._finalizer = weakref.finalize(self, _stop, self._permits, thread, self._process)
         thread.start()
 
@@ -67,23 +63,25 @@ class Prefetcher(Generic[T]):
 
     def __next__(self) -> T:
         if self._ready is None:
-            pays = self._ahead and time.monotonic() - self._given >= self._worth
+            start = self._ahead and time.monotonic() - self._last_item_at >= self._min_step_seconds
             item = next(self._items)
-            if pays:
+            if start:
                 self._start()
-            self._given = time.monotonic()
+            self._last_item_at = time.monotonic()
             return item
         if os.getpid() != self._process:
-            raise RuntimeError("an iterator that makes batches ahead does not go on in a forked process: iterate anew")
+            raise RuntimeError(
+                "a pass that prefetches batches does not continue in a forked process: iterate the loader again there"
+            )
         made, error = self._ready.get()
         if error is not None:
-            self._ready.put((None, StopIteration()))  # for who asks once more
+            self._ready.put((None, StopIteration()))  # for a further call of `next`
             raise error
         self._permits.put(True)
         return made  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Ends the thread and waits for it."""
+        """End the thread and wait for it."""
         if self._ready is not None:
             self._finalizer()
 
@@ -92,7 +90,7 @@ def _produce(items: Iterator[Any], ready: SimpleQueue[Any], permits: SimpleQueue
     while permits.get():
         try:
             ready.put((next(items), None))
-        except BaseException as error:  # raised where the item is taken; StopIteration too
+        except BaseException as error:  # raised again by the consumer, StopIteration too
             ready.put((None, error))
             return
 
@@ -105,68 +103,3 @@ def _stop(permits: SimpleQueue[bool], thread: threading.Thread, process: int) ->
     permits.put(False)
     if thread is not threading.current_thread():
         thread.join()
-
-
-def find_device(device: Any) -> torch.device | None:
-    """The device that batches are moved to; None for CPU.
-
-    Raises:
-        OptionError: there is no such device here.
-    """
-    if device is None:
-        return None
-    try:
-        found = torch.device(device)
-        if found.type == "cpu":
-            return None
-        if found.type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("CUDA is not available")
-        # With its index: each thread has a current device of its own, and `cuda` alone would be another one there.
-        return torch.empty(0, device=found).device
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise OptionError(f"device is {str(device)!r}, allowed is one that PyTorch has here: {reason}") from None
-
-
-class Mover:
-    """Moves batches to a device; to a GPU on a stream of its own, while the step runs.
-
-    `start` is called where batches are made, `finish` where they are taken.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-
-    def start(self, batch: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """The batch on the device, and what says that it has come; its tensors may be pinned."""
-        if self._stream is None:
-            return self._moved(batch), None
-        with torch.cuda.stream(self._stream):
-            moved = self._moved(batch)
-            # The host memory is let go here; PyTorch keeps pinned blocks until the copies out of them are done.
-            return moved, self._stream.record_event()
-
-    def finish(self, moved: tuple[dict[str, Any], Any]) -> dict[str, Any]:
-        """The batch, for work on the current stream, which waits for it; the processor does not."""
-        batch, come = moved
-        if come is not None:
-            stream = torch.cuda.current_stream(self.device)
-            stream.wait_event(come)
-            for value in batch.values():
-                if isinstance(value, torch.Tensor) and value.is_cuda:
-                    value.record_stream(stream)  # made on another stream: not to be used again before this one is done
-        return batch
-
-    def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:
-        done: dict[int, Any] = {}  # a tensor that is there twice stays one tensor
-        for value in batch.values():
-            if id(value) not in done:
-                done[id(value)] = self._one(value)
-        return {name: done[id(value)] for name, value in batch.items()}
-
-    def _one(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(self.device, non_blocking=True)
-        move: Callable[[torch.device], Any] | None = getattr(value, "to", None)  # such as a BlockMask
-        return value if move is None else move(self.device)

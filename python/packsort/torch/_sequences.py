@@ -17,8 +17,6 @@ from packsort.sources import token_rules
 TokenArrays = dict[str, NDArray[Any]]
 """Values of each token column of a sequence or pack, (tokens,) each."""
 
-Columns = TokenArrays
-
 
 def as_sequence(item: Any, number: int, names: Sequence[str] | None) -> TokenArrays:
     """Convert one item of a stream to token columns, and check it as the row of a file is checked.

@@ -1,9 +1,11 @@
-"""The loss of a packed run, weighed as in a padded one."""
+"""Loss of a packed run, weighted like that of a padded run."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import cross_entropy, pad
+
+from packsort.schema import NO_LOSS
 
 
 def weighted_loss(
@@ -14,14 +16,15 @@ def weighted_loss(
     shifted: bool = False,
     world_size: int = 1,
 ) -> torch.Tensor:
-    """The part that one batch has in the loss of its step: the sum of its tokens' cross-entropy times their weights.
+    """Return the part of a step's loss that one batch has: the sum of its tokens' weighted cross-entropy.
 
-    `loss_weights` sum to 1 over the whole step, so the losses of all its batches, of all ranks and accumulation steps,
-    add up to the step's loss, and so do their gradients: **sum, do not average**. Two things average in training loops:
+    `loss_weights` sum to 1 over the whole step. The losses of all batches of a step, over all ranks and accumulation,
+    therefore add up to the step's loss, and so do their gradients: **sum them, do not average**. Training loops average
+    in two places:
 
-    - DDP and FSDP divide gradients by the number of ranks: give `world_size`, which undoes it.
-    - Loops that divide the loss by the accumulation steps: do not. Accelerate does in `accelerator.backward`, where
-      `gradient_accumulation_steps` is more than 1: multiply the loss by it.
+    - DDP and FSDP divide gradients by the number of ranks. Pass `world_size`, which undoes it.
+    - Some loops divide the loss by the accumulation steps, as `accelerator.backward` does where
+      `gradient_accumulation_steps` is more than 1. Multiply the loss by that number first.
 
     ```python
     for batch in loader:  # PackedLoader(..., loss_weights="sample")
@@ -31,11 +34,11 @@ def weighted_loss(
     ```
 
     Args:
-        logits: (rows, tokens, vocabulary).
-        labels: int64 (rows, tokens), as the batch has them.
-        loss_weights: float32 (rows, tokens), as the batch has them.
-        shifted: whether `labels` are shifted (the batch's `shift_labels`, or the layout `megatron`).
-        world_size: ranks over which gradients are averaged.
+        logits: float (rows, tokens, vocabulary).
+        labels: int64 (rows, tokens), as the batch holds them.
+        loss_weights: float32 (rows, tokens), as the batch holds them.
+        shifted: Whether `labels` are shifted, as `shift_labels` and those of the layout `megatron` are.
+        world_size: Number of ranks over which gradients are averaged.
 
     Returns:
         The loss, float32 ().
@@ -47,6 +50,6 @@ def weighted_loss(
         tensor(0.6931)
     """
     if not shifted:
-        labels, loss_weights = pad(labels[:, 1:], (0, 1), value=-100), pad(loss_weights[:, 1:], (0, 1))
-    losses = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
+        labels, loss_weights = pad(labels[:, 1:], (0, 1), value=NO_LOSS), pad(loss_weights[:, 1:], (0, 1))
+    losses = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=NO_LOSS, reduction="none")
     return (losses * loss_weights.flatten()).sum() * world_size

@@ -1,4 +1,4 @@
-"""Block masks for FlexAttention, without looking at the attention matrix."""
+"""Block masks for FlexAttention, computed from where documents start instead of from the attention matrix."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _TENSORS = (
 class SameDocument:
     """The `mask_mod` of causal attention within documents.
 
-    Unlike a closure it can be pickled, so batches with masks come through the workers of a `DataLoader`.
+    Unlike a closure it can be pickled, so batches with masks pass through the workers of a `DataLoader`.
 
     Args:
-        documents: int32 (rows, tokens): the document of each token.
+        documents: Document of each token, int32 (rows, tokens).
     """
 
     def __init__(self, documents: torch.Tensor) -> None:
         self.documents = documents
 
     def __call__(self, b: torch.Tensor, h: torch.Tensor, q_idx: torch.Tensor, kv_idx: torch.Tensor) -> torch.Tensor:
-        """Whether a query sees a key."""
+        """Return whether a query attends to a key."""
         return (self.documents[b, q_idx] == self.documents[b, kv_idx]) & (q_idx >= kv_idx)
 
 
 class DocumentMask(BlockMask):
-    """A `BlockMask` whose `to` moves the documents of its `mask_mod` as well."""
+    """A `BlockMask` whose `to` also moves the documents of its `mask_mod`."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> DocumentMask:
-        """The mask on another device."""
+        """Return the mask on another device."""
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
         mod: Any = self.mask_mod
         documents = mod.documents.to(device, non_blocking=non_blocking)
@@ -50,19 +50,23 @@ class DocumentMask(BlockMask):
 
 
 def document_mask(cu_seqlens: torch.Tensor, documents: torch.Tensor, *, block_size: int = 128) -> DocumentMask:
-    """The block mask of causal attention within documents, for `torch.nn.attention.flex_attention` (PyTorch 2.6).
+    """Return the block mask of causal attention within documents, for `torch.nn.attention.flex_attention`.
 
-    It equals that of `create_block_mask`, which makes the whole attention matrix on the way, tokens x tokens. Here both
-    ends of what a block of queries sees follow from where documents start, so a mask costs what its arrays cost to
-    write: (tokens / block_size)**2 numbers.
+    It equals the mask of `create_block_mask`, which computes the whole attention matrix, tokens x tokens. Here the
+    blocks that a block of queries attends to follow from where documents start, so a mask costs what its arrays cost
+    to write: (tokens / block_size)**2 numbers. PyTorch 2.6 or later is needed.
 
     Args:
-        cu_seqlens: int32 (documents + 1,): where each document starts, rows one after another; on the CPU.
-        documents: int32 (rows, tokens): the document of each token; a number may come again in another row.
-        block_size: tokens of a block.
+        cu_seqlens: Start of each document and the end of the last, counted over all rows: int32 (documents + 1,), on
+            the CPU.
+        documents: Document of each token, int32 (rows, tokens). A number may come again in another row.
+        block_size: Tokens of a block.
+
+    Returns:
+        The mask, with tensors on the CPU.
 
     Raises:
-        DamagedError: documents do not fill the rows.
+        DamagedError: The documents do not fill the rows.
 
     Example:
         >>> import torch
@@ -73,12 +77,12 @@ def document_mask(cu_seqlens: torch.Tensor, documents: torch.Tensor, *, block_si
                 [1, 1]], dtype=torch.int32)
     """
     rows, tokens = documents.shape
-    lines = -(-tokens // block_size)
-    counts = [torch.empty(rows * lines, dtype=torch.int32) for _ in range(4)]
-    indices = [torch.empty(rows * lines * lines, dtype=torch.int32) for _ in range(4)]
+    blocks = -(-tokens // block_size)
+    counts = [torch.empty(rows * blocks, dtype=torch.int32) for _ in range(4)]
+    indices = [torch.empty(rows * blocks * blocks, dtype=torch.int32) for _ in range(4)]
     _core.fill_blocks(cu_seqlens.numpy(), tokens, block_size, [c.numpy() for c in counts], [i.numpy() for i in indices])
     pairs = zip(counts, indices, strict=True)
-    tensors = [t for count, index in pairs for t in (count.view(rows, 1, lines), index.view(rows, 1, lines, lines))]
+    tensors = [t for count, index in pairs for t in (count.view(rows, 1, blocks), index.view(rows, 1, blocks, blocks))]
     named: dict[str, Any] = dict(zip(_TENSORS, tensors, strict=True))
     return DocumentMask(
         (tokens, tokens),

@@ -1,66 +1,82 @@
-"""Batches of an endless stream of sequences, packed through a bounded buffer."""
+"""`PackedStream`: batches of an unbounded stream of sequences, packed through a bounded buffer."""
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack, get_args
 
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
 from packsort.errors import LengthError, OptionError
+from packsort.options import Layout, LayoutOptions, OverlongInStream, layout_config, names
+from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.torch._buffer import PackBuffer
-from packsort.torch._prefetch import Mover, Prefetcher, find_device
-from packsort.torch._sequences import Columns, as_sequence, from_state, join, to_state
+from packsort.torch._device import DeviceMover, find_device
+from packsort.torch._prefetch import Prefetcher
+from packsort.torch._sequences import TokenArrays, as_sequence, from_state, join, to_state
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
-_OVERLONG = ("error", "drop", "truncate")
 _VERSION = 1
+_COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated")
 
 
 class PackedStream(IterableDataset[Batch]):
-    """Batches of a stream of sequences that nobody has counted: packed as they come, through a buffer.
+    """Batches of a stream of sequences, packed as they arrive.
 
-    A plan sees all lengths; a stream sees `buffer_size` of them. Before each pack the buffer is filled up. The sequence
-    that waits longest opens a pack, the longest that still fits fills it. On chat-shaped lengths at 8192 a buffer of
-    10,000 makes 0.03 % more packs than first-fit decreasing of all, one of 1,000 makes 0.04 % more, next-fit 9.8 %
-    (`benches/streaming.py`). No sequence waits for more than `buffer_size` packs. When the source ends, what waits is
-    packed longest first.
+    ```python
+    for batch in PackedStream(iterable, 8192):
+        loss = model(**batch).loss
+    ```
 
-    Batches are those of `PackedLoader`; the last of a source that ends may have fewer packs. `sequence_ids` count the
-    sequences of the stream.
+    A plan sees all lengths; a stream sees the `buffer_size` sequences in its buffer. Before each pack the buffer is
+    filled up. The sequence that has waited longest opens a pack, and the longest sequences that still fit fill its
+    room. On chat-shaped lengths at 8192 tokens, a buffer of 10,000 makes 0.03 % more packs than first-fit decreasing
+    of all lengths, a buffer of 1,000 makes 0.04 % more, and next-fit 9.8 % (`benches/streaming.py`). No sequence waits
+    for more than `buffer_size` packs. When the source ends, the rest is packed longest first.
 
-    **Ranks.** A stream is one rank's: give each rank a source of its own, such as
-    `datasets.distributed.split_dataset_by_node` makes. Of sources that end, ranks may have unequal numbers of batches.
+    Batches are those of `PackedLoader`; the last one of a source that ends may have fewer packs. `sequence_ids` count
+    the sequences of the stream.
 
-    **Going on.** `state_dict` has the sequences that wait in the buffer, as tensors, and where the source is: its own
-    `state_dict` where it has one, as a `datasets.IterableDataset` does, else how many sequences it gave, which are
-    skipped. From there on batches are the same, if the source gives the same sequences. `datasets` does not keep its
-    own shuffle buffer: after `shuffle` it gives others.
+    **Ranks.** A stream belongs to one rank. Give each rank its own source, as
+    `datasets.distributed.split_dataset_by_node` makes them. If the sources end, ranks may have different numbers of
+    batches.
+
+    **Checkpoints.** `state_dict` holds the sequences in the buffer, as tensors, and the place in the source: the
+    source's own `state_dict` where it has one, as a `datasets.IterableDataset` does, else the number of sequences read,
+    which are skipped on resuming. Batches then continue exactly, provided that the source repeats its sequences.
+    `datasets` does not save its shuffle buffer, so a source with `shuffle` does not.
+
+    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`), batches
+    (`batch_size`, `layout`, options of the layout), device (`device`, `prefetch`).
 
     Args:
-        source: sequences, in any iterable, such as a `datasets.IterableDataset`: dicts with `input_ids` and whatever
-            else has a number a token (columns are those of the first), or lists or arrays of token ids.
-        max_length: the most tokens a pack may hold.
-        buffer_size: sequences that wait at most; with their tokens they are what memory is needed for.
-        batch_size: packs of a batch.
-        layout: how a batch's tensors are shaped and named.
-        overlong: what becomes of longer sequences: `error`, `drop`, or `truncate` to `max_length`.
-        device: where batches go, as for `PackedLoader`.
-        prefetch: batches made ahead on a thread; 0 makes them when they are asked for.
-        **layout_options: as for `PackedLoader`.
+        source: Any iterable of sequences, such as a `datasets.IterableDataset`. A sequence is a dict with `input_ids`
+            and other columns with a value for each token (the first sequence decides which), or a list or array of
+            token ids.
+        max_length: Most tokens of a pack.
+        buffer_size: Most sequences that wait. Their tokens are what the stream holds in memory.
+        overlong: Treatment of longer sequences: `"error"`, `"drop"`, or `"truncate"` to `max_length`.
+        batch_size: Packs of a batch.
+        layout: Shapes and names of the tensors, as for `PackedLoader`.
+        device: Device of the batches, as for `PackedLoader`.
+        prefetch: Batches that a thread makes ahead; 0 makes each on request.
+        **options: Options of the layout, as for `Batcher`, without `loss_weights`.
 
     Raises:
-        OptionError: an option has a value that is not allowed.
-        SourceError: while iterating, a sequence has no tokens, or wrong ones; LengthError: it is too long.
+        TypeError: A keyword argument is unknown.
+        OptionError: A value is not allowed, or two options contradict each other.
+        SourceError: While iterating, a sequence has no tokens, or wrong ones.
+        LengthError: While iterating, a sequence is longer than `max_length`.
 
     Example:
         >>> from packsort.torch import PackedStream
-        >>> stream = PackedStream(([i] * (1 + i % 3) for i in range(6)), max_length=4)
+        >>> stream = PackedStream(([i] * (1 + i % 3) for i in range(6)), 4)
         >>> [batch["input_ids"].tolist() for batch in stream]
         [[[2, 2, 2, 0]], [[5, 5, 5, 3]], [[1, 1, 4, 4]]]
     """
@@ -71,90 +87,97 @@ class PackedStream(IterableDataset[Batch]):
         max_length: int,
         *,
         buffer_size: int = 10_000,
+        overlong: OverlongInStream = "error",
         batch_size: int = 1,
-        layout: str = "flat",
-        overlong: str = "error",
+        layout: Layout = "flat",
         device: Any = None,
         prefetch: int = 2,
-        **layout_options: Any,
+        **options: Unpack[LayoutOptions],
     ) -> None:
-        if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
-            raise OptionError(f"source is a {type(source).__name__}, allowed is an iterable of sequences")
-        self.source = source
-        self.max_length = _checks.max_length(max_length)
-        self.buffer_size = _integer("buffer_size", buffer_size, 1)
-        self.batch_size = _integer("batch_size", batch_size, 1)
-        self.prefetch = _integer("prefetch", prefetch, 0)
-        if overlong not in _OVERLONG:
-            raise OptionError(f"overlong is {overlong!r}, allowed are {', '.join(map(repr, _OVERLONG))}")
-        self.overlong = overlong
+        known = names(LayoutOptions) | set(inspect.signature(PackedStream).parameters)
+        _checks.keywords("PackedStream", options, known)
+        config = layout_config("PackedStream", layout, max_length, options)
+        if config.loss_weights is not None:
+            raise OptionError(
+                f"loss_weights={config.loss_weights!r} does not go with `PackedStream`: the weights are normalized "
+                "over the packs of all ranks, and a stream sees its own; use `PackedLoader`"
+            )
+        self.max_length = config.max_length
+        self.buffer_size = _checks.integer("buffer_size", buffer_size, 1)
+        self.batch_size = _checks.integer("batch_size", batch_size, 1)
+        self.prefetch = _checks.integer("prefetch", prefetch, 0)
+        self.overlong = _checks.one_of("overlong", overlong, get_args(OverlongInStream))
         self.device = find_device(device)
-        self.layout = layout
-        self._batcher = Batcher(layout, max_length=self.max_length, **layout_options)
-        if self._batcher.needs_step:
-            raise OptionError("loss weights of a stream would need the other ranks' packs, allowed is None")
-        self._run: _Run | None = None
+        self.layout = config.layout
+        if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
+            raise OptionError(f"source must be an iterable of sequences, got a {type(source).__name__}")
+        self.source = source
+        self._batcher = Batcher.from_config(config)
+        self._packer: _StreamPacker | None = None  # of the pass that runs
         self._state: dict[str, Any] | None = None  # where the next pass starts
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is after the batch that was received last: numbers, and tensors of what waits."""
+        """Return the place after the last batch that was received: numbers, and tensors of the sequences that wait."""
         if self._state is not None:
             return self._state
-        return _Run(self, None).state() if self._run is None else self._run.state()
+        return _StreamPacker(self, None).state() if self._packer is None else self._packer.state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Lets the next pass go on where a state was taken.
+        """Resume the next pass where a state was taken.
+
+        Args:
+            state_dict: The result of `state_dict`.
 
         Raises:
-            OptionError: the state is none of a stream, or of one with another `max_length`, `buffer_size` or
+            OptionError: The state is not one of a stream, or of a stream with another `max_length`, `buffer_size` or
                 `overlong`.
         """
         state = dict(state_dict)
         if state.get("version") != _VERSION or "waiting" not in state:
-            raise OptionError("state is not one that `state_dict` of a stream gave")
+            raise OptionError("state must be one that `PackedStream.state_dict` returned")
         for name in ("max_length", "buffer_size", "overlong"):
             if state[name] != getattr(self, name):
                 raise OptionError(
-                    f"state is of a stream with {name} {state[name]!r}, this one has {getattr(self, name)!r}"
+                    f"state is of a stream with {name}={state[name]!r}, this one has {name}={getattr(self, name)!r}"
                 )
-        self._state, self._run = state, None
+        self._state, self._packer = state, None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of this pass: `packs`, `sequences` and `tokens` received, sequences `dropped` and `truncated` so far."""
-        return dict(self._run.counts) if self._run is not None else dict.fromkeys(_COUNTS, 0)
+        """Counts of this pass: `packs`, `sequences` and `tokens` received, sequences `dropped` and `truncated`."""
+        return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         if worker is not None and worker.num_workers > 1 and not isinstance(self.source, IterableDataset):
             raise OptionError(
-                f"num_workers is {worker.num_workers}, but each worker would read the whole stream: allowed is 1, or a "
-                "torch or datasets IterableDataset that shares its sequences out"
+                f"num_workers must be 0 or 1 for this source, got {worker.num_workers}: each worker would read the "
+                "whole stream; for more, pass an IterableDataset of torch or datasets, which shares its sequences out"
             )
-        self._run, self._state = _Run(self, self._state), None
-        return _Pass(self._run, self._batcher, self.device, self.prefetch)
+        self._packer, self._state = _StreamPacker(self, self._state), None
+        return _StreamPass(self._packer, self._batcher, self.device, self.prefetch)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_run": None, "_state": self._state if self._run is None else self._run.state()}
+        state = self._state if self._packer is None else self._packer.state()
+        return self.__dict__ | {"_packer": None, "_state": state}
 
 
-_COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated")
-
-
-class _Run:
-    """One pass over a source: what waits, and which packs are made but not yet received."""
+class _StreamPacker:
+    """Packs of one pass over a source: the sequences that wait, and the packs that were not received yet."""
 
     def __init__(self, stream: PackedStream, state: dict[str, Any] | None) -> None:
         self._source = stream.source
         self._options = {name: getattr(stream, name) for name in ("max_length", "buffer_size", "overlong")}
         self._batch_size = stream.batch_size
-        self._lock = threading.Lock()  # between the thread that makes batches and who asks for the state
+        self._lock = threading.Lock()  # between the thread that makes batches and a caller of `state`
         self._buffer = PackBuffer(stream.max_length)
-        self._waiting: dict[int, Columns] = {}
-        self._given: deque[list[tuple[list[int], Columns]]] = deque()  # batches that nobody has received yet
-        self._again: deque[tuple[list[int], Columns]] = deque()  # packs that were made before the state was taken
+        self._waiting: dict[int, TokenArrays] = {}
+        self._unreceived: deque[list[tuple[list[int], TokenArrays]]] = deque()  # batches that were made
+        self._restored: deque[tuple[list[int], TokenArrays]] = (
+            deque()
+        )  # packs that were made before the state was taken
         self._names: list[str] | None = None
-        self._taken = 0
+        self._num_read = 0
         self._ended = False
         self._items: Iterator[Any] | None = None
         self.counts = dict.fromkeys(_COUNTS, 0)
@@ -162,102 +185,104 @@ class _Run:
         if state is not None:
             self._restore(state)
 
-    def batches(self) -> Iterator[list[Columns]]:
-        """The packs of each batch."""
+    def batches(self) -> Iterator[list[TokenArrays]]:
+        """Yield the packs of each batch."""
         while True:
             with self._lock:
                 packs = self._next_packs()
                 if not packs:
                     return
-                self._given.append(packs)
+                self._unreceived.append(packs)
             yield [pack for _, pack in packs]
 
-    def received(self) -> None:
-        """Notes that the next batch has reached who asked for it."""
+    def note_received(self) -> None:
+        """Count the next batch as received."""
         with self._lock:
-            for numbers, pack in self._given.popleft():
+            for numbers, pack in self._unreceived.popleft():
                 self.counts["packs"] += 1
                 self.counts["sequences"] += len(numbers)
-                self.counts["tokens"] += len(pack["input_ids"])
+                self.counts["tokens"] += len(pack[INPUT_IDS])
 
     def state(self) -> dict[str, Any]:
+        """Return the state of the pass after the last batch that was received."""
         with self._lock:
             numbers = self._buffer.numbers()
-            made = [pack for packs in self._given for pack in packs] + list(self._again)
-            read = self._items is not None
+            packs = [pack for batch in self._unreceived for pack in batch] + list(self._restored)
+            opened = self._items is not None
             own = getattr(self._source, "state_dict", None)
             return {
                 "version": _VERSION,
                 **self._options,
-                "taken": self._taken,
+                "taken": self._num_read,
                 "ended": self._ended,
                 "counts": dict(self.counts),
-                "source": own() if own is not None and read else self._source_state,
+                "source": own() if own is not None and opened else self._source_state,
                 "waiting": {"numbers": numbers, **to_state([self._waiting[number] for number in numbers])},
-                "packs": [{"numbers": numbers, **to_state(_parts(pack))} for numbers, pack in made],
+                "packs": [{"numbers": numbers, **to_state(_sequences(pack))} for numbers, pack in packs],
             }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._taken, self._ended = state["taken"], state["ended"]
+        self._num_read, self._ended = state["taken"], state["ended"]
         self._source_state = state["source"]
         self.counts = dict(state["counts"])
-        numbers, sequences = _numbered(state["waiting"])
+        numbers, sequences = _numbered_sequences(state["waiting"])
         for number, sequence in zip(numbers, sequences, strict=True):
             self._waiting[number] = sequence
-            self._buffer.add(number, len(sequence["input_ids"]))
+            self._buffer.add(number, len(sequence[INPUT_IDS]))
             self._names = list(sequence)
-        for one in state["packs"]:
-            numbers, sequences = _numbered(one)
-            self._again.append((numbers, join(sequences, numbers)))
+        for pack in state["packs"]:
+            numbers, sequences = _numbered_sequences(pack)
+            self._restored.append((numbers, join(sequences, numbers)))
 
-    def _open(self) -> Iterator[Any]:
-        """The source, from where it was."""
+    def _open_source(self) -> Iterator[Any]:
+        """Return the source's items from the place of the state on."""
         load = getattr(self._source, "load_state_dict", None)
         if load is not None and self._source_state is not None:
             load(self._source_state)
             return iter(self._source)
-        return islice(iter(self._source), self._taken, None)
+        return islice(iter(self._source), self._num_read, None)
 
-    def _next_packs(self) -> list[tuple[list[int], Columns]]:
-        packs: list[tuple[list[int], Columns]] = []
+    def _next_packs(self) -> list[tuple[list[int], TokenArrays]]:
+        packs: list[tuple[list[int], TokenArrays]] = []
         while len(packs) < self._batch_size:
-            if self._again:
-                packs.append(self._again.popleft())
+            if self._restored:
+                packs.append(self._restored.popleft())
                 continue
-            self._fill()
+            self._read_ahead()
             numbers = self._buffer.take(longest_first=self._ended)
             if not numbers:
                 break
             packs.append((numbers, join([self._waiting.pop(number) for number in numbers], numbers)))
         return packs
 
-    def _fill(self) -> None:
-        """Takes sequences in until the buffer is full, or there are none."""
+    def _read_ahead(self) -> None:
+        """Read sequences until the buffer is full or the source ends."""
         if self._ended:
             return
         if self._items is None:
-            self._items = self._open()
+            self._items = self._open_source()
         while len(self._buffer) < self._options["buffer_size"]:
             try:
                 item = next(self._items)
             except StopIteration:
                 self._ended = True
                 return
-            number, self._taken = self._taken, self._taken + 1
-            sequence = self._cut(as_sequence(item, number, self._names), number)
+            number, self._num_read = self._num_read, self._num_read + 1
+            sequence = self._limited(as_sequence(item, number, self._names), number)
             if sequence is not None:
                 self._names = list(sequence)
                 self._waiting[number] = sequence
-                self._buffer.add(number, len(sequence["input_ids"]))
+                self._buffer.add(number, len(sequence[INPUT_IDS]))
 
-    def _cut(self, sequence: Columns, number: int) -> Columns | None:
-        limit, tokens = self._options["max_length"], len(sequence["input_ids"])
+    def _limited(self, sequence: TokenArrays, number: int) -> TokenArrays | None:
+        """Return a sequence of at most `max_length` tokens, or None if it is dropped."""
+        limit, tokens = self._options["max_length"], len(sequence[INPUT_IDS])
         if tokens <= limit:
             return sequence
         if self._options["overlong"] == "error":
             raise LengthError(
-                f"sequence {number} of the stream has {tokens} tokens, more than max_length {limit}; "
-                "overlong `drop` or `truncate` allows that",
+                f"sequence {number} of the stream has {tokens} tokens, more than max_length {limit}: "
+                "overlong='drop' or overlong='truncate' shortens the stream or the sequence",
                 number,
                 tokens,
             )
@@ -268,42 +293,35 @@ class _Run:
         return {name: values[:limit] for name, values in sequence.items()}
 
 
-class _Pass(Iterator[Batch]):
-    """Batches of a run, made ahead."""
+class _StreamPass(Iterator[Batch]):
+    """One pass over a stream's batches."""
 
-    def __init__(self, run: _Run, batcher: Batcher, device: Any, prefetch: int) -> None:
-        self._run = run
-        self._mover = None if device is None else Mover(device)
-        self._batches = Prefetcher(_filled(run, batcher, self._mover), prefetch)
+    def __init__(self, packer: _StreamPacker, batcher: Batcher, device: Any, prefetch: int) -> None:
+        self._packer = packer
+        self._mover = None if device is None else DeviceMover(device)
+        self._batches = Prefetcher(_make_batches(packer, batcher, self._mover), prefetch)
 
     def __next__(self) -> Batch:
-        made = next(self._batches)
-        self._run.received()
-        return made if self._mover is None else self._mover.finish(made)
+        batch = next(self._batches)
+        self._packer.note_received()
+        return batch if self._mover is None else self._mover.finish(batch)
 
 
-def _filled(run: _Run, batcher: Batcher, mover: Mover | None) -> Iterator[Any]:
-    pin = mover is not None and mover.device.type == "cuda"
-    for packs in run.batches():
-        batch = batcher(packs, pin_memory=pin)
+def _make_batches(packer: _StreamPacker, batcher: Batcher, mover: DeviceMover | None) -> Iterator[Any]:
+    pin_memory = mover is not None and mover.pin_memory
+    for packs in packer.batches():
+        batch = batcher(packs, pin_memory=pin_memory)
         yield batch if mover is None else mover.start(batch)
 
 
-def _parts(pack: Columns) -> list[Columns]:
-    """The sequences of a pack."""
-    ends = pack["seq_lengths"].cumsum().tolist()
-    made = ("seq_lengths", "sequence_ids")
+def _sequences(pack: TokenArrays) -> list[TokenArrays]:
+    """Split a pack into its sequences."""
+    ends = pack[SEQ_LENGTHS].cumsum().tolist()
     return [
-        {name: values[end - length : end] for name, values in pack.items() if name not in made}
-        for length, end in zip(pack["seq_lengths"].tolist(), ends, strict=True)
+        {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
+        for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
     ]
 
 
-def _numbered(state: dict[str, Any]) -> tuple[list[int], list[Columns]]:
+def _numbered_sequences(state: dict[str, Any]) -> tuple[list[int], list[TokenArrays]]:
     return state["numbers"], from_state({name: value for name, value in state.items() if name != "numbers"})
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise OptionError(f"{name} is {value!r}, allowed is {least} and more")
-    return int(value)

@@ -1,130 +1,104 @@
-"""Packs in, the tensors of a training step out."""
+"""`Batcher`: packs in, the tensors of a training step out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
-from typing import Any
+from typing import Any, Self, Unpack, overload
 
 from packsort import _core
 from packsort.errors import OptionError, SourceError
+from packsort.options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.torch.layouts import flat, megatron, rows, torchtune
-from packsort.torch.layouts.filling import Filled, Style, core_packs, fill
+from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
 
-_ARRANGE: dict[str, Callable[[Filled], dict[str, Any]]] = {
-    "flat": flat.arrange,
-    "rows": rows.arrange,
-    "megatron": megatron.arrange,
-    "torchtune": torchtune.arrange,
+_NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
+    "flat": flat.name_tensors,
+    "rows": rows.name_tensors,
+    "megatron": megatron.name_tensors,
+    "torchtune": torchtune.name_tensors,
 }
-
-LAYOUTS = tuple(_ARRANGE)
 
 
 class Batcher:
-    """Makes batches of packs.
+    """Function that makes a batch of packs.
 
-    What is in a batch is said by the module of its layout: `packsort.torch.layouts.flat`, `rows`, `megatron` and
-    `torchtune`. In all of them no token attends to another sequence and no label is predicted across sequences.
+    The modules `packsort.torch.layouts.flat`, `rows`, `megatron` and `torchtune` list the tensors of their batches. In
+    all layouts no token attends to another sequence, and no label is predicted from another sequence.
 
-    A pack may hold *filler*: pieces that `sequence_ids` marks as padding (-1) or as a separator (-2). No loss is taken
-    on it, it is a sequence of its own where attention is concerned, and none where loss is weighed.
+    A pack may hold filler: segments that `sequence_ids` marks as padding (-1) or as a separator (-2). Filler carries no
+    loss. Attention treats it as a sequence of its own; loss weights do not count it.
 
     Args:
-        layout: `flat`, `rows`, `megatron` or `torchtune`.
-        max_length: the most tokens a pack may hold: the width of rows.
-        labels: `unshifted` or `shifted`; None for what the layout's readers expect, which is `shifted` with `megatron`
-            and `unshifted` with all others. Shifted labels are called `shift_labels` where models shift `labels`.
-        attention: `document`: tokens see their own sequence; `pack`: they see all of their pack before them, filler
-            too, and positions run on, as in the paper. The labels are the same.
-        seq_idx: adds `seq_idx` int32, each token's sequence in its row from 0, which models with short convolutions
-            (Mamba, linear attention) need; `flat` and `rows`.
-        max_sequences: the most pieces of a pack, filler counted; makes all shapes fixed; `flat` and `megatron`. The
-            number of packs has to be the same for each batch, too.
-        padding: what padding at the end of `rows` counts as: `own`, a segment of its own, or `last`, part of the last
-            sequence.
-        loss_weights: adds `loss_weights` float32 in the shape of the labels, aligned with them as they are. They sum to
-            1 over the global step; see `packsort.torch.weighted_loss`. `token`: each trained token alike; `sample`:
-            each sequence alike; `sqrt`: each by the square root of its trained tokens. A piece of a sequence that was
-            split counts as a sequence; one without a trained token as none.
-        block_mask: adds a `BlockMask` for FlexAttention, as `attention_mask`, or `mask` with `torchtune`.
-        pad_token_id: the token that padding is of.
+        layout: `"flat"`, `"rows"`, `"megatron"` or `"torchtune"`.
+        max_length: Most tokens of a pack, and the width of rows.
+        labels: `"unshifted"` labels stand at the token they name, `"shifted"` ones at the token before it. `None` is
+            what the layout's readers expect: shifted for `megatron`, unshifted for the others. Where models shift
+            `labels` themselves, shifted labels are named `shift_labels`.
+        attention: `"document"`: a token attends to its own sequence. `"pack"`: it attends to all of its pack before it,
+            filler included, and positions continue through the pack, as in arXiv 2410.08081. The labels are the same.
+        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. Models with
+            short convolutions (Mamba, linear attention) need it. For `flat` and `rows`.
+        max_sequences: Most segments of a pack, filler included. It fixes all shapes, provided that every batch has the
+            same number of packs. For `flat` and `megatron`.
+        padding: Segment of the padding at the end of a row: `"own"` is a segment of its own, `"last"` the last
+            sequence. For `rows`.
+        loss_weights: Adds `loss_weights`, float32, aligned with the labels; they sum to 1 over the optimizer step, see
+            `packsort.torch.weighted_loss`. `"token"` weights trained tokens equally, `"sample"` sequences, and `"sqrt"`
+            sequences by the square root of their trained tokens. A piece of a cut sequence counts as a sequence; a
+            sequence without a trained token does not count.
+        block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
+        pad_token_id: Token id of padding.
 
     Attributes:
-        needs_step: whether a call has to be given the packs of the whole step.
+        config: The options, complete and checked.
 
     Raises:
-        OptionError: an option has a value that is not allowed, or two clash.
+        TypeError: A keyword argument is unknown.
+        OptionError: A value is not allowed, or an option does not go with the layout.
 
     Example:
         >>> import numpy as np
         >>> from packsort.torch import Batcher
         >>> ids, lengths = np.array([7, 8, 9], np.int32), np.array([1, 2], np.int32)
-        >>> batch = Batcher("rows", max_length=4)([{"input_ids": ids, "seq_lengths": lengths}])
+        >>> batch = Batcher("rows", 4)([{"input_ids": ids, "seq_lengths": lengths}])
         >>> batch["labels"], batch["segment_ids"]
         (tensor([[-100, -100,    9, -100]]), tensor([[1, 2, 2, 0]], dtype=torch.int32))
     """
 
+    config: LayoutConfig
+
+    @overload
+    def __init__(self, layout: Layout, max_length: int, **options: Unpack[LayoutOptions]) -> None: ...
+
+    @overload
+    def __init__(self, layout: Layout = "flat", *, max_length: int, **options: Unpack[LayoutOptions]) -> None: ...
+
     def __init__(
-        self,
-        layout: str = "flat",
-        *,
-        max_length: int,
-        labels: str | None = None,
-        attention: str = "document",
-        seq_idx: bool = False,
-        max_sequences: int | None = None,
-        padding: str = "own",
-        loss_weights: str | None = None,
-        block_mask: bool = False,
-        pad_token_id: int = 0,
+        self, layout: Layout = "flat", max_length: int | None = None, **options: Unpack[LayoutOptions]
     ) -> None:
-        _one_of("layout", layout, LAYOUTS)
-        _one_of("labels", labels, (None, "unshifted", "shifted"))
-        _one_of("attention", attention, ("document", "pack"))
-        _one_of("padding", padding, ("own", "last"))
-        _one_of("loss_weights", loss_weights, (None, "token", "sample", "sqrt"))
-        _number("max_length", max_length, 1)
-        _number("pad_token_id", pad_token_id, 0)
-        if max_sequences is not None:
-            _number("max_sequences", max_sequences, 1)
-        for clash, layouts, option, why in (
-            (labels == "unshifted", ("megatron",), "labels 'unshifted'", "Megatron does not shift labels"),
-            (labels == "shifted", ("torchtune",), "labels 'shifted'", "torchtune's recipes shift labels themselves"),
-            (seq_idx, ("megatron", "torchtune"), "seq_idx", "`PackedSeqParams` makes it, torchtune has none"),
-            (max_sequences is not None, ("rows", "torchtune"), "max_sequences", "its shapes are fixed without"),
-            (padding == "last", ("flat", "megatron", "torchtune"), "padding 'last'", "what padding is, is fixed there"),
-            (block_mask, ("megatron",), "block_mask", "its attention takes `cu_seqlens_*`"),
-        ):
-            if clash and layout in layouts:
-                allowed = ", ".join(repr(name) for name in LAYOUTS if name not in layouts)
-                raise OptionError(f"layout {layout!r} and {option} clash: {why}; allowed with it are {allowed}")
-        self.layout = layout
-        self.max_length = int(max_length)
-        self.max_sequences = max_sequences
-        self.loss_weights = loss_weights
-        self.block_mask = block_mask
-        self.seq_idx = seq_idx
-        wanted = {"loss_weights": loss_weights, "loss_mask": layout == "megatron", "segment_ids": layout == "rows"}
-        wanted |= {"seq_idx": seq_idx or block_mask}
-        one_row = layout in ("flat", "megatron")
-        self._style = Style(
-            labels="masked" if layout == "megatron" else labels or "unshifted",
-            whole_pack=attention == "pack",
-            row=self.max_length if not one_row or max_sequences else 0,
-            one_row=one_row,
-            max_sequences=max_sequences or 0,
-            pad_token_id=int(pad_token_id),
-            padding_joins=padding == "last",
-            positions_run_on=padding == "last" or layout == "torchtune",
-            merge_filler=layout == "megatron",
-            wanted=frozenset(name for name, want in wanted.items() if want),
-        )
+        self._set_config(layout_config("Batcher", layout, max_length, options))
+
+    @classmethod
+    def from_config(cls, config: LayoutConfig) -> Self:
+        """Return the batcher of options that are checked already."""
+        batcher = cls.__new__(cls)
+        batcher._set_config(config)
+        return batcher
+
+    @property
+    def layout(self) -> str:
+        """Shapes and names of the tensors."""
+        return self.config.layout
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pack."""
+        return self.config.max_length
 
     @property
     def needs_step(self) -> bool:
-        """Whether a call has to be given the packs of the whole step: they have `loss_weights`."""
-        return self.loss_weights is not None
+        """Whether a call needs `step_packs`, the packs of the whole step: loss weights are normalized over it."""
+        return self.config.loss_weights is not None
 
     def __call__(
         self,
@@ -133,67 +107,81 @@ class Batcher:
         step_packs: Sequence[Mapping[str, Any]] | None = None,
         pin_memory: bool = False,
     ) -> dict[str, Any]:
-        """Makes one batch.
+        """Make one batch.
 
         Args:
-            packs: as `packsort.Shards` gives them: `input_ids`, `seq_lengths` and, all or none, `labels` and
-                `sequence_ids`.
-            step_packs: the packs of this optimizer step, of all ranks and accumulation steps; needed if `needs_step`,
-                and in the same order on each rank.
-            pin_memory: whether tensors are in page-locked memory, from which they are copied to a GPU while it
-            computes.
+            packs: Packs as `packsort.Shards` gives them: `input_ids`, `seq_lengths` and, in all packs or in none,
+                `labels` and `sequence_ids`.
+            step_packs: Packs of this optimizer step, over all ranks and accumulation, in the same order on each rank.
+                Needed for `loss_weights`.
+            pin_memory: Whether to make the tensors in page-locked memory, from which a GPU copies them while it
+                computes.
+
+        Returns:
+            The batch; the module of its layout lists the tensors.
 
         Raises:
-            SourceError: a pack lacks a column, or has more tokens or pieces than was said.
-            OptionError: there are no packs, or no `step_packs`.
-            DamagedError: a pack's columns do not fit each other.
+            SourceError: A pack lacks a column, or has more tokens or segments than the options allow.
+            OptionError: There are no packs, or `step_packs` is missing.
+            DamagedError: The columns of a pack contradict each other.
         """
         if not packs:
-            raise OptionError("a batch of no packs, allowed are 1 and more")
+            raise OptionError("a batch needs at least one pack, got none")
         columns = core_packs(packs)
-        self._check(columns)
-        weights = None
-        if self.loss_weights is not None:
+        self._check_sizes(columns)
+        scheme, weights = self.config.loss_weights, None
+        if scheme is not None:
             if step_packs is None:
                 raise OptionError(
-                    f"loss_weights {self.loss_weights!r} are normalised over the global step: `step_packs` is needed, "
-                    "the packs of all ranks and accumulation steps"
+                    f"loss_weights={scheme!r} needs step_packs: the weights are normalized over the packs of all ranks "
+                    "and accumulation steps"
                 )
-            weights = (self.loss_weights, _core.step_total(core_packs(step_packs), self.loss_weights))
-        filled = fill(columns, self._style, weights, pin_memory)
-        batch = _ARRANGE[self.layout](filled)
-        if self.seq_idx:
-            batch["seq_idx"] = filled.seq_idx
-        if self.loss_weights:
-            batch["loss_weights"] = filled.loss_weights
-        if self.block_mask and filled.seq_idx is not None:
+            weights = (scheme, _core.step_total(core_packs(step_packs), scheme))
+        tensors = batch_tensors(columns, self._spec, weights, pin_memory)
+        batch = _NAME_TENSORS[self.layout](tensors)
+        if self.config.seq_idx:
+            batch["seq_idx"] = tensors.seq_idx
+        if scheme is not None:
+            batch["loss_weights"] = tensors.loss_weights
+        if self.config.block_mask and tensors.seq_idx is not None:
             from packsort.torch.masks import document_mask
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
-            batch[name] = document_mask(filled.cu_seqlens, filled.seq_idx)
+            batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
         return batch
 
-    def _check(self, packs: Sequence[tuple[Any, ...]]) -> None:
-        row, most = self._style.row, self._style.max_sequences
+    def _set_config(self, config: LayoutConfig) -> None:
+        layout, padding_last = config.layout, config.padding == "last"
+        single_row = layout in ("flat", "megatron")
+        optional = {
+            "loss_weights": config.loss_weights is not None,
+            "loss_mask": layout == "megatron",
+            "segment_ids": layout == "rows",
+            "seq_idx": config.seq_idx or config.block_mask,
+        }
+        self.config = config
+        self._spec = TensorSpec(
+            label_placement="masked" if layout == "megatron" else config.labels or "unshifted",
+            attend_pack=config.attention == "pack",
+            row_width=0 if single_row and config.max_sequences is None else config.max_length,
+            single_row=single_row,
+            max_sequences=config.max_sequences or 0,
+            pad_token_id=config.pad_token_id,
+            padding_joins_last=padding_last,
+            positions_continue=padding_last or layout == "torchtune",
+            filler_joins=layout == "megatron",
+            optional=frozenset(name for name, wanted in optional.items() if wanted),
+        )
+
+    def _check_sizes(self, packs: Sequence[CorePack]) -> None:
+        width, most = self._spec.row_width, self._spec.max_sequences
         for number, (ids, _, lengths, _) in enumerate(packs):
-            if row and len(ids) > row:
-                raise SourceError(
-                    f"pack {number} of the batch has {len(ids)} tokens, more than max_length {row} of its rows"
-                )
+            if width and len(ids) > width:
+                raise SourceError(f"pack {number} of the batch has {len(ids)} tokens, more than max_length {width}")
             if most and len(lengths) > most:
                 raise SourceError(
-                    f"pack {number} of the batch has {len(lengths)} pieces, more than max_sequences {most}"
+                    f"pack {number} of the batch has {len(lengths)} segments, more than max_sequences {most}"
                 )
 
     def __repr__(self) -> str:
-        return f"Batcher({self.layout!r}, max_length={self.max_length})"
-
-
-def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise OptionError(f"{name} is {value!r}, allowed are {', '.join(map(repr, allowed))}")
-
-
-def _number(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral) or not least <= int(value) < 2**31:
-        raise OptionError(f"{name} is {value!r}, allowed is {least} to 2**31 - 1")
+        return f"Batcher({self.layout!r}, {self.max_length})"

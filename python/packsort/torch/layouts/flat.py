@@ -1,38 +1,43 @@
-"""`flat`: the sequences of all packs one after another in one row, as transformers' padding-free path takes them.
+"""Layout `flat`: the packs of a batch in one row, as transformers' padding-free path reads them.
 
-- `input_ids` int64 (1, tokens).
-- `labels` int64 (1, tokens): unshifted; -100 where no loss is taken, and at the first token of each sequence, which
-  nothing predicts. With `labels="shifted"` the key is `shift_labels`, transformers' name for them: what shifts `labels`
-  itself can't shift them twice.
-- `position_ids` int64 (1, tokens): from 0 in each sequence.
-- `cu_seq_lens_q`, `cu_seq_lens_k` int32 (sequences + 1,): where each sequence starts, and the end of the last. Both are
-  the same tensor.
-- `max_length_q`, `max_length_k` int: tokens of the longest sequence.
+- `input_ids`: int64 (1, tokens).
+- `labels`: int64 (1, tokens). Unshifted; -100 where a token carries no loss, and at the first token of each segment,
+  which no token predicts. With `labels="shifted"` the key is `shift_labels`, transformers' name for shifted labels, so
+  that no model shifts them again.
+- `position_ids`: int64 (1, tokens). Positions restart at 0 in each segment.
+- `cu_seq_lens_q`, `cu_seq_lens_k`: int32 (segments + 1,). Start of each segment, and the end of the last. Both keys
+  hold the same tensor.
+- `max_length_q`, `max_length_k`: int. Tokens of the longest segment.
 
-With `max_sequences` all shapes are fixed, for CUDA graphs: each pack is padded to `max_length`, its padding a sequence
-of its own, so that there are packs x `max_length` tokens; `cu_seq_lens_*` are (packs x (`max_sequences` + 1) + 1,),
-their end repeated, which is as many sequences of no tokens; `max_length_*` are `max_length`.
+With `attention="pack"` each pack is one segment.
 
-There is no `attention_mask`: flash attention takes the sequences from `cu_seq_lens_*`, and SDPA and eager attention
-find them in `position_ids`. The latter they do only without a key-value cache, so train with
-`model.config.use_cache = False`, as `transformers.Trainer` does; with a cache, sequences see each other.
+With `max_sequences` all shapes are fixed, as CUDA graphs need them. Each pack is padded to `max_length`, and this
+padding is a segment of its own, so a batch has packs x `max_length` tokens. `cu_seq_lens_*` have
+packs x (`max_sequences` + 1) + 1 values: their end is repeated, which stands for segments without tokens.
+`max_length_*` are `max_length`.
+
+There is no `attention_mask`. Flash attention takes the segments from `cu_seq_lens_*`. SDPA and eager attention derive
+them from `position_ids`, but only while the model makes no key-value cache. Set `model.config.use_cache = False`, as
+`transformers.Trainer` does, or sequences attend to each other.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from packsort.torch.layouts.filling import Filled
+from packsort.torch.layouts.tensors import BatchTensors
+
+__all__ = ["name_tensors"]
 
 
-def arrange(filled: Filled) -> dict[str, Any]:
-    """The batch."""
+def name_tensors(tensors: BatchTensors) -> dict[str, Any]:
+    """Return the tensors of a batch under the names of this layout."""
     return {
-        "input_ids": filled.input_ids,
-        "labels" if filled.labels_are == "unshifted" else "shift_labels": filled.labels,
-        "position_ids": filled.position_ids,
-        "cu_seq_lens_q": filled.cu_seqlens,
-        "cu_seq_lens_k": filled.cu_seqlens,
-        "max_length_q": filled.longest,
-        "max_length_k": filled.longest,
+        "input_ids": tensors.input_ids,
+        "labels" if tensors.label_placement == "unshifted" else "shift_labels": tensors.labels,
+        "position_ids": tensors.position_ids,
+        "cu_seq_lens_q": tensors.cu_seqlens,
+        "cu_seq_lens_k": tensors.cu_seqlens,
+        "max_length_q": tensors.max_seqlen,
+        "max_length_k": tensors.max_seqlen,
     }

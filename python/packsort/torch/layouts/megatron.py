@@ -1,30 +1,32 @@
-"""`megatron`: what Megatron-Bridge's `gpt_step` takes, with the fields of Megatron-Core's `PackedSeqParams`.
+"""Layout `megatron`: the batch of Megatron-Bridge's `gpt_step`, with the fields of Megatron-Core's `PackedSeqParams`.
 
-- `tokens` int64 (1, tokens).
-- `labels` int64 (1, tokens): shifted, as Megatron's own data are: the next token, also where no loss is taken.
-- `loss_mask` float32 (1, tokens): 1 where loss is taken on the label in this place, else 0.
-- `position_ids` int64 (1, tokens): from 0 in each sequence.
-- `attention_mask` None.
-- `qkv_format` "thd".
-- `cu_seqlens_q_padded`, `cu_seqlens_kv_padded` int32 (sequences + 1,): where each sequence starts in the row, and the
-  end of the last. Padding and separators are the end of the sequence before them, as context parallelism wants it.
-- `cu_seqlens_q`, `cu_seqlens_kv` int32 (sequences + 1,): the same as if there were no padding and no separators.
-- `max_seqlen_q`, `max_seqlen_kv` int32 (): tokens of the longest sequence with its padding; in CPU memory.
+- `tokens`: int64 (1, tokens).
+- `labels`: int64 (1, tokens). Shifted, as in Megatron's own data sets: the next token, even where it carries no loss.
+- `loss_mask`: float32 (1, tokens). 1 where the label at this position carries loss, else 0.
+- `position_ids`: int64 (1, tokens). Positions restart at 0 in each segment.
+- `attention_mask`: None.
+- `qkv_format`: "thd".
+- `cu_seqlens_q_padded`, `cu_seqlens_kv_padded`: int32 (sequences + 1,). Start of each sequence in the row, and the end
+  of the last. Padding and separators belong to the sequence before them, as context parallelism requires.
+- `cu_seqlens_q`, `cu_seqlens_kv`: int32 (sequences + 1,). The same starts in a row without padding and separators.
+- `max_seqlen_q`, `max_seqlen_kv`: int32 (), in CPU memory. Tokens of the longest sequence, padding included.
 
-`PackedSeqParams(**{name: batch[name] for name in packsort.torch.layouts.megatron.PACKED_SEQ_PARAMS})` makes the
-parameters. With `max_sequences` all shapes are fixed: each pack is padded to `max_length`, and `cu_seqlens_*` are
-(packs x `max_sequences` + 1,), their end repeated.
+`PackedSeqParams(**{name: batch[name] for name in packsort.torch.layouts.megatron.PACKED_SEQ_PARAMS})` builds the
+parameters. With `max_sequences` all shapes are fixed: each pack is padded to `max_length`, and `cu_seqlens_*` have
+packs x `max_sequences` + 1 values, their end repeated.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from packsort.torch.layouts.filling import Filled
+from packsort.torch.layouts.tensors import BatchTensors
 
-PACKED_SEQ_PARAMS = (
+__all__ = ["PACKED_SEQ_PARAMS", "name_tensors"]
+
+PACKED_SEQ_PARAMS: Final = (
     "qkv_format",
     "cu_seqlens_q",
     "cu_seqlens_kv",
@@ -33,22 +35,23 @@ PACKED_SEQ_PARAMS = (
     "max_seqlen_q",
     "max_seqlen_kv",
 )
+"""Keys of a batch that are fields of `PackedSeqParams`."""
 
 
-def arrange(filled: Filled) -> dict[str, Any]:
-    """The batch."""
-    longest = torch.tensor(filled.longest, dtype=torch.int32)
+def name_tensors(tensors: BatchTensors) -> dict[str, Any]:
+    """Return the tensors of a batch under the names of this layout."""
+    max_seqlen = torch.tensor(tensors.max_seqlen, dtype=torch.int32)
     return {
-        "tokens": filled.input_ids,
-        "labels": filled.labels,
-        "loss_mask": filled.loss_mask,
-        "position_ids": filled.position_ids,
+        "tokens": tensors.input_ids,
+        "labels": tensors.labels,
+        "loss_mask": tensors.loss_mask,
+        "position_ids": tensors.position_ids,
         "attention_mask": None,
         "qkv_format": "thd",
-        "cu_seqlens_q": filled.unpadded,
-        "cu_seqlens_kv": filled.unpadded,
-        "cu_seqlens_q_padded": filled.cu_seqlens,
-        "cu_seqlens_kv_padded": filled.cu_seqlens,
-        "max_seqlen_q": longest,
-        "max_seqlen_kv": longest,
+        "cu_seqlens_q": tensors.cu_seqlens_unpadded,
+        "cu_seqlens_kv": tensors.cu_seqlens_unpadded,
+        "cu_seqlens_q_padded": tensors.cu_seqlens,
+        "cu_seqlens_kv_padded": tensors.cu_seqlens,
+        "max_seqlen_q": max_seqlen,
+        "max_seqlen_kv": max_seqlen,
     }

@@ -1,27 +1,30 @@
-"""`rows`: a row of `max_length` tokens a pack.
+"""Layout `rows`: one row of `max_length` tokens for each pack.
 
-- `input_ids` int64 (packs, max_length): padded with `pad_token_id`.
-- `labels` int64 (packs, max_length): as in `flat`; -100 in padding.
-- `position_ids` int64 (packs, max_length): from 0 in each sequence.
-- `segment_ids` int32 (packs, max_length): 1, 2, ... for the sequences of a row, 0 for padding.
+- `input_ids`: int64 (packs, max_length). Padded with `pad_token_id`.
+- `labels`: int64 (packs, max_length). Unshifted; -100 where a token carries no loss, at the first token of each
+  segment, and in padding. With `labels="shifted"` the key is `shift_labels`.
+- `position_ids`: int64 (packs, max_length). Positions restart at 0 in each segment.
+- `segment_ids`: int32 (packs, max_length). 1, 2, ... for the sequences of a row, 0 for padding.
 
-What the padding at the end of a row counts as is the option `padding`: `own` makes it a segment of its own, whose
-positions start at 0, so that nothing attends to it; `last` makes it part of the last sequence, whose positions run on,
-so that there is no sequence more than in the pack.
+The option `padding` says which segment the padding at the end of a row belongs to. `own` makes it a segment of its own,
+whose positions start at 0, so no sequence attends to it. `last` adds it to the last sequence, whose positions continue,
+so a row has no more segments than its pack.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from packsort.torch.layouts.filling import Filled
+from packsort.torch.layouts.tensors import BatchTensors
+
+__all__ = ["name_tensors"]
 
 
-def arrange(filled: Filled) -> dict[str, Any]:
-    """The batch."""
+def name_tensors(tensors: BatchTensors) -> dict[str, Any]:
+    """Return the tensors of a batch under the names of this layout."""
     return {
-        "input_ids": filled.input_ids,
-        "labels" if filled.labels_are == "unshifted" else "shift_labels": filled.labels,
-        "position_ids": filled.position_ids,
-        "segment_ids": filled.segment_ids,
+        "input_ids": tensors.input_ids,
+        "labels" if tensors.label_placement == "unshifted" else "shift_labels": tensors.labels,
+        "position_ids": tensors.position_ids,
+        "segment_ids": tensors.segment_ids,
     }

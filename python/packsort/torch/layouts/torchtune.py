@@ -1,13 +1,15 @@
-"""`torchtune`: the items of torchtune's `PackedDataset`, stacked.
+"""Layout `torchtune`: the items of torchtune's `PackedDataset`, stacked.
 
-- `tokens` int64 (packs, max_length): padded with `pad_token_id`.
-- `labels` int64 (packs, max_length): unshifted, torchtune's recipes shift them; -100 in padding and at the first token
-  of each sequence.
-- `input_pos` int64 (packs, max_length): from 0 in each sequence; in padding they run on from the last, as torchtune's.
-- `seq_lens` list of int64 (sequences,): tokens of each sequence of each pack, and of its padding, which is a sequence.
+- `tokens`: int64 (packs, max_length). Padded with `pad_token_id`.
+- `labels`: int64 (packs, max_length). Unshifted, because torchtune's recipes shift them; -100 where a token carries no
+  loss, at the first token of each segment, and in padding.
+- `input_pos`: int64 (packs, max_length). Positions restart at 0 in each segment; in the padding of a row they continue
+  from the last segment, as torchtune's do.
+- `seq_lens`: list of int64 (segments,), one tensor for each pack. Tokens of each segment; the padding of a row counts
+  as one.
 
-`mask` is what the recipes give to the model: `torchtune.modules.attention_utils.packed_block_causal_mask(seq_lens)`,
-or, with `block_mask=True`, in the batch already.
+The recipes give the model a `mask`, which `torchtune.modules.attention_utils.packed_block_causal_mask(seq_lens)` makes.
+With `block_mask=True` the batch has it already.
 """
 
 from __future__ import annotations
@@ -16,17 +18,19 @@ from typing import Any
 
 import torch
 
-from packsort.torch.layouts.filling import Filled
+from packsort.torch.layouts.tensors import BatchTensors
+
+__all__ = ["name_tensors"]
 
 
-def arrange(filled: Filled) -> dict[str, Any]:
-    """The batch."""
-    rows, width = filled.input_ids.shape
-    starts = torch.arange(rows + 1, dtype=torch.int32) * width
-    sizes = torch.searchsorted(filled.cu_seqlens, starts).diff().tolist()
+def name_tensors(tensors: BatchTensors) -> dict[str, Any]:
+    """Return the tensors of a batch under the names of this layout."""
+    rows, width = tensors.input_ids.shape
+    row_starts = torch.arange(rows + 1, dtype=torch.int32) * width
+    segments = torch.searchsorted(tensors.cu_seqlens, row_starts).diff().tolist()  # of each row
     return {
-        "tokens": filled.input_ids,
-        "labels": filled.labels,
-        "input_pos": filled.position_ids,
-        "seq_lens": list(torch.split(filled.cu_seqlens.diff().to(torch.int64), sizes)),
+        "tokens": tensors.input_ids,
+        "labels": tensors.labels,
+        "input_pos": tensors.position_ids,
+        "seq_lens": list(torch.split(tensors.cu_seqlens.diff().to(torch.int64), segments)),
     }

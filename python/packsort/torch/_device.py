@@ -1,0 +1,81 @@
+"""Devices that batches are moved to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from packsort.errors import OptionError
+
+
+def find_device(device: Any) -> torch.device | None:
+    """Return the device that batches are moved to, or None for the CPU.
+
+    Raises:
+        OptionError: PyTorch has no such device here.
+    """
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        if found.type == "cpu":
+            return None
+        if found.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("CUDA is not available")
+        # With its index: every thread has its own current device, so a bare `cuda` could be another device there.
+        return torch.empty(0, device=found).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise OptionError(f"device must be one that PyTorch has here, got {str(device)!r} ({reason})") from None
+
+
+class DeviceMover:
+    """Moves batches to a device; to a GPU on a stream of its own, during the training step.
+
+    `start` is called where batches are made, `finish` where they are consumed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    @property
+    def pin_memory(self) -> bool:
+        """Whether batches should be in page-locked memory."""
+        return self._stream is not None
+
+    def start(self, batch: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Start to move a batch; return it on the device, and the event of its arrival or None."""
+        if self._stream is None:
+            return self._moved(batch), None
+        with torch.cuda.stream(self._stream):
+            moved = self._moved(batch)
+            # The host memory is released here; PyTorch keeps pinned blocks until the copies out of them are done.
+            return moved, self._stream.record_event()
+
+    def finish(self, moved: tuple[dict[str, Any], Any]) -> dict[str, Any]:
+        """Return a moved batch for work on the current stream, which waits for it; the CPU does not wait."""
+        batch, arrival = moved
+        if arrival is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(arrival)
+            for value in batch.values():
+                if isinstance(value, torch.Tensor) and value.is_cuda:
+                    # The memory comes from another stream: it must not be reused before this stream is done with it.
+                    value.record_stream(stream)
+        return batch
+
+    def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:
+        moved: dict[int, Any] = {}  # by id: a tensor under two names stays one tensor
+        for value in batch.values():
+            if id(value) not in moved:
+                moved[id(value)] = self._moved_value(value)
+        return {name: moved[id(value)] for name, value in batch.items()}
+
+    def _moved_value(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.to(self.device, non_blocking=True)
+        move: Callable[[torch.device], Any] | None = getattr(value, "to", None)  # such as a BlockMask
+        return value if move is None else move(self.device)

@@ -1,0 +1,98 @@
+"""Packs of a packed directory: the same packs in every epoch, in another order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from packsort import _core
+from packsort.balance.costs import CostModel
+from packsort.shards.reader import Shards
+from packsort.torch._packs.protocol import EpochPacks, PackArrays
+
+_CHECK_SECONDS = 1.0  # between two looks at the files while a pass runs
+
+
+class DirectoryPacks:
+    """Packs of a packed directory.
+
+    Args:
+        shards: The directory.
+        seed: Seed of the order of its packs, or None to keep the order of the shards.
+    """
+
+    def __init__(self, shards: Shards, seed: int | None) -> None:
+        self.shards = shards
+        self.seed = seed
+        self.name = f"`{shards.path}`"
+        self.max_length = shards.max_length
+        self.max_sequences = shards.manifest.options.max_sequences
+        self.columns = shards.column_names
+        self.plan_fingerprint = shards.manifest.plan
+        digest = xxhash.xxh3_128()
+        for shard in shards.manifest.shards:
+            digest.update(f"{shard.name}:{shard.packs}:{shard.checksum};".encode())
+        self.data_fingerprint = digest.hexdigest()
+        self._checked = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def in_epoch(self, epoch: int) -> EpochPacks:
+        """Return the packs of an epoch."""
+        return _DirectoryEpoch(self, epoch)
+
+    def check_unchanged(self) -> None:
+        """Raise a `DamagedError` if a file has changed since the directory was opened."""
+        self.shards.check_unchanged()
+        self._checked = time.monotonic()
+
+    def check_now_and_then(self) -> None:
+        """Check the files if the last check is a second ago: it costs a call of the system for each file."""
+        if time.monotonic() >= self._checked + _CHECK_SECONDS:
+            self.check_unchanged()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.shards, self.seed)
+
+
+class _DirectoryEpoch:
+    """Packs of a packed directory in one epoch."""
+
+    def __init__(self, packs: DirectoryPacks, epoch: int) -> None:
+        self._packs = packs
+        self._epoch = epoch
+
+    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+        """Return packs by number."""
+        self._packs.check_now_and_then()
+        shards = self._packs.shards
+        return [shards[number] for number in numbers]
+
+    def pack_order(self) -> NDArray[np.int64] | None:
+        """Return the numbers of all packs in the order of the epoch, or None for 0, 1, 2, ..."""
+        seed, shards = self._packs.seed, self._packs.shards.manifest.shards
+        if seed is None:
+            return None
+        if all(shard.is_mapped for shard in shards):
+            return _core.shuffled(len(self._packs), seed, self._epoch, 0)
+        # A Parquet shard is decoded as a whole, so its packs stay together.
+        firsts = np.concatenate([[0], np.cumsum([shard.packs for shard in shards], dtype=np.int64)])
+        orders = [np.zeros(0, np.int64)]
+        for index in _core.shuffled(len(shards), seed, self._epoch, 0).tolist():
+            orders.append(firsts[index] + _core.shuffled(shards[index].packs, seed, self._epoch, 1 + index))
+        return np.concatenate(orders)
+
+    def costs(self, cost: CostModel, attention: str) -> NDArray[np.float64]:
+        """Return the cost of each pack, float64 (num_packs,)."""
+        shards = self._packs.shards
+        costs = [np.zeros(0)]
+        for index in range(len(shards.manifest.shards)):
+            offsets, lengths = shards.segment_lengths(index)
+            costs.append(_core.pack_costs(offsets, lengths, cost.linear, cost.quadratic, attention == "pack"))
+        return np.concatenate(costs)

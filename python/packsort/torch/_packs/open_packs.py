@@ -1,0 +1,97 @@
+"""Opening of any source as packs."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from packsort.errors import OptionError, SourceError, SourceNotFoundError
+from packsort.planning.plan import Plan, load_plan
+from packsort.shards.manifest import NAME
+from packsort.shards.reader import Shards, open_shards
+from packsort.sources.files import find_files
+from packsort.sources.source import open_source
+from packsort.torch._packs.directory import DirectoryPacks
+from packsort.torch._packs.packing_options import PackingOptions
+from packsort.torch._packs.planned import PlannedPacks
+from packsort.torch._packs.protocol import Packs
+
+PlanSource = Plan | str | os.PathLike[str]
+"""A plan, or the file that `Plan.save` wrote."""
+
+
+def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = None) -> Packs:
+    """Open any source as packs.
+
+    Args:
+        source: A packed directory, or token columns.
+        options: Options of packing on the fly; `config.seed` also orders the packs of a directory.
+        plan: Plan of the token columns, or None to make one.
+
+    Raises:
+        OptionError: `max_length` is missing or is not that of the directory or plan; options of a plan are given where
+            the packs are planned already; the plan is not of these sequences.
+        SourceError: The source is a stream.
+    """
+    if isinstance(source, (IterableDataset, Generator)):
+        raise SourceError(
+            f"source is a stream ({type(source).__name__}), whose lengths are not known in advance: pack it with "
+            "`packsort.torch.PackedStream`"
+        )
+    if plan is not None and not isinstance(plan, (Plan, str, os.PathLike)):
+        raise OptionError(f"plan must be a Plan, the path of a saved one, or None, got {plan!r}")
+    if isinstance(source, Shards) or _is_packed(source, options.max_length):
+        return _open_directory(source, options, plan)
+    if plan is not None:
+        known = plan if isinstance(plan, Plan) else load_plan(plan)
+        if options.of_plan:
+            raise OptionError(f"{options.of_plan[0]} does not go with plan: the plan has decided it already")
+        _check_max_length(options.max_length, known.max_length, "the plan")
+        return PlannedPacks(open_source(source), options, known)
+    if options.max_length is None:
+        raise OptionError(
+            f"max_length must be given to pack {_kind(source)} on the fly; only a packed directory knows its own"
+        )
+    return PlannedPacks(open_source(source), options)
+
+
+def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:
+    packs = DirectoryPacks(source if isinstance(source, Shards) else open_shards(source), options.config.seed)
+    if options.given:
+        raise OptionError(
+            f"{options.given[0]} does not go with {packs.name}, which is packed already: pass it when packing"
+        )
+    if plan is not None:
+        raise OptionError(f"plan does not go with {packs.name}, which is packed already")
+    _check_max_length(options.max_length, packs.max_length, packs.name)
+    return packs
+
+
+def _check_max_length(given: int | None, known: int, name: str) -> None:
+    if given is not None and given != known:
+        raise OptionError(f"max_length must be {known}, as {name} has it, or None, got {given}")
+
+
+def _is_packed(source: Any, max_length: int | None) -> bool:
+    """Whether a source is a packed directory, finished or not, or a path that can be nothing else."""
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    folder = Path(source)
+    if not folder.is_dir():
+        return max_length is None and not folder.exists() and not glob.has_magic(str(folder))
+    if (folder / NAME).exists():
+        return True
+    try:
+        find_files(source)
+    except SourceNotFoundError:
+        return True  # opening it reports what is missing
+    return False
+
+
+def _kind(source: Any) -> str:
+    return f"source `{os.fspath(source)}`" if isinstance(source, (str, os.PathLike)) else f"a {type(source).__name__}"

@@ -1,0 +1,58 @@
+"""Options of packing on the fly, checked before any data is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from packsort.gathering.fillers import Fillers, token_config
+from packsort.options import PackOptions, PlanConfig, names
+from packsort.schema import MAX_LENGTH_LIMIT
+
+PACK_NAMES = names(PackOptions)
+_FILLER_NAMES = ("separator", "pad_token_id")
+
+
+@dataclass(frozen=True)
+class PackingOptions:
+    """Checked options of packing on the fly.
+
+    Attributes:
+        given: Names of the options that the caller passed.
+        max_length: Most tokens of a pack, or None where only the source or a saved plan knows it.
+        config: Options of the plan. Without a `max_length` it has the largest one.
+        fillers: Tokens of separators and padding.
+    """
+
+    given: tuple[str, ...]
+    max_length: int | None
+    config: PlanConfig
+    fillers: Fillers
+
+    @classmethod
+    def check(cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0) -> PackingOptions:
+        """Check the options that a callable was given.
+
+        Args:
+            caller: The callable as the user wrote it, for messages.
+            max_length: Most tokens of a pack, or None.
+            options: Keyword arguments of `PackOptions`.
+            seed: Seed of the shuffle, or None.
+
+        Raises:
+            TypeError: A keyword argument is unknown.
+            OptionError: A value is not allowed, or two options contradict each other.
+        """
+        width = MAX_LENGTH_LIMIT if max_length is None else max_length
+        config, fillers = token_config(caller, width, options, seed=seed)
+        return cls(tuple(options), None if max_length is None else config.max_length, config, fillers)
+
+    @property
+    def of_plan(self) -> tuple[str, ...]:
+        """Names of the passed options that a finished plan has decided already."""
+        return tuple(name for name in self.given if name not in _FILLER_NAMES)
+
+    def without_callbacks(self) -> PackingOptions:
+        """Return the options that a pickle carries: `on_progress` is about a search that is done."""
+        return replace(self, config=replace(self.config, on_progress=None))

@@ -1,0 +1,177 @@
+"""Packs of token columns, planned and gathered on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort.balance.costs import CostModel
+from packsort.balance.schedule import pack_costs
+from packsort.errors import OptionError
+from packsort.gathering.fillers import Fillers, has_fillers
+from packsort.gathering.gather import gather_rows
+from packsort.gathering.planned import plan_lengths
+from packsort.gathering.segments import list_segments
+from packsort.planning.plan import Plan
+from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.lazy_tokens import TokenColumns
+from packsort.sources.source import Source
+from packsort.torch._packs.packing_options import PackingOptions
+from packsort.torch._packs.protocol import EpochPacks, PackArrays
+
+_BLOCK = 4096  # packs listed at a time; 16 blocks hold the windows of a schedule with 1,024 packs in a step
+
+
+class PlannedPacks:
+    """Packs of token columns; every epoch has its own packs, as many and as long.
+
+    Args:
+        source: The token columns.
+        options: Options of the plan.
+        plan: A finished plan of the source, or None to make one.
+
+    Attributes:
+        first: The plan as it was made or given, in its own epoch.
+    """
+
+    def __init__(self, source: Source, options: PackingOptions, plan: Plan | None = None) -> None:
+        self.source = source
+        self._options = options
+        self._given = plan
+        self.name = _name(source)
+        self.tokens = TokenColumns(source)
+        lengths = self.tokens.lengths(INPUT_IDS)
+        if plan is None:
+            plan = plan_lengths(source, lengths, INPUT_IDS, options.config)
+        else:
+            _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
+        self.first = plan
+        self.max_length = plan.max_length
+        self.max_sequences = plan.max_sequences
+        self.fillers = options.fillers if has_fillers(plan) else None
+        own = [LABELS] if self.fillers else []
+        own += [SEQ_LENGTHS, SEQUENCE_IDS, *([PIECE_STARTS] if plan.has_starts else [])]
+        self.columns = tuple(dict.fromkeys((*self.tokens.names, *own)))
+        self.plan_fingerprint = plan.fingerprint
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Fingerprint of the tokens."""
+        return self.tokens.fingerprint
+
+    def __len__(self) -> int:
+        return self.first.num_packs
+
+    def in_epoch(self, epoch: int) -> EpochPacks:
+        """Return the packs of an epoch."""
+        plan = self.first if epoch == self.first.epoch else self.first.with_epoch(epoch)
+        return _PlannedEpoch(plan, self.tokens, self.fillers)
+
+    def check_unchanged(self) -> None:
+        """Do nothing: the columns are mapped or in memory, and there is no record to compare them with."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A plan that was given, or took long to find, goes along; any other is made again sooner than it is copied.
+        keep = self._given is not None or self.first.strategy == "optimal"
+        return type(self), (self.source, self._options.without_callbacks(), self.first if keep else None)
+
+
+def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
+    """Raise an OptionError if a plan is not of sequences of these lengths."""
+    if plan.separator != separated:
+        raise OptionError(
+            "the plan leaves room for separators: pass their token id as separator"
+            if plan.separator
+            else "the plan leaves no room for separators: separator must be None"
+        )
+    if plan.num_rows != len(lengths):
+        raise OptionError(f"the plan has {plan.num_rows:,} sequences, but {name} has {len(lengths):,}")
+    tokens = np.bincount(plan.sequence_ids, plan.piece_lengths, len(lengths)).astype(np.int64)
+    wrong = tokens > lengths if plan.num_truncated or plan.has_starts else (tokens != lengths) & (tokens > 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise OptionError(
+            f"the plan is of other sequences: its sequence {row} has {tokens[row]:,} tokens, that of {name} has "
+            f"{lengths[row]:,}"
+        )
+
+
+def _name(source: Source) -> str:
+    more = f" and {len(source.files) - 1} more" if len(source.files) > 1 else ""
+    return f"`{source.files[0].path}`{more}"
+
+
+class _PlannedEpoch:
+    """Packs of token columns in one epoch."""
+
+    def __init__(self, plan: Plan, tokens: TokenColumns, fillers: Fillers | None) -> None:
+        self._plan = plan
+        self._tokens = tokens
+        self._fillers = fillers
+        self._block = lru_cache(16)(self._list_block)
+
+    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+        """Return packs by number."""
+        wanted = [self._block(number // _BLOCK).pack(number % _BLOCK) for number in numbers]
+        joined = wanted[0] if len(wanted) == 1 else _concatenate(wanted)
+        columns = gather_rows(self._tokens, joined.ids, joined.lengths, joined.starts, self._fillers)
+        packs: list[PackArrays] = []
+        first = 0
+        for one in wanted:
+            end = first + one.num_tokens
+            pack: dict[str, NDArray[Any]] = {name: values[first:end] for name, values in columns.items()}
+            pack[SEQ_LENGTHS], pack[SEQUENCE_IDS] = one.lengths, one.ids
+            if one.starts is not None:
+                pack[PIECE_STARTS] = one.starts
+            packs.append(pack)
+            first = end
+        return packs
+
+    def pack_order(self) -> NDArray[np.int64] | None:
+        """Return None: the plan is shuffled, so its packs are in order."""
+        return None
+
+    def costs(self, cost: CostModel, attention: str) -> NDArray[np.float64]:
+        """Return the cost of each pack, float64 (num_packs,)."""
+        return pack_costs(self._plan, cost, attention)
+
+    def _list_block(self, index: int) -> _PackBlock:
+        found = list_segments(self._plan, index * _BLOCK, (index + 1) * _BLOCK)
+        ends = np.concatenate([[0], np.cumsum(found.lengths, dtype=np.int64)])[found.offsets]
+        ids = found.ids.astype(np.int64)
+        return _PackBlock(found.offsets.tolist(), ids, found.lengths, found.starts, np.diff(ends).tolist())
+
+
+class _PackSegments(NamedTuple):
+    """Segments of one pack or of several: rows, tokens and first tokens, (segments,) each; and all their tokens."""
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    starts: NDArray[np.int32] | None
+    num_tokens: int
+
+
+class _PackBlock(NamedTuple):
+    """Segments of a range of packs."""
+
+    offsets: list[int]  # (packs + 1,)
+    ids: NDArray[np.int64]  # (segments,), as `lengths` and `starts`
+    lengths: NDArray[np.int32]
+    starts: NDArray[np.int32] | None
+    num_tokens: list[int]  # (packs,)
+
+    def pack(self, place: int) -> _PackSegments:
+        """Return the segments of one pack by its place in the range."""
+        own = slice(self.offsets[place], self.offsets[place + 1])
+        starts = None if self.starts is None else self.starts[own]
+        return _PackSegments(self.ids[own], self.lengths[own], starts, self.num_tokens[place])
+
+
+def _concatenate(packs: list[_PackSegments]) -> _PackSegments:
+    ids, lengths, starts, num_tokens = zip(*packs, strict=True)
+    joined = None if starts[0] is None else np.concatenate(starts)
+    return _PackSegments(np.concatenate(ids), np.concatenate(lengths), joined, sum(num_tokens))

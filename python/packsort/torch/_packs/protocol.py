@@ -1,0 +1,57 @@
+"""Interface of packs: those of a packed directory, and those that are made on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort.balance.costs import CostModel
+
+PackArrays = Mapping[str, NDArray[Any]]
+"""One pack: an array for each column, as `packsort.Shards` gives it."""
+
+
+class EpochPacks(Protocol):
+    """Packs of one epoch."""
+
+    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+        """Return packs by number."""
+
+    def pack_order(self) -> NDArray[np.int64] | None:
+        """Return the numbers of all packs in the order of the epoch, int64 (num_packs,), or None for 0, 1, 2, ..."""
+
+    def costs(self, cost: CostModel, attention: str) -> NDArray[np.float64]:
+        """Return the cost of each pack, float64 (num_packs,)."""
+
+
+class Packs(Protocol):
+    """All packs of a source, in any epoch.
+
+    Attributes:
+        name: The source, for messages.
+        max_length: Most tokens of a pack.
+        max_sequences: Most sequences of a pack, or None for any number.
+        columns: Names of a pack's columns.
+        plan_fingerprint: Fingerprint of the plan, the same in all epochs.
+    """
+
+    name: str
+    max_length: int
+    max_sequences: int | None
+    columns: tuple[str, ...]
+    plan_fingerprint: str
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Fingerprint of the tokens."""
+
+    def __len__(self) -> int: ...
+
+    def in_epoch(self, epoch: int) -> EpochPacks:
+        """Return the packs of an epoch."""
+
+    def check_unchanged(self) -> None:
+        """Raise a `DamagedError` if the source has changed since it was opened."""
