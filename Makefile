@@ -36,9 +36,12 @@ demo: $(VENV)/.built
 	$(BIN)/packsort inspect demo/packed --pack 1 --tokenizer demo/tokenizer
 	$(BIN)/python examples/train.py demo/packed
 
+# Each process imports torch and transformers, 1 to 2 GB: more than four cost more memory than they save time. A file's
+# tests stay in one process, because they share what is slow to set up.
+PYTEST_PROCESSES ?= logical
 test: $(VENV)/.tools
 	cargo test --workspace --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.tools
 	cargo fmt --all --check

@@ -1,4 +1,4 @@
-"""Tokens of shuffled sequences, one after another, against `pyarrow.compute.take` and a plain copy of as many bytes."""
+"""Gather the tokens of shuffled sequences, compared with `pyarrow.compute.take` and a plain copy of as many bytes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MEAN = 350
 
 
 def copied(source: NDArray[np.int32], out: NDArray[np.int32], pool: ThreadPoolExecutor) -> NDArray[np.int32]:
-    """A copy by as many threads as packsort has, a part each."""
+    """Copy with as many threads as packsort uses, one part each."""
     cuts = np.linspace(0, len(source), _core.num_threads() + 1).astype(int)
     list(pool.map(lambda a, b: np.copyto(out[a:b], source[a:b]), cuts, cuts[1:]))
     return out
 
 
 def run(rounds: int) -> list[Figure]:
-    lengths = lognormal(TOKENS // MEAN, MEAN / np.exp(0.5))  # exp(sigma^2 / 2): the mean of a median of 1
+    lengths = lognormal(TOKENS // MEAN, MEAN / np.exp(0.5))  # exp(sigma^2 / 2) is the mean of a lognormal with median 1
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
     tokens = np.random.default_rng(1).integers(0, 128_000, offsets[-1], np.int32)
     lists = pa.ListArray.from_arrays(offsets, tokens)

@@ -1,4 +1,4 @@
-"""Batches of mapped shards, against the collators of transformers and TRL on the sequences of the same packs."""
+"""Read batches from mapped shards, compared with the collators of transformers and TRL on the same sequences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Features = list[dict[str, Any]]
 
 
 def table() -> pa.Table:
-    """Random tokens; the first half of each sequence is a prompt, which takes no loss."""
+    """Return random tokens; the first half of each sequence is a prompt without loss."""
     lengths = lognormal(SEQUENCES, MEDIAN)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
     tokens = np.random.default_rng(1).integers(0, 128_000, offsets[-1], np.int32)
@@ -33,14 +33,14 @@ def table() -> pa.Table:
 
 
 def features(pack: dict[str, Any]) -> Features:
-    """The sequences of a pack, as NumPy arrays."""
+    """Return the sequences of a pack as NumPy arrays."""
     cuts = np.cumsum(pack["seq_lengths"])[:-1]
     parts = (np.split(pack[name], cuts) for name in ("input_ids", "labels"))
     return [{"input_ids": ids, "labels": labels} for ids, labels in zip(*parts, strict=True)]
 
 
 def as_row(pack: dict[str, Any]) -> dict[str, Any]:
-    """A pack as TRL's collator takes it fastest."""
+    """Return a pack in the form that TRL's collator processes fastest."""
     row = {name: pack[name].astype(np.int64) for name in ("input_ids", "labels")}
     return row | {"seq_lengths": pack["seq_lengths"].tolist()}
 
@@ -50,7 +50,7 @@ def as_lists(sequences: Features) -> Features:
 
 
 def last(batches: Iterable[Any]) -> Any:
-    """Takes all, keeps one, as a training loop does."""
+    """Iterate to the end and keep one batch, as a training loop does."""
     batch = None
     for batch in batches:  # noqa: B007
         pass

@@ -1,8 +1,8 @@
-"""Makes conversations and a small tokenizer to try packsort with.
+"""Create conversations and a small tokenizer to try packsort with.
 
     python examples/make_chats.py demo
 
-Writes `demo/chats.parquet` (3,000 made-up conversations of one to eight turns) and `demo/tokenizer`, a byte-level BPE
+Writes `demo/chats.parquet` (3,000 invented conversations of one to eight turns) and `demo/tokenizer`, a byte-level BPE
 tokenizer trained on them, whose chat template marks what the assistant says.
 """
 
@@ -31,7 +31,7 @@ ANSWERS = [
 
 
 def conversation(rng: random.Random) -> list[dict[str, str]]:
-    """A conversation of one to eight turns, most of them short."""
+    """Return a conversation of one to eight turns, most of them short."""
     messages = []
     for _ in range(min(8, 1 + int(rng.expovariate(0.7)))):
         place, thing = rng.choice(PLACES), rng.choice(THINGS)
@@ -42,7 +42,7 @@ def conversation(rng: random.Random) -> list[dict[str, str]]:
 
 
 def main(folder: Path) -> None:
-    """Writes the files."""
+    """Write the files."""
     rng = random.Random(0)
     chats = [conversation(rng) for _ in range(3000)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
         "chat_template": TEMPLATE,
     }
     (target / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
-    print(f"made {folder}/chats.parquet (3,000 conversations) and {folder}/tokenizer")
+    print(f"wrote {folder}/chats.parquet (3,000 conversations) and {folder}/tokenizer")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains a tiny model for a few steps on a packed directory.
+"""Train a tiny model for ten steps on a packed directory.
 
 python examples/train.py demo/packed
 """
@@ -12,7 +12,7 @@ from packsort.torch import PackedLoader
 
 
 def main(packed: str) -> None:
-    """Prints the loss of each step."""
+    """Train, and print the loss of each step."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=1024, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import Run
+from real_data import REAL_DATA
 
 # Several test processes share the processors. Torch gains nothing from threads on models as small as these; the core
 # keeps two, so that its parallel code runs on every machine. Subprocesses inherit both.
@@ -44,3 +45,11 @@ def tokenizer(tokenizer_folder: Path) -> object:
     from packsort.tokenization.tokenizer import load_tokenizer
 
     return load_tokenizer(tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> object:
+    """The tokenizer beside the real conversations: it takes seconds to load."""
+    from packsort.tokenization.tokenizer import load_tokenizer
+
+    return load_tokenizer(REAL_DATA / "tokenizer")

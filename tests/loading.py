@@ -1,7 +1,8 @@
-"""Digests of batches, and a training run in its own process, for tests of loaders."""
+"""Digests of batches, and training runs in their own processes, for tests of loaders."""
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,13 @@ def digests(loader):
     return [digest(batch) for batch in loader]
 
 
+def fork(function, *args):
+    """Start a process that runs the function. It is a fork: to import torch anew takes seconds."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=args)
+    process.start()
+    return process
+
+
 def main(source, log, checkpoint, options):
     """Log each batch and save the state after every third one, slowly enough to be killed."""
     loader = PackedLoader(source, **eval(options))
@@ -45,7 +53,7 @@ def main(source, log, checkpoint, options):
                 if done % 3 == 0:
                     torch.save((done, loader.state_dict()), f"{checkpoint}.new")
                     Path(f"{checkpoint}.new").replace(checkpoint)
-                time.sleep(0.02)
+                time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows to pack and packed directories of them, the same in each test run."""
+"""Rows to pack and packed directories, the same in each test run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VOCABULARY = 97
 
 
 def rows(count: int = 60, *, labels: bool = True, longest: int = MAX_LENGTH, seed: int = 0) -> pa.Table:
-    """Sequences of 1 to `longest` tokens, most of them short; no loss is taken on about a third of the tokens."""
+    """Return sequences of 1 to `longest` tokens, most of them short; about a third of the tokens carry no loss."""
     random = np.random.default_rng(seed)
     lengths = np.clip(random.lognormal(2.3, 0.9, count), 1, longest).astype(int)
     lengths[:3] = [longest, 1, 1]
@@ -28,7 +28,7 @@ def rows(count: int = 60, *, labels: bool = True, longest: int = MAX_LENGTH, see
 
 
 def packed(folder: Path, table: pa.Table | None = None, max_length: int = MAX_LENGTH, **options: Any) -> Path:
-    """A packed directory in `folder`."""
+    """Write a packed directory in `folder` and return it."""
     out = folder / "packed"
     packsort.write_shards(rows() if table is None else table, out, max_length, **options)
     return out

@@ -19,9 +19,8 @@ import pytest
 
 import packsort
 from commands import Run, run_process, start
+from real_data import REAL_DATA, needs_real_data
 from token_rows import token_table, write_parts
-
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 def tokens(tmp_path: Path, rows: int = 300) -> Path:
@@ -363,14 +362,14 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     assert "\x1b[" in shown
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the optional real data of ../shared/data is not here")
+@needs_real_data
 def test_real_conversations_go_all_the_way(tmp_path: Path, run: Run) -> None:
     sources = [tmp_path / name for name in ("multi_turn.parquet", "single_turn.parquet")]
     for path in sources:  # some of the rows, and the long ones at the end: the whole takes minutes
-        table = pq.read_table(DATA / path.name)
+        table = pq.read_table(REAL_DATA / path.name)
         pq.write_table(pa.concat_tables([table.take(list(range(0, table.num_rows, 45))), table[-60:]]), path)
     out = tmp_path / "packed"
-    options = ("--tokenizer", DATA / "tokenizer", "--max-length", 4096)
+    options = ("--tokenizer", REAL_DATA / "tokenizer", "--max-length", 4096)
     refused = run("pack", *sources, "-o", out, *options)
     assert refused.returncode == 1
     assert "more than max_length 4096" in refused.stderr

@@ -168,7 +168,7 @@ def slow_work(costs: Sequence[float], batch_size: int, world_size: int) -> tuple
     st.integers(0, 2**64 - 1),
     st.sampled_from(["truncate", "drop"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_figures_are_those_of_slow_readable_code(
     lengths: list[int], limit: int, batch_size: int, world_size: int, seed: int, overlong: str
 ) -> None:

@@ -55,7 +55,7 @@ def cases(draw: Any) -> tuple[list[int], int, dict[str, Any]]:
 
 
 @given(cases(), st.integers(1, 5))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_every_combination_of_constraints_holds(case: tuple[list[int], int, dict[str, Any]], ranks: int) -> None:
     lengths, max_length, options = case
     plan = packsort.plan(lengths, max_length, **options)
@@ -115,7 +115,7 @@ def test_every_combination_of_constraints_holds(case: tuple[list[int], int, dict
 
 
 @given(cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_saved_plans_come_back_whatever_their_options(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[list[int], int, dict[str, Any]]
 ) -> None:
@@ -138,7 +138,7 @@ def test_saved_plans_come_back_whatever_their_options(
     st.integers(1, 4).flatmap(lambda m: st.tuples(st.just(m), st.integers(m, 50))),
     st.lists(st.integers(1, 50), max_size=100),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_multiples_are_first_fit_decreasing_of_lengths_rounded_up(room: tuple[int, int], lengths: list[int]) -> None:
     multiple, max_length = room
     limit = max_length // multiple * multiple
@@ -152,7 +152,7 @@ def test_multiples_are_first_fit_decreasing_of_lengths_rounded_up(room: tuple[in
 
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 50), max_size=100))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_separators_are_first_fit_decreasing_with_a_token_more(max_length: int, lengths: list[int]) -> None:
     lengths = [min(length, max_length) for length in lengths]
     plan = packsort.plan(lengths, max_length, separator=True)
@@ -162,7 +162,7 @@ def test_separators_are_first_fit_decreasing_with_a_token_more(max_length: int, 
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=60), st.integers(30, 60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_hybrid_takes_as_few_packs_as_tokens_and_whole_sequences_allow(
     rows: list[tuple[int, bool]], max_length: int
 ) -> None:
@@ -178,7 +178,7 @@ def test_hybrid_takes_as_few_packs_as_tokens_and_whole_sequences_allow(
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_hybrid_cuts_nothing_where_whole_sequences_need_no_more_packs(rows: list[tuple[int, bool]]) -> None:
     lengths, splittable = (list(column) for column in zip(*rows, strict=True))
     plan = packsort.plan(lengths, 12, strategy="hybrid", splittable=splittable)
@@ -211,7 +211,7 @@ def test_hybrid_cuts_what_is_splittable_and_too_long_and_nothing_else() -> None:
     st.sampled_from(["ffd", "bfd"]),
     st.none() | st.integers(0, 5),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_sequences_are_cut_beforehand(rows: list[list[int]], max_length: int, strategy: str, seed: int | None) -> None:
     starts = [np.cumsum([0, *row[:-1]]).tolist() if row else [] for row in rows]
     lengths = [sum(row) for row in rows]
@@ -231,7 +231,7 @@ def test_sequences_are_cut_beforehand(rows: list[list[int]], max_length: int, st
 
 
 @given(cases(), st.none() | st.just(9), st.booleans(), st.sampled_from([1 << 20, 300]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_shards_of_every_combination_are_proven_and_damage_is_found(
     tmp_path_factory: pytest.TempPathFactory,
     case: tuple[list[int], int, dict[str, Any]],

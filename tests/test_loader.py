@@ -9,22 +9,26 @@ import sys
 import time
 from collections import Counter
 from itertools import chain, pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import loading
 import packsort
-from loading import digest, digests
+from loading import digest, digests, fork
 from packed_rows import MAX_LENGTH, packed, rows
 from packsort.torch import PackedLoader
 from test_torch import same
 
 TABLE = rows(300)
+
+# Python 3.12 and later warn of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 ALL_OPTIONS = [{}, {"balance": True}, {"seed": None}, {"seed": 7, "tail": "drop"}]
 
 
@@ -99,22 +103,19 @@ def test_batches_are_of_the_packs_they_say(path):
 
 
 def test_ranks_come_from_torch_distributed(path, tmp_path):
-    code = (
-        "import sys, torch.distributed as dist; from packsort.torch import PackedLoader\n"
-        "dist.init_process_group('gloo', init_method='file://' + sys.argv[2], rank=int(sys.argv[3]), world_size=2)\n"
-        "loader = PackedLoader(sys.argv[1], batch_size=2)\n"
-        "print([loader.packs_of(i) for i in range(len(loader))] + [loader.rank, loader.world_size])\n"
-        "dist.barrier(); dist.destroy_process_group()"
-    )
-    command = [sys.executable, "-c", code, path, tmp_path / "meet"]
-    runs = [subprocess.Popen([*command, str(r)], stdout=subprocess.PIPE, text=True) for r in range(2)]
-    for rank, run in enumerate(runs):
-        out, _ = run.communicate(timeout=100)
-        assert json.loads(out.splitlines()[-1]) == [
-            *epoch_of(PackedLoader(path, batch_size=2, rank=rank, world_size=2)),
-            rank,
-            2,
-        ]
+    def run(rank):
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=rank, world_size=2)
+        loader = PackedLoader(path, batch_size=2)
+        (tmp_path / f"{rank}.json").write_text(json.dumps([epoch_of(loader), loader.rank, loader.world_size]))
+        dist.barrier()
+        dist.destroy_process_group()
+
+    runs = [fork(run, rank) for rank in range(2)]
+    for rank, process in enumerate(runs):
+        process.join(100)
+        assert process.exitcode == 0
+        expected = [epoch_of(PackedLoader(path, batch_size=2, rank=rank, world_size=2)), rank, 2]
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected
 
 
 def test_balance_levels_the_ranks_of_each_step():
@@ -331,18 +332,19 @@ def test_killed_runs_go_on_with_the_batches_of_an_undisturbed_one(tmp_path, on_t
     loader = PackedLoader(source, **options)
     expected = digests(loader) + digests(loader)
     log, checkpoint = tmp_path / "log", tmp_path / "checkpoint"
-    script = Path(__file__).with_name("loading.py")
-    command = [sys.executable, script, source, log, checkpoint, repr(options)]
+    arguments = (str(source), str(log), str(checkpoint), repr(options))
     for lines in (4, len(expected) // 2 + 2):  # in the first and the second epoch
-        run = subprocess.Popen(command)
+        run = fork(loading.main, *arguments)
         end = time.monotonic() + 100
         while not log.exists() or log.read_text().count("\n") < lines:
-            assert run.poll() is None
+            assert run.is_alive()
             assert time.monotonic() < end
             time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
-    subprocess.run(command, check=True, timeout=100)
+        run.kill()
+        run.join()
+        assert run.exitcode == -signal.SIGKILL
+    # The last run inherits nothing from this process.
+    subprocess.run([sys.executable, loading.__file__, *arguments], check=True, timeout=100)
     seen: dict[int, int] = {}
     for line in log.read_text().splitlines():
         number, found = map(int, line.split())

@@ -191,11 +191,11 @@ def lists(*values, kind=None):
     [
         (
             {"input_ids": lists([1], [2, 3], [-1])},
-            "row 2: column `input_ids` must hold 0 to 2**31 - 1, got -1 at position 0",
+            "row 2: column `input_ids` must hold values from 0 to 2**31 - 1, got -1 at position 0",
         ),
         (
             {"input_ids": lists([1], [2, 2**31], kind=pa.int64())},
-            "row 1: column `input_ids` must hold 0 to 2**31 - 1, got 2147483648 at position 1",
+            "row 1: column `input_ids` must hold values from 0 to 2**31 - 1, got 2147483648 at position 1",
         ),
         ({"input_ids": lists([1], None)}, "row 1: column `input_ids` is null"),
         ({"input_ids": lists([1], [2, None])}, "row 1: column `input_ids` has a null at position 1"),

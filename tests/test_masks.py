@@ -57,7 +57,7 @@ def rows_of_lengths(draw):
 
 
 @given(rows=rows_of_lengths(), block_size=st.sampled_from([1, 2, 4, 8, 16]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_masks_equal_those_of_create_block_mask(rows, block_size):
     cu_seqlens, documents = segments(rows)
     check(document_mask(cu_seqlens, documents, block_size=block_size), created(documents, block_size))

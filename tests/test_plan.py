@@ -45,7 +45,7 @@ def packs_of(plan: packsort.Plan) -> list[list[int]]:
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_packs_are_the_textbooks_id_for_id(case: tuple[list[int], int]) -> None:
     lengths, max_length = case
     plan = packsort.plan(lengths, max_length)
@@ -55,7 +55,7 @@ def test_packs_are_the_textbooks_id_for_id(case: tuple[list[int], int]) -> None:
 
 
 @given(cases(), st.none() | st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_seed_and_epoch_uses_each_sequence_once(case: tuple[list[int], int], seed: int | None, epoch: int) -> None:
     lengths, max_length = case
     textbook = packsort.plan(lengths, max_length)
@@ -170,7 +170,7 @@ def test_any_number_of_threads_gives_the_same_plan() -> None:
 
 
 def test_the_interpreter_goes_on_while_a_plan_is_made() -> None:
-    lengths = np.random.default_rng(0).integers(1, 8192, 30_000_000)
+    lengths = np.random.default_rng(0).integers(1, 8192, 10_000_000)
     ticks = 0
     done = threading.Event()
 
@@ -362,7 +362,7 @@ def test_wrong_options_are_named(options: dict[str, object], message: str) -> No
 
 
 @given(st.lists(st.integers(1, 40), max_size=80), st.integers(1, 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_dropping_and_truncating_count_what_is_lost(lengths: list[int], max_length: int) -> None:
     dropped = packsort.plan(lengths, max_length, overlong="drop")
     assert sorted(dropped.sequence_ids.tolist()) == [i for i, n in enumerate(lengths) if n <= max_length]
@@ -385,12 +385,12 @@ def test_a_pack_outside_the_plan_is_an_index_error() -> None:
 
 @pytest.mark.parametrize("index", [True, np.bool_(False), 1.0, "1", None, (0, 1)])
 def test_what_is_no_index_is_a_type_error(index: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(f"plan indices must be integers or slices, got {index!r}")):
+    with pytest.raises(TypeError, match=re.escape(f"pack indices must be integers or slices, got {index!r}")):
         packsort.plan(LENGTHS, 100)[index]
 
 
 @given(cases(), st.slices(30), st.sampled_from(["ffd", "random"]), st.none() | st.just(3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_slices_are_lists_of_packs(
     case: tuple[list[int], int], part: slice, strategy: packsort.options.Strategy, seed: int | None
 ) -> None:

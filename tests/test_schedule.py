@@ -74,7 +74,7 @@ def whole_step(plan: packsort.Plan, layout: dict[str, Any]) -> bool:
 
 
 @given(plans(), layouts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_padding_trains_on_each_pack_and_counts_what_comes_again(plan: packsort.Plan, layout: dict[str, Any]) -> None:
     made = packsort.schedule(plan, **layout, tail="pad")
     step = layout["world_size"] * layout["accumulation"]
@@ -85,7 +85,7 @@ def test_padding_trains_on_each_pack_and_counts_what_comes_again(plan: packsort.
 
 
 @given(plans(), layouts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_dropping_leaves_out_less_than_a_step(plan: packsort.Plan, layout: dict[str, Any]) -> None:
     step = layout["world_size"] * layout["accumulation"]
     if not whole_step(plan, layout):
@@ -100,7 +100,7 @@ def test_dropping_leaves_out_less_than_a_step(plan: packsort.Plan, layout: dict[
 
 
 @given(plans(), layouts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_packs_stay_in_their_window_of_the_shuffled_order(plan: packsort.Plan, layout: dict[str, Any]) -> None:
     made = packsort.schedule(plan, **layout)
     before = shuffled(plan, made, layout["seed"])
@@ -113,7 +113,7 @@ def test_packs_stay_in_their_window_of_the_shuffled_order(plan: packsort.Plan, l
 
 
 @given(plans(), layouts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_utilization_is_the_references_and_never_worse_than_before(plan: packsort.Plan, layout: dict[str, Any]) -> None:
     made = packsort.schedule(plan, **layout)
     costs = reference_costs(plan, layout["cost"], layout["attention"])

@@ -4,8 +4,6 @@ import gzip
 import os
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -402,12 +400,12 @@ WRONG = {
     "empty": ({"input_ids": [[1], []]}, ["row 1: column `input_ids` is empty; every sequence needs"]),
     "negative": (
         {"input_ids": [[1], [2, -7]]},
-        ["row 1: column `input_ids` must hold 0 to 2**31 - 1, got -7 at position 1"],
+        ["row 1: column `input_ids` must hold values from 0 to 2**31 - 1, got -7 at position 1"],
     ),
     "too_big": ({"input_ids": [[1], [2**31]]}, ["row 1: column `input_ids` must hold", "got 2147483648 at position 0"]),
     "label_too_small": (
         {"input_ids": [[1], [2]], "labels": [[-100], [-(2**31) - 1]]},
-        ["row 1: column `labels` must hold -2**31 to 2**31 - 1, got -2147483649 at position 0"],
+        ["row 1: column `labels` must hold values from -2**31 to 2**31 - 1, got -2147483649 at position 0"],
     ),
     "labels_longer": (
         {"input_ids": [[1], [2]], "labels": [[1], [2, 3]]},
@@ -475,9 +473,3 @@ def test_damaged_offsets_are_an_error_not_a_crash(tmp_path):
     array = pa.Array.from_buffers(pa.list_(pa.int32()), 2, [None, offsets], children=[pa.array([1, 2], pa.int32())])
     with pytest.raises(SourceError, match=says("`input_ids` is damaged")):
         read_tokens(open_source(pa.table({"input_ids": array})))
-
-
-def test_sources_import_neither_datasets_nor_transformers():
-    code = "import sys, packsort.sources.source, packsort.tokenization.tokenize, packsort.cli; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert not {"transformers", "tokenizers", "datasets", "torch", "jinja2"} & set(done.stdout.split())

@@ -56,7 +56,7 @@ def test_padding_is_one_sequence_a_pack() -> None:
     st.sampled_from(["error", "drop", "truncate"]),
     st.none() | st.integers(0, 9),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_constraints_hold_together(
     rows: list[tuple[int, str, bool]], strategy: str, most: int | None, overlong: str, seed: int | None
 ) -> None:
@@ -173,7 +173,7 @@ def test_wrong_constraints_are_named(options: dict[str, object], message: str) -
 
 
 @given(st.lists(st.integers(1, 60), max_size=100), st.integers(1, 40), st.none() | st.integers(0, 9), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_random_packs_are_cuts_of_all_tokens(lengths: list[int], max_length: int, seed: int | None, epoch: int) -> None:
     plan = packsort.plan(lengths, max_length, strategy="random", seed=seed, epoch=epoch)
     pieces = list(zip(plan.sequence_ids.tolist(), plan.piece_starts.tolist(), plan.piece_lengths.tolist(), strict=True))
@@ -199,7 +199,7 @@ def test_random_packs_are_cuts_of_all_tokens(lengths: list[int], max_length: int
     st.sampled_from(["ffd", "bfd", "padding"]),
     st.none() | st.integers(0, 9),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_split_sequences_are_packed_piece_by_piece(
     rows: list[tuple[int, int, bool]], max_length: int, strategy: str, seed: int | None
 ) -> None:

@@ -98,7 +98,7 @@ def test_a_buffer_of_10_000_loses_less_than_a_tenth_of_a_percent():
     assert packs <= packsort.plan(lengths, 8192).num_packs * 1.001
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), buffer_size=st.integers(1, 10))
 def test_no_sequence_waits_for_more_packs_than_the_buffer_has_sequences(lengths, buffer_size):
     buffer, came, number, packs = PackBuffer(30), {}, 0, 0
@@ -184,7 +184,10 @@ def test_too_long_sequences_are_refused_dropped_or_truncated():
     ("item", "message"),
     [
         ([], "sequence 1 of the stream: column `input_ids` is empty; every sequence needs at least one token"),
-        ([1, -5], r"sequence 1 of the stream: column `input_ids` must hold 0 to 2\*\*31 - 1, got -5 at position 1"),
+        (
+            [1, -5],
+            r"sequence 1 of the stream: column `input_ids` must hold values from 0 to .*, got -5 at position 1",
+        ),
         ([1, 2**31], "sequence 1 of the stream: column `input_ids` must hold .*, got 2147483648 at position 1"),
         ([1.5], "sequence 1 of the stream: column `input_ids` must hold a list of integers, got a list of double"),
         ([[1]], r"column `input_ids` must hold a list of integers, got an array of shape \(1, 1\)"),

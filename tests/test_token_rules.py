@@ -29,15 +29,15 @@ FAULTS = {
     "empty": ({"input_ids": [[1], []]}, "column `input_ids` is empty; every sequence needs at least one token"),
     "negative": (
         {"input_ids": [[1], [2, -7]]},
-        "column `input_ids` must hold 0 to 2**31 - 1, got -7 at position 1",
+        "column `input_ids` must hold values from 0 to 2**31 - 1, got -7 at position 1",
     ),
     "too_big": (
         {"input_ids": [[1], [2**31]]},
-        "column `input_ids` must hold 0 to 2**31 - 1, got 2147483648 at position 0",
+        "column `input_ids` must hold values from 0 to 2**31 - 1, got 2147483648 at position 0",
     ),
     "label_too_small": (
         {"input_ids": [[1], [2]], "labels": [[-100], [-(2**31) - 1]]},
-        "column `labels` must hold -2**31 to 2**31 - 1, got -2147483649 at position 0",
+        "column `labels` must hold values from -2**31 to 2**31 - 1, got -2147483649 at position 0",
     ),
     "labels_longer": (
         {"input_ids": [[1], [2]], "labels": [[1], [2, 3]]},

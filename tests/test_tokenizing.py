@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import datasets
@@ -17,17 +18,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import packsort
 import tiny_tokenizer
 from packsort.errors import OptionError, OutputError, OutputExistsError, SourceError, TokenizerError
 from packsort.tokenization.files import write_tokens
-from packsort.tokenization.loss import LossRule
+from packsort.tokenization.loss import _OLD_WORDS, LossRule, describe_loss, parse_loss_rule
 from packsort.tokenization.notes import Note
 from packsort.tokenization.tokenize import tokenize
 from packsort.tokenization.tokenizer import load_tokenizer
+from real_data import REAL_DATA, needs_real_data
 from tiny_tokenizer import built
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
 
 CHATS = [
     [{"role": "user", "content": "Add two and three."}, {"role": "assistant", "content": "five"}],
@@ -55,6 +55,24 @@ def expected(tokenizer, conversation, **options) -> tuple[list[int], list[int]]:
 
 def pairs(table: pa.Table) -> list[tuple[list[int], list[int]]]:
     return list(zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True))
+
+
+def test_a_tokenizer_may_be_its_folder(tokenizer_folder, tokenizer):
+    for folder in (tokenizer_folder, str(tokenizer_folder)):
+        assert packsort.tokenize(chats(), folder).read().equals(tokenize(chats(), tokenizer).read())
+
+
+def test_loss_rules_and_notes_are_identifiers_that_are_said_in_words():
+    assert all(describe_loss(rule) for rule in LossRule)
+    assert all(" " not in rule for rule in LossRule)
+    assert [parse_loss_rule(text) for text in _OLD_WORDS] == list(_OLD_WORDS.values())
+    assert {parse_loss_rule(rule.value) for rule in LossRule} == set(LossRule) == set(_OLD_WORDS.values())
+    note = Note("merged_prompts", {"sequences": 1200})
+    assert Note.from_json(json.loads(json.dumps(asdict(note)))) == note
+    assert str(note).startswith("in 1,200 sequences")
+    assert str(Note.from_json("as a person wrote it")) == "as a person wrote it"
+    with pytest.raises(ValueError, match="'nothing' is not a valid LossRule"):
+        parse_loss_rule("nothing")
 
 
 # Conversations
@@ -91,14 +109,13 @@ def test_any_conversation_gives_what_apply_chat_template_gives(tokenizer, conver
     assert found == [expected(tokenizer, chat) for chat in given_chats]
 
 
-@real_data
+@needs_real_data
 @pytest.mark.parametrize("name", ["multi_turn", "single_turn"])
-def test_real_conversations_give_what_apply_chat_template_gives(name):
-    tokenizer = load_tokenizer(DATA / "tokenizer")
-    rows = pq.read_table(DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 800)
-    rows = pa.concat_tables([rows, pq.read_table(DATA / f"{name}.parquet", columns=["messages"])[-20:]])
-    found = pairs(tokenize(rows, tokenizer).read())
-    out = tokenizer.apply_chat_template(
+def test_real_conversations_give_what_apply_chat_template_gives(real_tokenizer, name):
+    rows = pq.read_table(REAL_DATA / f"{name}.parquet", columns=["messages"]).slice(12_000, 800)
+    rows = pa.concat_tables([rows, pq.read_table(REAL_DATA / f"{name}.parquet", columns=["messages"])[-20:]])
+    found = pairs(tokenize(rows, real_tokenizer).read())
+    out = real_tokenizer.apply_chat_template(
         rows["messages"].to_pylist(), return_dict=True, return_assistant_tokens_mask=True
     )
     assert [ids for ids, _ in found] == out["input_ids"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import PackedLoader
+from real_data import REAL_DATA, needs_real_data
 
 TOLERANCE = 1e-5  # relative; float32 sums differ by their order
 LARGE = 1e-2  # least relative difference of a wrong batch
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -106,13 +104,12 @@ def test_loss_and_gradients_are_equal_without_labels(model, tmp_path):
     assert compare_all(model, source, packed(tmp_path, source, format="parquet"), 2) > 3
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the conversations of ../shared/data are not here")
-def test_loss_and_gradients_are_equal_on_real_conversations(model, tmp_path):
+@needs_real_data
+def test_loss_and_gradients_are_equal_on_real_conversations(model, real_tokenizer, tmp_path):
     from packsort.tokenization.tokenize import tokenize
-    from packsort.tokenization.tokenizer import load_tokenizer
 
-    conversations = pq.read_table(SHARED / "multi_turn.parquet").slice(15_000, 40)
-    tokens = tokenize(conversations, load_tokenizer(SHARED / "tokenizer")).read()
+    conversations = pq.read_table(REAL_DATA / "multi_turn.parquet").slice(15_000, 40)
+    tokens = tokenize(conversations, real_tokenizer).read()
 
     def fold(column):  # map token ids into the small vocabulary
         return pa.array([np.where(np.array(row) < 0, row, np.mod(row, VOCABULARY)) for row in column.to_pylist()])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from itertools import chain, pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,8 @@ from packsort.errors import OptionError
 from packsort.tokenization.files import write_tokens
 from packsort.tokenization.tokenize import tokenize
 from packsort.tokenization.tokenizer import load_tokenizer
+from real_data import REAL_DATA, needs_real_data
 from tiny_tokenizer import built
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.parent.name}/{DATA.name}")
 
 SYSTEM = {"role": "system", "content": "Be brief and count."}
 WANTS_USER = (
@@ -342,23 +339,22 @@ def test_any_conversation_is_cut_as_the_reference_cuts_it(tokenizer_folder, mark
             assert all(labels == [-100] * len(head) + ids[len(head) :] for ids, labels in windows[1:])
 
 
-@real_data
-@pytest.mark.parametrize("limit", [700, 2048])
-def test_real_conversations_are_cut_as_the_reference_cuts_them(limit):
-    tokenizer = load_tokenizer(DATA / "tokenizer")
-    table = pq.read_table(DATA / "multi_turn.parquet", columns=["messages"])
+@needs_real_data
+@pytest.mark.parametrize(("limit", "count"), [(700, 30), (2048, 10)])
+def test_real_conversations_are_cut_as_the_reference_cuts_them(real_tokenizer, limit, count):
+    table = pq.read_table(REAL_DATA / "multi_turn.parquet", columns=["messages"])
     chats_of_rows = table["messages"].combine_chunks()
     letters = pc.utf8_length(chats_of_rows.flatten().field("content")).to_numpy()
     letters = np.add.reduceat(letters, chats_of_rows.offsets.to_numpy()[:-1])
     # A token is about four letters. The longest would keep the reference busy for minutes.
     rows = np.flatnonzero((letters > 5 * limit) & (letters < 18_000))
-    some = table.take(rows[:: len(rows) // 40])
-    tokens = tokenize(some, tokenizer, split_turns=limit)
+    some = table.take(rows[:: len(rows) // count])
+    tokens = tokenize(some, real_tokenizer, split_turns=limit)
     found = windows_of(tokens.read())
-    wanted = [reference(tokenizer, chat, limit) for chat in some["messages"].to_pylist()]
+    wanted = [reference(real_tokenizer, chat, limit) for chat in some["messages"].to_pylist()]
     assert found == [windows for windows, _ in wanted]
     assert tokens.turns_left_out == sum(left_out for _, left_out in wanted)
-    assert tokens.windows > tokens.split > 20
+    assert tokens.windows > tokens.split >= count // 2
 
 
 # Wrong calls

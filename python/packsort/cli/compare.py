@@ -103,6 +103,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
     import numpy as np
 
     from packsort.comparison.turns import source_turns
+    from packsort.schema import LENGTH
     from packsort.tokenization.tokenize import tokenize
 
     with watch.stage("counting turns"):
@@ -111,7 +112,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
         tokenizer = load_chosen_tokenizer(args)
     with watch.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         tables = tokenize(source, tokenizer, on_progress=advance)
-        lengths = np.concatenate([table["length"].to_numpy() for table in tables])
+        lengths = np.concatenate([table[LENGTH].to_numpy() for table in tables])
     return lengths, found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from packsort.cli.options import add_json
 from packsort.cli.text import lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
-from packsort.schema import PADDING
+from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 
 if TYPE_CHECKING:
     from packsort.shards.reader import Shards
@@ -57,18 +57,18 @@ def run(args: argparse.Namespace) -> int:
 def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, Any]:
     """Return one pack and its segments: where each begins and ends, its source row, its loss tokens and its text."""
     pack = shards[number]
-    labels = pack.get("labels")
+    labels = pack.get(LABELS)
     begin = 0
     sequences = []
-    starts = pack.get("piece_starts")
-    for i, (row, length) in enumerate(zip(pack["sequence_ids"].tolist(), pack["seq_lengths"].tolist(), strict=True)):
+    starts = pack.get(PIECE_STARTS)
+    for i, (row, length) in enumerate(zip(pack[SEQUENCE_IDS].tolist(), pack[SEQ_LENGTHS].tolist(), strict=True)):
         end = begin + length
         one: dict[str, Any] = {"begin": begin, "end": end, "tokens": length, "row": row, **_origin(shards, row)}
         if starts is not None:
             one["piece_start"] = int(starts[i])
         if labels is not None:
             one["loss_tokens"] = int((labels[begin:end] >= 0).sum())
-        ids = pack["input_ids"][begin:end]
+        ids = pack[INPUT_IDS][begin:end]
         if tokenizer is None:
             one["input_ids"] = ids.tolist()
         else:

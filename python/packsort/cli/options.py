@@ -9,7 +9,7 @@ import argparse
 from dataclasses import fields
 from typing import Any, get_args
 
-from packsort.options import Overlong, OverlongInShards, PlanConfig, Strategy, TruncationSide
+from packsort._options import Overlong, OverlongInShards, PlanConfig, Strategy, TruncationSide
 
 _DEFAULTS = {one.name: one.default for one in fields(PlanConfig)}
 
@@ -41,7 +41,8 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
         packs,
         "strategy",
         "ffd: first-fit decreasing. bfd: best-fit decreasing, the packs of TRL's bfd. hybrid: ffd that cuts "
-        "--splittable sequences to fill packs. padding: one sequence per pack. random: shuffle, concatenate and cut. "
+        "--splittable sequences to use the room that is left. padding: one sequence per pack. random: shuffle, "
+        "concatenate and cut. "
         "optimal: the fewest packs, with proof",
         choices=get_args(Strategy),
     )

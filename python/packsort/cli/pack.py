@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING, get_args
 
+from packsort._options import ShardFormat
 from packsort.cli.options import add_json, add_plan_options, add_source, plan_options, token
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
-from packsort.options import ShardFormat
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
@@ -94,10 +94,10 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
         ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),
         ("tokens", f"{counts.tokens:,}"),
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
-        ("efficiency", f"tokens fill {manifest.efficiency:.2%} of the packs"),
+        ("efficiency", f"{manifest.efficiency:.2%} of the room in packs holds tokens"),
         (
             "padding",
-            f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} full: "
+            f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} of their room used: "
             f"{counts.sequences / max(1, counts.packs):.1f} times as many",
         ),
     ]

@@ -86,8 +86,8 @@ class ManifestOptions(Record):
         max_iterations: Linear programs after which it stopped, or None.
         max_seconds: Seconds after which it stopped, or None.
         groups: Name of the column of groups, `<values>` for values that were passed, or None.
-        splittable: Name of the column of splittable sequences, likewise.
-        alone: Name of the column of sequences that got a pack of their own, likewise.
+        splittable: Name of the column of sequences that `hybrid` may cut; `<values>` or None as for `groups`.
+        alone: Name of the column of sequences that got a pack of their own; `<values>` or None as for `groups`.
         separator: Token id between two sequences of a pack, or None.
         pad_token_id: Token id of padding; None where packs hold neither padding nor separators.
         format: `arrow` or `parquet`.

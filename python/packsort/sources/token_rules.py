@@ -71,7 +71,7 @@ def refuse_packs(names: Iterable[str], where: str | None = None) -> None:
 
     Args:
         names: Columns of the rows.
-        where: Names the row, or None where all rows have the columns.
+        where: Names the row. None if all rows have the columns.
     """
     for name in SEGMENT_COLUMNS:
         if name in names:
@@ -85,7 +85,7 @@ def wrong_type(name: str, found: str, where: str | None = None) -> SourceError:
     Args:
         name: The column.
         found: Its type, in words.
-        where: Names the row, or None where the column has one type.
+        where: Names the row. None if the column has this type in all rows.
     """
     values = "integers" if name in INT32_COLUMNS else "numbers or booleans"
     fault = f"column `{name}` must hold a list of {values}, got {found}"
@@ -98,7 +98,7 @@ def no_column(name: str, names: Iterable[str], where: str | None = None) -> Sour
     Args:
         name: The column.
         names: Columns that there are.
-        where: Names the row, or None where no row has the column.
+        where: Names the row. None if no row has the column.
     """
     fault = f"no column `{name}`; there are {', '.join(f'`{one}`' for one in names) or 'none'}"
     return SourceError(fault if where is None else f"{where}: {fault}")
@@ -185,8 +185,10 @@ def first_out_of_range(values: NDArray[Any], name: str) -> int | None:
 
 def out_of_range(name: str, value: object, position: int, where: str) -> SourceError:
     """Return the error for a value that `first_out_of_range` found."""
-    least = {0: "0", -(2**31): "-2**31"}[INT32_COLUMNS[name]]
-    return SourceError(f"{where}: column `{name}` must hold {least} to 2**31 - 1, got {value} at position {position}")
+    least = "-2**31" if INT32_COLUMNS[name] else "0"
+    return SourceError(
+        f"{where}: column `{name}` must hold values from {least} to 2**31 - 1, got {value} at position {position}"
+    )
 
 
 @cache

@@ -59,7 +59,7 @@ def parse_loss_rule(text: str) -> LossRule:
     """Return the loss rule that a file names, by its identifier or by the sentence of an older version.
 
     Args:
-        text: What the file holds.
+        text: An identifier, or a sentence of an older version.
 
     Raises:
         ValueError: `text` names no loss rule.

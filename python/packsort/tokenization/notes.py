@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 NoteKind = Literal[
     "no_end_of_sequence", "merged_prompts", "split_conversations", "turns_left_out", "other_files", "text"
 ]
-"""What a note is about. `text` is a sentence from a manifest of an older version."""
+"""Subject of a note. `text` is a sentence from a manifest of an older version."""
 
 _WORDS: dict[NoteKind, str] = {
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
@@ -30,7 +30,7 @@ class Note:
     """One fact that a user should know; `str` renders it in words.
 
     Attributes:
-        kind: What the note is about.
+        kind: Subject of the note.
         values: Numbers and names that belong to it, by name.
 
     Example:

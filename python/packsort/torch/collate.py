@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, overload
 
+from packsort._options import Layout, LayoutOptions, layout_config
 from packsort.errors import OptionError
-from packsort.options import Layout, LayoutOptions, layout_config
 from packsort.torch.layouts import Batcher
 
 

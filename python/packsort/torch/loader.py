@@ -11,9 +11,9 @@ from typing import Any, Unpack
 from torch.utils.data import IterableDataset
 
 from packsort import _checks
+from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, layout_config, names
 from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError
-from packsort.options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, layout_config, names
 from packsort.planning.plan import Plan
 from packsort.shards.reader import Shards
 from packsort.torch._checkpoint import Identity, Position, find_worker

@@ -12,8 +12,8 @@ from typing import Any, Unpack, get_args
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
+from packsort._options import Layout, LayoutOptions, OverlongInStream, layout_config, names
 from packsort.errors import LengthError, OptionError
-from packsort.options import Layout, LayoutOptions, OverlongInStream, layout_config, names
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.torch._buffer import PackBuffer
 from packsort.torch._device import DeviceMover, find_device

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack, overload
 
 from packsort import _core
+from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
-from packsort.options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.torch.layouts import flat, megatron, rows, torchtune
 from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
 

@@ -60,7 +60,8 @@ pub(super) fn balance(
     // The sort is stable: packs of equal cost stay in shuffled order.
     by_cost.sort_by(|a, b| b.0.total_cmp(&a.0));
     let runs: Vec<&[(f64, i64)]> = by_cost.chunks(ranks).collect();
-    let seed = options.seed.unwrap_or(0) ^ SCHEDULE;
+    // Without a seed the key is that of version 0.1, so that a balanced loader resumes a run of that version.
+    let seed = options.seed.map_or(0, |seed| seed ^ SCHEDULE);
     let shuffle = Permutation::new(runs.len() as u64, key([seed, first_step as u64, RUNS]));
     let mut balanced = vec![0_i64; packs.len()];
     let mut dealer = Dealer { costs: vec![0.0; ranks], ranks: vec![0; ranks], runs: Vec::with_capacity(each) };
