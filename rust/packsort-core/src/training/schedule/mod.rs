@@ -28,7 +28,7 @@ use rayon::prelude::*;
 pub use window::StepTimes;
 
 use crate::Error;
-use crate::error::named;
+use crate::names::named;
 use crate::memory::zeroed;
 use crate::parallel::split_at_lengths;
 use crate::permutation::{Permutation, key};
