@@ -12,6 +12,7 @@ import pytest
 
 from commands import Run
 from packsort import options
+from packsort._options import names
 from packsort.cli.hints import hint
 from packsort.cli.main import _parser
 
@@ -34,7 +35,7 @@ def actions(command: str) -> dict[str, argparse.Action]:
 def test_names_and_choices_are_those_of_the_library(command: str, declared: type) -> None:
     found = actions(command)
     python_only = {"piece_starts", "on_progress", "separator"} if command == "plan" else set()
-    assert options.names(declared) - python_only | {"seed", "epoch"} <= set(found)
+    assert names(declared) - python_only | {"seed", "epoch"} <= set(found)
     assert found["strategy"].choices == get_args(options.Strategy)
     overlong = options.OverlongInShards if command == "pack" else options.Overlong
     assert found["overlong"].choices == get_args(overlong)
@@ -66,6 +67,12 @@ def test_help_fits_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> 
             "`--overlong truncate`",
         ),
         ("separator='<e>' is text, and there is no tokenizer: pass `tokenizer`, or a token id", "`--tokenizer DIR`"),
+        (
+            "the tokenizer has no chat template, which `messages` need: set its `chat_template`",
+            "`--chat-template FILE`",
+        ),
+        ("tokenizer `x` cannot be loaded: its code runs only with trust_remote_code=True", "`--trust-remote-code`"),
+        ("no column `x`; there are `input_ids`, `groups`", None),
         ("max_length must be at least 1, got 0", None),
         ("folder overwrite=True: packs were tokenized from `messages`", None),
         ("the rows: pass `packsort.torch.PackedStream` or balance=True", None),

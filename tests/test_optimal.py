@@ -34,12 +34,12 @@ def solve(lengths: Sequence[int], capacity: int, **options) -> Solution:
     solution = _optimal.solve(sizes, counts, capacity, **options)
     packed = np.zeros(len(sizes), np.int64)
     copies = solution.copies.astype(np.int64)
-    np.add.at(packed, solution.rows, copies * np.repeat(solution.repeats, np.diff(solution.offsets)))
+    np.add.at(packed, solution.items, copies * np.repeat(solution.repeats, np.diff(solution.offsets)))
     assert np.array_equal(packed, counts.astype(np.int64))
     assert solution.repeats.sum() == solution.packs
     assert solution.repeats.min() >= 1
     assert solution.copies.min() >= 1
-    assert np.add.reduceat(sizes[solution.rows] * copies, solution.offsets[:-1]).max() <= capacity
+    assert np.add.reduceat(sizes[solution.items] * copies, solution.offsets[:-1]).max() <= capacity
     most = options.get("max_sequences") or capacity
     assert np.add.reduceat(copies, solution.offsets[:-1]).max() <= most
     assert solution.bound <= solution.packs
@@ -177,7 +177,7 @@ lengths = np.random.default_rng(0).normal(300, 75, 20_000).astype(int).clip(1, 1
 sizes, counts = np.unique(lengths, return_counts=True)
 for most in (None, 4):
     s = _optimal.solve(sizes.astype(np.uint32), counts.astype(np.uint64), 1024, max_sequences=most)
-    print(s.packs, s.bound, s.iterations, *(a.tobytes().hex() for a in (s.offsets, s.rows, s.copies, s.repeats)))
+    print(s.packs, s.bound, s.iterations, *(a.tobytes().hex() for a in (s.offsets, s.items, s.copies, s.repeats)))
 print("threads", _core.num_threads())
 """
 

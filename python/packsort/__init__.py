@@ -12,7 +12,7 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-from packsort import errors
+from packsort import errors, options, schema
 from packsort._core import __version__
 from packsort.errors import (
     DamagedError,
@@ -55,9 +55,11 @@ __all__ = [
     "export",
     "load_plan",
     "open_shards",
+    "options",
     "pack",
     "plan",
     "schedule",
+    "schema",
     "tokenize",
     "verify",
     "write_shards",

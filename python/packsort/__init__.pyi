@@ -1,6 +1,6 @@
 """Public names and where they come from; `__init__.py` imports most of them when they are first asked for."""
 
-from packsort import errors
+from packsort import errors, options, schema
 from packsort._core import __version__
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import Schedule, schedule
@@ -54,9 +54,11 @@ __all__ = [
     "export",
     "load_plan",
     "open_shards",
+    "options",
     "pack",
     "plan",
     "schedule",
+    "schema",
     "tokenize",
     "verify",
     "write_shards",

@@ -186,6 +186,8 @@ def is_boolean(value: Any) -> bool:
 
 
 def _index(value: Any) -> int | None:
+    if type(value) is int:
+        return value
     try:
         return None if is_boolean(value) else int(value.__index__())
     except (TypeError, AttributeError, ValueError):

@@ -8,7 +8,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final as _Final
 
 __all__ = [
     "INPUT_IDS",
@@ -26,41 +26,45 @@ __all__ = [
     "SEQ_LENGTHS",
 ]
 
-INPUT_IDS: Final = "input_ids"
+INPUT_IDS: _Final = "input_ids"
 """Token ids: list<int32>."""
 
-LABELS: Final = "labels"
+LABELS: _Final = "labels"
 """Unshifted labels: list<int32>, `NO_LOSS` where a token carries no loss."""
 
-LENGTH: Final = "length"
+LENGTH: _Final = "length"
 """Tokens of each row of a token file: an integer column that makes reading the lists unnecessary."""
 
-SEQ_LENGTHS: Final = "seq_lengths"
+SEQ_LENGTHS: _Final = "seq_lengths"
 """Tokens of each segment of a pack: list<int32>."""
 
-SEQUENCE_IDS: Final = "sequence_ids"
+SEQUENCE_IDS: _Final = "sequence_ids"
 """Source row of each segment of a pack: list<int64>; `PADDING` and `SEPARATOR` mark segments that hold no sequence."""
 
-PIECE_STARTS: Final = "piece_starts"
+PIECE_STARTS: _Final = "piece_starts"
 """First token of each segment in its source row: list<int32>; only where sequences are cut."""
 
-SEGMENT_COLUMNS: Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
+SEGMENT_COLUMNS: _Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
 """Columns with one value for each segment of a pack. All other columns of a pack have one value for each token."""
 
-NO_LOSS: Final = -100
+NO_LOSS: _Final = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy ignores it."""
 
-PADDING: Final = -1
+PADDING: _Final = -1
 """Id in `sequence_ids` of the padding after a sequence."""
 
-SEPARATOR: Final = -2
+SEPARATOR: _Final = -2
 """Id in `sequence_ids` of a separator between two sequences."""
 
-MAX_TOKEN_ID: Final = 2**31 - 1
+MAX_TOKEN_ID: _Final = 2**31 - 1
 """Largest token id and label: both are stored as int32."""
 
-INT32_COLUMNS: Final = {INPUT_IDS: 0, LABELS: -(2**31)}
+INT32_COLUMNS: _Final = {INPUT_IDS: 0, LABELS: -(2**31)}
 """Columns stored as int32, each with the least value it may hold."""
 
-MAX_LENGTH_LIMIT: Final = 2**31 - 1
+MAX_LENGTH_LIMIT: _Final = 2**31 - 1
 """Largest `max_length`: offsets within a pack are int32."""
+
+
+def __dir__() -> list[str]:
+    return __all__

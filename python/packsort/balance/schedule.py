@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
+from packsort._options import Attention, Tail
 from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.errors import OptionError
-from packsort.options import Attention, Tail
 from packsort.planning.plan import Plan
 
 MOST_PACKS_A_STEP = 2**24

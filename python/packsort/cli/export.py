@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import get_args
 
+from packsort._options import ExportFormat
 from packsort.cli.options import add_json
-from packsort.options import ExportFormat
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,7 +1,7 @@
 """Translate the Python options that an error names into options of the running command.
 
 The library names its options as a Python call takes them: `overwrite=True`, `overlong='drop', 'truncate' or 'split'`,
-or just `tokenizer` in backticks. The way out of an error comes last in its message, after a colon or a semicolon.
+or "pass `tokenizer`". The way out of an error comes last in its message, after a colon or a semicolon.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import argparse
 import re
 
 _VALUE = r"(?:'[^']*'|True|False|None|-?\d+(?:\.\d+)?)"
+# A name in backticks may also be a column, so it counts only where the message says to pass it.
 _OPTION = re.compile(
-    rf"(?<![\w.])(?P<name>[a-z]\w*)=(?P<values>{_VALUE}(?:(?:, | or |, or ){_VALUE})*)|`(?P<bare>[a-z]\w*)`"
+    rf"(?<![\w.])(?P<name>[a-z]\w*)=(?P<values>{_VALUE}(?:(?:, | or |, or ){_VALUE})*)"
+    r"|(?:pass|set|set its|with) `(?P<bare>[a-z]\w*)`"
 )
 _CLAUSES = re.compile(r"[:;] ")
 

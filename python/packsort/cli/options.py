@@ -9,7 +9,7 @@ import argparse
 from dataclasses import fields
 from typing import Any, get_args
 
-from packsort.options import Overlong, OverlongInShards, PlanConfig, Strategy, TruncationSide
+from packsort._options import Overlong, OverlongInShards, PlanConfig, Strategy, TruncationSide
 
 _DEFAULTS = {one.name: one.default for one in fields(PlanConfig)}
 

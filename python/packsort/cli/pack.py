@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING, get_args
 
+from packsort._options import ShardFormat
 from packsort.cli.options import add_json, add_plan_options, add_source, plan_options, token
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
-from packsort.options import ShardFormat
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest

@@ -34,9 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._atomic import check_new
+    from packsort._options import plan_config
     from packsort._progress import note_search
     from packsort.gathering.planned import plan_lengths
-    from packsort.options import plan_config
     from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import to_numpy
+from packsort._options import OverlongInComparison, PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
@@ -23,15 +24,12 @@ from packsort.comparison.results import AtLength, ComparisonFigures, Method
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering.planned import plan_lengths
-from packsort.options import PlanConfig
 from packsort.planning.build import plan
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
-
-_Overlong = Literal["error", "drop", "truncate"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +74,7 @@ def compare(
     turns: Any = None,
     model: Any = "8B",
     seed: int = 0,
-    overlong: _Overlong = "truncate",
+    overlong: OverlongInComparison = "truncate",
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
@@ -122,7 +120,7 @@ def compare(
     limits = _limits(max_length)
     batch_size = _checks.integer("batch_size", batch_size, 1)
     world_size = _checks.integer("world_size", world_size, 1)
-    _checks.one_of("overlong", overlong, get_args(_Overlong))
+    _checks.one_of("overlong", overlong, get_args(OverlongInComparison))
     seed = _checks.seed("seed", seed)
     if batch_size * world_size > MOST_PACKS_A_STEP:
         raise OptionError(
@@ -207,7 +205,7 @@ def _at_length(
 
 
 def _plan(
-    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: _Overlong, seed: int
+    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: OverlongInComparison, seed: int
 ) -> Plan:
     if source is None:
         return plan(column, limit, overlong=overlong, seed=seed)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort.options import PackOptions, PlanConfig, names, plan_config
+from packsort._options import PackOptions, PlanConfig, names, plan_config
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
 

@@ -6,10 +6,10 @@ from typing import Any, Unpack
 
 import pyarrow as pa
 
+from packsort._options import PackOptions, PlanConfig
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.planned import plan_lengths
-from packsort.options import PackOptions, PlanConfig
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import open_source
 from packsort.sources.tokens import read_tokens

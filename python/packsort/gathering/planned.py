@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.compute as pc
 from pyarrow import types
 
+from packsort._options import PlanConfig
 from packsort.errors import LengthError, OptionError, SourceError
-from packsort.options import PlanConfig
 from packsort.planning.build import plan_of_config
 from packsort.planning.plan import Plan
 from packsort.sources.source import Source

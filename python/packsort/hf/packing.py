@@ -8,9 +8,9 @@ import datasets
 from datasets.fingerprint import Hasher
 
 from packsort import _checks
+from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack
-from packsort.options import Strategy, TokenOptions, names
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
 
 # TRL's datasets have no such columns, and its collator would take them for columns of tokens.

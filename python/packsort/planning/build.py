@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort.options import PlanConfig, PlanOptions, plan_config
+from packsort._options import PlanConfig, PlanOptions, plan_config
 from packsort.planning.constraints import as_codes, as_flags, as_lists
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
@@ -139,7 +139,7 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
 
     Args:
         lengths: As `plan` takes them.
-        config: The options, from `packsort.options.plan_config`.
+        config: The options, from `packsort._options.plan_config`.
     """
     if config.strategy == "optimal":
         from packsort.planning.optimal.groups import fewest_packs

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort.errors import OptionError
-from packsort.gathering.fillers import Fillers, check_fillers
-from packsort.options import (
+from packsort._options import (
     PIECEWISE_STRATEGIES,
     PlanConfig,
     ShardFormat,
@@ -18,6 +16,8 @@ from packsort.options import (
     names,
     plan_config,
 )
+from packsort.errors import OptionError
+from packsort.gathering.fillers import Fillers, check_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.tokenization.load import window_limit
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from packsort import _checks
 from packsort._arrow import from_numpy, to_numpy
 from packsort._atomic import OutputFiles, check_folder
+from packsort._options import ExportFormat
 from packsort.errors import SourceError
-from packsort.options import ExportFormat
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.files import ShardFiles
 

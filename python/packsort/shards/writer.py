@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from packsort import _core
 from packsort._atomic import output_error
+from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress, note_search
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.planned import plan_lengths
-from packsort.options import ShardFormat, ShardOptions
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config

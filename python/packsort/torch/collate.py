@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, overload
 
+from packsort._options import Layout, LayoutOptions, layout_config
 from packsort.errors import OptionError
-from packsort.options import Layout, LayoutOptions, layout_config
 from packsort.torch.layouts import Batcher
 
 
 class PackedCollator:
-    """Function that makes batches of packs: `collate_fn` of a `DataLoader`, `data_collator` of a `Trainer`.
+    """Callable that turns packs into a batch: `collate_fn` of a `DataLoader`, `data_collator` of a `Trainer`.
 
     Pass `remove_unused_columns=False` to a `Trainer`. Otherwise it removes the columns that the model takes no argument
     for, and with them the ends of the sequences.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort import _checks
+from packsort._options import PackOptions, names
 from packsort.errors import OptionError
-from packsort.options import PackOptions, names
 from packsort.planning.plan import Plan
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.open_packs import open_packs

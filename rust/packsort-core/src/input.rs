@@ -26,7 +26,7 @@ pub struct Sequences<'a> {
     pub groups: Option<Groups<'a>>,
     /// Whether [`Strategy::Hybrid`](crate::Strategy::Hybrid) may cut each sequence.
     pub splittable: Option<&'a [bool]>, // (rows,)
-    /// Where sequences are already cut.
+    /// First tokens of the pieces of sequences that are already cut.
     pub piece_starts: Option<PieceStarts<'a>>,
 }
 
@@ -61,7 +61,7 @@ impl Sequences<'_> {
     }
 }
 
-/// Where sequences are already cut into pieces, which are packed like sequences.
+/// First tokens of the pieces of sequences that are already cut. Pieces are packed like sequences.
 #[derive(Clone, Copy, Debug)]
 pub struct PieceStarts<'a> {
     /// The pieces of row `i` start at `starts[offsets[i]..offsets[i + 1]]`.

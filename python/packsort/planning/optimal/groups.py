@@ -1,4 +1,4 @@
-"""The fewest packs of a plan, group by group."""
+"""Fewest packs of a plan, one group after another."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def fewest_packs(
     max_seconds: float | None = None,
     on_progress: Progress | None = None,
 ) -> _core.Plan:
-    """The same sequences in fewer packs, never in more.
+    """Pack the sequences of a plan into the fewest packs, never into more than before.
 
-    Groups with most to gain come first.
+    Groups with the largest gap come first.
 
     Args:
-        planned: made with strategy `optimal`, so far by first-fit decreasing.
-        max_sequences: the most sequences of a pack; None for any number.
-        gap: stops where packs are at most this fraction above the bound; None as for `solve`.
-        max_iterations: stops a group after so many linear programs.
-        max_seconds: stops after this time.
-        on_progress: called whenever packs or the bound are better.
+        planned: Plan with strategy `optimal`, packed by first-fit decreasing so far.
+        max_sequences: Most sequences of a pack; None is any number.
+        gap: Stop when packs are at most this fraction above the bound; None as for `solve`.
+        max_iterations: Stop a group after solving this many linear programs.
+        max_seconds: Stop after this time.
+        on_progress: Called whenever packs or the bound improve.
     """
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     sizes = [planned.sizes(group) for group in range(planned.num_groups)]
@@ -36,9 +36,9 @@ def fewest_packs(
     bound = sum(planned.group_packs(group) if known is None else known[3] for group, known in enumerate(sizes))
     found: list[Any] = [None] * len(sizes)
 
-    def report(more: int, higher: int) -> None:
+    def report(more_packs: int, more_bound: int) -> None:
         if on_progress is not None:
-            now, least = packs + more, bound + higher
+            now, least = packs + more_packs, bound + more_bound
             on_progress(now, least, (now - least) / least if least else 0.0)
 
     def gain(group: int) -> int:
@@ -68,6 +68,6 @@ def fewest_packs(
         bound += solution.bound - least
         if solution.packs < greedy:
             packs += solution.packs - greedy
-            found[group] = solution.offsets, solution.rows, solution.copies, solution.repeats
+            found[group] = solution.offsets, solution.items, solution.copies, solution.repeats
         report(0, 0)
     return planned.with_packs(found, bound)

@@ -1,4 +1,26 @@
-"""Fewest packs, with proof: column generation on the histogram of sizes, and whole packs from its fractions."""
+"""Fewest packs of a histogram of sizes, with proof, by column generation (Gilmore and Gomory, 1961 and 1963).
+
+    start with the patterns of first-fit decreasing, and one pattern for each size alone
+    repeat:
+        solve the linear program: fewest packs, in fractions, of these patterns
+        its duals are the worth of a sequence of each size
+        find the pattern of most worth (a knapsack problem); divided by its worth, the duals prove a lower bound
+        round the solution down to whole packs and pack the sequences that are left by first-fit decreasing
+    until packs meet the bound, or no pattern is worth more than one pack
+    dive: fix the patterns nearest to a whole number of packs, solve for the sequences left, and repeat
+
+What makes this fast on histograms of lengths:
+
+- Duals halfway between those of the program and those of the best bound need far fewer rounds (Wentges, 1997).
+- Sequences may take places of the next longer size (Valério de Carvalho, 2005; see `program`).
+- Large programs are solved by an interior point method, and stop a pack above the bound: the last pack of a large
+  program can take longer than all others, and may not exist.
+- More than 5,000 distinct sizes are gathered into classes.
+- Up to 40 sequences are packed by trying everything.
+
+The number of sequences does not matter. The cost is that of the linear programs: it grows with the number of distinct
+sizes, and takes from milliseconds to seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +34,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort.planning.optimal.program import Columns, Optimum, OutOfTimeError, Program
+from packsort.planning.optimal.program import Optimum, OutOfTimeError, Patterns, Program
 
 Progress = Callable[[int, int, float], object]
-"""Called with packs, packs that any plan needs, and the gap between them, a fraction."""
+"""Called with the packs, their lower bound, and the gap between them as a fraction."""
 
-_MANY_ROWS = 2000  # from here on the interior point method is faster than simplex
-_MOST_ROWS = 5000  # with more distinct sizes these are gathered into classes
-_CLASSES = 4096  # so many at most
+_MANY_ROWS = 2000  # sizes from which the interior point method is faster than simplex
+_MOST_ROWS = 5000  # sizes above which they are gathered into classes
+_CLASSES = 4096  # most classes
 _FEW = 40  # sequences up to which everything is tried
-_FULL = 100_000  # packs up to which they are filled as full as can be
-_FULL_STEPS = 2000  # of the search for each of these packs
-_SAMPLED = 3  # after so many programs full patterns are drawn
-_STEPS = 200_000  # of a search that tries everything
-_SHRUNK = 0.8  # a program with fewer rows in use than this is made anew
-_SHARE = 1e-6  # of the packs of a large program that count as none, unless it is said how many do
-_STALLED = 0.05  # packs: a program that improves by less is not worth another round
-_WHOLE = 1e-6  # nearer to a whole number than this is that number
+_EXACT_STEPS = 200_000  # steps of a search that tries everything
+_FULL = 100_000  # left packs up to which each is filled as full as possible
+_FULL_STEPS = 2000  # steps of the search for each of them
+_SAMPLED = 3  # iteration after which random full patterns are added
+_SHRUNK = 0.8  # a program of which fewer rows than this share are in use is built anew
+_DIVE_SHARE = 10  # a dive fixes up to this fraction (1 / 10) of the packs at a time
+_DIVE_LEAST = 0.6  # and only patterns with a fraction above this
+_NEGLECTED = 1e-6  # share of the packs of a large program that does not matter, unless `gap` says otherwise
+_STALLED = 0.05  # packs: a round that improves a program by less is not worth another one
+_WHOLE = 1e-6  # distance to a whole number that counts as none
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Packs, and how few any plan could need.
+    """Packs as patterns, with the proven bound.
 
     Attributes:
-        offsets: where each pattern starts, int64 (patterns + 1,).
-        rows: size numbers of the patterns, int32 (slots,).
-        copies: sequences of that size in each pack of the pattern, int32 (slots,).
-        repeats: packs alike, int64 (patterns,).
-        packs: packs altogether.
-        bound: packs that any plan needs, proven.
-        iterations: how often the linear program was solved.
+        offsets: Start of each pattern in `items`: int64 (patterns + 1,).
+        items: Index of a size: int32 (slots,).
+        copies: Sequences of that size in each pack of the pattern: int32 (slots,).
+        repeats: Packs of each pattern: int64 (patterns,).
+        packs: Number of packs.
+        bound: Number of packs that no solution can go below.
+        iterations: Number of linear programs solved.
     """
 
     offsets: NDArray[np.int64]
-    rows: NDArray[np.int32]
+    items: NDArray[np.int32]
     copies: NDArray[np.int32]
     repeats: NDArray[np.int64]
     packs: int
@@ -55,7 +79,7 @@ class Solution:
 
     @property
     def gap(self) -> float:
-        """How far the packs may be above the fewest, as a fraction of the bound."""
+        """Packs above the bound, as a fraction of it."""
         return _gap(self.packs, self.bound)
 
 
@@ -71,281 +95,350 @@ def solve(
     seconds: float | None = None,
     on_progress: Progress | None = None,
 ) -> Solution:
-    """The fewest packs of so many sequences of each size, and the proof of how few they could be.
+    """Find the fewest packs for a histogram of sizes, and prove a bound.
 
-    Never more packs than first-fit decreasing. The same arguments give the same patterns on any number of threads;
-    not so with `seconds`.
+    The result never has more packs than first-fit decreasing. The same arguments give the same patterns at any number
+    of threads, unless `seconds` ends the search.
 
     Args:
-        sizes: distinct sizes, ascending, from 1 to `capacity`: uint32 (n,).
-        counts: sequences of each size, 1 and more: uint64 (n,).
-        capacity: room of a pack.
-        max_sequences: the most sequences of a pack; None for any number.
-        lower_bound: a bound that is known already.
-        gap: stops where packs are at most this fraction above the bound; None for one pack, or a millionth of them, so
-            that a plan takes no longer the more sequences there are.
-        max_iterations: stops after so many linear programs.
-        seconds: stops after this time.
-        on_progress: called with packs, bound and gap whenever a program was solved.
+        sizes: Distinct sizes, ascending, 1 to `capacity`: uint32 (n,).
+        counts: Sequences of each size, at least 1: uint64 (n,).
+        capacity: Room of a pack.
+        max_sequences: Most sequences of a pack; None is any number.
+        lower_bound: Bound that is known already.
+        gap: Stop when packs are at most this fraction above the bound. None stops within a millionth of the packs on
+            large programs, so that the time does not grow with the number of sequences.
+        max_iterations: Stop after solving this many linear programs.
+        seconds: Stop after this time.
+        on_progress: Called after each linear program.
 
     Example:
+        Two packs of 4 + 3 + 3; first-fit decreasing puts 4 + 4 together and needs three.
+
         >>> solution = solve(np.array([3, 4], np.uint32), np.array([4, 2], np.uint64), 10)
-        >>> solution.packs, solution.bound  # 4 + 3 + 3 twice; first-fit decreasing puts 4 + 4 together and needs 3
+        >>> solution.packs, solution.bound
         (2, 2)
     """
-    search = _Search(sizes, counts, capacity, max_sequences or capacity, lower_bound, gap, on_progress)
-    search.budget = math.inf if max_iterations is None else max_iterations
-    search.seconds = math.inf if seconds is None else seconds
-    search.deadline = time.monotonic() + search.seconds
-    if not search.is_done():
-        search.run_in_classes() if len(sizes) > _MOST_ROWS else search.run()
+    neglected = _NEGLECTED if gap is None else 0.0
+    budget = _Budget(max_iterations, seconds)
+    search = _Search(sizes, counts, capacity, max_sequences or capacity, budget, gap or 0.0, neglected, on_progress)
+    search.raise_bound(lower_bound)
+    search.run()
     return search.solution()
 
 
+class _Budget:
+    """Linear programs and seconds that a search may take.
+
+    Attributes:
+        iterations: Linear programs solved so far.
+    """
+
+    def __init__(self, max_iterations: int | None, seconds: float | None) -> None:
+        self.iterations = 0
+        self._most = math.inf if max_iterations is None else max_iterations
+        self._seconds = math.inf if seconds is None else seconds
+        self._deadline = time.monotonic() + self._seconds
+
+    @property
+    def seconds_left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def is_spent(self, share: float = 1.0) -> bool:
+        """Whether this share of the budget is spent."""
+        kept = (1 - share) * self._seconds if self._seconds < math.inf else 0.0
+        return self.iterations >= self._most * share or self.seconds_left <= kept
+
+
 class _Search:
+    """Search for the fewest packs of one histogram.
+
+    Args:
+        sizes, counts, capacity, max_sequences: As for `solve`.
+        budget: Limits of the search.
+        gap: Fraction above the bound at which the search stops.
+        neglected: Share of the packs of a large program that does not matter.
+        on_progress: Called after each linear program.
+    """
+
     def __init__(
         self,
         sizes: NDArray[np.uint32],
         counts: NDArray[np.uint64],
         capacity: int,
         max_sequences: int,
-        lower_bound: int,
-        gap: float | None,
+        budget: _Budget,
+        gap: float,
+        neglected: float,
         on_progress: Progress | None,
     ) -> None:
-        self.sizes, self.counts, self.capacity, self.max_sequences = sizes, counts, capacity, max_sequences
-        self.demand = counts.astype(np.int64)
-        self.allowed, self.on_progress = gap or 0.0, on_progress
-        self.share = _SHARE if gap is None else 0.0
-        self.budget, self.seconds, self.deadline, self.iterations = math.inf, math.inf, math.inf, 0
-        self.reached = 0.0  # the best bound, in fractions
-        tokens, sequences = (int(n) for n in (sizes.astype(np.int64) @ self.demand, self.demand.sum()))
-        self.bound = max(lower_bound, -(-tokens // capacity), -(-sequences // max_sequences))
-        self.best = self._empty()
-        self.best.finish()
-        self.finish(self._empty())
-        self.center = sizes / capacity  # the duals of the best bound
-        self.program: Program
+        self._sizes, self._counts, self._capacity, self._max_sequences = sizes, counts, capacity, max_sequences
+        self._demand = counts.astype(np.int64)
+        self._budget, self._gap, self._neglected, self._on_progress = budget, gap, neglected, on_progress
+        tokens, sequences = (int(n) for n in (sizes.astype(np.int64) @ self._demand, self._demand.sum()))
+        self._bound = max(-(-tokens // capacity), -(-sequences // max_sequences))
+        self._fraction = 0.0  # the best bound of any duals, before it is rounded up
+        self._center = sizes / capacity  # the duals that prove it
+        self._best = self._no_packs()
+        self._best.finish()
 
-    def _empty(self) -> _core.Packing:
-        return _core.Packing(self.sizes, self.capacity, self.max_sequences, self.counts)
-
-    def is_done(self) -> bool:
-        """Whether packs are as near to the bound as was asked."""
-        return self.best.packs <= self.bound or _gap(self.best.packs, self.bound) <= self.allowed
-
-    def is_spent(self, share: float = 1.0) -> bool:
-        """Whether so much of the budget is spent."""
-        late = self.deadline - (1 - share) * self.seconds if share < 1 and self.seconds < math.inf else self.deadline
-        return self.iterations >= self.budget * share or time.monotonic() >= late
+    def raise_bound(self, bound: int) -> None:
+        """Raise the bound, and improve the packs of first-fit decreasing unless they meet it."""
+        self._bound = max(self._bound, bound)
+        self._finish(self._no_packs())
 
     def solution(self) -> Solution:
-        return Solution(*self.best.patterns(), self.best.packs, self.bound, self.iterations)
+        """Return the best packs found."""
+        return Solution(*self._best.patterns(), self._best.packs, self._bound, self._budget.iterations)
 
     def run(self) -> None:
-        """Fewer packs, and a higher bound, until they meet or the budget is spent.
-
-        The last pack of a large program can take longer than all others, and may not be there to be had: that is gone
-        for only where more than one is missing.
-        """
-        self.try_everything()
-        if self.is_done():
+        """Search until packs meet the bound or the budget is spent."""
+        if self._is_done():
             return
-        program = self.first_program()
-        large = len(self.sizes) >= _MANY_ROWS
+        if len(self._sizes) > _MOST_ROWS:
+            self._run_in_classes()
+            return
+        self._try_everything()
+        if self._is_done():
+            return
+        first = self._first_program()
+        large = len(self._sizes) >= _MANY_ROWS
+        # Of a large program, search first for all packs but a few that do not matter, then for all.
         with contextlib.suppress(OutOfTimeError):
-            for slack in (max(1, int(self.share * self.best.packs)), 0) if large else (0,):
-                self.program = program
-                optimum = self.generate(slack)
-                if self.best.packs <= self.bound + slack or self.is_done() or optimum is None:
+            for slack in (max(1, int(self._neglected * self._best.packs)), 0) if large else (0,):
+                optimum = self._generate(first, slack)
+                if self._is_within(slack) or optimum is None:
                     break
-                self.dive(optimum)
-                if self.best.packs <= self.bound + slack or self.is_done() or self.is_spent():
+                self._dive(first, optimum)
+                if self._is_within(slack) or self._budget.is_spent():
                     break
 
-    def run_in_classes(self) -> None:
-        """The same with sizes gathered into classes, as if all of a class were as long as the longest.
+    def _run_in_classes(self) -> None:
+        """Search with sizes gathered into classes.
 
-        What its places are too long by is filled after. The bound takes all to be as long as the shortest.
+        Packs come from a search in which all sequences of a class are as long as its longest. The room that this leaves
+        is filled afterwards. The bound comes from its duals, with all sequences as long as the shortest of their class.
         """
-        unit = -(-self.capacity // _CLASSES)
-        capacity = self.capacity // unit
-        lengths = self.sizes.astype(np.int64)
-        # what is too long for that shares with none anyway
-        rounded = np.minimum(-(-lengths // unit), capacity)
-        classes, first, of = np.unique(rounded, return_index=True, return_inverse=True)
-        counts = np.bincount(of, self.demand).astype(np.uint64)
-        inner = _Search(classes.astype(np.uint32), counts, capacity, self.max_sequences, 0, self.allowed, None)
-        inner.share = self.share
-        inner.budget, inner.seconds, inner.deadline = self.budget, self.seconds, self.deadline
-        inner.on_progress = lambda *_: self.report()
-        inner.run()
-        self.iterations = inner.iterations
-        packing = self._empty()
-        offsets, rows, copies, repeats = inner.best.patterns()
-        longest = np.append(first[1:], len(self.sizes)) - 1
-        packing.take(offsets, longest[rows].astype(np.int32), copies, repeats)
-        self.finish(packing)
-
-        floors, of = np.unique(lengths // unit, return_inverse=True)
-        counts = np.bincount(of, self.demand).astype(np.uint64)
-        duals = np.append(0.0, inner.center)[np.searchsorted(classes, floors, "right")]
-        kept = floors > 0
-        bound, *_ = _core.price_patterns(
-            floors[kept].astype(np.uint32),
+        unit = -(-self._capacity // _CLASSES)
+        capacity = self._capacity // unit
+        lengths = self._sizes.astype(np.int64)
+        # A sequence too long for the largest class shares a pack with no other anyway.
+        rounded_up = np.minimum(-(-lengths // unit), capacity)
+        classes, first, of = np.unique(rounded_up, return_index=True, return_inverse=True)
+        counts = np.bincount(of, self._demand).astype(np.uint64)
+        inner = _Search(
+            classes.astype(np.uint32),
+            counts,
             capacity,
-            self.max_sequences,
+            self._max_sequences,
+            self._budget,
+            self._gap,
+            self._neglected,
+            lambda *_: self._report(),
+        )
+        inner.raise_bound(0)
+        inner.run()
+        offsets, items, copies, repeats = inner._best.patterns()
+        longest = np.append(first[1:], len(self._sizes)) - 1
+        packing = self._no_packs()
+        packing.take(offsets, longest[items].astype(np.int32), copies, repeats)
+        self._finish(packing)
+
+        rounded_down, of = np.unique(lengths // unit, return_inverse=True)
+        counts = np.bincount(of, self._demand).astype(np.uint64)
+        duals = np.append(0.0, inner._center)[np.searchsorted(classes, rounded_down, "right")]
+        kept = rounded_down > 0
+        bound, *_ = _core.price_patterns(
+            rounded_down[kept].astype(np.uint32),
+            capacity,
+            self._max_sequences,
             counts[kept],
             [duals[kept]],
             duals[kept],
         )
-        self.bound = max(self.bound, bound)
-        self.report()
+        self._bound = max(self._bound, bound)
+        self._report()
 
-    def keep(self, packing: _core.Packing) -> None:
-        if packing.packs < self.best.packs:
-            self.best = packing
-
-    def report(self) -> None:
-        if self.on_progress is not None:
-            self.on_progress(self.best.packs, self.bound, _gap(self.best.packs, self.bound))
-
-    def try_everything(self) -> None:
-        """Few sequences: packs one by one from the bound on, which is lifted where they are proven too few."""
-        if self.demand.sum() > _FEW:
+    def _try_everything(self) -> None:
+        """Pack few sequences exactly: try each number of packs from the bound on, and raise the bound if it fails."""
+        if self._demand.sum() > _FEW:
             return
-        for packs in range(self.bound, self.best.packs):
-            packing = self._empty()
-            found, impossible = packing.finish_within(packs, _STEPS)
+        for packs in range(self._bound, self._best.packs):
+            packing = self._no_packs()
+            found, impossible = packing.finish_within(packs, _EXACT_STEPS)
             if found:
-                self.keep(packing)
+                self._keep(packing)
                 return
             if not impossible:
                 return
-            self.bound = packs + 1
+            self._bound = packs + 1
 
-    def solve(self, demand: NDArray[np.int64], method: str) -> Optimum:
-        self.iterations += 1
-        return self.program.solve(demand, method, self.deadline - time.monotonic())
+    def _first_program(self) -> Program:
+        """Build the program with the patterns of first-fit decreasing, and one pattern for each size alone."""
+        program = Program(np.arange(len(self._sizes)))
+        offsets, items, copies, _ = self._best.patterns()
+        program.add((offsets, items, copies))
+        number = len(self._sizes)
+        alone = np.minimum(self._capacity // self._sizes, self._max_sequences).astype(np.int32)
+        program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), alone))
+        return program
 
-    def price(self, duals: list[NDArray[np.float64]], judge: NDArray[np.float64]) -> tuple[int, float, Columns]:
-        rows = self.program.rows
+    def _generate(self, program: Program, slack: int) -> Optimum | None:
+        """Solve a program and add patterns until none improves it or the bound is reached.
+
+        A large program is left one pack above the bound once a round improves it by less than `slack` packs. With
+        slack, half of the budget is kept for whole packs.
+
+        Returns:
+            The last optimum; None if the budget was spent before.
+        """
+        interior = len(self._sizes) >= _MANY_ROWS
+        optimum = None
+        before = math.inf
+        while not self._budget.is_spent(0.5 if slack else 1.0):
+            optimum = self._solve(program, self._demand, "interior" if interior else "primal")
+            middle = (self._center + optimum.duals) / 2
+            found: list[Patterns] = []
+            for duals in (optimum.duals, middle):
+                bound, fraction, patterns = self._price(program, duals, optimum.duals)
+                found.append(patterns)
+                if fraction > self._fraction:
+                    self._fraction, self._center = fraction, duals / duals.max()
+                self._bound = max(self._bound, bound)
+            self._round(program, optimum)
+            self._report()
+            fewest = math.ceil(optimum.value - _WHOLE)
+            near = interior and fewest <= self._bound + max(slack, 1)
+            stalled = near and (slack > 1 or optimum.value > before - (slack or _STALLED))
+            before = optimum.value
+            enough = stalled or fewest <= self._bound or _gap(optimum.value, self._bound) < self._gap
+            if self._is_done() or enough or not any(len(patterns[0]) > 1 for patterns in found):
+                break
+            for patterns in found:
+                program.add(patterns)
+            if self._budget.iterations == _SAMPLED:
+                number = min(5 * len(self._sizes), 16384)
+                program.add(
+                    _core.sample_patterns(self._sizes, self._capacity, self._max_sequences, self._counts, number)
+                )
+        if optimum is not None and interior and not self._is_within(slack):
+            # A corner uses fewer patterns, so less is lost by rounding down.
+            optimum = self._solve(program, self._demand, "corner")
+        return optimum
+
+    def _dive(self, program: Program, optimum: Optimum) -> None:
+        """Fix the patterns nearest to a whole number of packs, solve for the sequences left, and repeat."""
+        packing = self._round(program, optimum)
+        while not self._is_done() and not self._budget.is_spent():
+            left = packing.left
+            sequences = int(left.sum())
+            if not sequences:
+                break
+            if sequences <= _FEW:
+                for total in range(max(self._bound, packing.packs), self._best.packs):
+                    whole = packing.copy()
+                    if whole.finish_within(total - packing.packs, _EXACT_STEPS)[0]:
+                        self._keep(whole)
+                        break
+            left = left[program.items]
+            if np.count_nonzero(left) < _SHRUNK * len(left):
+                program = program.restricted(left, optimum.duals)
+                left = left[left > 0]
+                optimum = self._solve(program, left, "corner")
+            else:
+                optimum = self._solve(program, left, "dual")
+            found = self._price(program, optimum.duals, optimum.duals)[2]
+            if len(found[0]) > 1:
+                program.add(found)
+                optimum = self._solve(program, left, "primal")
+            packs = np.floor(optimum.packs + _WHOLE)
+            rest = optimum.packs - packs
+            nearest = np.argsort(-rest, kind="stable")[: max(1, int(optimum.value / _DIVE_SHARE))]
+            packs[nearest[(rest[nearest] > _DIVE_LEAST) | (np.arange(len(nearest)) == 0)]] += 1
+            self._take(program, packing, packs)
+            self._finish(packing)
+            self._report()
+
+    def _solve(self, program: Program, demand: NDArray[np.int64], method: str) -> Optimum:
+        self._budget.iterations += 1
+        return program.solve(demand, method, self._budget.seconds_left)
+
+    def _price(
+        self, program: Program, duals: NDArray[np.float64], judge: NDArray[np.float64]
+    ) -> tuple[int, float, Patterns]:
+        """Find patterns worth more than one pack.
+
+        Args:
+            program: The program whose sizes may be in patterns.
+            duals: Worth of a sequence of each size that patterns are searched with.
+            judge: Worth that decides which of them are kept.
+
+        Returns:
+            (bound that `duals` prove, the same before it is rounded up, patterns).
+        """
+        rows = program.items
         bound, fraction, offsets, items, copies = _core.price_patterns(
-            self.sizes[rows], self.capacity, self.max_sequences, self.counts[rows], duals, judge
+            self._sizes[rows], self._capacity, self._max_sequences, self._counts[rows], [duals], judge
         )
         return bound, fraction, (offsets, items, copies)
 
-    def first_program(self) -> Program:
-        """The patterns of first-fit decreasing, and one of each size alone."""
-        program = Program(np.arange(len(self.sizes)))
-        offsets, rows, copies, _ = self.best.patterns()
-        program.add((offsets, rows, copies))
-        number = len(self.sizes)
-        fits = np.minimum(self.capacity // self.sizes, self.max_sequences).astype(np.int32)
-        program.add((np.arange(number + 1), np.arange(number, dtype=np.int32), fits))
-        return program
-
-    def generate(self, slack: int) -> Optimum | None:
-        """Solves the program, patterns added until none improves it, or the bound is reached.
-
-        A large program is left a pack above the bound, where a round improves it by less than `slack` packs, or, with
-        slack, when half of the budget is spent: the rest is for whole packs.
-        """
-        interior = len(self.sizes) >= _MANY_ROWS
-        optimum = None
-        before = math.inf
-        while not self.is_spent(0.5 if slack else 1.0):
-            optimum = self.solve(self.demand, "interior" if interior else "primal")
-            # halfway to the duals of the best bound: far fewer rounds (Wentges, 1997)
-            middle = (self.center + optimum.duals) / 2
-            columns: list[Columns] = []
-            for duals in (optimum.duals, middle):
-                bound, fraction, found = self.price([duals], optimum.duals)
-                columns.append(found)
-                if fraction > self.reached:
-                    self.reached, self.center = fraction, duals / duals.max()
-                self.bound = max(self.bound, bound)
-            self.round(optimum)
-            self.report()
-            fewest = math.ceil(optimum.value - _WHOLE)
-            near = interior and fewest <= self.bound + max(slack, 1)
-            stalled = near and (slack > 1 or optimum.value > before - (slack or _STALLED))
-            before = optimum.value
-            enough = stalled or fewest <= self.bound or _gap(optimum.value, self.bound) < self.allowed
-            if self.is_done() or enough or not any(len(found[0]) > 1 for found in columns):
-                break
-            for found in columns:
-                self.program.add(found)
-            if self.iterations == _SAMPLED:
-                number = min(5 * len(self.sizes), 16384)
-                self.program.add(
-                    _core.sample_patterns(self.sizes, self.capacity, self.max_sequences, self.counts, number)
-                )
-        if optimum is not None and interior and not self.is_done() and self.best.packs > self.bound + slack:
-            optimum = self.solve(self.demand, "corner")  # fewer patterns, so less is lost by rounding down
-        return optimum
-
-    def round(self, optimum: Optimum) -> _core.Packing:
-        """Whole packs of the optimum, rounded down; a copy with the rest added greedily is kept where it is best."""
-        packing = self._empty()
-        self.take(packing, np.floor(optimum.packs + _WHOLE))
-        self.finish(packing)
+    def _round(self, program: Program, optimum: Optimum) -> _core.Packing:
+        """Round an optimum down to whole packs; completed greedily, they are kept if they are the best."""
+        packing = self._no_packs()
+        self._take(program, packing, np.floor(optimum.packs + _WHOLE))
+        self._finish(packing)
         return packing
 
-    def take(self, packing: _core.Packing, packs: NDArray[np.float64]) -> None:
-        offsets, rows, copies = self.program.columns()
+    def _take(self, program: Program, packing: _core.Packing, packs: NDArray[np.float64]) -> None:
+        """Add packs of the patterns of a program to a packing.
+
+        Args:
+            program: The program.
+            packing: The packing to change.
+            packs: Whole packs of each pattern, float64 (patterns,).
+        """
+        offsets, items, copies = program.patterns()
         used = np.nonzero(packs)[0]
         slots = offsets[used + 1] - offsets[used]
         ends = np.cumsum(slots)
         at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[used] - (ends - slots), slots)
         packing.take(
             np.concatenate([[0], ends]),
-            self.program.rows[rows[at]].astype(np.int32),
+            program.items[items[at]].astype(np.int32),
             copies[at],
             packs[used].astype(np.int64),
         )
 
-    def finish(self, packing: _core.Packing) -> None:
+    def _finish(self, packing: _core.Packing) -> None:
+        """Complete a copy of a packing by first-fit decreasing, and one with packs as full as possible if few are left.
+
+        Either is kept if it is the best so far.
+        """
         greedy = packing.copy()
         greedy.finish()
-        self.keep(greedy)
-        if greedy.packs - packing.packs <= _FULL and self.best.packs > self.bound:
+        self._keep(greedy)
+        if greedy.packs - packing.packs <= _FULL and self._best.packs > self._bound:
             full = packing.copy()
             full.finish_full(_FULL_STEPS)
-            self.keep(full)
+            self._keep(full)
 
-    def dive(self, optimum: Optimum) -> None:
-        """Solves what rounding down has left again and again, and takes the patterns that are nearest to a pack."""
-        packing = self.round(optimum)
-        while not self.is_done() and not self.is_spent():
-            left = packing.left
-            sequences = int(left.sum())
-            if not sequences:
-                break
-            if sequences <= _FEW:
-                for total in range(max(self.bound, packing.packs), self.best.packs):
-                    whole = packing.copy()
-                    if whole.finish_within(total - packing.packs, _STEPS)[0]:
-                        self.keep(whole)
-                        break
-            left = left[self.program.rows]
-            if np.count_nonzero(left) < _SHRUNK * len(left):
-                self.program = self.program.restricted(left, optimum.duals)
-                left = left[left > 0]
-                optimum = self.solve(left, "corner")
-            else:
-                optimum = self.solve(left, "dual")
-            found = self.price([optimum.duals], optimum.duals)[2]
-            if len(found[0]) > 1:
-                self.program.add(found)
-                optimum = self.solve(left, "primal")
-            packs = np.floor(optimum.packs + _WHOLE)
-            rest = optimum.packs - packs
-            order = np.argsort(-rest, kind="stable")[: max(1, int(optimum.value / 10))]
-            packs[order[(rest[order] > 0.6) | (np.arange(len(order)) == 0)]] += 1
-            self.take(packing, packs)
-            self.finish(packing)
-            self.report()
+    def _keep(self, packing: _core.Packing) -> None:
+        if packing.packs < self._best.packs:
+            self._best = packing
+
+    def _is_done(self) -> bool:
+        """Whether the best packs are as near to the bound as was asked."""
+        return self._best.packs <= self._bound or _gap(self._best.packs, self._bound) <= self._gap
+
+    def _is_within(self, slack: int) -> bool:
+        return self._is_done() or self._best.packs <= self._bound + slack
+
+    def _no_packs(self) -> _core.Packing:
+        return _core.Packing(self._sizes, self._capacity, self._max_sequences, self._counts)
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._best.packs, self._bound, _gap(self._best.packs, self._bound))
 
 
 def _gap(packs: float, bound: int) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from packsort._options import PackOptions, PlanConfig, names
 from packsort.gathering.fillers import Fillers, token_config
-from packsort.options import PackOptions, PlanConfig, names
 from packsort.schema import MAX_LENGTH_LIMIT
 
 PACK_NAMES = names(PackOptions)

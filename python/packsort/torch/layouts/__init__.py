@@ -6,7 +6,7 @@
 - `torchtune`: the items of torchtune's `PackedDataset`, stacked.
 """
 
-from packsort.options import LAYOUTS
+from packsort._options import LAYOUTS
 from packsort.torch.layouts import flat, megatron, rows, torchtune
 from packsort.torch.layouts.batcher import Batcher
 

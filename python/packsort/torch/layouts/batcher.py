@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack, overload
 
 from packsort import _core
+from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
-from packsort.options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.torch.layouts import flat, megatron, rows, torchtune
 from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
 
@@ -20,7 +20,7 @@ _NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
 
 
 class Batcher:
-    """Function that makes a batch of packs.
+    """Callable that turns packs into a batch.
 
     The modules `packsort.torch.layouts.flat`, `rows`, `megatron` and `torchtune` list the tensors of their batches. In
     all layouts no token attends to another sequence, and no label is predicted from another sequence.
