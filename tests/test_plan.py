@@ -385,7 +385,7 @@ def test_a_pack_outside_the_plan_is_an_index_error() -> None:
 
 @pytest.mark.parametrize("index", [True, np.bool_(False), 1.0, "1", None, (0, 1)])
 def test_what_is_no_index_is_a_type_error(index: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(f"plan indices must be integers or slices, got {index!r}")):
+    with pytest.raises(TypeError, match=re.escape(f"pack indices must be integers or slices, got {index!r}")):
         packsort.plan(LENGTHS, 100)[index]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -297,16 +296,10 @@ class Plan:
                 return [self[i] for i in range(start, stop, step)]
             offsets, ids = self.list_packs(start, max(start, stop))
             return [ids[a:b] for a, b in pairwise(offsets.tolist())]
-        if _checks.is_boolean(index):
-            raise TypeError(f"plan indices must be integers or slices, got {index!r}")
-        try:
-            number = operator.index(index)
-        except TypeError:
-            raise TypeError(f"plan indices must be integers or slices, got {index!r}") from None
-        start = number + self.num_packs if number < 0 else number
-        if not 0 <= start < self.num_packs:
-            raise IndexError(f"pack {number} is not in the plan, which has {self.num_packs} packs")
-        return self.list_packs(start, start + 1)[1]
+        pack = self._core.pack(_checks.pack_number(index, self.num_packs, "the plan"))
+        assert pack is not None
+        one: Ids = _frozen(pack[0].astype(np.uint32 if self.num_rows < 2**32 else np.int64, copy=False))
+        return one
 
     def __iter__(self) -> Iterator[Ids]:
         ids = self.sequence_ids
