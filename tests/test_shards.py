@@ -199,7 +199,9 @@ def test_a_changed_value_is_found_and_named(packed: tuple[Path, pa.Table], colum
     )
     reseal(folder, 1, other)
     assert packsort.open_shards(folder).verify().ok
-    (problem,) = packsort.open_shards(folder).verify(table).problems
+    result = packsort.open_shards(folder).verify(table)
+    (problem,) = result.problems
+    assert str(result).splitlines()[1:] == [problem]
     assert problem.startswith(
         f"`{shards.manifest.shards[1].name}` pack 2, sequence 0 (`<table>` row {row}): `{column}` is "
     )
