@@ -56,7 +56,7 @@ def chats(conversations, **columns) -> pa.Table:
 
 
 def turns_of(chat) -> tuple[list[dict], list[list[dict]]]:
-    """Leading system messages and turns, straight from what a turn is."""
+    """Leading system messages and turns, by the definition of a turn."""
     head = 0
     while head < len(chat) and chat[head]["role"] in ("system", "developer"):
         head += 1
@@ -74,7 +74,7 @@ def template_tokens(tokenizer, chat, **options) -> tuple[list[int], list[int]]:
 
 
 def reference(tokenizer, chat, limit, **options) -> tuple[list[tuple[list[int], list[int]]], int]:
-    """Windows as (ids, labels), and turns left out: one turn after another is added while it fits."""
+    """Windows as (ids, labels), and the number of turns left out, by adding one turn after another while it fits."""
     whole = template_tokens(tokenizer, chat, **options)
     if len(whole[0]) <= limit:
         return [whole], 0
