@@ -1,4 +1,4 @@
-"""`packsort.CostModel`: operations counted one matrix at a time, and coefficients that are none."""
+"""`packsort.CostModel`, against operations counted one matrix at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from packsort.balance.costs import LLAMA_3_8B
 
 
 def operations(shapes: list[tuple[int, int]], channels: int, layers: int, length: int) -> float:
-    """Forward and backward, of matrices (inputs, outputs) and of causal attention over `length` tokens."""
+    """Count operations, forward and backward, of matrices (inputs, outputs) and of causal attention."""
     products = [2 * length * rows * columns for rows, columns in shapes]
     # A pair of tokens for each of the two products, queries with keys and weights with values; half are masked.
     products += layers * [2 * length * length * channels / 2] * 2
