@@ -54,7 +54,8 @@ def test_counts_are_those_made_by_hand() -> None:
     at = found[8]
 
     # Padding: 10 is cut to 8, so 29 tokens. Batches (5, 3), (6, 2), (8, 4), (1) are 5, 6, 8 and 1 wide:
-    # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven packs, four per step: two steps. The 10 has 2 turns: broken.
+    # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven packs, four per step: two steps. The 10 has 2 turns, so it
+    # is broken.
     cut = {"rows": 7, "steps": 2, "tokens": 29, "lower_bound": 4, "split": 0, "truncated": 1, "tokens_lost": 2}
     single = Spread(1, 0, 1, 1)
     assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1, "dropped": 0, "samples": single}
