@@ -1,4 +1,4 @@
-"""How long `packsort.compare` takes over a million lengths."""
+"""Time `packsort.compare` on a million lengths."""
 
 from __future__ import annotations
 

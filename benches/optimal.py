@@ -42,7 +42,7 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether it is as was asked."""
+        """Whether the requirement holds."""
         in_time = self.allowed is None or self.seconds <= self.allowed
         return in_time and self.packs <= max(self.bound + 1, self.bound * (1 + self.gap))
 

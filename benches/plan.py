@@ -25,7 +25,7 @@ Lengths = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Case:
-    """How many lengths, how often they are timed, and what the ratios have to be."""
+    """Number of lengths, number of rounds, and required ratios."""
 
     name: str
     count: int

@@ -68,7 +68,7 @@ TIMED = (
 
 @dataclass(frozen=True)
 class Balance:
-    """What one mix, model and layout came to."""
+    """Result for one mix of lengths, model and number of ranks."""
 
     case: str
     model: str
@@ -81,7 +81,7 @@ class Balance:
 
     @property
     def met(self) -> bool:
-        """Whether it is as was required."""
+        """Whether the requirement holds."""
         return self.after[DEFAULT] > REQUIRED
 
 

@@ -74,11 +74,11 @@ pub enum Error {
     },
     /// Something is more than a limit of the implementation.
     TooMany {
-        /// What was counted.
+        /// Name of the things counted.
         what: &'static str,
-        /// How many there are.
+        /// Number found.
         found: u64,
-        /// How many are possible.
+        /// Largest number possible.
         limit: u64,
     },
     /// An array has another number of elements than it needs.

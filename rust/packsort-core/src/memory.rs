@@ -30,7 +30,7 @@ impl<T: Copy> Buffer<T> {
         Self { values, len }
     }
 
-    /// Where they are written.
+    /// Destination of the writes.
     pub fn places(&mut self) -> Disjoint<'_, T> {
         Disjoint::of_room(&mut self.values.spare_capacity_mut()[..self.len])
     }

@@ -27,7 +27,7 @@ pub fn lengths(array: &ArrayRef) -> PyResult<Lengths<'_>> {
         DataType::UInt16 => Lengths::U16(array.as_primitive::<UInt16Type>().values()),
         DataType::UInt32 => Lengths::U32(array.as_primitive::<UInt32Type>().values()),
         DataType::UInt64 => Lengths::U64(array.as_primitive::<UInt64Type>().values()),
-        other => return Err(LengthTypeError::new_err(format!("lengths are {other}, allowed are integers"))),
+        other => return Err(LengthTypeError::new_err(format!("lengths must be integers, got {other}"))),
     })
 }
 
