@@ -1,4 +1,4 @@
-"""What the benchmarks share: lengths, interleaved timing, tables."""
+"""Lengths, interleaved timing and tables for the benchmarks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether it is as was required."""
+        """Whether the requirement holds."""
         return (self.required or 0) <= self.ratio <= (self.allowed or float("inf"))
 
 

@@ -1,4 +1,4 @@
-"""How long `packsort.compare` takes over a million lengths."""
+"""Time `packsort.compare` on a million lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import packsort
 
 LIMITS = [1024, 2048, 4096, 8192]
 COUNT = 10**6
-# milliseconds that four max_lengths may take
+# Milliseconds that four max_lengths may take.
 MOST = 1000
 
 

@@ -1,4 +1,4 @@
-"""What is imported, and when: each claim holds in a process that has imported nothing yet."""
+"""Imports and their moment: each claim holds in a process that has imported nothing yet."""
 
 from __future__ import annotations
 

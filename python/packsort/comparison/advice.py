@@ -24,7 +24,7 @@ LEARNING_RATE = (
     "How learning rate and batch size go together under packing is not known. The paper finds that they are no longer "
     "proportional and leaves the question open. Rules that scale one with the other were made for padded batches.",
 )
-"""What is known about learning rates of packed runs."""
+"""Advice on learning rates of packed runs."""
 
 
 def advise(

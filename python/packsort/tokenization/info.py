@@ -16,7 +16,7 @@ from packsort.tokenization.notes import Note
 
 @dataclass(frozen=True, eq=False)
 class TokenizerInfo(Record):
-    """How the rows of a source were tokenized; attributes are also items, as in `info["name"]`.
+    """Record of how the rows of a source were tokenized; attributes are also items, as in `info["name"]`.
 
     Attributes:
         name: Folder or Hub name of the tokenizer.

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """Iterator over the items of another, which a thread makes ahead of the consumer.
+    """Iterator over the items of another one, which a thread prefetches.
 
     Handing an item over takes some 20 us, more than many a batch takes to make. So the thread starts only once a step
     (the time between an item and the request for the next) lasts `min_step_seconds`. Until then each item is made on

@@ -11,7 +11,7 @@ from packsort.torch.layouts import Batcher
 
 
 class PackedCollator:
-    """Function that makes batches of packs: `collate_fn` of a `DataLoader`, `data_collator` of a `Trainer`.
+    """Callable that turns packs into a batch: `collate_fn` of a `DataLoader`, `data_collator` of a `Trainer`.
 
     Pass `remove_unused_columns=False` to a `Trainer`. Otherwise it removes the columns that the model takes no argument
     for, and with them the ends of the sequences.

@@ -28,7 +28,7 @@ from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
 
-_MIN_STEP_SECONDS = 1e-3  # the shortest step for which a thread that makes batches ahead pays
+_MIN_STEP_SECONDS = 1e-3  # the shortest step for which a thread pays
 _LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences"}  # `static_shapes` sets it
 
 
@@ -59,7 +59,7 @@ class PackedLoader(IterableDataset[Batch]):
     packs resumes there, batch for batch, also with other ranks if a step has as many packs.
     `StatefulDataLoader(loader, batch_size=None)` and `accelerator.register_for_checkpointing(loader)` save it.
 
-    **Workers.** A thread makes batches ahead, so `DataLoader` workers are not needed.
+    **Workers.** A thread prefetches batches, so `DataLoader` workers are not needed.
     `DataLoader(loader, batch_size=None)` works with any number of workers, which share the batches. Workers start each
     pass with the loader of the main process: call `set_epoch` there, and use `StatefulDataLoader` to save the place.
     Persistent workers count epochs by themselves. Loaders can be pickled, and work in forked and spawned processes.
@@ -94,8 +94,8 @@ class PackedLoader(IterableDataset[Batch]):
         accumulation: Batches of one rank in a step.
         device: Device of the batches; `None` is the CPU. To a GPU they are copied from pinned memory on a stream of
             their own, during the previous step.
-        prefetch: Batches that the thread makes ahead; 0 makes each on request. The thread starts once a step lasts a
-            millisecond, because handing a batch over costs more than making it ahead saves in a shorter step.
+        prefetch: Number of batches to prefetch on a thread; 0 makes each on request. The thread starts once a step
+            lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
             also as column names, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
             `loss_weights`, `seq_idx`, ...). Loss weights are normalized over the step, all ranks and `accumulation`
@@ -239,7 +239,7 @@ class PackedLoader(IterableDataset[Batch]):
     def state_dict(self) -> dict[str, Any]:
         """Return the place after the last batch that was received: a few numbers and strings.
 
-        Batches that are made ahead do not count. All ranks have the same state.
+        Prefetched batches do not count. All ranks have the same state.
         """
         return self._current_identity().save(self._position)
 
@@ -331,7 +331,7 @@ class _LoaderPass(Iterator[Batch]):
         self._mover = None if loader.device is None else DeviceMover(loader.device)
         batches = _EpochBatches(identity.packs, packs, order, loader._batcher, self._mover)
         indices = range(first, len(order), stride)
-        self._batches = Prefetcher(batches.make(indices), loader.prefetch, _MIN_STEP_SECONDS)
+        self._batches = Prefetcher(batches.iterate(indices), loader.prefetch, _MIN_STEP_SECONDS)
 
     def __next__(self) -> Batch:
         try:
@@ -357,7 +357,7 @@ class _EpochBatches:
         self._mover = mover
         self._step: tuple[list[int], list[PackArrays]] | None = None  # the packs of the last step
 
-    def make(self, indices: Iterable[int]) -> Iterator[Any]:
+    def iterate(self, indices: Iterable[int]) -> Iterator[Any]:
         """Yield batches by their index in the epoch."""
         pin_memory = self._mover is not None and self._mover.pin_memory
         for index in indices:

@@ -65,7 +65,7 @@ class PackedStream(IterableDataset[Batch]):
         batch_size: Packs of a batch.
         layout: Shapes and names of the tensors, as for `PackedLoader`.
         device: Device of the batches, as for `PackedLoader`.
-        prefetch: Batches that a thread makes ahead; 0 makes each on request.
+        prefetch: Number of batches to prefetch on a thread; 0 makes each on request.
         **options: Options of the layout, as for `Batcher`, without `loss_weights`.
 
     Raises:
@@ -172,10 +172,9 @@ class _StreamPacker:
         self._lock = threading.Lock()  # between the thread that makes batches and a caller of `state`
         self._buffer = PackBuffer(stream.max_length)
         self._waiting: dict[int, TokenArrays] = {}
-        self._unreceived: deque[list[tuple[list[int], TokenArrays]]] = deque()  # batches that were made
-        self._restored: deque[tuple[list[int], TokenArrays]] = (
-            deque()
-        )  # packs that were made before the state was taken
+        # Prefetched batches that nobody has received yet, and packs of a state that was loaded.
+        self._unreceived: deque[list[tuple[list[int], TokenArrays]]] = deque()
+        self._restored: deque[tuple[list[int], TokenArrays]] = deque()
         self._names: list[str] | None = None
         self._num_read = 0
         self._ended = False

@@ -26,7 +26,7 @@ pub struct Sequences<'a> {
     pub groups: Option<Groups<'a>>,
     /// Whether [`Strategy::Hybrid`](crate::Strategy::Hybrid) may cut each sequence.
     pub splittable: Option<&'a [bool]>, // (rows,)
-    /// Where sequences are already cut.
+    /// First tokens of the pieces of sequences that are already cut.
     pub piece_starts: Option<PieceStarts<'a>>,
 }
 
@@ -46,10 +46,9 @@ impl Sequences<'_> {
         };
         if let Some(Groups { group_of, num_groups, .. }) = self.groups {
             one_each("groups", group_of.len(), rows)?;
-            // The largest group is found with vector instructions, faster than a search for the first one that is too large.
-            let largest = |groups: &[u32]| groups.iter().copied().max().unwrap_or(0);
-            let group = group_of.par_chunks(1 << 15).map(largest).max().unwrap_or(0);
-            if !group_of.is_empty() && group as usize >= num_groups {
+            let largest_of = |groups: &[u32]| groups.iter().copied().max();
+            let largest = group_of.par_chunks(1 << 15).filter_map(largest_of).max();
+            if let Some(group) = largest.filter(|&group| group as usize >= num_groups) {
                 return Err(Error::NoSuchGroup { group: group.into(), groups: num_groups as u64 });
             }
         }
@@ -63,7 +62,7 @@ impl Sequences<'_> {
     }
 }
 
-/// Where sequences are already cut into pieces, which are packed like sequences.
+/// First tokens of the pieces of sequences that are already cut. Pieces are packed like sequences.
 #[derive(Clone, Copy, Debug)]
 pub struct PieceStarts<'a> {
     /// The pieces of row `i` start at `starts[offsets[i]..offsets[i + 1]]`.

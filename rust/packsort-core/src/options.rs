@@ -1,6 +1,6 @@
-//! How sequences are to be planned.
+//! Options of a plan.
 
-use crate::error::named;
+use crate::names::named;
 use crate::{Error, Room};
 
 /// The options of a plan, under the names and with the values they have in Python.
@@ -16,9 +16,9 @@ use crate::{Error, Room};
 pub struct Options {
     /// The most tokens a pack may hold: 1 to `i32::MAX`.
     pub max_length: u32,
-    /// How sequences are put together.
+    /// Rule that puts sequences into packs.
     pub strategy: Strategy,
-    /// What happens to sequences longer than `max_length`.
+    /// Treatment of sequences longer than `max_length`.
     pub overlong: Overlong,
     /// The side on which [`Overlong::Truncate`] removes tokens.
     pub truncation_side: TruncationSide,
@@ -83,7 +83,7 @@ impl Options {
     }
 }
 
-/// How sequences are put together.
+/// Rule that puts sequences into packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// First-fit decreasing: longest first, into the first open pack with room.
@@ -110,7 +110,7 @@ named!(Strategy, "strategy",
     Optimal => "optimal",
 );
 
-/// What happens to sequences longer than `max_length`.
+/// Treatment of sequences longer than `max_length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlong {
     /// Refuse the lengths, naming the first such sequence.

@@ -1,4 +1,4 @@
-"""Interface of packs: those of a packed directory, and those that are made on the fly."""
+"""Interface of packs: those of a packed directory, and those that are packed on the fly."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
 
 
 class Batcher:
-    """Function that makes a batch of packs.
+    """Callable that turns packs into a batch.
 
     The modules `packsort.torch.layouts.flat`, `rows`, `megatron` and `torchtune` list the tensors of their batches. In
     all layouts no token attends to another sequence, and no label is predicted from another sequence.

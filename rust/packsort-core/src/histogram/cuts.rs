@@ -31,7 +31,7 @@ pub(crate) struct Cuts {
     pub piece_starts: Vec<u32>, // (other pieces,)
 }
 
-/// What happens to one sequence longer than a pack.
+/// Treatment of one sequence longer than a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TooLong {
     /// The histogram drops, truncates or refuses it.

@@ -219,7 +219,7 @@ impl Plan {
 
     /// A lower bound on the packs of any plan of these sequences under these constraints.
     ///
-    /// What was proven by a search, or for each group the better of [`lower_bound`](crate::lower_bound()) and the packs
+    /// The bound proven by a search, or for each group the better of [`lower_bound`](crate::lower_bound()) and the packs
     /// that `max_sequences` asks for. Where sequences are cut, the bound is for their pieces.
     ///
     /// # Complexity

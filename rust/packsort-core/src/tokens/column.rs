@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::Error;
 
-/// Where the rows of a chunk start and end: row `i` holds values `offsets[i]..offsets[i + 1]`.
+/// Offsets of the rows of a chunk: row `i` holds values `offsets[i]..offsets[i + 1]`.
 #[derive(Clone, Copy, Debug)]
 pub enum Offsets<'a> {
     /// Offsets of an Arrow `list`.

@@ -35,7 +35,7 @@ struct Level {
     more: u64,
 }
 
-/// What to do with a partial pack.
+/// Next step with a partial pack.
 enum Next {
     Extend(Level),
     TurnBack,

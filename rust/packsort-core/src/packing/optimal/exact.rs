@@ -13,7 +13,7 @@
 /// The outcome of a search that may give up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Search<T> {
-    /// What was searched.
+    /// Problem that was searched.
     Found(T),
     /// A proof that there is none.
     Impossible,

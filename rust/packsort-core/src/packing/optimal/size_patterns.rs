@@ -73,7 +73,7 @@ impl SizePatterns {
         self.len() == 0
     }
 
-    /// Where each pattern starts among the items, and the number of all items: shape (patterns + 1,).
+    /// First item of each pattern, and the number of all items: shape (patterns + 1,).
     pub fn offsets(&self) -> &[usize] {
         &self.offsets
     }

@@ -21,7 +21,7 @@ pub use segments::Segments;
 pub use weights::{LossWeights, step_total};
 
 use crate::Error;
-use crate::error::named;
+use crate::names::named;
 use crate::training::attention::Attention;
 
 /// The label of a token that carries no loss: PyTorch's `ignore_index`.
@@ -45,7 +45,7 @@ pub enum Labels {
 
 named!(Labels, "labels", Unshifted => "unshifted", Shifted => "shifted", Masked => "masked");
 
-/// How packs become the rows of a batch. The default writes packs of any length one after another.
+/// Conversion of packs to the rows of a batch. The default writes packs of any length one after another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchOptions {
     /// Which token a label is.
@@ -62,7 +62,7 @@ pub struct BatchOptions {
     pub positions_run_on: bool,
     /// Whether `seq_idx` starts at 0 in every pack, instead of once in the batch.
     pub seq_idx_by_pack: bool,
-    /// How much each sequence weighs in `loss_weights`.
+    /// Weight of each sequence in `loss_weights`.
     pub loss_weights: LossWeights,
     /// Divisor of `loss_weights`: the [`step_total`] of all packs of the step, on all ranks.
     pub step_total: f64,

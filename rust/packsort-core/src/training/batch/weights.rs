@@ -1,11 +1,11 @@
 //! Weigh the tokens of a step in its loss.
 
 use crate::Error;
-use crate::error::named;
+use crate::names::named;
 use crate::training::batch::NO_LOSS;
 use crate::training::batch::pack::{PackView, check_all};
 
-/// How much each sequence weighs in the loss of a step. The tokens of a sequence that carry loss share its weight.
+/// Weight of each sequence in the loss of a step. The tokens of a sequence that carry loss share its weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LossWeights {
     /// By its number of tokens with loss: every such token weighs the same.

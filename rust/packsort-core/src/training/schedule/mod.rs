@@ -28,12 +28,12 @@ use rayon::prelude::*;
 pub use window::StepTimes;
 
 use crate::Error;
-use crate::error::named;
 use crate::memory::zeroed;
+use crate::names::named;
 use crate::parallel::split_at_lengths;
 use crate::permutation::{Permutation, key};
 
-/// What happens to packs that do not fill a step.
+/// Treatment of packs that do not fill a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tail {
     /// The first packs of the shuffled order are repeated to fill the last step.
@@ -45,7 +45,7 @@ pub enum Tail {
 
 named!(Tail, "tail", Pad => "pad", Drop => "drop");
 
-/// How packs are scheduled.
+/// Options of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScheduleOptions {
     /// Number of ranks that train together.
@@ -54,7 +54,7 @@ pub struct ScheduleOptions {
     pub accumulation: NonZeroUsize,
     /// Number of steps within which packs may trade places.
     pub window: NonZeroUsize,
-    /// What happens to packs that do not fill a step.
+    /// Treatment of packs that do not fill a step.
     pub tail: Tail,
     /// Seed of the shuffles of packs and runs. `None` keeps the order of packs that is given.
     pub seed: Option<u64>,
