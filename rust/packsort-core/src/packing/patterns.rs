@@ -2,19 +2,19 @@
 //!
 //! Groups are planned in parallel, each by the strategy's own file ([`first_fit`](super::first_fit),
 //! [`best_fit`](super::best_fit)), and their patterns are joined in the order of the groups.
-#![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
 use crate::error::PlanFault;
 use crate::histogram::count::split;
-use crate::memory::Buffer;
+use crate::memory::zeroed;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
+use crate::parallel::split_at_lengths;
 use crate::{Classes, Strategy};
 
 /// Sequences of one class in a pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The class, an index into [`Classes`].
     pub class: u32,
@@ -77,31 +77,26 @@ impl Patterns {
         if parts.len() == 1 {
             return parts.pop().unwrap_or_default();
         }
-        let (mut firsts, mut patterns, mut slots) = (vec![], 0, 0);
-        for part in &parts {
-            firsts.push((patterns, slots));
-            patterns += part.len();
-            slots += part.slots.len();
-        }
-        let (mut all_repeats, mut all_offsets, mut all_slots) =
-            (Buffer::new(patterns), Buffer::new(patterns + 1), Buffer::new(slots));
-        let (repeats, offsets, places) = (all_repeats.places(), all_offsets.places(), all_slots.places());
-        parts.into_par_iter().zip(firsts).for_each(|(part, (pattern, slot))| {
-            // SAFETY: each part writes from its own first pattern and slot on, as many as it has, and the next part's
-            // first are those behind them.
-            unsafe {
-                repeats.copy(pattern, &part.repeats);
-                places.copy(slot, &part.slots);
-                for (at, offset) in (pattern..).zip(&part.slot_offsets[..part.len()]) {
-                    offsets.write(at, slot + offset);
+        let pattern_counts: Vec<usize> = parts.iter().map(Self::len).collect();
+        let slot_counts: Vec<usize> = parts.iter().map(|part| part.slots.len()).collect();
+        let (patterns, slots) = (pattern_counts.iter().sum(), slot_counts.iter().sum());
+        let mut joined = Self { repeats: zeroed(patterns), slot_offsets: zeroed(patterns + 1), slots: zeroed(slots) };
+        let first_slots: Vec<usize> =
+            slot_counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
+        parts
+            .into_par_iter()
+            .zip(split_at_lengths(&mut joined.repeats, &pattern_counts))
+            .zip(split_at_lengths(&mut joined.slot_offsets[1..], &pattern_counts))
+            .zip(split_at_lengths(&mut joined.slots, &slot_counts))
+            .zip(first_slots)
+            .for_each(|((((part, repeats), offsets), slots), first_slot)| {
+                repeats.copy_from_slice(&part.repeats);
+                slots.copy_from_slice(&part.slots);
+                for (to, offset) in offsets.iter_mut().zip(&part.slot_offsets[1..]) {
+                    *to = first_slot + offset;
                 }
-            }
-        });
-        // SAFETY: the parts wrote all repeats and slots, and all offsets but the last, which is written here.
-        unsafe {
-            offsets.write(patterns, slots);
-            Self { repeats: all_repeats.written(), slot_offsets: all_offsets.written(), slots: all_slots.written() }
-        }
+            });
+        joined
     }
 
     /// Find the first pattern of the group that begins at `class`, or of a later group where it has none.
