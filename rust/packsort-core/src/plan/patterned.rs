@@ -174,7 +174,7 @@ fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) 
         classes.groups[groups.start]..classes.groups[groups.end]
     };
     let own_patterns: Vec<_> = (0..shares)
-        .map(&own_classes)
+        .map(own_classes)
         .map(|own| patterns.first_of_group_at(own.start)..patterns.first_of_group_at(own.end))
         .collect();
     let pattern_counts: Vec<usize> = own_patterns.iter().map(|own| own.len()).collect();
