@@ -11,7 +11,7 @@ import packsort
 
 LIMITS = [1024, 2048, 4096, 8192]
 COUNT = 10**6
-# milliseconds that four max_lengths may take
+# Milliseconds that four max_lengths may take.
 MOST = 1000
 
 

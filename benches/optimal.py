@@ -1,8 +1,8 @@
-"""Fewest packs against first-fit decreasing: packs, proven bound, seconds.
+"""Compare the fewest packs with first-fit decreasing: packs, proven bound, seconds.
 
     python benches/optimal.py [TOKENS ...]
 
-TOKENS are files of `packsort tokenize --keep source`; each of their sources is a row at each of four limits.
+TOKENS are files of `packsort tokenize --keep source`. Each of their sources is a case at each of four limits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import packsort
 
 @dataclass(frozen=True)
 class Row:
-    """One case; `met` is whether it was in time and ended a pack, or its gap, above the bound at most."""
+    """Result of one case."""
 
     case: str
     sequences: int
@@ -68,12 +68,12 @@ def measure(
     )
 
 
-def made() -> Iterator[Row]:
+def generated() -> Iterator[Row]:
     def normal(number: int, mean: float, spread: float, most: int) -> NDArray[np.int64]:
         return np.random.default_rng(0).normal(mean, spread, number).astype(np.int64).clip(1, most)
 
     yield measure("200 k normal(40 k, 10 k)", normal(200_000, 40_000, 10_000, 131_072), 131_072, 30, 0.002)
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most at 131,072")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB peak memory at 131,072")
     lognormal = np.exp(np.random.default_rng(0).normal(7.5, 0.5, 10**6)).astype(np.int64).clip(1, 4096)
     broad = np.exp(np.random.default_rng(0).normal(np.log(350), 1, 10**6)).astype(np.int64).clip(1, 8192)
     yield measure("1 M normal(600, 150)", normal(10**6, 600, 150, 2048), 2048, 2)
@@ -84,7 +84,7 @@ def made() -> Iterator[Row]:
 
 
 def real(paths: list[Path]) -> Iterator[Row]:
-    # what the prototype takes, where it was measured
+    # Seconds that the prototype took.
     allowed = {("gsm8k", 1024): 0.3, ("sgd_train", 1024): 0.8, ("single_turn", 1024): 0.3}
     for path in paths:
         table = pq.read_table(path, columns=["length", "source"])
@@ -106,7 +106,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("tokens", nargs="*", type=Path, metavar="TOKENS")
     args = parser.parse_args()
-    rows = [*made(), *real(args.tokens)]
+    rows = [*generated(), *real(args.tokens)]
     table = Table("case")
     for name in (
         "sequences",

@@ -1,4 +1,4 @@
-"""Lengths to `pack_offsets` and `sequence_ids`, against other packers, a sort and a count."""
+"""Time plans, from lengths to `pack_offsets` and `sequence_ids`, against other packers, a sort and a count."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def packsort_packs(lengths: Lengths, seed: int | None) -> tuple[Any, Any]:
 
 
 def textbook(lengths: Lengths) -> list[list[int]]:
-    """First-fit decreasing, as it is taught: longest first, into the first open pack with room."""
+    """Pack by the textbook's first-fit decreasing: longest first, into the first open pack with room."""
     packs: list[list[int]] = []
     rooms: list[int] = []
     for i in np.argsort(-lengths, kind="stable").tolist():
@@ -61,7 +61,7 @@ def textbook(lengths: Lengths) -> list[list[int]]:
 
 
 def check(lengths: Lengths, offsets: NDArray[Any], ids: NDArray[Any]) -> str:
-    """Asserts that each sequence is in one pack and that no pack is over-full; says how many there are."""
+    """Assert that every sequence is in one pack and no pack is too long; return the number of packs as text."""
     assert np.array_equal(np.sort(ids), np.arange(len(lengths)))
     assert np.add.reduceat(lengths[ids], offsets[:-1]).max() <= MAX_LENGTH
     return f"{len(offsets) - 1:,} packs"
@@ -91,7 +91,7 @@ def run(case: Case, rounds: int | None) -> list[Figure]:
         Way("packsort, seed 0", lambda: packsort_packs(lengths, 0), note=f"{note}, {memory(lengths, 0)}"),
     ]
     if case.packers:
-        wide = lengths.astype(np.int64)  # the type that it takes
+        wide = lengths.astype(np.int64)  # seqpacker takes no other type
         packer = seqpacker.Packer(MAX_LENGTH, strategy="obfd")
         ways += [
             Way("seqpacker obfd", lambda: packer.pack_flat(wide), case.packers, check_seqpacker(lengths, wide)),
@@ -110,7 +110,7 @@ def run(case: Case, rounds: int | None) -> list[Figure]:
 
 
 def memory(lengths: Lengths, seed: int | None) -> str:
-    """Peak memory of a fresh process beyond its column of lengths, in columns; asserts that it is at most 3."""
+    """Measure the peak memory of a fresh process beyond its column of lengths; assert that it is at most 3 columns."""
     if not Path("/proc/self/status").exists():
         return "memory is measured on Linux only"
     with tempfile.TemporaryDirectory() as folder:
@@ -125,10 +125,10 @@ def memory(lengths: Lengths, seed: int | None) -> str:
 
 def peak_of(path: Path, seed: int | None) -> int:
     lengths = np.load(path)
-    packsort_packs(lengths[:100_000], seed)  # threads and what is made once
+    packsort_packs(lengths[:100_000], seed)  # starts threads
     before = psutil.Process().memory_info().rss
     kept = packsort_packs(lengths, seed)
-    # not getrusage: its peak is that of the parent where the parent was larger
+    # `getrusage` would report the parent's peak where the parent was larger.
     peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
     del kept
     return max(0, int(peak) * 1024 - before)
@@ -136,8 +136,8 @@ def peak_of(path: Path, seed: int | None) -> int:
 
 def main() -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--largest", type=float, default=1e7, help="leave out cases of more lengths (1e8: 8 GB)")
-    parser.add_argument("--peak-of", type=Path, help="only print the peak memory of planning this file")
+    parser.add_argument("--largest", type=float, default=1e7, help="leave out cases with more lengths (1e8 needs 8 GB)")
+    parser.add_argument("--peak-of", type=Path, help="print only the peak memory of planning this file")
     parser.add_argument("--seed", default="None")
     args = parser.parse_args()
     if args.peak_of:

@@ -1,8 +1,8 @@
-"""Packs over ranks: how well `packsort.schedule` balances them by window, and how long it takes.
+"""Measure how well `packsort.schedule` balances ranks by window, and time it.
 
-Lengths are lognormal mixtures: chats with a median of 500 tokens (sigma 1), and a share of documents. What is longer
-than max_length is cut. Costs are operations of Llama 3 8B and Llama 3.2 1B: the smaller a model, the more of its work
-is attention. Utilization is the mean over steps of mean / max cost over ranks.
+Lengths are lognormal mixtures: chats with a median of 500 tokens (sigma 1), and a share of documents. Sequences longer
+than max_length are truncated. Costs are the operations of Llama 3 8B and Llama 3.2 1B: the smaller a model, the more
+of its work is attention. Utilization is the mean over steps of mean / max cost over ranks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_MILLISECONDS = 500  # for 1e6 sequences
 
 @dataclass(frozen=True)
 class Mix:
-    """Chats, and `share` of documents of `median` tokens."""
+    """Mixture of chats and a `share` of documents with `median` tokens."""
 
     name: str
     max_length: int
@@ -40,7 +40,7 @@ class Mix:
     sigma: float
 
     def plan(self, sequences: int) -> packsort.Plan:
-        """So many of them, packed."""
+        """Pack this many sequences of the mixture."""
         rng = np.random.default_rng(0)
         chats, documents = rng.lognormal(0, 1, sequences), rng.lognormal(0, self.sigma, sequences)
         is_document = rng.random(sequences) < self.share
@@ -56,7 +56,7 @@ MIXES = (
     Mix("128K/1% of 48K", 131_072, 0.01, 48_000, 1.0),
     Mix("128K/5% of 32K", 131_072, 0.05, 32_000, 1.0),
 )
-LAYOUTS = ((8, 1), (64, 1), (8, 4))
+RANKS = ((8, 1), (64, 1), (8, 4))
 TIMED = (
     ("schedule/1e6/2K/chats", 10**6, Mix("2K", 2_048, 0.0, 1, 1.0), 7),
     ("schedule/1e6/8K/1% of 8K", 10**6, Mix("8K", 8_192, 0.01, 8_000, 1.0), 7),
@@ -86,7 +86,7 @@ class Balance:
 
 
 def check(made: packsort.Schedule) -> packsort.Schedule:
-    """Asserts that each pack comes once but for the tail, and utilization as NumPy counts it."""
+    """Assert that each pack comes once, except in the tail, and that utilization is what NumPy computes."""
     packs = np.bincount(made.order.ravel(), minlength=len(made.costs))
     packs[made.repeated] -= 1
     assert (packs == 1).all()
@@ -100,7 +100,7 @@ def balance(mix: Mix) -> list[Balance]:
     plan = mix.plan(10**6)
     found = []
     for model, cost in MODELS.items():
-        for ranks, each in LAYOUTS:
+        for ranks, each in RANKS:
             made = {w: check(packsort.schedule(plan, ranks, cost=cost, accumulation=each, window=w)) for w in WINDOWS}
             after = {window: schedule.utilization for window, schedule in made.items()}
             before, speedup = made[DEFAULT].utilization_before, made[DEFAULT].speedup

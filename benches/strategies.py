@@ -1,6 +1,6 @@
-"""Strategies and constraints, and new epochs, against first-fit decreasing of the same lengths.
+"""Compare strategies, constraints and epochs with first-fit decreasing of the same lengths.
 
-In pairs: one call of each in turn, so that neither finds the caches filled by itself.
+Each is timed in a pair with `ffd`, one call of each in turn, so that neither finds the caches filled by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench import MAX_LENGTH, Figure, Way, arguments, lognormal, measure, show, 
 import packsort
 
 
-def listed(plan: packsort.Plan) -> tuple[Any, Any]:
+def all_packs(plan: packsort.Plan) -> tuple[Any, Any]:
     return plan.pack_offsets, plan.sequence_ids
 
 
@@ -40,14 +40,14 @@ def run(count: int, rounds: int) -> list[Figure]:
             first = np.repeat(groups[plan.sequence_ids[plan.pack_offsets[:-1]]], np.diff(plan.pack_offsets))
             assert np.array_equal(groups[plan.sequence_ids], first)
         note = f"{plan.num_packs:,} packs"
-        ffd = Way("ffd", lambda: listed(packsort.plan(lengths, MAX_LENGTH)))
-        way = Way(name, lambda given=given: listed(packsort.plan(lengths, MAX_LENGTH, **given)), None, note, allowed)  # type: ignore[misc]
+        ffd = Way("ffd", lambda: all_packs(packsort.plan(lengths, MAX_LENGTH)))
+        way = Way(name, lambda given=given: all_packs(packsort.plan(lengths, MAX_LENGTH, **given)), None, note, allowed)  # type: ignore[misc]
         figures.append(measure(case, count, [ffd, way], 3 * rounds, seconds=0)[1])
 
     first = packsort.plan(lengths, MAX_LENGTH, seed=0)
     epochs = [
-        Way("first plan, seed 0", lambda: listed(packsort.plan(lengths, MAX_LENGTH, seed=0))),
-        Way("with_epoch", lambda: listed(first.with_epoch(1)), allowed=1),
+        Way("first plan, seed 0", lambda: all_packs(packsort.plan(lengths, MAX_LENGTH, seed=0))),
+        Way("with_epoch", lambda: all_packs(first.with_epoch(1)), allowed=1),
     ]
     return figures + measure(f"epochs/{count:.0e}/lognormal".replace("e+0", "e"), count, epochs, rounds)
 

@@ -1,4 +1,4 @@
-"""The same algorithms as the core's, written to be read. Slow; for tests only."""
+"""Readable, slow versions of the core's algorithms, for tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[int]]:
-    """Textbook first-fit decreasing: longest first, equal ones in input order, into the first open pack with room."""
+    """Pack longest first, equal lengths in input order, into the first open pack with room."""
     packs: list[list[int]] = []
     rooms: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -20,7 +20,7 @@ def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[i
 
 
 def fewest_packs(lengths: Sequence[int], max_length: int) -> int:
-    """The true optimum, by trying everything: for up to about nine sequences."""
+    """Find the fewest packs of up to about nine sequences by trying everything."""
     ordered = sorted(lengths, reverse=True)
     best = len(ordered)
 
@@ -43,7 +43,7 @@ def fewest_packs(lengths: Sequence[int], max_length: int) -> int:
 
 
 def martello_toth_l2(lengths: Sequence[int], max_length: int) -> int:
-    """Lower bound L2, straight from its definition (Martello and Toth, 1990)."""
+    """Compute the lower bound L2 by its definition (Martello and Toth, 1990)."""
     best = -(-sum(lengths) // max_length)
     for a in range(max_length // 2 + 1):
         large = [w for w in lengths if w > max_length - a]
@@ -55,5 +55,5 @@ def martello_toth_l2(lengths: Sequence[int], max_length: int) -> int:
 
 
 def gather(rows: Sequence[Sequence[int]], packs: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
-    """The tokens of each pack: its sequences one after another, each cut at `limit`."""
+    """Concatenate the sequences of each pack, each truncated at `limit`."""
     return [[token for i in pack for token in rows[i][:limit]] for pack in packs]

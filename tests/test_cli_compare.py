@@ -72,8 +72,6 @@ def test_the_command_tokenizes_conversations(
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("matplotlib", reason="the report's plots need packsort[report]")
-    pytest.importorskip("jinja2", reason="the report's page needs packsort[report]")
     lengths = np.clip(np.random.default_rng(7).lognormal(5.5, 0.9, 3_000), 1, 4096).astype(np.int32)
     found = compare(lengths, [1024, 4096], model=COSTS, turns=np.arange(3_000) % 3)
     path = tmp_path_factory.mktemp("report") / "report.html"
@@ -122,7 +120,6 @@ def test_the_report_opens_in_a_browser_without_a_network(page: Path, tmp_path: P
 
 
 def test_a_report_is_not_replaced_unless_asked(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the report's plots need packsort[report]")
     pq.write_table(pa.table({"length": [5, 3, 7]}), tmp_path / "lengths.parquet")
     options = (tmp_path / "lengths.parquet", "--max-length", 8, "--html", tmp_path / "report.html")
     assert command(*options) == 0

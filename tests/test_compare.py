@@ -1,4 +1,4 @@
-"""`packsort.compare`: its counts by hand, and against slow, readable ones."""
+"""`packsort.compare`, against counts made by hand and by slow, readable code."""
 
 from __future__ import annotations
 
@@ -47,14 +47,15 @@ def in_input_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_input_order")
 def test_counts_are_those_made_by_hand() -> None:
-    # Seven conversations, rows of 8 tokens, 2 rows on each of 2 ranks, a cost of 1 a token.
+    # Seven conversations, packs of 8 tokens, 2 packs on each of 2 ranks, a cost of 1 per token.
     lengths, turns = [5, 3, 6, 2, 10, 4, 1], [2, 1, 3, 1, 2, 1, 2]
     found = compare(lengths, 8, batch_size=2, world_size=2, turns=turns, model=TOKENS_ONLY)
     assert (found.num_sequences, found.num_tokens, found.longest, found.multi_turn) == (7, 31, 10, 4)
     at = found[8]
 
     # Padding: 10 is cut to 8, so 29 tokens. Batches (5, 3), (6, 2), (8, 4), (1) are 5, 6, 8 and 1 wide:
-    # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven rows, four a step: two steps. The 10 has 2 turns: broken.
+    # 10 + 12 + 16 + 1 = 39 tokens, 10 of them padding. Seven packs, four per step: two steps. The 10 has 2 turns, so it
+    # is broken.
     cut = {"rows": 7, "steps": 2, "tokens": 29, "lower_bound": 4, "split": 0, "truncated": 1, "tokens_lost": 2}
     single = Spread(1, 0, 1, 1)
     assert figures(at.padding) == {**cut, "padding_tokens": 10, "broken": 1, "dropped": 0, "samples": single}
@@ -63,7 +64,7 @@ def test_counts_are_those_made_by_hand() -> None:
     # Step 1: ranks do 10 and 12; step 2: 16 and 1. The slowest take 12 + 16, the mean is 11 + 8.5.
     assert work(at.padding.with_masks) == (squares, 28, 1, 19.5 / 28)
     assert work(at.padding.without_masks) == (2 * 25 + 2 * 36 + 2 * 64 + 1, 28, 1, 19.5 / 28)
-    # Rows of 5, 3, 6, 2, 8, 4 and 1 tokens, in twentieths of 8: 12, 7, 15, 5, 20 (of which the last bin is 19), 10, 2.
+    # Packs of 5, 3, 6, 2, 8, 4 and 1 tokens, in twentieths of 8: 12, 7, 15, 5, 20 (of which the last bin is 19), 10, 2.
     assert filled(at.padding) == {12: 1, 7: 1, 15: 1, 5: 1, 19: 1, 10: 1, 2: 1}
 
     # Padded to 8: 7 x 8 - 29 = 27. Step 1: 16 and 16; step 2: 16 and 8. The slowest take 32, the mean is 16 + 12.
@@ -73,7 +74,7 @@ def test_counts_are_those_made_by_hand() -> None:
     assert work(at.padding_fixed.without_masks) == (7 * 64, 32, 32 / 28, 28 / 32)
     assert filled(at.padding_fixed) == filled(at.padding)
 
-    # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 goes on in the next row, the last row lacks one token: 31 of 32.
+    # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 continues in the next pack, the last pack lacks one token: 31 of 32.
     assert figures(at.random) == {
         **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4, "dropped": 0},
         **{"split": 1, "truncated": 0, "tokens_lost": 0, "broken": 1},
@@ -97,7 +98,7 @@ def test_counts_are_those_made_by_hand() -> None:
     assert work(at.ffd.with_masks) == (squares, 16, 16 / 28, 14.5 / 16)
     assert work(at.ffd.without_masks) == (4 * 64, 16, 16 / 28, 1)
     assert filled(at.ffd) == {12: 1, 19: 3}
-    # Two packs a rank in the one step there is: no order is better than 16 and 13.
+    # There is one step with two packs per rank: no order is better than 16 and 13.
     scheduled = at.ffd.with_masks.scheduled
     assert scheduled is not None
     assert (scheduled.cost, scheduled.utilization) == (16, 14.5 / 16)
@@ -110,8 +111,8 @@ def test_counts_are_those_made_by_hand() -> None:
 @given(st.integers(0, 2**64 - 1))
 @settings(max_examples=20, deadline=None)
 def test_balanced_ranks_do_not_wait_in_an_example_made_by_hand(seed: int) -> None:
-    # Packs 4 | 4 | 2 2 | 2 2, at a cost of a pair of tokens 16, 16, 8 and 8: one on each of 2 ranks, 48 in all. Alike
-    # ones at a time take 16 + 8; mixed, as most seeds have it, 16 + 16, of which ranks work 48 / 2.
+    # Packs 4 | 4 | 2 2 | 2 2 cost 16, 16, 8 and 8, one on each of 2 ranks: 48 in all. Steps of equal packs take 16 + 8.
+    # Mixed steps, as most seeds have them, take 16 + 16, in which ranks work 48 / 2.
     costs = packsort.CostModel(linear=0.0, quadratic=1.0)
     at = compare([4, 4, 2, 2, 2, 2], 4, batch_size=1, world_size=2, model=costs, seed=seed)[4]
     before, after = at.ffd.with_masks, at.ffd.with_masks.scheduled
@@ -134,13 +135,13 @@ def test_balanced_steps_are_those_of_schedule(batch_size: int) -> None:
     made = packsort.schedule(plan, 8, cost=cost, accumulation=batch_size, seed=None)
     assert found.scheduled is not None
     assert found.scheduled.utilization > found.utilization + 0.02
-    # They differ by the last step, which the one fills up and the other does not.
+    # They differ in the last step, which one fills up and the other does not.
     assert found.scheduled.utilization == pytest.approx(made.utilization, abs=0.01 + step / plan.num_packs)
     assert found.cost / found.scheduled.cost == pytest.approx(made.speedup, rel=0.01 + step / plan.num_packs)
 
 
 def slow_rows(name: str, lengths: Sequence[int], limit: int, batch_size: int) -> list[tuple[list[int], int]]:
-    """The pieces of each row, and its tokens with padding to the longest of the batch."""
+    """Return the pieces of each pack, and its tokens with padding to the longest of the batch."""
     if name == "random":
         tokens = [i for i, length in enumerate(lengths) for _ in range(length)]
         rows = [tokens[at : at + limit] for at in range(0, len(tokens), limit)]
@@ -150,7 +151,7 @@ def slow_rows(name: str, lengths: Sequence[int], limit: int, batch_size: int) ->
 
 
 def slow_work(costs: Sequence[float], batch_size: int, world_size: int) -> tuple[float, float]:
-    """Cost of all steps, and the share of it that ranks do not wait."""
+    """Return the cost of all steps, and the share of it in which ranks work."""
     mean = slowest = 0.0
     step = batch_size * world_size
     for at in range(0, len(costs), step):
@@ -280,7 +281,7 @@ def test_advice_follows_the_papers_findings() -> None:
     full = compare(np.full(100, 4000), 4096, model="70B")[4096].advice
     assert full.choice == "padding"
     assert "fills a pack of 4,096 tokens by itself" in full.reasons[0]
-    # Two of 52 do not fit into 100 three times over, one of 47 is left: pairs leave half of each row empty.
+    # Two sequences of 60 do not fit into 100, so greedy packing leaves nearly half of each pack empty.
     loose = compare(np.array([60] * 400 + [10] * 100), 100, model="70B", turns=[1] * 500)[100]
     assert loose.advice.choice == "random"
     assert "Each of these loses" in compare(np.full(100, 4000), [1000, 2000], model=COSTS).summary[0]
@@ -288,7 +289,7 @@ def test_advice_follows_the_papers_findings() -> None:
 
 
 def test_batch_of_as_many_samples() -> None:
-    # Eight to a pack: 64 padded rows a step are 8 packs.
+    # Eight sequences per pack: 64 padded sequences per step are 8 packs.
     batch = compare(np.full(800, 128), 1024, batch_size=16, world_size=4, model=COSTS)[1024].batch
     assert (batch.packs_per_step, batch.batch_size, batch.samples_at_batch_size) == (8, 2, 64)
     batch = compare(np.full(800, 128), 1024, batch_size=1, world_size=4, model=COSTS)[1024].batch
@@ -376,7 +377,7 @@ def test_turns_come_from_messages_labels_or_a_column(tmp_path: Path) -> None:
     pq.write_table(table.slice(0, 1), tmp_path / "0.parquet")
     pq.write_table(table.slice(1), tmp_path / "1.parquet")
     counted = turns_in(table), turns_in(table.select(["labels"]), "labels")
-    assert counted == ([1, 2, 3, 0], [1, 2, 3, 0]), "loss at the end of a row and the start of the next is two turns"
+    assert counted == ([1, 2, 3, 0], [1, 2, 3, 0]), "loss at the end of a row and at the start of the next is two turns"
     for source in (table, tmp_path, [tmp_path / "0.parquet", tmp_path / "1.parquet"]):
         for turns in (None, "messages", "labels", "number", "many"):
             assert compare(source, 8, model=COSTS, turns=turns).multi_turn == 2, turns

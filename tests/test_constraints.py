@@ -1,4 +1,4 @@
-"""Constraints in every combination, and hybrid packing, against what each of them means."""
+"""Constraints in every combination, and hybrid packing, against their definitions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Piece = tuple[int, int, int]
 
 
 def packs_of(plan: packsort.Plan) -> list[list[Piece]]:
-    """(row, first token, tokens) of each piece of each pack."""
+    """Return (row, first token, tokens) of each piece of each pack."""
     columns = (plan.sequence_ids.tolist(), plan.piece_starts.tolist(), plan.piece_lengths.tolist())
     pieces = list(zip(*columns, strict=True))
     return [pieces[a:b] for a, b in pairwise(plan.pack_offsets.tolist())]
 
 
 def written(lengths: list[int], multiple: int, separator: bool) -> int:
-    """Tokens of a pack: each sequence but the last with its separator, rounded up."""
+    """Count the tokens of a pack: every sequence rounded up, all but the last with a separator."""
     tokens = [length + separator for length in lengths[:-1]] + lengths[-1:]
     return sum(-(-n // multiple) * multiple for n in tokens)
 
@@ -67,7 +67,7 @@ def test_every_combination_of_constraints_holds(case: tuple[list[int], int, dict
     }
     groups = [""] * len(lengths) if options["groups"] is None else options["groups"].to_pylist()
 
-    # each token is there once, but for what overlong says
+    # Every token is in a pack once, unless its sequence is overlong.
     expected = []
     for row, length in enumerate(lengths):
         cut = length > limit and not flags["splittable"][row]
@@ -146,7 +146,7 @@ def test_multiples_are_first_fit_decreasing_of_lengths_rounded_up(room: tuple[in
     plan = packsort.plan(lengths, max_length, pad_to_multiple_of=multiple)
     rounded = [-(-length // multiple) * multiple for length in lengths]
     ours = [[rounded[row] for row in ids] for ids in plan]
-    # longest first, those of a rounded length by their own: a first-fit decreasing of the rounded lengths too
+    # Longest first is also first-fit decreasing of the rounded lengths.
     theirs = first_fit_decreasing(rounded, limit)
     assert ours == [[rounded[row] for row in pack] for pack in theirs]
 

@@ -1,4 +1,4 @@
-"""`packsort.CostModel`: operations counted one matrix at a time, and coefficients that are none."""
+"""`packsort.CostModel`, against operations counted one matrix at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from packsort.balance.costs import LLAMA_3_8B
 
 
 def operations(shapes: list[tuple[int, int]], channels: int, layers: int, length: int) -> float:
-    """Forward and backward, of matrices (inputs, outputs) and of causal attention over `length` tokens."""
+    """Count operations, forward and backward, of matrices (inputs, outputs) and of causal attention."""
     products = [2 * length * rows * columns for rows, columns in shapes]
     # A pair of tokens for each of the two products, queries with keys and weights with values; half are masked.
     products += layers * [2 * length * length * channels / 2] * 2
@@ -129,7 +129,8 @@ def test_a_config_costs_what_its_sizes_cost(tmp_path: Path, config: dict[str, An
 
 
 def test_configs_of_transformers_are_taken() -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     llama = transformers.LlamaConfig(
         hidden_size=4096,
         num_hidden_layers=32,

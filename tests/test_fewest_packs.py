@@ -1,4 +1,4 @@
-"""`strategy="optimal"` where people meet it: plans, saved plans, shards, loaders, the command line."""
+"""`strategy="optimal"` in plans, saved plans, shards, loaders and the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LENGTHS = np.random.default_rng(0).normal(307, 25, 4000).astype(int).clip(1, MAX
 
 
 def table(lengths: Any = LENGTHS) -> pa.Table:
-    """Sequences of these lengths; each token says where it is from."""
+    """Return sequences of these lengths; each token names its sequence."""
     return pa.table({"input_ids": [(np.arange(n) % 50 + 60 * (i % 500)).tolist() for i, n in enumerate(lengths)]})
 
 

@@ -97,7 +97,8 @@ def test_manifests_of_version_0_1_are_read_as_dataclasses() -> None:
 
 
 def test_loaders_read_directories_of_version_0_1() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     from packsort.torch import PackedLoader
 
     for name in ("chats", "tokens"):

@@ -1,4 +1,4 @@
-"""What `PackedLoader` takes, what it refuses, and that a directory may not change under it."""
+"""Sources and options that `PackedLoader` takes and refuses, and packed directories that change while it reads."""
 
 from __future__ import annotations
 

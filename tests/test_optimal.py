@@ -1,4 +1,4 @@
-"""Fewest packs: against brute force, an independent solver, and first-fit decreasing."""
+"""The search for the fewest packs, against brute force, an independent solver, and first-fit decreasing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def histogram(lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solve(lengths: Sequence[int], capacity: int, **options) -> Solution:
-    """The solution, checked: every sequence in one pack, no pack over full."""
+    """Solve, and check that every sequence is in one pack and no pack is too long."""
     sizes, counts = histogram(lengths)
     solution = _optimal.solve(sizes, counts, capacity, **options)
     packed = np.zeros(len(sizes), np.int64)
@@ -47,7 +47,7 @@ def solve(lengths: Sequence[int], capacity: int, **options) -> Solution:
 
 
 def fewest_bysolver(lengths: Sequence[int], capacity: int, max_sequences: int) -> int:
-    """The true optimum by HiGHS's branch and bound over every pattern there is."""
+    """Find the optimum by HiGHS's branch and bound over all patterns."""
     sizes = sorted(set(lengths))
     ranges = (range(capacity // size + 1) for size in sizes)
     patterns = [
@@ -140,7 +140,7 @@ def test_many_distinct_sizes_are_gathered_into_classes() -> None:
     assert len(np.unique(lengths)) > _optimal._MOST_ROWS
     greedy = packsort.plan(lengths, 131_072)
     solution = solve(lengths, 131_072, lower_bound=greedy.lower_bound, max_iterations=20)
-    # the true optimum needs at least the tokens' room
+    # The optimum needs at least the room of all tokens.
     assert lengths.sum() / 131_072 <= solution.bound <= solution.packs
     assert solution.packs - solution.bound < (greedy.num_packs - greedy.lower_bound) / 4
 

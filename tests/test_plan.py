@@ -428,7 +428,7 @@ def test_planning_imports_no_pandas() -> None:
 
 
 class Waiting:
-    """A plan whose packs are computed until it is told to stop, as those of many sequences are for a while."""
+    """Plan whose packs take as long to compute as the block lasts, as those of many sequences take a while."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.plan = packsort.plan(LENGTHS, 100)

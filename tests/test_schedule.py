@@ -1,4 +1,4 @@
-"""`packsort.schedule` against a slow reference, and what every schedule must keep."""
+"""`packsort.schedule` against a slow reference, and invariants of every schedule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import packsort
 from packsort import CostModel
 from packsort.balance.costs import LLAMA_3_8B
 
-# Coefficients of which either can rule at max_length 200.
+# Either coefficient can dominate at max_length 200.
 COST = CostModel(linear=100.0, quadratic=1.0)
 
 
@@ -45,7 +45,7 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def reference_costs(plan: packsort.Plan, cost: CostModel, attention: str) -> list[float]:
-    """The cost of each pack, one sequence after another."""
+    """Compute the cost of each pack, one sequence after another."""
     costs = []
     for pack in range(plan.num_packs):
         lengths = plan.list_lengths(pack, pack + 1).tolist()
@@ -55,7 +55,7 @@ def reference_costs(plan: packsort.Plan, cost: CostModel, attention: str) -> lis
 
 
 def reference_utilization(steps: NDArray[np.int64], costs: list[float]) -> float:
-    """The mean over steps of mean / max over ranks; a rank has the sum of its packs."""
+    """Compute the mean over steps of mean / max cost over ranks."""
     shares = []
     for ranks in steps.tolist():
         load = [sum(costs[pack] for pack in packs) for packs in ranks]
@@ -64,7 +64,7 @@ def reference_utilization(steps: NDArray[np.int64], costs: list[float]) -> float
 
 
 def shuffled(plan: packsort.Plan, made: packsort.Schedule, seed: int | None) -> NDArray[np.int64]:
-    """The order before it is balanced: that of one rank, as long as it is needed, of the same shape."""
+    """Return the order before balancing, which is that of one rank, in the shape of a schedule."""
     order = packsort.schedule(plan, 1, seed=seed).order.ravel()
     return np.resize(order, made.order.shape) if len(order) else made.order
 
@@ -139,7 +139,7 @@ def test_a_rank_and_a_step_find_their_packs(plan: packsort.Plan, layout: dict[st
 
 
 def mix(max_length: int, share: float, document: float, sigma: float) -> packsort.Plan:
-    """Chats of about 500 tokens and a share of documents, cut at max_length."""
+    """Plan chats of about 500 tokens and a share of documents, truncated at max_length."""
     rng = np.random.default_rng(0)
     chats, documents = rng.lognormal(np.log(500), 1, 200_000), rng.lognormal(np.log(document), sigma, 200_000)
     lengths = np.where(rng.random(200_000) < share, documents, chats)
@@ -261,7 +261,7 @@ def test_other_python_threads_run_meanwhile() -> None:
     end = time.perf_counter()
     stop.set()
     thread.join()
-    # A call that held the lock would let none through but at its ends.
+    # A call that held the lock would let other threads run only at its ends.
     assert sum(start + 0.1 * (end - start) < at < end - 0.1 * (end - start) for at in ticks) > 3
 
 

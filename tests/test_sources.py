@@ -230,12 +230,21 @@ def test_corrupted_pages_are_named_when_read(tmp_path, checksum):
         list(source.batches(["input_ids"]))
 
 
+@pytest.fixture
+def nobody():
+    """Root may read everything, so it becomes another user for this test."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has file modes that keep a reader out")
-def test_denied_file_is_named(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
+def test_denied_file_is_named(tmp_path, request):
     path = parquet(tmp_path / "a.parquet", table())
     path.chmod(0)
+    request.getfixturevalue("nobody")
     with pytest.raises(SourceError, match=says("a.parquet", "permission denied")):
         open_source(path)
 

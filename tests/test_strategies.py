@@ -216,7 +216,7 @@ def test_split_sequences_are_packed_piece_by_piece(
     pieces = list(zip(plan.sequence_ids.tolist(), plan.piece_starts.tolist(), plan.piece_lengths.tolist(), strict=True))
     tokens = [(i, token) for i, start, length in pieces for token in range(start, start + length)]
     assert sorted(tokens) == [(i, token) for i, length in enumerate(lengths) for token in range(length)]
-    # as few pieces as can be: all but the last of a sequence fill a pack
+    # As few pieces as possible: all but the last of a sequence fill a pack.
     assert len(pieces) == sum(-(-length // max_length) for length in lengths)
     assert plan.num_split == sum(length > max_length for length in lengths)
     assert (plan.num_sequences, plan.num_tokens, plan.tokens_lost) == (len(lengths), sum(lengths), 0)

@@ -440,10 +440,10 @@ def test_existing_output_is_not_touched(tmp_path, two_files, tokenizer):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputExistsError, match="not empty; `--overwrite`"):
+    with pytest.raises(OutputExistsError, match="not empty; pass overwrite=True"):
         write_tokens(two_files, out, tokenizer)
     (tmp_path / "one.parquet").write_text("mine")
-    with pytest.raises(OutputExistsError, match="already there; `--overwrite`"):
+    with pytest.raises(OutputExistsError, match="exists; pass overwrite=True"):
         write_tokens(two_files, tmp_path / "one.parquet", tokenizer)
     with pytest.raises(OutputError, match="it is a file"):
         write_tokens(two_files, out / "notes.txt", tokenizer)

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import PackedLoader
 from real_data import REAL_DATA, needs_real_data
+from tiny_models import gradients, llama
 
 TOLERANCE = 1e-5  # relative; float32 sums differ by their order
 LARGE = 1e-2  # least relative difference of a wrong batch
@@ -21,20 +21,7 @@ LARGE = 1e-2  # least relative difference of a wrong batch
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def model(request):
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.3,  # attention far from uniform, so that a wrong mask shows
-        attn_implementation=request.param,
-        use_cache=False,
-    )
-    return LlamaForCausalLM(config).train()
+    return llama(VOCABULARY, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +32,6 @@ def source():
 @pytest.fixture(scope="module")
 def path(source, tmp_path_factory):
     return packed(tmp_path_factory.mktemp("training"), source)
-
-
-def gradients(model):
-    found = torch.cat([p.grad.flatten() for p in model.parameters()])
-    model.zero_grad()
-    return found
 
 
 def run_batch(model, batch, **changes):

@@ -56,7 +56,7 @@ def chats(conversations, **columns) -> pa.Table:
 
 
 def turns_of(chat) -> tuple[list[dict], list[list[dict]]]:
-    """Leading system messages and turns, straight from what a turn is."""
+    """Leading system messages and turns, by the definition of a turn."""
     head = 0
     while head < len(chat) and chat[head]["role"] in ("system", "developer"):
         head += 1
@@ -74,7 +74,7 @@ def template_tokens(tokenizer, chat, **options) -> tuple[list[int], list[int]]:
 
 
 def reference(tokenizer, chat, limit, **options) -> tuple[list[tuple[list[int], list[int]]], int]:
-    """Windows as (ids, labels), and turns left out: one turn after another is added while it fits."""
+    """Windows as (ids, labels), and the number of turns left out, by adding one turn after another while it fits."""
     whole = template_tokens(tokenizer, chat, **options)
     if len(whole[0]) <= limit:
         return [whole], 0
@@ -346,9 +346,11 @@ def test_real_conversations_are_cut_as_the_reference_cuts_them(real_tokenizer, l
     chats_of_rows = table["messages"].combine_chunks()
     letters = pc.utf8_length(chats_of_rows.flatten().field("content")).to_numpy()
     letters = np.add.reduceat(letters, chats_of_rows.offsets.to_numpy()[:-1])
-    # A token is about four letters. The longest would keep the reference busy for minutes.
-    rows = np.flatnonzero((letters > 5 * limit) & (letters < 18_000))
-    some = table.take(rows[:: len(rows) // count])
+    messages = np.diff(chats_of_rows.offsets.to_numpy())
+    # A token is about four letters. The longest rows would keep the reference busy for minutes. Rows whose every turn
+    # is too long have no windows.
+    rows = np.flatnonzero((letters > 5 * limit) & (letters < 18_000) & (messages * limit > 2 * letters))
+    some = table.take(rows[:: max(1, len(rows) // count)])
     tokens = tokenize(some, real_tokenizer, split_turns=limit)
     found = windows_of(tokens.read())
     wanted = [reference(real_tokenizer, chat, limit) for chat in some["messages"].to_pylist()]

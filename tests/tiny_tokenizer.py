@@ -31,10 +31,17 @@ UNMARKED_TEMPLATE = TEMPLATE.replace("{% generation %}", "").replace("{% endgene
 def build(
     folder: Path, *, template: str | None = TEMPLATE, truncation: bool = False, bos: bool = False, eos: bool = True
 ) -> Path:
-    """Saves a byte-level BPE tokenizer with ChatML tokens.
+    """Save a byte-level BPE tokenizer with ChatML tokens.
 
-    `truncation` writes truncation to 4 tokens and padding to 16 into tokenizer.json; `bos` makes the tokenizer put
-    `<s>` before plain text.
+    Args:
+        folder: Folder to save it in.
+        template: Chat template, or None for none.
+        truncation: Whether tokenizer.json sets truncation to 4 tokens and padding to 16.
+        bos: Whether the tokenizer puts `<s>` before plain text.
+        eos: Whether `<|im_end|>` is the end-of-sequence token.
+
+    Returns:
+        `folder`.
     """
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Made-up token rows for tests."""
+"""Random token rows for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 
 def token_table(rows: int = 500, longest: int = 120, seed: int = 0) -> pa.Table:
-    """`input_ids`, `labels` (some masked), `weights` float32, `answer` bool, and a `source` that is not per-token."""
+    """Return `input_ids`, `labels` (some masked), `weights` float32, `answer` bool, and `source`, one text a row."""
     rng = np.random.default_rng(seed)
     lengths = np.minimum(1 + rng.lognormal(3, 1, rows).astype(np.int64), longest)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -27,7 +27,7 @@ def token_table(rows: int = 500, longest: int = 120, seed: int = 0) -> pa.Table:
 
 
 def write_parts(table: pa.Table, folder: Path, parts: int = 3) -> list[Path]:
-    """The table as several Parquet files, each of several row groups."""
+    """Write the table as several Parquet files of several row groups each."""
     folder.mkdir(exist_ok=True)
     paths = []
     for i in range(parts):

@@ -181,7 +181,7 @@ def clash(one: str, other: str, why: str) -> OptionError:
 
 
 def is_boolean(value: Any) -> bool:
-    """Whether a value is a boolean: of Python, NumPy, or a tensor of booleans."""
+    """Return whether a value is a boolean of Python or NumPy, or a tensor of booleans."""
     return isinstance(value, (bool, np.bool_)) or str(getattr(value, "dtype", "")).endswith("bool")
 
 

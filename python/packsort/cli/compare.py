@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from packsort._options import OverlongInComparison
 from packsort.cli.options import add_json, add_source
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines
@@ -49,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--overlong",
-        choices=["error", "drop", "truncate"],
+        choices=get_args(OverlongInComparison),
         default="truncate",
         help="treatment of sequences longer than a max length (default: truncate)",
     )

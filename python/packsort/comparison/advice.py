@@ -56,8 +56,8 @@ def advise(
         reasons += _balance(methods[choice], batch_size, world_size)
     if multi_turn == 0:
         reasons.append(
-            "All conversations are single-turn. In the paper, packing single-turn conversations only made few-shot "
-            "benchmarks worse. If you rely on few-shot prompts, compare with a padded run."
+            "All conversations are single-turn. In the paper, packing hurt few-shot benchmarks where all conversations "
+            "were single-turn. If you rely on few-shot prompts, compare with a padded run."
         )
     share = greedy.tokens_lost / (greedy.tokens + greedy.tokens_lost)
     if greedy.truncated:

@@ -116,5 +116,5 @@ def _scheduled(costs: NDArray[np.float64], batch_size: int, world_size: int, bas
     places = np.zeros(-(-len(costs) // step) * step)
     places[: len(costs)] = costs
     # The packs are shuffled already. Without a seed, the schedule balances these very steps.
-    made = schedule_costs(places, world_size, batch_size, WINDOW, "pad", None)
-    return count_steps(places[made.order.ravel()], batch_size, world_size, base)
+    balanced = schedule_costs(places, world_size, batch_size, WINDOW, "pad", None)
+    return count_steps(places[balanced.order.ravel()], batch_size, world_size, base)

@@ -154,17 +154,17 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
     if starts is not None:
         options["overlong"] = "drop"
     groups = _groups(config.groups, config.alone, rows)
-    made = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
+    planned = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
     if config.strategy == "optimal":
-        made = fewest_packs(
-            made,
+        planned = fewest_packs(
+            planned,
             max_sequences=config.max_sequences,
             gap=config.gap,
             max_iterations=config.max_iterations,
             max_seconds=config.max_seconds,
             on_progress=config.on_progress,
         )
-    return Plan(made)
+    return Plan(planned)
 
 
 def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:

@@ -296,8 +296,10 @@ class Plan:
                 return [self[i] for i in range(start, stop, step)]
             offsets, ids = self.list_packs(start, max(start, stop))
             return [ids[a:b] for a, b in pairwise(offsets.tolist())]
-        start = _checks.pack_number(index, self.num_packs, "the plan")
-        return self.list_packs(start, start + 1)[1]
+        pack = self._core.pack(_checks.pack_number(index, self.num_packs, "the plan"))
+        assert pack is not None
+        one: Ids = _frozen(pack[0].astype(np.uint32 if self.num_rows < 2**32 else np.int64, copy=False))
+        return one
 
     def __iter__(self) -> Iterator[Ids]:
         ids = self.sequence_ids

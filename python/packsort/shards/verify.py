@@ -129,7 +129,7 @@ def verify(
     # The manifest counts sequences in total, but pieces in each shard.
     recorded_pieces = sum(shard.sequences for shard in manifest.shards)
     found.compare("packs", packs, counts.packs)
-    found.compare("sequences", pieces, recorded_pieces)
+    found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
     lengths = None if tokens is None else to_numpy(pc.list_value_length(tokens.table[INPUT_IDS]))
     found.extend(coverage.problems(lengths))

@@ -46,8 +46,9 @@ impl Sequences<'_> {
         };
         if let Some(Groups { group_of, num_groups, .. }) = self.groups {
             one_each("groups", group_of.len(), rows)?;
-            let missing = |group: &&u32| **group as usize >= num_groups;
-            if let Some(&group) = group_of.par_iter().with_min_len(1 << 15).find_first(missing) {
+            let largest_of = |groups: &[u32]| groups.iter().copied().max();
+            let largest = group_of.par_chunks(1 << 15).filter_map(largest_of).max();
+            if let Some(group) = largest.filter(|&group| group as usize >= num_groups) {
                 return Err(Error::NoSuchGroup { group: group.into(), groups: num_groups as u64 });
             }
         }

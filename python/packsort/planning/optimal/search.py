@@ -145,7 +145,7 @@ class _Budget:
         return self._deadline - time.monotonic()
 
     def is_spent(self, share: float = 1.0) -> bool:
-        """Whether this share of the budget is spent."""
+        """Return whether this share of the budget is spent."""
         kept = (1 - share) * self._seconds if self._seconds < math.inf else 0.0
         return self.iterations >= self._most * share or self.seconds_left <= kept
 
@@ -427,7 +427,7 @@ class _Search:
             self._best = packing
 
     def _is_done(self) -> bool:
-        """Whether the best packs are as near to the bound as was asked."""
+        """Return whether the best packs are as near to the bound as was asked."""
         return self._best.packs <= self._bound or _gap(self._best.packs, self._bound) <= self._gap
 
     def _is_within(self, slack: int) -> bool:
