@@ -11,7 +11,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
 	@echo "make test    every test, of Rust and of Python"
-	@echo "make check   formatters, linters, types"
+	@echo "make check   formatters, linters, types, the docs and the package of the crate"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
 
@@ -46,6 +46,8 @@ test: $(VENV)/.tools
 check: $(VENV)/.tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	cargo package --package packsort-core --allow-dirty --quiet
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -60,6 +62,7 @@ format: $(VENV)/.tools
 
 bench: $(VENV)/.tools
 	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --quiet --extras bench
+	cargo bench --package packsort-core
 	$(BIN)/python benches/run.py
 
 wheel: $(BIN)/maturin

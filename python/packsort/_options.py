@@ -216,10 +216,6 @@ class PlanConfig:
         self._check_pairs()
         self._check_limits()
 
-    def core(self) -> dict[str, Any]:
-        """Return the options that the core takes, by name."""
-        return {name: getattr(self, name) for name in _CORE}
-
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -362,6 +358,11 @@ def plan_config(
     """
     _checks.keywords(caller, options, names(known))
     return PlanConfig(max_length=max_length, **options, **more)
+
+
+def core_options(config: PlanConfig) -> dict[str, Any]:
+    """Return the options that the core takes, by name."""
+    return {name: getattr(config, name) for name in _CORE}
 
 
 def layout_config(caller: str, layout: Any, max_length: Any, options: Mapping[str, Any]) -> LayoutConfig:

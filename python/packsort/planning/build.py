@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort._options import PlanConfig, PlanOptions, plan_config
+from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
 from packsort.planning.constraints import as_codes, as_flags, as_lists
 from packsort.planning.lengths import as_column
 from packsort.planning.plan import Plan
@@ -148,11 +148,11 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
         solver()  # refuses before any work is done where highspy is missing
     column = as_column(lengths)
     rows = len(column)
-    options = config.core()
+    options = core_options(config)
     flags = None if config.splittable is None else as_flags("splittable", config.splittable, rows)
     starts = None if config.piece_starts is None else as_lists("piece_starts", config.piece_starts, rows)
     if starts is not None:
-        options["overlong"] = "drop"
+        options["overlong"] = "drop"  # no piece is too long, and a sequence of length 0 has none
     groups = _groups(config.groups, config.alone, rows)
     planned = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
     if config.strategy == "optimal":

@@ -6,6 +6,7 @@ mod ids;
 mod input;
 mod lengths;
 mod memory;
+mod names;
 mod options;
 mod packing;
 mod parallel;
@@ -45,4 +46,5 @@ pub use training::schedule::{Schedule, ScheduleOptions, StepTimes, Tail};
 pub use training::{batch, block_mask};
 
 // Errors
-pub use error::{Error, PackFault, PlanFault, UnknownName};
+pub use error::{Error, PackFault, PlanFault};
+pub use names::UnknownName;

@@ -1,6 +1,6 @@
 //! Options of a plan.
 
-use crate::error::named;
+use crate::names::named;
 use crate::{Error, Room};
 
 /// The options of a plan, under the names and with the values they have in Python.

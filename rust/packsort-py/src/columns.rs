@@ -1,5 +1,7 @@
-//! Arrow columns as the core sees them. The Python side has already refused other types and nulls with messages that
-//! name the column; here they are refused once more, because reading past them would be wrong, not rude.
+//! Arrow columns as the core reads them.
+//!
+//! Python refuses other types and nulls before, with messages that name the column. They are refused here once more,
+//! because the core would read past them.
 
 use std::num::NonZeroUsize;
 
@@ -13,10 +15,10 @@ use pyo3::prelude::*;
 
 use crate::errors::{LengthTypeError, SourceError};
 
-/// The typed slice of a chunk of lengths.
+/// Borrow a chunk of lengths as a typed slice.
 pub fn lengths(array: &ArrayRef) -> PyResult<Lengths<'_>> {
     if array.null_count() > 0 {
-        return Err(LengthTypeError::new_err("lengths have nulls"));
+        return Err(LengthTypeError::new_err("lengths must not have nulls"));
     }
     Ok(match array.data_type() {
         DataType::Int8 => Lengths::I8(array.as_primitive::<Int8Type>().values()),
@@ -53,7 +55,7 @@ impl AsListChunk for Chunk {
     }
 }
 
-/// The chunks of a list column.
+/// Convert the chunks of a list column. Buffers are shared.
 pub fn lists(arrays: &[ArrayRef]) -> PyResult<ListColumn<Chunk>> {
     let mut width = NonZeroUsize::MIN;
     let mut chunks = Vec::with_capacity(arrays.len());
@@ -65,7 +67,7 @@ pub fn lists(arrays: &[ArrayRef]) -> PyResult<ListColumn<Chunk>> {
     Ok(ListColumn::new(chunks, width))
 }
 
-/// One chunk of a list column, and the bytes of one value.
+/// Convert a chunk of a list column; returns the number of bytes of one value as well.
 fn list(array: &ArrayRef) -> PyResult<(Chunk, usize)> {
     let (offsets, values) = match array.data_type() {
         DataType::List(_) => {
@@ -79,7 +81,7 @@ fn list(array: &ArrayRef) -> PyResult<(Chunk, usize)> {
         other => return Err(SourceError::new_err(format!("column must be a list column, got {other}"))),
     };
     if array.null_count() > 0 {
-        return Err(SourceError::new_err("column has nulls"));
+        return Err(SourceError::new_err("column must not have nulls"));
     }
     let found = values.data_type();
     let refused = || SourceError::new_err(format!("column must be a list of numbers, got a list of {found}"));

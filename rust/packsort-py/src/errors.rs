@@ -21,7 +21,6 @@ pub fn to_py(error: Error) -> PyErr {
         Error::LengthsChanged => LengthError::new_err(text),
         Error::NoSuchRow { .. } | Error::PieceOutside { .. } => SourceError::new_err(text),
         Error::DamagedPlan(_) | Error::DamagedPack { .. } | Error::DamagedColumn { .. } => DamagedError::new_err(text),
-        Error::Inconsistent(_) => DamagedError::new_err(text),
         _ => OptionError::new_err(text),
     }
 }

@@ -25,7 +25,8 @@ pub fn patterns_of((offsets, items, copies, repeats): &PacksArg<'_>) -> PyResult
     let offsets = offsets.as_slice()?.iter().map(|&offset| offset as usize).collect();
     let unsigned = |numbers: &[i32]| numbers.iter().map(|&number| number as u32).collect();
     let patterns = SizePatterns::new(offsets, unsigned(items.as_slice()?), unsigned(copies.as_slice()?));
-    Ok((patterns.map_err(to_py)?, repeats.as_slice()?.iter().map(|&repeat| repeat.max(0) as u64).collect()))
+    let repeats = repeats.as_slice()?.iter().map(|&repeat| u64::try_from(repeat)).collect::<Result<_, _>>()?;
+    Ok((patterns.map_err(to_py)?, repeats))
 }
 
 /// Price patterns; returns the bound, the bound before it is rounded up, and offsets, items and copies of the patterns

@@ -1,7 +1,8 @@
-//! The threads that work, safe to fork.
+//! A thread pool that survives `fork`.
 //!
-//! Rayon's own global pool does not survive `fork`: the child has the queue but not the threads, and waits for ever.
-//! `torch.utils.data.DataLoader` forks its workers. So each process makes a pool of its own when it first needs one.
+//! After a fork, the child of a process with rayon's global pool has the pool's queue but none of its threads, so it
+//! waits forever. `torch.utils.data.DataLoader` forks its workers. So every process builds a pool of its own when it
+//! first needs one.
 #![allow(unsafe_code)]
 
 use std::process;
@@ -18,12 +19,12 @@ struct Pool {
 
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 
-/// Runs `work` on this process's threads. Their number is that of the cores, or `RAYON_NUM_THREADS`.
+/// Run `work` on the threads of this process: one for each core, or `RAYON_NUM_THREADS`.
 pub fn run<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     pool().threads.install(work)
 }
 
-/// Number of threads that packsort works with in this process.
+/// Number of threads that packsort uses in this process.
 #[pyfunction]
 pub fn num_threads(py: Python<'_>) -> usize {
     py.detach(|| pool().threads.current_num_threads())
@@ -32,7 +33,8 @@ pub fn num_threads(py: Python<'_>) -> usize {
 fn pool() -> &'static Pool {
     let process = process::id();
     let seen = POOL.load(Ordering::Acquire);
-    // SAFETY: what is stored here is never freed: a pool of a parent process cannot be shut down from its child.
+    // SAFETY: the pointer is null or comes from `Box::leak`, so it stays valid. Pools are never freed, because a child
+    // process cannot shut down the pool of its parent.
     if let Some(pool) = unsafe { seen.as_ref() }
         && pool.process == process
     {
@@ -42,10 +44,10 @@ fn pool() -> &'static Pool {
         .thread_name(|i| format!("packsort-{i}"))
         .build()
         .expect("the system has no thread left for packsort");
-    let made: &'static Pool = Box::leak(Box::new(Pool { process, threads }));
-    match POOL.compare_exchange(seen, ptr::from_ref(made).cast_mut(), Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => made,
-        // SAFETY: as above; another thread of this process was first.
+    let built: &'static Pool = Box::leak(Box::new(Pool { process, threads }));
+    match POOL.compare_exchange(seen, ptr::from_ref(built).cast_mut(), Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => built,
+        // SAFETY: another thread of this process stored its pool first. It comes from `Box::leak` and is never freed.
         Err(first) => unsafe { &*first },
     }
 }

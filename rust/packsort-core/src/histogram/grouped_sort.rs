@@ -18,8 +18,8 @@ use rayon::prelude::*;
 use crate::histogram::count::split;
 use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::{Buffer, zeroed};
-use crate::parallel::Disjoint;
+use crate::memory::{reserved, zeroed};
+use crate::parallel::{Scatter, split_at_lengths};
 use crate::{Classes, Error, Groups, Overlong};
 
 /// Sort the rows of `lengths`, and find their classes. Rows longer than `top` are truncated or left out.
@@ -55,32 +55,32 @@ pub(crate) fn sort_grouped<I: Id>(
         *end += number;
         Some(*end)
     }));
-
     let number = first_classes[keys.batches()];
-    let mut sorted = Buffer::new(rows.len());
-    let mut class_lengths = Buffer::new(number);
-    let mut class_first = Buffer::new(number + 1);
+    let row_counts: Vec<usize> = firsts.windows(2).map(|ends| ends[1] - ends[0]).collect();
+    let group_counts: Vec<usize> = (0..keys.batches()).map(|batch| keys.groups_of(batch).len()).collect();
+    let mut sorted = reserved::<I>(rows.len());
+    let mut class_lengths = reserved::<u32>(number);
+    let mut class_first = reserved::<u64>(number + 1);
+    class_first.push(0);
     let mut group_first = zeroed::<usize>(num_groups + 1);
-    let (ids, lengths, ends) = (sorted.places(), class_lengths.places(), class_first.places());
-    let group_ends = Disjoint::new(&mut group_first[1..]);
-    // SAFETY: no other thread writes yet, and later none writes to index 0: classes are counted from 1 there.
-    unsafe { ends.write(0, 0) };
-    (0..keys.batches()).into_par_iter().with_min_len(4).for_each(|batch| {
-        let mut class = first_classes[batch];
+    let parts = split_at_lengths(sorted.spare_capacity_mut(), &row_counts)
+        .into_par_iter()
+        .zip(split_at_lengths(class_lengths.spare_capacity_mut(), &classes))
+        .zip(split_at_lengths(class_first.spare_capacity_mut(), &classes))
+        .zip(split_at_lengths(&mut group_first[1..], &group_counts));
+    parts.enumerate().with_min_len(4).for_each(|(batch, (((ids, lengths), class_ends), group_ends))| {
+        let first_group = keys.groups_of(batch).start;
+        let mut class = 0;
         let mut last = None;
-        for (row, place) in rows[firsts[batch]..firsts[batch + 1]].iter().zip(firsts[batch]..) {
+        for (i, row) in rows[firsts[batch]..firsts[batch + 1]].iter().enumerate() {
             class += usize::from(last != Some(row.key));
             last = Some(row.key);
+            ids[i].write(row.id);
             // Every row writes the length and the ends of its class and group, and the last row's values stay. A test
             // for the last row would be mispredicted half of the time.
-            // SAFETY: a batch is handled by one thread. Its places are its own, and so are its groups, and its classes
-            // are as many as were counted for it.
-            unsafe {
-                ids.write(place, row.id);
-                lengths.write(class - 1, keys.length(row.key));
-                ends.write(class, place as u64 + 1);
-                group_ends.write(keys.group(batch, row.key), class);
-            }
+            lengths[class - 1].write(keys.length(row.key));
+            class_ends[class - 1].write((firsts[batch] + i) as u64 + 1);
+            group_ends[keys.group(batch, row.key) - first_group] = first_classes[batch] + class;
         }
     });
     // A group of no rows ends where the group before it ends.
@@ -89,12 +89,15 @@ pub(crate) fn sort_grouped<I: Id>(
         end = end.max(*first);
         *first = end;
     }
-    // SAFETY: the batches cover all rows, so every place was written; they count `number` classes together, so every
-    // class's length and end was written, and the end at index 0 before them.
+    // SAFETY: the batches hold all rows, and each wrote an id for every row. A batch numbers its classes in steps of one,
+    // as many as were counted for it, and wrote length and end of each; all batches together have `number` classes. The
+    // first element of `class_first` was pushed.
     unsafe {
-        let classes = Classes { lengths: class_lengths.written(), first: class_first.written(), groups: group_first };
-        Ok((sorted.written(), classes))
+        sorted.set_len(rows.len());
+        class_lengths.set_len(number);
+        class_first.set_len(number + 1);
     }
+    Ok((sorted, Classes { lengths: class_lengths, first: class_first, groups: group_first }))
 }
 
 /// The most batches, unless keys would need more than 32 bits. Every thread writes to every batch, and that many cache
@@ -126,6 +129,12 @@ impl Keys {
 
     fn batches(&self) -> usize {
         self.groups.div_ceil(1 << self.group_bits)
+    }
+
+    /// The groups of a batch.
+    fn groups_of(&self, batch: usize) -> Range<usize> {
+        let first = |batch: usize| (batch << self.group_bits).min(self.groups);
+        first(batch)..first(batch + 1)
     }
 
     fn group(&self, batch: usize, key: u32) -> usize {
@@ -223,8 +232,7 @@ fn scatter_to_batches<I: Id>(
         }
         firsts.push(end);
     }
-    let mut rows = Buffer::new(end);
-    let places = rows.places();
+    let rows = Scatter::new(end);
     let ends: Vec<Vec<usize>> = starts
         .par_iter()
         .enumerate()
@@ -233,7 +241,7 @@ fn scatter_to_batches<I: Id>(
             keys.for_each::<I>(lengths, group_of, share(thread), |batch, row| {
                 // SAFETY: counting gave this thread a range of its own in each batch, as long as its count, and the
                 // lengths and groups are borrowed, so they are those that were counted.
-                unsafe { places.write_inside(next[batch], row) };
+                unsafe { rows.write_inside(next[batch], row) };
                 next[batch] += 1;
             });
             next
@@ -253,5 +261,5 @@ fn scatter_to_batches<I: Id>(
     }
     // SAFETY: the ranges of all threads and batches follow each other from 0 to `end`, and each was just found to be
     // written from its beginning to its end.
-    Ok((unsafe { rows.written() }, firsts))
+    Ok((unsafe { rows.finish() }, firsts))
 }

@@ -15,8 +15,7 @@ use rayon::prelude::*;
 use crate::histogram::count::Share;
 use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::Buffer;
-use crate::parallel::Disjoint;
+use crate::parallel::Scatter;
 use crate::{Error, Overlong};
 
 /// Sort the rows of `lengths`, which were counted into `shares`.
@@ -29,14 +28,13 @@ pub(crate) fn sort<I: Id>(lengths: &Lengths, mut shares: Vec<Share<I>>, overlong
     // The last bin counts rows over max_length. Truncated ones join the bin of max_length, others are left out.
     let last_bin = if overlong == Overlong::Truncate { top } else { top + 1 };
     let planned = counts_to_positions(&mut shares, top, last_bin);
-    let mut sorted = Buffer::new(planned);
-    let places = sorted.places();
+    let sorted = Scatter::new(planned);
     let ends: Vec<Vec<I>> = shares
         .par_iter()
         .map(|share| {
             let mut next = share.bins.clone();
             for (first_row, chunk) in lengths.stretches(share.rows.clone()) {
-                with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut next, &places));
+                with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut next, &sorted));
             }
             next
         })
@@ -46,7 +44,7 @@ pub(crate) fn sort<I: Id>(lengths: &Lengths, mut shares: Vec<Share<I>>, overlong
     }
     // SAFETY: the shares divided `0..planned` into one range for each of their bins, one after another, and `is_filled`
     // found that each of these ranges was written from its beginning to its end.
-    Ok(unsafe { sorted.written() })
+    Ok(unsafe { sorted.finish() })
 }
 
 /// Replace each count by the position of the bin's first id; returns the number of planned rows.
@@ -86,7 +84,7 @@ fn place<L: Length, I: Id>(
     last_bin: usize,
     top: usize,
     next: &mut [I],
-    places: &Disjoint<I>,
+    sorted: &Scatter<I>,
 ) {
     for (row, &length) in (first_row..).zip(lengths) {
         let bin = length.wrapped().min(last_bin as u64) as usize;
@@ -94,7 +92,7 @@ fn place<L: Length, I: Id>(
             let at = next[bin];
             // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count, and the
             // lengths are borrowed, so they are those that were counted.
-            unsafe { places.write_inside(at.to_usize(), I::from_index(row)) };
+            unsafe { sorted.write_inside(at.to_usize(), I::from_index(row)) };
             next[bin] = at.plus(1);
         }
     }

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use crate::error::PlanFault;
 use crate::histogram::count::split;
-use crate::memory::Buffer;
+use crate::memory::reserved;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
+use crate::parallel::split_at_lengths;
 use crate::{Classes, Strategy};
 
 /// Sequences of one class in a pattern.
@@ -77,31 +78,38 @@ impl Patterns {
         if parts.len() == 1 {
             return parts.pop().unwrap_or_default();
         }
-        let (mut firsts, mut patterns, mut slots) = (vec![], 0, 0);
-        for part in &parts {
-            firsts.push((patterns, slots));
-            patterns += part.len();
-            slots += part.slots.len();
-        }
-        let (mut all_repeats, mut all_offsets, mut all_slots) =
-            (Buffer::new(patterns), Buffer::new(patterns + 1), Buffer::new(slots));
-        let (repeats, offsets, places) = (all_repeats.places(), all_offsets.places(), all_slots.places());
-        parts.into_par_iter().zip(firsts).for_each(|(part, (pattern, slot))| {
-            // SAFETY: each part writes from its own first pattern and slot on, as many as it has, and the next part's
-            // first are those behind them.
-            unsafe {
-                repeats.copy(pattern, &part.repeats);
-                places.copy(slot, &part.slots);
-                for (at, offset) in (pattern..).zip(&part.slot_offsets[..part.len()]) {
-                    offsets.write(at, slot + offset);
+        let pattern_counts: Vec<usize> = parts.iter().map(Self::len).collect();
+        let slot_counts: Vec<usize> = parts.iter().map(|part| part.slots.len()).collect();
+        let (patterns, slots) = (pattern_counts.iter().sum(), slot_counts.iter().sum());
+        let first_slots: Vec<usize> =
+            slot_counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
+        let mut joined =
+            Self { repeats: reserved(patterns), slot_offsets: reserved(patterns + 1), slots: reserved(slots) };
+        joined.slot_offsets.push(0);
+        parts
+            .into_par_iter()
+            .zip(split_at_lengths(joined.repeats.spare_capacity_mut(), &pattern_counts))
+            .zip(split_at_lengths(joined.slot_offsets.spare_capacity_mut(), &pattern_counts))
+            .zip(split_at_lengths(joined.slots.spare_capacity_mut(), &slot_counts))
+            .zip(first_slots)
+            .for_each(|((((part, repeats), ends), slots), first_slot)| {
+                for (p, (repeat, end)) in repeats.iter_mut().zip(ends).enumerate() {
+                    repeat.write(part.repeats[p]);
+                    end.write(first_slot + part.slot_offsets[p + 1]);
                 }
-            }
-        });
-        // SAFETY: the parts wrote all repeats and slots, and all offsets but the last, which is written here.
+                for (to, &slot) in slots.iter_mut().zip(&part.slots) {
+                    to.write(slot);
+                }
+            });
+        // SAFETY: the arrays were cut into one stretch for each part, as long as the part has patterns and slots, and
+        // every stretch was written to its end: `part.repeats` and `part.slots` have as many elements, and
+        // `part.slot_offsets` one more. The first offset was pushed.
         unsafe {
-            offsets.write(patterns, slots);
-            Self { repeats: all_repeats.written(), slot_offsets: all_offsets.written(), slots: all_slots.written() }
+            joined.repeats.set_len(patterns);
+            joined.slot_offsets.set_len(patterns + 1);
+            joined.slots.set_len(slots);
         }
+        joined
     }
 
     /// Find the first pattern of the group that begins at `class`, or of a later group where it has none.

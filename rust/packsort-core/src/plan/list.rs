@@ -21,8 +21,8 @@ use rayon::prelude::*;
 use crate::SequenceIds;
 use crate::histogram::count::split;
 use crate::ids::{Id, with_ids};
-use crate::memory::{Buffer, prefetch};
-use crate::parallel::Disjoint;
+use crate::memory::prefetch;
+use crate::parallel::Scatter;
 use crate::plan::packs::{Pack, PackList};
 use crate::plan::patterned::Patterned;
 use crate::plan::shuffle::Shuffle;
@@ -68,15 +68,14 @@ impl Patterned {
     pub fn list_lengths(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Vec<i32> {
         let packs = PacksToList::new(shuffle, range, self.num_packs());
         let offsets = self.offsets(&packs);
-        let mut lengths = Buffer::new(offsets[packs.len()] as usize);
-        let places = lengths.places();
+        let lengths = Scatter::new(offsets[packs.len()] as usize);
         self.for_each_block(&packs, |block| {
             for pack in block {
                 let mut at = offsets[pack.place] as usize;
                 for slot in self.patterns.slots_of(pack.pattern) {
                     for _ in 0..slot.copies {
                         // SAFETY: every pack is in one block, and the places between its offsets are its own.
-                        unsafe { places.write(at, self.classes.lengths[slot.class as usize] as i32) };
+                        unsafe { lengths.write(at, self.classes.lengths[slot.class as usize] as i32) };
                         at += 1;
                     }
                 }
@@ -84,7 +83,7 @@ impl Patterned {
         });
         // SAFETY: the blocks cover all packs of the range, and every pack wrote one length for each of its sequences,
         // from its own offset to the next.
-        unsafe { lengths.written() }
+        unsafe { lengths.finish() }
     }
 
     fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> (Vec<i64>, SequenceIds) {
@@ -105,18 +104,17 @@ impl Patterned {
 
     /// The position of each pack's first piece, and the number of all pieces.
     fn offsets(&self, packs: &PacksToList) -> Vec<i64> {
-        let mut offsets = Buffer::new(packs.len() + 1);
-        let places = offsets.places();
+        let offsets = Scatter::new(packs.len() + 1);
         // SAFETY: no other thread writes yet, and later none writes to index 0: packs write behind their own place.
-        unsafe { places.write(0, 0) };
+        unsafe { offsets.write(0, 0) };
         self.for_each_block(packs, |block| {
             for pack in block {
                 // SAFETY: every pack is in one block, and has a place of its own.
-                unsafe { places.write(pack.place + 1, self.sequences_in(pack.pattern) as i64) }
+                unsafe { offsets.write(pack.place + 1, self.sequences_in(pack.pattern) as i64) }
             }
         });
         // SAFETY: the blocks cover all packs, whose places are those of the range, and index 0 was written first.
-        let mut offsets = unsafe { offsets.written() };
+        let mut offsets = unsafe { offsets.finish() };
         let mut end = 0;
         for offset in &mut offsets {
             end += *offset;
@@ -127,8 +125,7 @@ impl Patterned {
 
     /// Copy the items of packs that are not shuffled.
     fn copy_in_order<I: Id>(&self, items: &[I], packs: &PacksToList, offsets: &[i64]) -> Vec<I> {
-        let mut listed = Buffer::new(offsets[packs.len()] as usize);
-        let places = listed.places();
+        let listed = Scatter::new(offsets[packs.len()] as usize);
         self.for_each_block(packs, |block| {
             for pack in block {
                 let mut at = offsets[pack.place] as usize;
@@ -142,13 +139,13 @@ impl Patterned {
                     // SAFETY: every pack is in one block, and both places lie between the pack's offsets, which are its
                     // own. Index `at` is written last, so it holds its own item even where both places are the same.
                     unsafe {
-                        places.write((at + 1).min(last), items[second]);
-                        places.write(at, items[first]);
+                        listed.write((at + 1).min(last), items[second]);
+                        listed.write(at, items[first]);
                     }
                     for more in 2..copies {
                         // SAFETY: every pack is in one block, and the slots of a pack fill the places between its
                         // offsets, which are its own, with as many items as they have copies.
-                        unsafe { places.write(at + more, items[first + more]) };
+                        unsafe { listed.write(at + more, items[first + more]) };
                     }
                     at += copies;
                 }
@@ -156,13 +153,12 @@ impl Patterned {
         });
         // SAFETY: the blocks cover all packs of the range, and the slots of each pack fill the places from its offset to
         // the next.
-        unsafe { listed.written() }
+        unsafe { listed.finish() }
     }
 
     /// Copy the items of shuffled packs.
     fn copy_shuffled<I: Id>(&self, items: &[I], shuffle: &Shuffle, packs: &PacksToList, offsets: &[i64]) -> Vec<I> {
-        let mut listed = Buffer::new(offsets[packs.len()] as usize);
-        let places = listed.places();
+        let listed = Scatter::new(offsets[packs.len()] as usize);
         self.for_each_block(packs, |block| {
             block.iter().for_each(|pack| prefetch(&offsets[pack.place..=pack.place]));
             let sources = self.shuffled_sources(shuffle, block);
@@ -172,13 +168,13 @@ impl Patterned {
                 let range = offsets[pack.place] as usize..offsets[pack.place + 1] as usize;
                 for (at, source) in range.zip(&mut sources) {
                     // SAFETY: every pack is in one block, and the places between its offsets are its own.
-                    unsafe { places.write(at, items[source]) };
+                    unsafe { listed.write(at, items[source]) };
                 }
             }
         });
         // SAFETY: the blocks cover all packs of the range, and each pack has as many sources as there are places from its
         // offset to the next.
-        unsafe { listed.written() }
+        unsafe { listed.finish() }
     }
 
     /// Find the positions in the items of all sequences of a block of packs.
@@ -266,20 +262,18 @@ impl PacksToList {
     fn new(shuffle: Option<&Shuffle>, range: Range<u64>, all_packs: u64) -> Self {
         let Some(shuffle) = shuffle else { return Self::Unshuffled(range) };
         let packs = (range.end - range.start) as usize;
-        let mut opened = vec![(0, 0); packs];
         if packs as u64 == all_packs {
-            let places = Disjoint::new(&mut opened);
+            let opened = Scatter::new(packs);
             (0..packs).into_par_iter().with_min_len(MIN_PACKS_PER_SHARE).for_each(|place| {
                 let number = shuffle.packs.at(place as u64);
                 // SAFETY: a permutation of all packs gives every number once.
-                unsafe { places.write(number as usize, (number, place)) };
+                unsafe { opened.write(number as usize, (number, place)) };
             });
-        } else {
-            for (pack, (index, place)) in opened.iter_mut().zip(range.zip(0..)) {
-                *pack = (shuffle.packs.at(index), place);
-            }
-            opened.par_sort_unstable();
+            // SAFETY: a permutation of all packs gives every number.
+            return Self::Shuffled(unsafe { opened.finish() });
         }
+        let mut opened: Vec<_> = range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)).collect();
+        opened.par_sort_unstable();
         Self::Shuffled(opened)
     }
 

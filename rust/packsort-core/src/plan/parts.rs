@@ -29,6 +29,7 @@ pub struct Parts {
 
 /// The packs of a plan, by strategy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has one, and it is taken apart at once")]
 pub enum PackParts {
     /// Every strategy but [`Strategy::Random`].
     Patterned(PatternedParts),

@@ -8,13 +8,15 @@
 //! ```
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 use crate::histogram::count::split;
 use crate::histogram::cuts::Cuts;
-use crate::memory::Buffer;
+use crate::memory::reserved;
+use crate::parallel::split_at_lengths;
 use crate::plan::NumFillers;
 use crate::{Classes, Options, Patterns, Room, SequenceIds, Slot, lower_bound};
 
@@ -167,27 +169,43 @@ impl Patterned {
 fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) {
     let groups = classes.num_groups();
     let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
-    let mut sources = Buffer::new(patterns.slots.len());
-    let mut sequences = Buffer::new(patterns.len());
-    let (source_of, sequences_of) = (sources.places(), sequences.places());
-    (0..shares).into_par_iter().for_each(|share| {
-        let share = split(groups, shares, share);
-        let own = classes.groups[share.start]..classes.groups[share.end];
+    let own_classes = |share| {
+        let groups = split(groups, shares, share);
+        classes.groups[groups.start]..classes.groups[groups.end]
+    };
+    let own_patterns: Vec<_> = (0..shares)
+        .map(own_classes)
+        .map(|own| patterns.first_of_group_at(own.start)..patterns.first_of_group_at(own.end))
+        .collect();
+    let pattern_counts: Vec<usize> = own_patterns.iter().map(|own| own.len()).collect();
+    let own_slots = |own: &Range<usize>| patterns.slot_offsets[own.end] - patterns.slot_offsets[own.start];
+    let slot_counts: Vec<usize> = own_patterns.iter().map(own_slots).collect();
+    let mut sources = reserved::<u64>(patterns.slots.len());
+    let mut sequences = reserved::<u64>(patterns.len());
+    let parts = split_at_lengths(sources.spare_capacity_mut(), &slot_counts)
+        .into_par_iter()
+        .zip(split_at_lengths(sequences.spare_capacity_mut(), &pattern_counts))
+        .zip(own_patterns);
+    parts.enumerate().for_each(|(share, ((sources, sequences), own_patterns))| {
+        let own = own_classes(share);
         let mut next = classes.first[own.clone()].to_vec();
-        for p in patterns.first_of_group_at(own.start)..patterns.first_of_group_at(own.end) {
-            let mut sequences = 0;
-            for (slot, place) in patterns.slots_of(p).iter().zip(patterns.slot_offsets[p]..) {
+        let mut sources = sources.iter_mut();
+        for (p, in_pack) in own_patterns.zip(sequences) {
+            let mut copies = 0;
+            for (slot, source) in patterns.slots_of(p).iter().zip(&mut sources) {
                 let next = &mut next[slot.class as usize - own.start];
-                // SAFETY: the groups are divided among the shares, so a pattern and its slots belong to one share.
-                unsafe { source_of.write(place, *next) };
+                source.write(*next);
                 *next += patterns.repeats[p] * u64::from(slot.copies);
-                sequences += u64::from(slot.copies);
+                copies += u64::from(slot.copies);
             }
-            // SAFETY: the groups are divided among the shares, so a pattern belongs to one share.
-            unsafe { sequences_of.write(p, sequences) };
+            in_pack.write(copies);
         }
     });
-    // SAFETY: every pattern belongs to a group, and the shares cover all groups, so all patterns and all slots were
-    // written.
-    unsafe { (sources.written(), sequences.written()) }
+    // SAFETY: every pattern belongs to a group, and the shares cover all groups, so every pattern was visited once, with
+    // all of its slots; each visit wrote one value for the pattern and one for each slot.
+    unsafe {
+        sources.set_len(patterns.slots.len());
+        sequences.set_len(patterns.len());
+    }
+    (sources, sequences)
 }

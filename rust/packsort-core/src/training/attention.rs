@@ -1,6 +1,6 @@
 //! Which tokens of a pack attend to each other.
 
-use crate::error::named;
+use crate::names::named;
 
 /// Which tokens of its pack a token attends to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

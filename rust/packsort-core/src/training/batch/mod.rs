@@ -21,7 +21,7 @@ pub use segments::Segments;
 pub use weights::{LossWeights, step_total};
 
 use crate::Error;
-use crate::error::named;
+use crate::names::named;
 use crate::training::attention::Attention;
 
 /// The label of a token that carries no loss: PyTorch's `ignore_index`.

@@ -1,7 +1,7 @@
 //! Weigh the tokens of a step in its loss.
 
 use crate::Error;
-use crate::error::named;
+use crate::names::named;
 use crate::training::batch::NO_LOSS;
 use crate::training::batch::pack::{PackView, check_all};
 

@@ -28,8 +28,8 @@ use rayon::prelude::*;
 pub use window::StepTimes;
 
 use crate::Error;
-use crate::error::named;
 use crate::memory::zeroed;
+use crate::names::named;
 use crate::parallel::split_at_lengths;
 use crate::permutation::{Permutation, key};
 
