@@ -81,9 +81,7 @@ impl Patterned {
                 }
             }
         });
-        // SAFETY: the blocks cover all packs of the range, and every pack wrote one length for each of its sequences,
-        // from its own offset to the next.
-        unsafe { lengths.finish() }
+        lengths.finish()
     }
 
     fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> (Vec<i64>, SequenceIds) {
@@ -113,8 +111,7 @@ impl Patterned {
                 unsafe { offsets.write(pack.place + 1, self.sequences_in(pack.pattern) as i64) }
             }
         });
-        // SAFETY: the blocks cover all packs, whose places are those of the range, and index 0 was written first.
-        let mut offsets = unsafe { offsets.finish() };
+        let mut offsets = offsets.finish();
         let mut end = 0;
         for offset in &mut offsets {
             end += *offset;
@@ -151,9 +148,7 @@ impl Patterned {
                 }
             }
         });
-        // SAFETY: the blocks cover all packs of the range, and the slots of each pack fill the places from its offset to
-        // the next.
-        unsafe { listed.finish() }
+        listed.finish()
     }
 
     /// Copy the items of shuffled packs.
@@ -172,9 +167,7 @@ impl Patterned {
                 }
             }
         });
-        // SAFETY: the blocks cover all packs of the range, and each pack has as many sources as there are places from its
-        // offset to the next.
-        unsafe { listed.finish() }
+        listed.finish()
     }
 
     /// Find the positions in the items of all sequences of a block of packs.
@@ -269,8 +262,7 @@ impl PacksToList {
                 // SAFETY: a permutation of all packs gives every number once.
                 unsafe { opened.write(number as usize, (number, place)) };
             });
-            // SAFETY: a permutation of all packs gives every number.
-            return Self::Shuffled(unsafe { opened.finish() });
+            return Self::Shuffled(opened.finish());
         }
         let mut opened: Vec<_> = range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)).collect();
         opened.par_sort_unstable();
