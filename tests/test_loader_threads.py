@@ -69,9 +69,9 @@ def test_a_thread_starts_when_a_step_takes_long_enough():
             made.append(i)
             yield i
 
-    ahead = Prefetcher(items(), 2, min_step_seconds=0.05)
+    ahead = Prefetcher(items(), 2, min_step_seconds=0.2)
     assert (next(ahead), next(ahead), made, threads()) == (0, 1, [0, 1], 0)
-    time.sleep(0.06)
+    time.sleep(0.21)
     assert next(ahead) == 2
     wait_until(lambda: made == [0, 1, 2, 3, 4])
     assert threads() == 1
@@ -79,7 +79,8 @@ def test_a_thread_starts_when_a_step_takes_long_enough():
     wait_until(lambda: threads() == 0)
 
 
-def test_quick_loops_have_no_thread(path):
+def test_quick_loops_have_no_thread(path, monkeypatch):
+    monkeypatch.setattr("packsort.torch.loader._MIN_STEP_SECONDS", 10.0)  # on a busy machine every step may take long
     for _ in PackedLoader(path):
         assert threads() == 0
 

@@ -11,6 +11,16 @@ pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Vec<T> {
     buffer
 }
 
+/// Reserve memory for `len` values, all of which the caller writes before it sets the length.
+///
+/// Zeroing costs a pass over memory that is not fresh: planning a million sequences in 1,000 groups writes 40 MB in
+/// stretches, and takes a third longer if they are zeroed first.
+pub(crate) fn reserved<T: Copy>(len: usize) -> Vec<T> {
+    let buffer = Vec::with_capacity(len);
+    advise_huge(&buffer);
+    buffer
+}
+
 /// Buffers of fewer bytes keep normal pages. A plan of a million sequences, whose buffers have 4 MB, is a fifth faster
 /// with huge pages.
 const HUGE_FROM: usize = 1 << 20;

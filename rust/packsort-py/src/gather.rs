@@ -11,10 +11,13 @@ type Bytes<'py> = PyResult<Bound<'py, PyArray1<u8>>>;
 type Pieces<'py> = Option<PyReadonlyArray1<'py, i32>>;
 
 /// Sequence ids as a plan gives them.
+///
+/// The kinds are tried in turn, and NumPy takes 10 us to word why one does not fit. A loader passes `i64` for every
+/// batch, so that is tried first.
 #[derive(FromPyObject)]
 pub enum IdsArg<'py> {
-    U32(PyReadonlyArray1<'py, u32>),
     I64(PyReadonlyArray1<'py, i64>),
+    U32(PyReadonlyArray1<'py, u32>),
 }
 
 fn selection<'a>(ids: &'a IdsArg, starts: &'a Pieces, lengths: &'a Pieces) -> PyResult<Selection<'a>> {

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::histogram::count::split;
 use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::zeroed;
+use crate::memory::{reserved, zeroed};
 use crate::parallel::{Scatter, split_at_lengths};
 use crate::{Classes, Error, Groups, Overlong};
 
@@ -58,14 +58,15 @@ pub(crate) fn sort_grouped<I: Id>(
     let number = first_classes[keys.batches()];
     let row_counts: Vec<usize> = firsts.windows(2).map(|ends| ends[1] - ends[0]).collect();
     let group_counts: Vec<usize> = (0..keys.batches()).map(|batch| keys.groups_of(batch).len()).collect();
-    let mut sorted = zeroed::<I>(rows.len());
-    let mut class_lengths = zeroed::<u32>(number);
-    let mut class_first = zeroed::<u64>(number + 1);
+    let mut sorted = reserved::<I>(rows.len());
+    let mut class_lengths = reserved::<u32>(number);
+    let mut class_first = reserved::<u64>(number + 1);
+    class_first.push(0);
     let mut group_first = zeroed::<usize>(num_groups + 1);
-    let parts = split_at_lengths(&mut sorted, &row_counts)
+    let parts = split_at_lengths(sorted.spare_capacity_mut(), &row_counts)
         .into_par_iter()
-        .zip(split_at_lengths(&mut class_lengths, &classes))
-        .zip(split_at_lengths(&mut class_first[1..], &classes))
+        .zip(split_at_lengths(class_lengths.spare_capacity_mut(), &classes))
+        .zip(split_at_lengths(class_first.spare_capacity_mut(), &classes))
         .zip(split_at_lengths(&mut group_first[1..], &group_counts));
     parts.enumerate().with_min_len(4).for_each(|(batch, (((ids, lengths), class_ends), group_ends))| {
         let first_group = keys.groups_of(batch).start;
@@ -74,11 +75,11 @@ pub(crate) fn sort_grouped<I: Id>(
         for (i, row) in rows[firsts[batch]..firsts[batch + 1]].iter().enumerate() {
             class += usize::from(last != Some(row.key));
             last = Some(row.key);
-            ids[i] = row.id;
+            ids[i].write(row.id);
             // Every row writes the length and the ends of its class and group, and the last row's values stay. A test
             // for the last row would be mispredicted half of the time.
-            lengths[class - 1] = keys.length(row.key);
-            class_ends[class - 1] = (firsts[batch] + i) as u64 + 1;
+            lengths[class - 1].write(keys.length(row.key));
+            class_ends[class - 1].write((firsts[batch] + i) as u64 + 1);
             group_ends[keys.group(batch, row.key) - first_group] = first_classes[batch] + class;
         }
     });
@@ -87,6 +88,14 @@ pub(crate) fn sort_grouped<I: Id>(
     for first in &mut group_first {
         end = end.max(*first);
         *first = end;
+    }
+    // SAFETY: the batches hold all rows, and each wrote an id for every row. A batch numbers its classes in steps of one,
+    // as many as were counted for it, and wrote length and end of each; all batches together have `number` classes. The
+    // first element of `class_first` was pushed.
+    unsafe {
+        sorted.set_len(rows.len());
+        class_lengths.set_len(number);
+        class_first.set_len(number + 1);
     }
     Ok((sorted, Classes { lengths: class_lengths, first: class_first, groups: group_first }))
 }

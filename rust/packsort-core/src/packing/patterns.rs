@@ -2,19 +2,20 @@
 //!
 //! Groups are planned in parallel, each by the strategy's own file ([`first_fit`](super::first_fit),
 //! [`best_fit`](super::best_fit)), and their patterns are joined in the order of the groups.
+#![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
 use crate::error::PlanFault;
 use crate::histogram::count::split;
-use crate::memory::zeroed;
+use crate::memory::reserved;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
 use crate::parallel::split_at_lengths;
 use crate::{Classes, Strategy};
 
 /// Sequences of one class in a pattern.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// The class, an index into [`Classes`].
     pub class: u32,
@@ -80,22 +81,34 @@ impl Patterns {
         let pattern_counts: Vec<usize> = parts.iter().map(Self::len).collect();
         let slot_counts: Vec<usize> = parts.iter().map(|part| part.slots.len()).collect();
         let (patterns, slots) = (pattern_counts.iter().sum(), slot_counts.iter().sum());
-        let mut joined = Self { repeats: zeroed(patterns), slot_offsets: zeroed(patterns + 1), slots: zeroed(slots) };
         let first_slots: Vec<usize> =
             slot_counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
+        let mut joined =
+            Self { repeats: reserved(patterns), slot_offsets: reserved(patterns + 1), slots: reserved(slots) };
+        joined.slot_offsets.push(0);
         parts
             .into_par_iter()
-            .zip(split_at_lengths(&mut joined.repeats, &pattern_counts))
-            .zip(split_at_lengths(&mut joined.slot_offsets[1..], &pattern_counts))
-            .zip(split_at_lengths(&mut joined.slots, &slot_counts))
+            .zip(split_at_lengths(joined.repeats.spare_capacity_mut(), &pattern_counts))
+            .zip(split_at_lengths(joined.slot_offsets.spare_capacity_mut(), &pattern_counts))
+            .zip(split_at_lengths(joined.slots.spare_capacity_mut(), &slot_counts))
             .zip(first_slots)
-            .for_each(|((((part, repeats), offsets), slots), first_slot)| {
-                repeats.copy_from_slice(&part.repeats);
-                slots.copy_from_slice(&part.slots);
-                for (to, offset) in offsets.iter_mut().zip(&part.slot_offsets[1..]) {
-                    *to = first_slot + offset;
+            .for_each(|((((part, repeats), ends), slots), first_slot)| {
+                for (p, (repeat, end)) in repeats.iter_mut().zip(ends).enumerate() {
+                    repeat.write(part.repeats[p]);
+                    end.write(first_slot + part.slot_offsets[p + 1]);
+                }
+                for (to, &slot) in slots.iter_mut().zip(&part.slots) {
+                    to.write(slot);
                 }
             });
+        // SAFETY: the arrays were cut into one stretch for each part, as long as the part has patterns and slots, and
+        // every stretch was written to its end: `part.repeats` and `part.slots` have as many elements, and
+        // `part.slot_offsets` one more. The first offset was pushed.
+        unsafe {
+            joined.repeats.set_len(patterns);
+            joined.slot_offsets.set_len(patterns + 1);
+            joined.slots.set_len(slots);
+        }
         joined
     }
 

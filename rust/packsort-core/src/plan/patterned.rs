@@ -6,6 +6,7 @@
 //! ```text
 //! ids[slot_source[slot] + copy * slot.copies ..][.. slot.copies]      slot of pack `copy` of its pattern
 //! ```
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::histogram::count::split;
 use crate::histogram::cuts::Cuts;
-use crate::memory::zeroed;
+use crate::memory::reserved;
 use crate::parallel::split_at_lengths;
 use crate::plan::NumFillers;
 use crate::{Classes, Options, Patterns, Room, SequenceIds, Slot, lower_bound};
@@ -179,24 +180,32 @@ fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) 
     let pattern_counts: Vec<usize> = own_patterns.iter().map(|own| own.len()).collect();
     let own_slots = |own: &Range<usize>| patterns.slot_offsets[own.end] - patterns.slot_offsets[own.start];
     let slot_counts: Vec<usize> = own_patterns.iter().map(own_slots).collect();
-    let mut sources = zeroed::<u64>(patterns.slots.len());
-    let mut sequences = zeroed::<u64>(patterns.len());
-    let parts = split_at_lengths(&mut sources, &slot_counts)
+    let mut sources = reserved::<u64>(patterns.slots.len());
+    let mut sequences = reserved::<u64>(patterns.len());
+    let parts = split_at_lengths(sources.spare_capacity_mut(), &slot_counts)
         .into_par_iter()
-        .zip(split_at_lengths(&mut sequences, &pattern_counts))
+        .zip(split_at_lengths(sequences.spare_capacity_mut(), &pattern_counts))
         .zip(own_patterns);
     parts.enumerate().for_each(|(share, ((sources, sequences), own_patterns))| {
         let own = own_classes(share);
         let mut next = classes.first[own.clone()].to_vec();
         let mut sources = sources.iter_mut();
-        for (p, sequences) in own_patterns.zip(sequences) {
+        for (p, in_pack) in own_patterns.zip(sequences) {
+            let mut copies = 0;
             for (slot, source) in patterns.slots_of(p).iter().zip(&mut sources) {
                 let next = &mut next[slot.class as usize - own.start];
-                *source = *next;
+                source.write(*next);
                 *next += patterns.repeats[p] * u64::from(slot.copies);
-                *sequences += u64::from(slot.copies);
+                copies += u64::from(slot.copies);
             }
+            in_pack.write(copies);
         }
     });
+    // SAFETY: every pattern belongs to a group, and the shares cover all groups, so every pattern was visited once, with
+    // all of its slots; each visit wrote one value for the pattern and one for each slot.
+    unsafe {
+        sources.set_len(patterns.slots.len());
+        sequences.set_len(patterns.len());
+    }
     (sources, sequences)
 }
