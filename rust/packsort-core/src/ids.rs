@@ -36,9 +36,60 @@ impl SequenceIds {
         with_ids!(self, ids => ids.get(index).map(|id| id.to_u64()))
     }
 
+    /// Borrow the ids, to gather them.
+    ///
+    /// # Examples
+    /// ```
+    /// use packsort_core::{Lengths, ListChunk, ListColumn, Offsets, Options, Plan, Selection, gather};
+    ///
+    /// let plan = Plan::new(&Lengths::from(&[1_u8, 3][..]).into(), Options::new(4), None, 0).unwrap();
+    /// let column = ListColumn::new(vec![ListChunk { offsets: Offsets::I32(&[0, 1, 4]), values: b"abcd" }], 1.try_into()?);
+    /// let packs = plan.list_packs(0..plan.num_packs());
+    /// assert_eq!(gather(&column, Selection::rows(packs.ids.as_slice())).unwrap(), b"bcda");
+    /// # Ok::<(), std::num::TryFromIntError>(())
+    /// ```
+    pub fn as_slice(&self) -> IdSlice<'_> {
+        match self {
+            Self::U32(ids) => IdSlice::U32(ids),
+            Self::I64(ids) => IdSlice::I64(ids),
+        }
+    }
+
     /// Iterate over the ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u64> {
         (0..self.len()).map(|index| with_ids!(self, ids => ids[index].to_u64()))
+    }
+}
+
+/// Borrowed sequence ids: rows of a column, [`PADDING`](crate::PADDING) or [`SEPARATOR`](crate::SEPARATOR).
+#[derive(Clone, Copy, Debug)]
+pub enum IdSlice<'a> {
+    /// Ids below 2^32.
+    U32(&'a [u32]),
+    /// Any ids.
+    I64(&'a [i64]),
+}
+
+impl IdSlice<'_> {
+    /// Number of ids.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U32(ids) => ids.len(),
+            Self::I64(ids) => ids.len(),
+        }
+    }
+
+    /// Whether there are no ids.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, i: usize) -> i64 {
+        match self {
+            Self::U32(ids) => ids[i].into(),
+            Self::I64(ids) => ids[i],
+        }
     }
 }
 

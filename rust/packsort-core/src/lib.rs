@@ -21,7 +21,7 @@ pub use lengths::{Chunk, Lengths};
 pub use options::{Options, Overlong, Strategy, TruncationSide};
 
 // Plans
-pub use ids::SequenceIds;
+pub use ids::{IdSlice, SequenceIds};
 pub use plan::packs::{Pack, PackList, Packs};
 pub use plan::parts::{ConcatenatedParts, PackParts, Parts, PatternedParts};
 pub use plan::{LeftOut, NumFillers, Plan};
@@ -37,7 +37,7 @@ pub use plan::group_sizes::GroupSizes;
 
 // Tokens
 pub use tokens::column::{AsListChunk, ListChunk, ListColumn, Offsets};
-pub use tokens::gather::{Fillers, IdSlice, PADDING, SEPARATOR, Selection, gather, gather_serial};
+pub use tokens::gather::{Fillers, PADDING, SEPARATOR, Selection, gather, gather_serial};
 
 // Training
 pub use training::attention::Attention;

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::histogram::count::split;
+use crate::ids::IdSlice;
 use crate::memory::{prefetch, zeroed};
 use crate::parallel::split_at_lengths;
 use crate::tokens::column::{AsListChunk, ListColumn};
@@ -24,38 +25,6 @@ use crate::tokens::column::{AsListChunk, ListColumn};
 pub const PADDING: i64 = -1;
 /// The sequence id of a separator.
 pub const SEPARATOR: i64 = -2;
-
-/// Sequence ids to gather: rows of the column, [`PADDING`] or [`SEPARATOR`].
-#[derive(Clone, Copy, Debug)]
-pub enum IdSlice<'a> {
-    /// Ids of a plan of fewer than 2^32 sequences.
-    U32(&'a [u32]),
-    /// Any ids.
-    I64(&'a [i64]),
-}
-
-impl IdSlice<'_> {
-    /// Number of ids.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U32(ids) => ids.len(),
-            Self::I64(ids) => ids.len(),
-        }
-    }
-
-    /// Whether there are no ids.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[inline(always)]
-    fn get(&self, i: usize) -> i64 {
-        match self {
-            Self::U32(ids) => ids[i].into(),
-            Self::I64(ids) => ids[i],
-        }
-    }
-}
 
 /// The value, as bytes, that each token of padding and of separators has.
 #[derive(Clone, Copy, Debug, Default)]
