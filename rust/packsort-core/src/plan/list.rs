@@ -248,6 +248,9 @@ const MIN_PACKS_PER_SHARE: usize = 2048;
 /// The packs of a range in the order in which they were opened, each with its place in the range.
 enum PacksToList {
     Unshuffled(Range<u64>),
+    /// All packs of a plan: their places, by the number under which each was opened. Numbers would add a seventh of a
+    /// column of lengths to the memory of a shuffled plan.
+    AllShuffled(Vec<usize>),
     Shuffled(Vec<(u64, usize)>),
 }
 
@@ -256,13 +259,13 @@ impl PacksToList {
         let Some(shuffle) = shuffle else { return Self::Unshuffled(range) };
         let packs = (range.end - range.start) as usize;
         if packs as u64 == all_packs {
-            let opened = Scatter::new(packs);
+            let places = Scatter::new(packs);
             (0..packs).into_par_iter().with_min_len(MIN_PACKS_PER_SHARE).for_each(|place| {
                 let number = shuffle.packs.at(place as u64);
                 // SAFETY: a permutation of all packs gives every number once.
-                unsafe { opened.write(number as usize, (number, place)) };
+                unsafe { places.write(number as usize, place) };
             });
-            return Self::Shuffled(opened.finish());
+            return Self::AllShuffled(places.finish());
         }
         let mut opened: Vec<_> = range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)).collect();
         opened.par_sort_unstable();
@@ -272,6 +275,7 @@ impl PacksToList {
     fn len(&self) -> usize {
         match self {
             Self::Unshuffled(range) => (range.end - range.start) as usize,
+            Self::AllShuffled(places) => places.len(),
             Self::Shuffled(opened) => opened.len(),
         }
     }
@@ -281,6 +285,7 @@ impl PacksToList {
     fn get(&self, index: usize) -> (u64, usize) {
         match self {
             Self::Unshuffled(range) => (range.start + index as u64, index),
+            Self::AllShuffled(places) => (index as u64, places[index]),
             Self::Shuffled(opened) => opened[index],
         }
     }
