@@ -29,7 +29,7 @@ const HUGE_FROM: usize = 1 << 20;
 ///
 /// Touching a fresh gigabyte then takes 512 page faults instead of 262,144, which cost more than copying the gigabyte
 /// (`benches/README.md`). It asks for the allocation as a whole, whatever part of it is used.
-fn advise_huge<T>(buffer: &Vec<T>) {
+pub(crate) fn advise_huge<T>(buffer: &Vec<T>) {
     let bytes = buffer.capacity() * size_of::<T>();
     if bytes >= HUGE_FROM {
         advise(buffer.as_ptr().cast(), bytes);

@@ -81,7 +81,9 @@ impl Patterned {
                 }
             }
         });
-        lengths.finish()
+        // SAFETY: the blocks cover all packs of the range, and every pack wrote one length for each of its sequences,
+        // from its own offset to the next.
+        unsafe { lengths.finish() }
     }
 
     fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> (Vec<i64>, SequenceIds) {
@@ -111,7 +113,8 @@ impl Patterned {
                 unsafe { offsets.write(pack.place + 1, self.sequences_in(pack.pattern) as i64) }
             }
         });
-        let mut offsets = offsets.finish();
+        // SAFETY: the blocks cover all packs, whose places are those of the range, and index 0 was written first.
+        let mut offsets = unsafe { offsets.finish() };
         let mut end = 0;
         for offset in &mut offsets {
             end += *offset;
@@ -148,7 +151,9 @@ impl Patterned {
                 }
             }
         });
-        listed.finish()
+        // SAFETY: the blocks cover all packs of the range, and the slots of each pack fill the places from its offset to
+        // the next.
+        unsafe { listed.finish() }
     }
 
     /// Copy the items of shuffled packs.
@@ -167,7 +172,9 @@ impl Patterned {
                 }
             }
         });
-        listed.finish()
+        // SAFETY: the blocks cover all packs of the range, and each pack has as many sources as there are places from its
+        // offset to the next.
+        unsafe { listed.finish() }
     }
 
     /// Find the positions in the items of all sequences of a block of packs.
@@ -265,7 +272,8 @@ impl PacksToList {
                 // SAFETY: a permutation of all packs gives every number once.
                 unsafe { places.write(number as usize, place) };
             });
-            return Self::AllShuffled(places.finish());
+            // SAFETY: a permutation of all packs gives every number.
+            return Self::AllShuffled(unsafe { places.finish() });
         }
         let mut opened: Vec<_> = range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)).collect();
         opened.par_sort_unstable();
