@@ -17,7 +17,9 @@ import pyarrow as pa
 from packsort._arrow import wider
 from packsort.errors import SourceError
 from packsort.sources.files import find_files
-from packsort.sources.formats import MemoryReader, Reader, naming, open_file
+from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.memory import MemoryReader
+from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
