@@ -18,7 +18,9 @@ from packsort._arrow import wider
 from packsort._options import InputConfig
 from packsort.errors import SourceError
 from packsort.sources.files import find_files
-from packsort.sources.formats import MemoryReader, Reader, naming, open_file
+from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.memory import MemoryReader
+from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
