@@ -76,6 +76,10 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     """Return the parts of a plan under the names and values that are stored."""
     parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
     parts["keep_end"] = parts["keep_end"] == "left"
+    # Version 0.1 knew no empty sequences: plans without any are stored, and have fingerprints, as it wrote them.
+    del parts["empty"]
+    if not parts["num_empty"]:
+        del parts["num_empty"]
     parts["max_sequences"] = parts["max_sequences"] or 0
     return parts
 
@@ -87,6 +91,8 @@ def from_stored(stored: dict[str, Any]) -> _core.Plan:
         DamagedError: The parts contradict each other.
     """
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
+    parts["num_empty"] = parts.get("num_empty", 0)
+    parts["empty"] = "drop" if parts["num_empty"] else "error"
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
     return _core.Plan.from_parts(parts)

@@ -20,8 +20,8 @@ use crate::plan::concatenated::Concatenated;
 use crate::plan::patterned::Patterned;
 use crate::plan::{Content, LeftOut};
 use crate::{
-    Classes, EmptySequences, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences, Strategy,
-    TruncationSide,
+    Classes, EmptySequences, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences,
+    Strategy, TruncationSide,
 };
 
 impl Plan {
@@ -60,14 +60,14 @@ impl Plan {
         sequences.check()?;
         let last_alone = sequences.groups.is_some_and(|groups| groups.last_alone);
         let most_sequences = options.most_sequences();
-        let (cuts, cut) = cut(sequences, options, room)?;
-        let mut sorted = SortedItems::new(sequences, cuts, cut.empty, options, room)?;
+        let (cuts, before) = cut(sequences, options, room)?;
+        let mut sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
         let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone);
         if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
             && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)
         {
             let cuts = sorted.cuts.cut_further(better.cuts.into_iter());
-            sorted = SortedItems::new(sequences, cuts, cut.empty, options, room)?;
+            sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
             patterns = hybrid::lengths_to_classes(&better.packs, &sorted.classes)?;
             // Lengths are read again to sort the pieces, and may have changed in the meantime.
             patterns.check(&sorted.classes, room).map_err(|_| Error::LengthsChanged)?;
@@ -78,10 +78,10 @@ impl Plan {
         let SortedItems { cuts, classes, items, left_out: dropped } = sorted;
         let left_out = match sequences.piece_starts {
             // A sequence without pieces was too long, and none of it is left.
-            Some(_) => LeftOut { sequences: cut.empty, ..LeftOut::default() },
+            Some(_) => LeftOut { sequences: before.empty, ..LeftOut::default() },
             None => LeftOut {
-                sequences: cut.sequences + dropped.sequences,
-                tokens: cut.tokens.saturating_add(dropped.tokens),
+                sequences: before.sequences + dropped.sequences,
+                tokens: before.tokens.saturating_add(dropped.tokens),
                 empty: dropped.empty,
             },
         };
