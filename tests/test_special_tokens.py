@@ -93,8 +93,8 @@ def test_tokens_that_are_read_as_letters_are_said_and_added():
     first, _ = tokens.read()["input_ids"].to_pylist()
     assert (first[0], first[-1], first.count(BOS), first.count(EOS)) == (BOS, EOS, 1, 1)
     assert [str(note) for note in tokens.notes] == [
-        "2 texts begin with `<s>`, which the tokenizer reads as letters, not as its token",
-        "1 texts end with `</s>`, which the tokenizer reads as letters, not as its token; the token is appended",
+        "2 texts begin with `<s>`, which the tokenizer reads as letters, not as a token",
+        "1 texts end with `</s>`, which the tokenizer reads as letters, not as a token; the token is appended",
     ]
 
 

@@ -25,9 +25,9 @@ _WORDS: dict[NoteKind, str] = {
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
     "bos_in_text": "{sequences:,} texts begin with `{token}` themselves; the tokenizer's own is not added to them",
     "bos_repeated": "{sequences:,} texts begin with `{token}` more than once, and stay so",
-    "bos_in_letters": "{sequences:,} texts begin with `{token}`, which the tokenizer reads as letters, not as its token",
+    "bos_in_letters": "{sequences:,} texts begin with `{token}`, which the tokenizer reads as letters, not as a token",
     "eos_in_text": "{sequences:,} texts end with `{token}` themselves; none is appended to them",
-    "eos_in_letters": "{sequences:,} texts end with `{token}`, which the tokenizer reads as letters, not as its token; "
+    "eos_in_letters": "{sequences:,} texts end with `{token}`, which the tokenizer reads as letters, not as a token; "
     "the token is appended",
     "merged_prompts": "in {sequences:,} sequences the prompt alone has other tokens than the start of the sequence; "
     "loss starts at the first token that differs",
