@@ -80,7 +80,7 @@ class Encoder:
             return self._marked_turns(rendered)
         texts, prompts, special = rendered.texts, rendered.prompts, self.special_tokens
         counts: Counter[NoteKind] = Counter()
-        found = self._encode(texts)
+        found: Iterable[list[int]] = self._encode(texts)
         if special is not None:
             last = texts if prompts is None else [text[len(p) :] for text, p in zip(texts, prompts, strict=True)]
             found = [special.complete(*row, counts) for row in zip(found, texts, last, strict=True)]
