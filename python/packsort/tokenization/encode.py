@@ -66,7 +66,7 @@ class Encoder:
         Raises:
             TokenizerError: The tokenizer fails on a text.
         """
-        if rule is LossRule.GENERATION:
+        if rule.by_turns:
             return self._marked_turns(rendered)
         ids, lengths = self.ids(rendered.texts)
         if rule is LossRule.COMPLETION:

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from packsort import _checks, _core
 from packsort._arrow import from_numpy
-from packsort.errors import OptionError, SourceError
+from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
-from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.split_turns import SplitCounts, WindowCutter
@@ -72,8 +71,11 @@ class Tokenization:
         self._source = source
         self._render = Renderer(source, tokenizer)
         self._encode = Encoder(tokenizer, special_tokens=self._render.special_tokens)
-        if self._render.loss_rule is LossRule.GENERATION and not self._encode.has_offsets:
-            self._render.loss_rule = LossRule.ALL_NO_OFFSETS
+        if self._render.loss_rule.by_turns and not self._encode.has_offsets:
+            raise TokenizerError(
+                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
+                "the rest: use a fast tokenizer, or train on every token with loss='all'"
+            )
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
         self._split_turns = None if split_turns is None else _checked_limit(split_turns, self.columns)
