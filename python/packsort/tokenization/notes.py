@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NoteKind = Literal[
-    "no_end_of_sequence", "merged_prompts", "split_conversations", "turns_left_out", "other_files", "text"
+    "no_end_of_sequence", "turns_by_contents", "merged_prompts", "split_conversations", "turns_left_out", "other_files", "text"
 ]
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
 
 _WORDS: dict[NoteKind, str] = {
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
+    "turns_by_contents": "in {conversations:,} conversations the chat template renders a turn otherwise once others "
+    "follow; the assistant's turns are found by their contents",
     "merged_prompts": "in {sequences:,} sequences the prompt alone has other tokens than the start of the sequence; "
     "loss starts at the first token that differs",
     "split_conversations": "{conversations:,} conversations of more than {max_tokens:,} tokens are cut between turns "

@@ -14,7 +14,7 @@ from pyarrow import types
 
 from packsort import _checks
 from packsort._arrow import described, is_list, is_messages, is_text
-from packsort._options import LossChoice
+from packsort._options import InputConfig
 from packsort.errors import SourceError
 from packsort.sources.source import Source
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
@@ -45,8 +45,7 @@ class Renderer:
     Args:
         source: The rows. Their columns decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
-        loss: Tokens that are to carry loss. "auto" is "assistant" for conversations, "completion" for prompts with
-            completions, and "all" for text.
+        config: Its `loss` says which tokens are to carry loss.
 
     Attributes:
         columns: Columns that are rendered.
@@ -59,7 +58,7 @@ class Renderer:
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
-    def __init__(self, source: Source, tokenizer: Any, loss: LossChoice = "auto") -> None:
+    def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
         self.special_tokens = False
@@ -92,7 +91,7 @@ class Renderer:
                 f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
                 "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
             )
-        self.loss_rule = self._rule(choice if loss == "auto" else loss, chat)
+        self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss, chat)
         if chat:
             self._prepare_chat()
         else:
@@ -117,6 +116,7 @@ class Renderer:
         self._find: list[FindTurns] = []
         if self.loss_rule is LossRule.ASSISTANT:
             self._find, self.loss_rule = find_turns(self._templates, self._tokenizer)
+            self._templates = [find.template for find in self._find]
 
     def _prepare_text(self) -> None:
         self.special_tokens = True
@@ -185,6 +185,10 @@ class Renderer:
         messages, *tools = (batch.column(name)[row].as_py() for name in self.columns)
         return Conversation(clean_messages(messages, "messages"), clean_tools(*tools or [None]))
 
+    def text(self, conversation: Conversation) -> str:
+        """Render one conversation without looking for turns; raises as `chat` does."""
+        return self._template(conversation).render(conversation)
+
     def chat(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """Render one conversation.
 
@@ -200,7 +204,7 @@ class Renderer:
         """
         if self._find:
             return self._find[0 if conversation.tools is None else -1](conversation)
-        return self._template(conversation).render(conversation), []
+        return self.text(conversation), []
 
     def _template(self, conversation: Conversation) -> ChatTemplate:
         """Return the template of a conversation. A tokenizer may have a separate one for rows with tools."""

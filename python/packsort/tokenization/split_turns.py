@@ -182,16 +182,20 @@ class WindowCutter:
         self, windows: list[tuple[_Cut, tuple[int, int]]], where: Callable[[int], str]
     ) -> Iterator[_WindowTokens]:
         """Render and tokenize windows."""
-        texts, turns = zip(*(self._text(cut, cut.window(*window), where) for cut, window in windows), strict=True)
+        texts, turns = zip(*(self._chat(cut, cut.window(*window), where) for cut, window in windows), strict=True)
         encoded = self._encode(Rendered(list(texts), list(turns)), self._render.loss_rule)
         ends = np.cumsum(encoded.lengths)[:-1]
         return zip(np.split(encoded.input_ids, ends), np.split(encoded.labels, ends), strict=True)
 
-    def _text(
-        self, cut: _Cut, conversation: Conversation, where: Callable[[int], str]
-    ) -> tuple[str, list[Span]]:
+    def _chat(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> tuple[str, list[Span]]:
         try:
-            return self._render.chat(conversation)
+            return self._render.chat(part)
+        except RowError as error:
+            raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
+
+    def _text(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> str:
+        try:
+            return self._render.text(part)
         except RowError as error:
             raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
 
@@ -215,18 +219,18 @@ class WindowCutter:
         window = cut.window(*cut.windows[-1])
         if cut.head:
             try:
-                alone = self._render.chat(cut.whole.with_messages(cut.head))[0]
+                alone = self._render.text(cut.whole.with_messages(cut.head))
             except RowError:
                 pass  # Many templates refuse a conversation without a user message.
             else:
                 # Some templates write the system prompt into the first user message. Alone it renders to nothing.
-                if _words(cut.head[-1]).strip() in alone and self._text(cut, window, where)[0].startswith(alone):
+                if _words(cut.head[-1]).strip() in alone and self._text(cut, window, where).startswith(alone):
                     return self._encode.ids([alone])[0]
         # The head is what stays the same whatever the first turn says. The opening of that turn counts as part of it.
         at = len(cut.head)
         before, first, after = window.messages[:at], window.messages[at], window.messages[at + 1 :]
         said = [window.with_messages([*before, {**first, "content": words}, *after]) for words in ("a", "b")]
-        one, other = (self._encode.ids([self._text(cut, part, where)[0]])[0] for part in said)
+        one, other = (self._encode.ids([self._text(cut, part, where)])[0] for part in said)
         return one[: shared_tokens(one, other)]
 
     def _counted(self, cuts: list[_Cut], where: Callable[[int], str]) -> SplitCounts:

@@ -8,8 +8,8 @@ Where the template fails on a plain conversation, and TRL knows it, TRL's traini
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from packsort.errors import TokenizerError
 from packsort.tokenization.assistant.contents import content_places, turns_by_contents
@@ -20,8 +20,32 @@ from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError
 from packsort.tokenization.template import ChatTemplate, Span
 
-FindTurns = Callable[[Conversation], tuple[str, list[Span]]]
-"""Function that renders a conversation and returns its text and the assistant's turns in it."""
+class FindTurns(Protocol):
+    """Renders a conversation and returns its text and the assistant's turns in it.
+
+    Attributes:
+        template: The chat template that renders.
+    """
+
+    template: ChatTemplate
+
+    def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """Render a conversation and find the assistant's turns.
+
+        Raises:
+            RowError: The template refuses the conversation, or the turns cannot be told exactly.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MarkedTurns:
+    """Assistant turns as a chat template marks them; `FindTurns` describes the call."""
+
+    template: ChatTemplate
+
+    def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        return self.template.render_marked(conversation)
 
 WAYS_OUT = "use a chat template that marks them with {% generation %}, or train on every token with loss='all'"
 
@@ -45,30 +69,26 @@ _PROBES = [
 
 
 class SearchedTurns:
-    """Assistant turns of a chat template that marks none.
+    """Assistant turns of a chat template that marks none; `FindTurns` describes the call.
 
     Args:
         template: The chat template.
         tokenizer: Its tokenizer.
 
     Attributes:
+        template: The chat template.
         by_contents: Number of conversations in which the contents gave the turns.
     """
 
     def __init__(self, template: ChatTemplate, tokenizer: Any) -> None:
-        self._template = template
+        self.template = template
         added = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, added)) or "(?!)")
         self._known, self._known_by_contents = KnownGaps(), KnownGaps()
         self.by_contents = 0
 
     def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
-        """Render a conversation and find the assistant's turns.
-
-        Raises:
-            RowError: The template refuses the conversation, or the turns cannot be told exactly.
-        """
-        text = self._template.render(conversation)
+        text = self.template.render(conversation)
         turns = self._known.turns(conversation, text)
         if turns is not None:
             return text, turns
@@ -77,16 +97,16 @@ class SearchedTurns:
             self.by_contents += 1
             return text, turns
         known = self._known
-        turns = turns_by_prefixes(self._template, conversation, text)
+        turns = turns_by_prefixes(self.template, conversation, text)
         if turns is None:
             known = self._known_by_contents
-            turns = turns_by_contents(self._template, conversation, text, self._special)
+            turns = turns_by_contents(self.template, conversation, text, self._special)
             self.by_contents += turns is not None
         if turns is None:
             raise RowError(
                 f"nothing tells the assistant's turns in the rendered conversation from the rest: {WAYS_OUT}"
             )
-        places = content_places(self._template, conversation, text)
+        places = content_places(self.template, conversation, text)
         if places is not None:
             known.remember(conversation, text, places, turns)
         return text, turns
@@ -100,21 +120,21 @@ def find_turns(templates: list[ChatTemplate], tokenizer: Any) -> tuple[list[Find
         tokenizer: The tokenizer.
 
     Returns:
-        A function for each template; and the rule that names the method.
+        Finder of each template; and the rule that names the method.
     """
     if all(template.marked for template in templates):
-        return [template.render_marked for template in templates], LossRule.GENERATION
+        return [MarkedTurns(template) for template in templates], LossRule.GENERATION
     if len(templates) == 1 and not _renders_parts_alike(templates[0]):
         text = training_template(tokenizer)
         if text is not None:
-            return [ChatTemplate(text, templates[0].special).render_marked], LossRule.TRAINING_TEMPLATE
+            return [MarkedTurns(ChatTemplate(text, templates[0].special))], LossRule.TRAINING_TEMPLATE
     if any(_opens_turns_unasked(template) for template in templates):
         raise TokenizerError(
             "the chat template opens the assistant's turn at the end of every conversation, so turns cannot be told "
             f"from what prompts them: {WAYS_OUT}"
         )
     searched: list[FindTurns] = [
-        template.render_marked if template.marked else SearchedTurns(template, tokenizer) for template in templates
+        MarkedTurns(template) if template.marked else SearchedTurns(template, tokenizer) for template in templates
     ]
     return searched, LossRule.ASSISTANT
 
