@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NoteKind = Literal[
-    "no_end_of_sequence", "turns_by_contents", "merged_prompts", "split_conversations", "turns_left_out", "other_files", "text"
+    "no_end_of_sequence",
+    "turns_by_contents",
+    "merged_prompts",
+    "split_conversations",
+    "turns_left_out",
+    "other_files",
+    "text",
 ]
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
 

@@ -99,7 +99,9 @@ def chat_templates(tokenizer: Any, column: str, *, tools: bool) -> list[ChatTemp
         TokenizerError: There is no chat template, or none to use.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise TokenizerError(f"the tokenizer has no chat template, which column `{column}` needs: set its `chat_template`")
+        raise TokenizerError(
+            f"the tokenizer has no chat template, which column `{column}` needs: set its `chat_template`"
+        )
     try:
         texts = [tokenizer.get_chat_template(None, tools=None)]
         if tools:

@@ -219,8 +219,9 @@ def tokenize(
 
     - `messages`: conversations, by the tokenizer's chat template, with the row's `tools` if there is such a column.
       Tokens between `{% generation %}` and `{% endgeneration %}` carry loss, the same ones as in
-      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, every token
-      carries loss.
+      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, the assistant's
+      turns are found in the rendered text: what a conversation's start with the generation prompt lacks of the same
+      start with the assistant's message. A row whose turns cannot be told exactly is refused.
     - `prompt` and `completion`: both text, or both lists of messages. Tokens of the completion carry loss, as in TRL.
     - `text`: every token carries loss.
 
@@ -257,7 +258,7 @@ def tokenize(
 
     Raises:
         SourceError: There is no usable column, or no column to keep. Iterating raises it for rows that cannot be
-            tokenized: null, empty, without roles, or refused by the chat template.
+            tokenized: null, empty, without roles, refused by the chat template, or of turns that cannot be found.
         TokenizerError: The tokenizer cannot be loaded, has no chat template, or fails.
         TypeError: A keyword argument is unknown.
         OptionError: An option has a value that is not allowed; `keep` names a column that tokenizing creates; or

@@ -66,7 +66,7 @@ def turns_by_contents(
             continue
         start = places[index - 1][1] if index else 0
         begin = _opening(template, conversation, index, text[start : places[index][0]])
-        end = len(text)
+        end: int | None = len(text)
         if index < len(messages) - 1:
             stop = places[index + 1][0]
             cut = _ending(template, conversation, index, text[places[index][1] : stop], special)

@@ -97,10 +97,13 @@ class KnownGaps:
 
 def _contents(conversation: Conversation) -> list[str] | None:
     """Return the contents of all messages, or None if a message is more than a role and a text."""
-    contents = [message.get("content") for message in conversation.messages]
-    if any(not isinstance(content, str) or len(one) != 2 for content, one in zip(contents, conversation.messages)):
-        return None
-    return contents  # type: ignore[return-value]
+    contents: list[str] = []
+    for message in conversation.messages:
+        content = message.get("content")
+        if not isinstance(content, str) or len(message) != 2:
+            return None
+        contents.append(content)
+    return contents
 
 
 def _keys(conversation: Conversation) -> list[_Key]:
@@ -110,7 +113,7 @@ def _keys(conversation: Conversation) -> list[_Key]:
         scope += json.dumps(conversation.variables, sort_keys=True, default=repr)
     roles = [None, *(message["role"] for message in conversation.messages), None]
     last = len(roles) - 2
-    return [(one, other, number == last, scope) for number, (one, other) in enumerate(zip(roles, roles[1:]), start=1)]
+    return [(roles[at - 1], roles[at], at == last, scope) for at in range(1, len(roles))]
 
 
 def _turns(conversation: Conversation, lengths: list[int], gaps: list[_Gap], start: int) -> list[Span]:

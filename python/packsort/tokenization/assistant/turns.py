@@ -20,14 +20,14 @@ from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError
 from packsort.tokenization.template import ChatTemplate, Span
 
+
 class FindTurns(Protocol):
-    """Renders a conversation and returns its text and the assistant's turns in it.
+    """Renders a conversation and returns its text and the assistant's turns in it."""
 
-    Attributes:
-        template: The chat template that renders.
-    """
-
-    template: ChatTemplate
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template that renders."""
+        ...
 
     def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """Render a conversation and find the assistant's turns.
@@ -40,12 +40,14 @@ class FindTurns(Protocol):
 
 @dataclass(frozen=True)
 class MarkedTurns:
-    """Assistant turns as a chat template marks them; `FindTurns` describes the call."""
+    """Assistant turns of a chat template that marks them."""
 
     template: ChatTemplate
 
     def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """Render a conversation and return the parts that the template marks."""
         return self.template.render_marked(conversation)
+
 
 WAYS_OUT = "use a chat template that marks them with {% generation %}, or train on every token with loss='all'"
 
@@ -69,7 +71,7 @@ _PROBES = [
 
 
 class SearchedTurns:
-    """Assistant turns of a chat template that marks none; `FindTurns` describes the call.
+    """Assistant turns of a chat template that marks none.
 
     Args:
         template: The chat template.
@@ -88,6 +90,7 @@ class SearchedTurns:
         self.by_contents = 0
 
     def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """Render a conversation and search it."""
         text = self.template.render(conversation)
         turns = self._known.turns(conversation, text)
         if turns is not None:
