@@ -31,7 +31,7 @@ class Rendered:
     Attributes:
         texts: Text of each row.
         turns: First and end character of each assistant turn of each row. Empty unless they carry the loss.
-        prompts: Text at the start of each row that carries no loss, or None if rows have no such part.
+        prompts: Text at the start of each row that is its prompt. None, or without texts, if that does not matter.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Renderer:
     Attributes:
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
-        special_tokens: Whether the tokenizer adds its special tokens. A chat template writes them itself.
+        plain: Whether the rows are plain text, which has no special tokens yet. A chat template writes them itself.
 
     Raises:
         OptionError: Rows of this kind have no such loss.
@@ -61,13 +61,12 @@ class Renderer:
     def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
-        self.special_tokens = False
-        self._notes: list[Note] = []
+        self.plain = False
+        self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
         self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
         pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
         self._render: Callable[..., None]
-        chat = True
         if "messages" in kinds and is_messages(kinds["messages"]):
             self.columns = ["messages"]
             self._render = self._conversation
@@ -77,12 +76,12 @@ class Renderer:
             self._render = self._prompted_conversation
             choice = "completion"
         elif len(pair) == 2 and all(is_text(kind) for kind in pair):
-            chat = False
+            self.plain = True
             self.columns = ["prompt", "completion"]
             self._render = self._prompted_text
             choice = "completion"
         elif "text" in kinds and is_text(kinds["text"]):
-            chat = False
+            self.plain = True
             self.columns = ["text"]
             self._render = self._text
             choice = "all"
@@ -91,19 +90,17 @@ class Renderer:
                 f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
                 "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
             )
-        self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss, chat)
-        if chat:
+        self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
+        if not self.plain:
             self._prepare_chat()
-        else:
-            self._prepare_text()
 
-    def _rule(self, loss: str, chat: bool) -> LossRule:
+    def _rule(self, loss: str) -> LossRule:
         """Return the rule of a choice that is not "auto", checked against the kind of rows."""
         rows = "rows of " + " and ".join(f"`{name}`" for name in self.columns)
-        if loss == "assistant" and not chat:
+        if loss == "assistant" and self.plain:
             raise _checks.clash("loss='assistant'", rows, "text has no assistant turns; ask for loss='auto'")
         if loss == "completion" and len(self.columns) < 2:
-            other = "assistant" if chat else "all"
+            other = "all" if self.plain else "assistant"
             raise _checks.clash(
                 "loss='completion'", rows, f"it needs `prompt` and `completion`; ask for loss='{other}'"
             )
@@ -113,26 +110,15 @@ class Renderer:
         if self._has_tools:
             self.columns.append("tools")
         self._templates = chat_templates(self._tokenizer, self.columns[0], tools=self._has_tools)
-        self._find: list[FindTurns] = []
         if self.loss_rule is LossRule.ASSISTANT:
             self._find, self.loss_rule = find_turns(self._templates, self._tokenizer)
             self._templates = [find.template for find in self._find]
 
-    def _prepare_text(self) -> None:
-        self.special_tokens = True
-        self._end = self._tokenizer.eos_token or ""
-        if not self._end:
-            self._notes.append(Note("no_end_of_sequence"))
-
     @property
     def notes(self) -> list[Note]:
         """Facts that a user should know about the rows rendered so far."""
-        notes = list(self._notes)
-        if not self.special_tokens:
-            by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
-            if by_contents:
-                notes.append(Note("turns_by_contents", {"conversations": by_contents}))
-        return notes
+        by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
+        return [Note("turns_by_contents", {"conversations": by_contents})] if by_contents else []
 
     def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
         """Render rows.
@@ -146,7 +132,7 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
-        rendered = Rendered(prompts=[] if self.loss_rule is LossRule.COMPLETION else None)
+        rendered = Rendered(prompts=[] if self.columns[0] == "prompt" else None)
         for row, values in enumerate(zip(*columns, strict=True)):
             try:
                 self._render(rendered, *values)
@@ -157,14 +143,14 @@ class Renderer:
     def _text(self, rendered: Rendered, text: str | None) -> None:
         if text is None:
             raise RowError("column `text` is null")
-        rendered.texts.append(text if text.endswith(self._end) else text + self._end)
+        rendered.texts.append(text)
 
     def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
         if prompt is None or completion is None:
             raise RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
         assert rendered.prompts is not None
         rendered.prompts.append(prompt)
-        rendered.texts.append(prompt + (completion if completion.endswith(self._end) else completion + self._end))
+        rendered.texts.append(prompt + completion)
 
     def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
         text, turns = self.chat(Conversation(clean_messages(messages, "messages"), clean_tools(tools)))
@@ -177,7 +163,8 @@ class Renderer:
         text, turns = self.chat(whole)
         rendered.texts.append(text)
         rendered.turns.append(turns)
-        if rendered.prompts is not None:
+        if self.loss_rule is LossRule.COMPLETION:
+            assert rendered.prompts is not None
             rendered.prompts.append(self._template(whole).render(whole.with_messages(start), prompt=True))
 
     def conversation(self, batch: pa.RecordBatch, row: int) -> Conversation:
