@@ -319,7 +319,7 @@ def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
             [3, 9],
             8,
             {"overlong": "error"},
-            "longer than 8 tokens; it has 9 (sequence 1): pass overlong='drop' or 'truncate'",
+            "1 of 2 sequences (50 %) is longer than 8 tokens",
         ),
         ([3], [], {}, "max_length must be one limit or several, got an empty list"),
         ([3], [8, 0], {}, "max_length must be between 1 and 2**31 - 1, got 0"),

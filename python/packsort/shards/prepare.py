@@ -107,7 +107,7 @@ def prepare(source: Source, config: ShardConfig, tokenizer: Any, fillers: Filler
     Raises:
         SourceError, LengthError, OptionError, TokenizerError: As for `packsort.write_shards`.
     """
-    tokens, info = load_tokens(source, tokenizer, stage, split_turns=config.window(tokenizer))
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=config.window(tokenizer))
     with stage("planning") as advance:
         options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
         column, noun, ways = INPUT_IDS, "sequence", WAYS

@@ -107,7 +107,8 @@ def write_shards_of_config(
     """Pack a source with options that are checked already; see `write_shards`."""
     tokenizer = as_tokenizer(tokenizer)
     fillers = config.fillers(tokenizer)
-    opened = open_source(source)
+    config.input.check_tokenizer(tokenizer)
+    opened = open_source(source, config.input)
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
         prepared = prepare(opened, config, tokenizer, fillers, stage)
         run_id = _run_id(opened, prepared)
