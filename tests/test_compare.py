@@ -363,8 +363,8 @@ def test_errors_name_the_value_and_what_is_allowed(
     with pytest.raises((packsort.OptionError, packsort.LengthError)) as caught:
         compare(lengths, max_length, **{"model": COSTS, **options})  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
-    expected = packsort.LengthError if "lengths" in message[:20] or "sequence" in message else packsort.OptionError
-    assert isinstance(caught.value, expected)
+    of_lengths = "lengths" in message[:20] or "sequence 1" in message or "longer" in message
+    assert isinstance(caught.value, packsort.LengthError if of_lengths else packsort.OptionError)
 
 
 ASK, ANSWER = {"role": "user", "content": "where is the cat"}, {"role": "assistant", "content": "on the mat"}
