@@ -12,13 +12,6 @@ def hub_is_reachable() -> bool:
 
     Its own client retries for most of a minute where there is no network. One request without a retry tells at once.
     What is in its cache can be loaded all the same, with `local_files_only=True`.
-
-    Example:
-        >>> import os, subprocess, sys
-        >>> ask = "from packsort._hub import hub_is_reachable; print(hub_is_reachable())"
-        >>> offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        >>> subprocess.run([sys.executable, "-c", ask], env=offline, capture_output=True, text=True).stdout
-        'False\\n'
     """
     from huggingface_hub import constants, get_session
 
