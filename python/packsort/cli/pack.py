@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options import ShardFormat
 from packsort.cli.options import (
@@ -16,6 +17,7 @@ from packsort.cli.options import (
     plan_options,
     token,
 )
+from packsort.schema import LOSS_MASKS
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
@@ -33,7 +35,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "With --tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized first.",
     )
     add_source(parser)
-    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
+    out = parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
+    parser.add_argument(
+        "--dry-run",
+        action=_without(out),
+        help="tokenize and plan, print the summary, and write nothing; --out may be left out",
+    )
     parser.add_argument(
         "--format",
         choices=get_args(ShardFormat),
@@ -58,9 +65,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def _without(required: argparse.Action) -> type[argparse.Action]:
+    """Return the action of a switch that makes another argument optional."""
+
+    class Switch(argparse.Action):
+        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+            super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+            setattr(namespace, self.dest, True)
+            required.required = False
+
+    return Switch
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
+    from packsort.shards.prepare import prepare
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
 
@@ -84,11 +106,21 @@ def run(args: argparse.Namespace) -> int:
     if args.tokenizer is not None:
         with watch.stage("loading the tokenizer"):
             tokenizer = load_chosen_tokenizer(args)
-    manifest = write_shards_of_config(
-        source, args.out, config, tokenizer=tokenizer, overwrite=args.overwrite, stage=watch.stage
-    )
-    print(_as_json(manifest, watch) if args.json else summary(manifest, args.out, watch))
+    if args.dry_run:
+        prepared = prepare(source, config, tokenizer, config.fillers(tokenizer), watch.stage)
+        manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
+    else:
+        manifest = write_shards_of_config(
+            source, args.out, config, tokenizer=tokenizer, overwrite=args.overwrite, stage=watch.stage
+        )
+        size = sum(shard.bytes for shard in manifest.shards)
+        wrote = f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {args.out}"
+    print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
     return 0
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count:,} shards"
 
 
 def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
@@ -96,8 +128,14 @@ def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
     return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
 
 
-def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
-    """Return what a person wants to know at the end."""
+def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
+    """Return what a person wants to know at the end.
+
+    Args:
+        manifest: Record of the packs.
+        wrote: What was written, in words.
+        watch: Seconds of the stages.
+    """
     counts = manifest.counts
     bound = beside_bound(manifest.options.strategy, counts.packs, counts.lower_bound)
     padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
@@ -126,12 +164,15 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
         if info.without_loss:
             pairs.append(("without loss", f"{info.without_loss:,} sequences have no token that carries loss"))
         pairs += [("note", str(note)) for note in info.notes]
+    loss_masks = [f"`{name}`" for name in manifest.masks if name in LOSS_MASKS]
+    if loss_masks:
+        verb = "is" if len(loss_masks) == 1 else "are"
+        pairs.append(("loss on", f"tokens where {' and '.join(loss_masks)} {verb} 1"))
     if manifest.left_out:
         columns = ", ".join(f"`{name}`" for name in manifest.left_out)
         pairs.append(("left out", f"columns without a value for each token: {columns}"))
-    size = sum(shard.bytes for shard in manifest.shards)
-    files = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
-    pairs += [("wrote", f"{files}, {size / 1e6:,.1f} MB in {out}"), ("time", watch.text())]
+    pairs += [("note", remark) for remark in manifest.remarks()]
+    pairs += [("wrote", wrote), ("time", watch.text())]
     return lines(pairs)
 
 
@@ -147,6 +188,7 @@ def _left_out(manifest: Manifest) -> list[tuple[str, str]]:
         ("split", f"{counts.split:,} sequences are cut {where}", "split"),
         ("left out", f"{counts.turns_left_out:,} turns are too long alone", "turns_left_out"),
         ("lost", f"{counts.tokens_lost:,} tokens are in no pack", "tokens_lost"),
+        ("empty", f"{counts.empty:,} sequences have no tokens and are left out", "empty"),
     )
     return [(name, text + _by_file(manifest, reason)) for name, text, reason in found if getattr(counts, reason)]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-
-from packsort.schema import ATTENTION_MASK
 
 
 @dataclass(frozen=True)
@@ -30,29 +28,33 @@ class ColumnUses:
 
     def in_words(self) -> list[str]:
         """Say what a user may not expect, one sentence each."""
-        said = []
-        if self.padding is not None:
-            said.append(describe_padding(int((self.padding > 0).sum()), int(self.padding.sum())))
-        said += [describe_uneven(name, rows) for name, rows in self.uneven.items()]
-        said += [describe_unknown_mask(name) for name in self.unknown_masks]
-        return said
+        padded, tokens = (0, 0) if self.padding is None else (int((self.padding > 0).sum()), int(self.padding.sum()))
+        return describe_uses(padded, tokens, self.uneven, self.unknown_masks)
 
 
-def describe_padding(rows: int, tokens: int) -> str:
-    """Say how much padding was left out.
+def describe_uses(padded: int, padding: int, uneven: Mapping[str, int], unknown_masks: Sequence[str]) -> list[str]:
+    """Say what a user may not expect, one sentence each.
+
+    Args:
+        padded: Rows whose padding is left out.
+        padding: Tokens of that padding.
+        uneven: As in `ColumnUses`.
+        unknown_masks: As in `ColumnUses`.
 
     Example:
-        >>> describe_padding(2, 1200)
-        '1,200 tokens of padding are left out of 2 rows, where `attention_mask` is 0'
+        >>> describe_uses(2, 1200, {"turn_lengths": 40}, [])
+        ['1,200 tokens of padding, where `attention_mask` is 0, are left out of 2 rows',
+         'column `turn_lengths` is left out: in 40 rows it does not have one value for each token']
     """
-    return f"{tokens:,} tokens of padding are left out of {rows:,} rows, where `{ATTENTION_MASK}` is 0"
-
-
-def describe_uneven(name: str, rows: int) -> str:
-    """Say why a list column is left out."""
-    return f"column `{name}` is left out: it has not one value for each token (in {rows:,} rows)"
-
-
-def describe_unknown_mask(name: str) -> str:
-    """Say that a mask is packed, and changes nothing."""
-    return f"column `{name}` is packed as it is: it changes no labels, which decide the loss"
+    said = []
+    if padded:
+        rows = "1 row" if padded == 1 else f"{padded:,} rows"
+        verb = "token of padding, where `attention_mask` is 0, is" if padding == 1 else (
+            "tokens of padding, where `attention_mask` is 0, are"
+        )
+        said.append(f"{padding:,} {verb} left out of {rows}")
+    for name, rows_uneven in uneven.items():
+        rows = "1 row" if rows_uneven == 1 else f"{rows_uneven:,} rows"
+        said.append(f"column `{name}` is left out: in {rows} it does not have one value for each token")
+    said += [f"column `{name}` is packed as it is: only `labels` decide the loss" for name in unknown_masks]
+    return said
