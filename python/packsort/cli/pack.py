@@ -17,10 +17,10 @@ from packsort.cli.options import (
     plan_options,
     token,
 )
-from packsort.schema import LOSS_MASKS
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.schema import LOSS_MASKS
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest

@@ -108,13 +108,14 @@ def compare(
             all methods) or `error`.
         split: Split to read, where the source has several.
         columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
+        empty: Treatment of sequences without tokens: `error`, or `drop` to leave them out of all methods.
 
     Returns:
         The comparison.
 
     Raises:
-        LengthError: There are no lengths, all are dropped, or one is null, below 1, or too long with
-            `overlong="error"`.
+        LengthError: There are no lengths, all are dropped, or one is null, negative, 0 with `empty="error"`,
+            or too long with `overlong="error"`.
         OptionError: An option has a value that is not allowed.
         SourceError: The source has no usable column, or none with the name given as `turns`.
 

@@ -197,8 +197,8 @@ class Manifest:
         left_out: Columns of the source that are not packed because they have no value for each token.
         uneven: List columns among them, each with the number of rows where it has another number of values than
             `input_ids`.
-        masks: Columns of the source that were applied instead of packed: `attention_mask`, where padding is 0, and masks
-            that became `labels`.
+        masks: Columns of the source that were applied instead of packed: `attention_mask`, which is 0 at padding, and
+            masks that became `labels`.
         counts: Numbers of sequences, tokens and packs.
         plan: Fingerprint of the plan.
         shards: Shard files, in order.

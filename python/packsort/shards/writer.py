@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from packsort import _core
 from packsort._atomic import output_error
-from packsort._warn import warn
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
+from packsort._warn import warn
 from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config

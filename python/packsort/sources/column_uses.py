@@ -49,8 +49,10 @@ def describe_uses(padded: int, padding: int, uneven: Mapping[str, int], unknown_
     said = []
     if padded:
         rows = "1 row" if padded == 1 else f"{padded:,} rows"
-        verb = "token of padding, where `attention_mask` is 0, is" if padding == 1 else (
-            "tokens of padding, where `attention_mask` is 0, are"
+        verb = (
+            "token of padding, where `attention_mask` is 0, is"
+            if padding == 1
+            else ("tokens of padding, where `attention_mask` is 0, are")
         )
         said.append(f"{padding:,} {verb} left out of {rows}")
     for name, rows_uneven in uneven.items():

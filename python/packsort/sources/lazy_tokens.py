@@ -36,8 +36,7 @@ class TokenColumns:
     """Token columns to gather from.
 
     Columns of Arrow files are mapped, and columns in memory are used as they are. Parquet is decoded into memory. Only
-    `attention_mask` is read to its end, to find padding; masks of the loss are applied to the tokens of a pack when it is
-    gathered.
+    `attention_mask` is read to its end, to find padding; masks of the loss are applied when a pack is gathered.
 
     Args:
         source: Rows with `input_ids`, lists of integers.

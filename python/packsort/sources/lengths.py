@@ -1,6 +1,6 @@
 """Lengths of a source's rows, read without their tokens where the source stores them.
 
-Padding does not count. Where rows have an `attention_mask`, it is read, and a stored length may be with padding or without.
+Padding does not count. Where rows have an `attention_mask`, it is read, and a stored length may include padding or not.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ def masked_labels(
 
     Example:
         >>> import numpy as np
-        >>> masked_labels(np.array([7, 8, 9]), None, {"completion_mask": np.array([0, 1, 1])}, lambda index: (index, ""))
+        >>> masks = {"completion_mask": np.array([0, 1, 1])}
+        >>> masked_labels(np.array([7, 8, 9]), None, masks, lambda index: (index, "row 0"))
         array([-100,    8,    9], dtype=int32)
     """
     trained = np.ones(len(input_ids), np.bool_)

@@ -1,7 +1,7 @@
 """Padding of an earlier step: tokens at an end of a row where `attention_mask` is 0.
 
-A row keeps the stretch of its tokens where the mask is 1. Padding inside that stretch cannot be left out without joining
-tokens that were apart, so such a row is refused.
+A row keeps the stretch of its tokens where the mask is 1. Leaving out padding inside that stretch would join tokens that
+were apart, so such a row is refused.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class Padding:
         ids, starts = np.arange(len(chunk), dtype=np.int64), self.first[rows].astype(np.int32)
         kept = self.kept[rows]
         no_filler = bytes(stored.bit_width // 8)
-        values = _core.gather(
-            pa.chunked_array([chunk]), ids, starts, kept.astype(np.int32), (no_filler, no_filler)
-        )
+        values = _core.gather(pa.chunked_array([chunk]), ids, starts, kept.astype(np.int32), (no_filler, no_filler))
         found = pa.Array.from_buffers(stored, len(values) * 8 // stored.bit_width, [None, pa.py_buffer(values)])
         large = types.is_large_list(chunk.type)
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64 if large else np.int32)
@@ -103,6 +101,29 @@ def find_padding(mask: pa.ChunkedArray, where: Where) -> Padding | None:
                 first[rows], kept[rows] = _stretches(attended, list_offsets(block), where, rows.start)
     left_out = lengths - kept
     return Padding(first, kept, left_out) if left_out.any() else None
+
+
+def stretch_of(mask: NDArray[Any], where: str) -> tuple[int, int]:
+    """Return the first token of one row that is kept, and the number of tokens that are.
+
+    Args:
+        mask: `attention_mask` of the row: (tokens,).
+        where: Names the row.
+
+    Raises:
+        SourceError: As for `find_padding`.
+    """
+    wrong = first_not_0_or_1(mask)
+    if wrong is not None:
+        raise not_0_or_1(ATTENTION_MASK, mask[wrong], wrong, where)
+    attended = mask == 1
+    places = np.flatnonzero(attended)
+    if not len(places):
+        return 0, 0
+    first, end = int(places[0]), int(places[-1]) + 1
+    if end - first > len(places):
+        raise padding_inside(first + int(np.argmin(attended[first:end])), where)
+    return first, len(places)
 
 
 def zeros_and_ones(lists: pa.Array, name: str, where: Where, first_row: int) -> NDArray[np.bool_] | None:
@@ -150,8 +171,8 @@ def not_0_or_1(name: str, value: object, position: int, where: str) -> SourceErr
 def padding_inside(position: int, where: str) -> SourceError:
     """Return the error for a row with padding between its tokens."""
     return SourceError(
-        f"{where}: column `{ATTENTION_MASK}` is 0 at position {position}, between tokens where it is 1; only padding at "
-        "an end can be left out: remove these tokens, or the column if they are to be trained on"
+        f"{where}: column `{ATTENTION_MASK}` is 0 at position {position}, between tokens where it is 1; only padding "
+        "at an end can be left out: remove these tokens, or the column if they are to be trained on"
     )
 
 

@@ -1,7 +1,7 @@
 """Rules that token columns keep, and the words for breaking them; the same for files, loaders and streams.
 
-`column_roles` tells token columns from others. The columns of `schema.INT32_COLUMNS` become int32 and have a range; others
-keep their type.
+`column_roles` tells token columns from others. The columns of `schema.INT32_COLUMNS` become int32 and have a range;
+others keep their type.
 
 A check takes `where`, which names a row for the message: "`a.parquet` row 7", or "sequence 7 of the stream". Checks of
 whole columns find the first wrong row.
@@ -85,8 +85,8 @@ def check_same_lengths(name: str, found: NDArray[np.int64], lengths: NDArray[np.
         number = int(wrong.sum())
         others = f", as in {number:,} of {len(wrong):,} rows" if number > 1 else ""
         raise SourceError(
-            f"{where(row)}: column `{name}` has {found[row]} values, but `{INPUT_IDS}` has {lengths[row]}{others}; every "
-            "token needs one value: correct or remove the column"
+            f"{where(row)}: column `{name}` has {found[row]} values, but `{INPUT_IDS}` has {lengths[row]}{others}; "
+            "every token needs one value: correct or remove the column"
         )
 
 

@@ -58,8 +58,8 @@ class Tokens:
 def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
     """Read all token columns of a source into memory and check them.
 
-    Padding at an end of a row, where `attention_mask` is 0, is left out, and masks of the loss become labels. Columns of
-    Arrow files that hold int32 already are not copied otherwise.
+    Padding at an end of a row, where `attention_mask` is 0, is left out, and masks of the loss become labels. Other
+    columns of Arrow files that hold int32 already are not copied.
 
     Args:
         source: Rows with `input_ids`, lists of integers.
@@ -68,16 +68,15 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
     Raises:
         SourceError: There is no usable `input_ids`; or a value is wrong, and the message names file, row, column and
             value: a null list, a null in a list, a sequence without tokens, a column with more or fewer values than
-            `input_ids`, a token id below 0 or above 2**31 - 1, a stored `length` that differs from the list's, or a mask
-            that cannot be applied.
+            `input_ids`, a token id below 0 or above 2**31 - 1, a stored `length` that differs from the list's, or a
+            mask that cannot be applied.
 
     Example:
         >>> import pyarrow as pa
         >>> from packsort.sources.source import open_source
-        >>> table = pa.table({"input_ids": [[1, 2, 0], [3, 0, 0]], "attention_mask": [[1, 1, 0], [1, 0, 0]], "id": [7, 8]})
-        >>> tokens = read_tokens(open_source(table))
-        >>> tokens.table["input_ids"].to_pylist(), tokens.left_out
-        ([[1, 2], [3]], ('id',))
+        >>> table = pa.table({"input_ids": [[1, 2, 0], [3, 0, 0]], "attention_mask": [[1, 1, 0], [1, 0, 0]]})
+        >>> read_tokens(open_source(table)).table["input_ids"].to_pylist()
+        [[1, 2], [3]]
     """
     roles = column_roles(source.schema)
     first = 0
