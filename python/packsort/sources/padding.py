@@ -1,7 +1,7 @@
 """Padding of an earlier step: tokens at an end of a row where `attention_mask` is 0.
 
-A row keeps the stretch of its tokens where the mask is 1. Leaving out padding inside that stretch would join tokens that
-were apart, so such a row is refused.
+A row keeps the stretch of its tokens where the mask is 1. Leaving out padding inside that stretch would join tokens
+that were apart, so such a row is refused.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
     if values is None:
         raise token_rules.null_list(name, where)
     try:
-        array = np.array(values)  # a copy: a stream may use its buffers again
+        array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise SourceError(f"{where}: column `{name}` is not a list of numbers: {error}") from None
     if array.dtype.kind == "O" and array.ndim == 1:
@@ -208,11 +208,11 @@ def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
     if len(array) and array.dtype.kind not in ("iu" if name in INT32_COLUMNS else "iufb"):
         raise wrong_type(name, f"a list of {_type_name(array.dtype)}", where)
     if name not in INT32_COLUMNS:
-        return array
+        return array.copy()  # a stream may use its buffers again
     index = token_rules.first_out_of_range(array, name) if len(array) else None
     if index is not None:
         raise token_rules.out_of_range(name, array[index], index, where)
-    return array.astype(np.int32, copy=False)
+    return array.astype(np.int32)
 
 
 def _type_name(dtype: np.dtype[Any]) -> str:
