@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packsort.errors import SourceError, SourceNotFoundError
-from packsort.sources.files import find_files
+from packsort.sources.files.find import find_files
 from packsort.sources.source import open_source
 from packsort.sources.tokens import read_tokens
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from packsort._arrow import wider
 from packsort.errors import SourceError
-from packsort.sources.files import find_files
+from packsort.sources.files.find import find_files
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
@@ -193,7 +193,7 @@ def open_source(source: Any) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        return Source([open_file(path) for path in find_files(source)])
+        return Source([open_file(path) for path in find_files(source).paths])
     return Source([MemoryReader(_table(source))])
 
 
