@@ -212,8 +212,11 @@ def test_completion_carries_the_loss(tokenizer):
     assert tokenizer.decode(trained) == " of the island?<|im_end|>"
     assert tokens.loss_rule == "completion"
     assert len(merged[0]) == len(ids)
-    assert tokens.notes == (Note("merged_prompts", {"sequences": 1}),)
-    assert str(tokens.notes[0]).startswith("in 1 sequences the prompt alone has other tokens")
+    assert tokens.notes == (
+        Note("eos_in_text", {"sequences": 1, "token": "<|im_end|>"}),
+        Note("merged_prompts", {"sequences": 1}),
+    )
+    assert str(tokens.notes[1]).startswith("in 1 sequences the prompt alone has other tokens")
 
 
 def test_text_trains_on_every_token_and_ends_once(tokenizer):

@@ -7,7 +7,15 @@ import json
 from typing import TYPE_CHECKING, get_args
 
 from packsort._options import ShardFormat
-from packsort.cli.options import add_json, add_plan_options, add_source, plan_options, token
+from packsort.cli.options import (
+    add_input_options,
+    add_json,
+    add_plan_options,
+    add_source,
+    input_options,
+    plan_options,
+    token,
+)
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
@@ -37,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
     add_json(parser)
+    add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
     tokens = parser.add_argument_group("tokens between sequences")
     tokens.add_argument(
@@ -55,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
 
-    options = plan_options(args) | {"separator": args.separator, "pad_token_id": args.pad_token_id}
+    options = (
+        plan_options(args) | input_options(args) | {"separator": args.separator, "pad_token_id": args.pad_token_id}
+    )
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = shard_config(
         "write_shards",
@@ -66,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         format=args.format,
         shard_size=args.shard_size,
     )
-    source = open_source(args.source)
+    config.input.check_tokenizer(args.tokenizer)
+    source = open_source(args.source, config.input)
     watch = Stopwatch()
     tokenizer = None
     if args.tokenizer is not None:

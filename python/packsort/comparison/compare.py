@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import to_numpy
-from packsort._options import OverlongInComparison, PlanConfig
+from packsort._options import InputConfig, OverlongInComparison, PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
@@ -75,6 +75,8 @@ def compare(
     model: Any = "8B",
     seed: int = 0,
     overlong: OverlongInComparison = "truncate",
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
@@ -99,6 +101,8 @@ def compare(
         seed: Seed of the shuffle, 0 to 2**64 - 1.
         overlong: Treatment of sequences longer than `max_length` in padding and greedy packing: `truncate`, `drop` (in
             all methods) or `error`.
+        split: Split to read, where the source has several.
+        columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
 
     Returns:
         The comparison.
@@ -128,7 +132,8 @@ def compare(
             f"{world_size}"
         )
     compared = find_model(model)
-    opened = open_source(source) if _is_source(source) else None
+    given = InputConfig(split=split, columns=columns)
+    opened = open_source(source, given) if _is_source(source) else None
     if opened is None:
         column, name = as_column(source), ""
         if isinstance(turns, str):

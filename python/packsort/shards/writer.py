@@ -113,9 +113,10 @@ def write_shards_of_config(
     tokenizer = as_tokenizer(tokenizer)
     fillers = config.fillers(tokenizer)
     window = config.window(tokenizer)
-    opened = open_source(source)
+    config.input.check_tokenizer(tokenizer)
+    opened = open_source(source, config.input)
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
-        tokens, info = load_tokens(opened, tokenizer, stage, split_turns=window)
+        tokens, info = load_tokens(opened, tokenizer, stage, config.input, split_turns=window)
         with stage("planning") as advance:
             column = INPUT_IDS if info is None else info.columns[0]
             plan_options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))

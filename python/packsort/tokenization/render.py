@@ -19,7 +19,6 @@ from packsort._arrow import described, is_list, is_messages, is_text
 from packsort.errors import SourceError, TokenizerError
 from packsort.sources.source import Source
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.notes import Note
 
 Message = dict[str, Any]
 
@@ -52,8 +51,7 @@ class Renderer:
     Attributes:
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
-        special_tokens: Whether the tokenizer adds its special tokens. A chat template writes them itself.
-        notes: Facts about all rows that a user should know.
+        plain: Whether the rows are plain text, which has no special tokens yet. A chat template writes them itself.
 
     Raises:
         SourceError: The source has no usable column.
@@ -63,13 +61,11 @@ class Renderer:
     def __init__(self, source: Source, tokenizer: Any) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
-        self.special_tokens = False
-        self.notes: list[Note] = []
+        self.plain = False
         self._tokenizer = tokenizer
         self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
         pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
         self._render: Callable[..., None]
-        chat = True
         if "messages" in kinds and is_messages(kinds["messages"]):
             self.columns = ["messages"]
             self._render = self._conversation
@@ -78,12 +74,12 @@ class Renderer:
             self._render = self._prompted_conversation
             self.loss_rule = LossRule.COMPLETION
         elif len(pair) == 2 and all(is_text(kind) for kind in pair):
-            chat = False
+            self.plain = True
             self.columns = ["prompt", "completion"]
             self._render = self._prompted_text
             self.loss_rule = LossRule.COMPLETION
         elif "text" in kinds and is_text(kinds["text"]):
-            chat = False
+            self.plain = True
             self.columns = ["text"]
             self._render = self._text
             self.loss_rule = LossRule.ALL
@@ -92,10 +88,8 @@ class Renderer:
                 f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
                 "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
             )
-        if chat:
+        if not self.plain:
             self._prepare_chat()
-        else:
-            self._prepare_text()
 
     def _prepare_chat(self) -> None:
         if self._has_tools:
@@ -115,12 +109,6 @@ class Renderer:
         if self.columns[0] == "messages":
             marked = all(_GENERATION.search(template) for template in self._templates)
             self.loss_rule = LossRule.GENERATION if marked else LossRule.ALL_UNMARKED_TEMPLATE
-
-    def _prepare_text(self) -> None:
-        self.special_tokens = True
-        self._end = self._tokenizer.eos_token or ""
-        if not self._end:
-            self.notes.append(Note("no_end_of_sequence"))
 
     def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
         """Render rows.
@@ -145,14 +133,14 @@ class Renderer:
     def _text(self, rendered: Rendered, text: str | None) -> None:
         if text is None:
             raise RowError("column `text` is null")
-        rendered.texts.append(text if text.endswith(self._end) else text + self._end)
+        rendered.texts.append(text)
 
     def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
         if prompt is None or completion is None:
             raise RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
         assert rendered.prompts is not None
         rendered.prompts.append(prompt)
-        rendered.texts.append(prompt + (completion if completion.endswith(self._end) else completion + self._end))
+        rendered.texts.append(prompt + completion)
 
     def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
         text, turns = self.chat(_messages(messages, "messages"), _tools(tools))
