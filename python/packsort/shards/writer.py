@@ -26,6 +26,7 @@ from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.counts import count_sequences
 from packsort.shards.directory import OutputDirectory, shard_names
 from packsort.shards.manifest import FORMAT_VERSION, Manifest, ManifestOptions, ShardInfo, checksum
+from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.info import TokenizerInfo, digest
 from packsort.tokenization.load import load_tokens
@@ -137,6 +138,7 @@ def write_shards_of_config(
             counts=counts,
             plan=planned.fingerprint,
             shards=tuple(shards),
+            skipped=count_skipped(opened.skipped),
         )
         directory.commit(manifest)
     return manifest

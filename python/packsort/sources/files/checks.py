@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packsort.errors import SourceError, SourceNotFoundError
+from packsort.sources.files.skipped import SkipReason
 from packsort.sources.formats.suffixes import DATA_SUFFIXES
 
 _FAMILIES = {
@@ -58,6 +59,20 @@ def refuse_dangling(path: Path) -> None:
         raise SourceNotFoundError(f"`{printable(path)}` is a link to `{target}`, which does not exist")
 
 
+def refuse_lost(path: Path, reason: SkipReason) -> None:
+    """Refuse a link that leads nowhere and may have led to a folder, as its name has no suffix.
+
+    Args:
+        path: The link.
+        reason: Reason for skipping it.
+
+    Raises:
+        SourceNotFoundError: It is such a link.
+    """
+    if reason == SkipReason.OTHER and not path.suffix:
+        refuse_dangling(path)
+
+
 def refuse_mixture(files: Sequence[Path], given: str) -> None:
     """Refuse files of several formats, which often hold the same rows several times.
 
@@ -85,8 +100,8 @@ def refuse_mixture(files: Sequence[Path], given: str) -> None:
     if len(families) > 1:
         counted = ", ".join(f"{len(found):,} of {family} (`{found[0]}`)" for family, found in families.items())
         raise SourceError(
-            f"`{given}` mixes formats, whose files may hold the same rows: {counted}; pass the files that are meant, or "
-            "a pattern such as `*.parquet`"
+            f"`{given}` mixes formats, whose files may hold the same rows: {counted}; pass the files that are meant, "
+            "or a pattern such as `*.parquet`"
         )
 
 

@@ -175,7 +175,7 @@ def _choose(given: Sequence[_Given], split: str) -> list[_Given]:
         return list(given)
     result: list[_Given] = []
     for found in given:
-        files = {path: one for path, one in found.files.items() if one in chosen}
+        files = {path: found.files[path] for path in found.files if found.files[path] in chosen}
         if not files and (found.folder is not None or None in found.files.values()):
             has = splits.in_order({one for one in found.files.values() if one is not None})
             there = f"which has {_checks.listed(has)}" if has else "whose names tell no split"
@@ -187,7 +187,7 @@ def _choose(given: Sequence[_Given], split: str) -> list[_Given]:
 
 def _refuse_configurations(given: _Given) -> None:
     """Refuse a folder of several configurations, which often hold the same rows in several forms."""
-    if given.folder is None or glob.has_magic(given.name) and not Path(given.name).exists():
+    if given.folder is None or (glob.has_magic(given.name) and not Path(given.name).exists()):
         return
     folders = splits.configurations(given.files, given.folder)
     if folders:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packsort.errors import SourceNotFoundError
-from packsort.sources.files.checks import printable, refuse_dangling
+from packsort.sources.files.checks import refuse_dangling, refuse_lost
 from packsort.sources.files.skipped import SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
 from packsort.sources.files.tables import refuse_part_of_table, refuse_table
@@ -47,6 +47,7 @@ def match(pattern: str) -> tuple[Path, Walk]:
             continue  # `**` also matches what is inside the folders that it matches
         reason, stray = rules.judge(path)
         if reason is not None:
+            refuse_lost(stray, reason)
             found.skip(stray, reason, "/" if stray.is_dir() else "")
         elif path.is_dir() and os.path.realpath(path) in above:
             found.skip(path, SkipReason.LOOP, "/")

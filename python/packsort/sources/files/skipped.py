@@ -15,7 +15,7 @@ class SkipReason(StrEnum):
     HIDDEN = "hidden"
     """Its name starts with a dot."""
     TEMPORARY = "temporary"
-    """Its name starts with an underscore, as `_SUCCESS` and `_temporary` do, or ends like that of an unfinished file."""
+    """Its name starts with an underscore, as `_SUCCESS` and `_temporary` do, or is that of an unfinished file."""
     CACHE = "cache"
     """`datasets` keeps the result of a `map`, `filter` or `shuffle` in it, beside the data."""
     CHECKPOINT = "checkpoint"

@@ -1,8 +1,8 @@
 """The split that a file belongs to, and the choice among splits.
 
-Names are read as `datasets` reads them: `data/NAME-00000-of-00002.parquet` is a file of split NAME, and the words train,
-validation and test, and those that `datasets` takes for them, count in the names of folders and files. Case does not
-matter here, and `split=train/` counts as well: rows of a test set that train a model cost more than a question.
+Names are read as `datasets` reads them: `data/NAME-00000-of-00002.parquet` is a file of split NAME, and the words
+train, validation and test, and those that `datasets` takes for them, count in the names of folders and files. Case does
+not matter here, and `split=train/` counts as well: rows of a test set that train a model cost more than a question.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def splits_of(files: Iterable[Path], folder: Path) -> dict[Path, str | None]:
         >>> list(splits_of([Path("x", name) for name in names], Path("x")).values())
         ['train', 'validation', None]
     """
-    found: dict[Path, str | None] = {}
+    found: dict[Path, str | None] = dict.fromkeys(files)
     by_parent: dict[Path, list[Path]] = {}
-    for path in files:
+    for path in found:
         by_parent.setdefault(path.parent, []).append(path)
     for parent, paths in by_parent.items():
         saved = _saved_split(parent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from packsort.sources.files.skipped import SkipReason
 from packsort.sources.formats.suffixes import DATA_SUFFIXES
@@ -97,14 +98,14 @@ def saved_files(folder: Path) -> set[str] | None:
     Returns:
         Names of the files, or None if the folder holds no such dataset.
     """
-    facts = read_object(folder / "state.json") or {}
+    facts: Any = read_object(folder / "state.json") or {}
     try:
         return {file["filename"] for file in facts["_data_files"]}
     except (LookupError, TypeError):
         return None
 
 
-def read_object(path: Path) -> dict[str, object] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
     """Read a JSON object, or return None if there is no such file or it holds something else.
 
     Args:

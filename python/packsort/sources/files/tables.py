@@ -52,6 +52,6 @@ def _iceberg_metadata(folder: Path) -> Iterator[Path]:
 
 def _refusal(folder: Path, kind: str, reader: str) -> SourceError:
     return SourceError(
-        f"`{folder}` is {'an' if kind[0] in 'AEIO' else 'a'} {kind} table, whose files also hold rows that it has deleted: "
-        f"read it with {reader} and pass the result, or write it to Parquet first"
+        f"`{folder}` is {'an' if kind == 'Iceberg' else 'a'} {kind} table, whose files also hold rows that it has "
+        f"deleted: read it with {reader} and pass the result, or write it to Parquet first"
     )

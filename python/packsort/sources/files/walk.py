@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packsort.sources.files.checks import printable, refuse_dangling, refuse_undecodable
+from packsort.sources.files.checks import printable, refuse_dangling, refuse_lost, refuse_undecodable
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
 from packsort.sources.files.tables import refuse_table
@@ -81,8 +81,7 @@ def walk(folder: Path) -> Walk:
         for entry in entries:
             path = current / entry.name
             if reason := stray_file(entry.name, saved):
-                if reason == SkipReason.OTHER and "." not in entry.name:
-                    refuse_dangling(path)  # it may have led to a folder
+                refuse_lost(path, reason)
                 found.skip(path, reason)
             elif not entry.is_file():
                 refuse_dangling(path)
@@ -95,9 +94,7 @@ def walk(folder: Path) -> Walk:
     return found
 
 
-def tree(
-    top: Path, enters: Callable[[Path], bool], found: Walk
-) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
+def tree(top: Path, enters: Callable[[Path], bool], found: Walk) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
     """Visit a folder and its subfolders, each once, however many links lead to it.
 
     Folders that need no link come first. A link to a folder above `top` is not followed: what is beside `top` was not
