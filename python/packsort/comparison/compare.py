@@ -24,12 +24,15 @@ from packsort.comparison.results import AtLength, ComparisonFigures, Method
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering.planned import plan_lengths
-from packsort.planning.build import plan
+from packsort.planning.build import plan_of_config
 from packsort.planning.lengths import as_column
+from packsort.planning.overlong import OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
+
+_WAYS = tuple(way for way in get_args(OverlongInComparison) if way != "error")
 
 
 @dataclass(frozen=True, repr=False)
@@ -212,9 +215,13 @@ def _at_length(
 def _plan(
     source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: OverlongInComparison, seed: int
 ) -> Plan:
-    if source is None:
-        return plan(column, limit, overlong=overlong, seed=seed)
-    return plan_lengths(source, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed))
+    config = PlanConfig(max_length=limit, overlong=overlong, seed=seed)
+    if source is not None:
+        return plan_lengths(source, column, name, config, ways=_WAYS)
+    try:
+        return plan_of_config(column, config)
+    except OverlongError as error:
+        raise error.worded(lambda row: f"sequence {row}", ways=_WAYS) from None
 
 
 def _is_source(source: Any) -> bool:
