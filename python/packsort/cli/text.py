@@ -53,13 +53,19 @@ def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> l
         skipped: Files that were not read.
 
     Example:
-        >>> rows_read({"train": 9, "test": 1}, [])
+        >>> rows_read({"test": 1, "train": 9}, [])
         [('splits', 'train with 9 rows, test with 1')]
     """
+    from packsort.sources.files.splits import in_order
+
     pairs = [("" if index else "skipped", str(one)) for index, one in enumerate(skipped)]
     if set(rows_by_split) - {"train"}:
-        first, *others = rows_by_split.items()
-        text = ", ".join([f"{first[0]} with {first[1]:,} rows", *(f"{name} with {rows:,}" for name, rows in others)])
+        first, *others = in_order(rows_by_split)
+        texts = [
+            f"{first} with {rows_by_split[first]:,} rows",
+            *(f"{one} with {rows_by_split[one]:,}" for one in others),
+        ]
+        text = ", ".join(texts)
         pairs.insert(0, ("splits" if others else "split", text))
     return pairs
 
