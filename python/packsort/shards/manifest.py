@@ -16,6 +16,7 @@ from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.sources.column_roles import unknown_masks
 from packsort.sources.column_uses import describe_uses
+from packsort.sources.files.skipped import Skipped
 from packsort.tokenization.info import TokenizerInfo
 
 NAME = "manifest.json"
@@ -64,6 +65,7 @@ class SourceFileInfo(Record):
         empty: Sequences left out because they had no tokens.
         padded: Sequences whose padding was left out.
         padding_left_out: Tokens of that padding.
+        of_split: Split that the name of the file tells, or None.
     """
 
     path: str
@@ -77,6 +79,7 @@ class SourceFileInfo(Record):
     empty: int = 0
     padded: int = 0
     padding_left_out: int = 0
+    of_split: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +205,7 @@ class Manifest:
         counts: Numbers of sequences, tokens and packs.
         plan: Fingerprint of the plan.
         shards: Shard files, in order.
+        skipped: Files and folders of the source that were not read, counted by reason.
     """
 
     packsort_version: str
@@ -216,11 +220,21 @@ class Manifest:
     shards: tuple[ShardInfo, ...]
     uneven: dict[str, int] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def remarks(self) -> list[str]:
         """Say what a user may not expect of the source's columns, one sentence each."""
         counts = self.counts
         return describe_uses(counts.padded, counts.padding_left_out, self.uneven, unknown_masks(self.columns))
+
+    @property
+    def rows_by_split(self) -> dict[str, int]:
+        """Rows of each split that names of files tell, empty where there are none."""
+        rows: dict[str, int] = {}
+        for file in self.sources:
+            if file.of_split is not None:
+                rows[file.of_split] = rows.get(file.of_split, 0) + file.rows
+        return rows
 
     @property
     def efficiency(self) -> float:
@@ -275,6 +289,7 @@ class Manifest:
                 known["tokenizer"] = TokenizerInfo.from_json(known["tokenizer"])
             known["left_out"] = tuple(known["left_out"])
             known["counts"] = Counts(**known["counts"])
+            known["skipped"] = tuple(Skipped.from_json(skipped) for skipped in facts.get("skipped", ()))
             known["shards"] = tuple(ShardInfo(**shard) for shard in known["shards"])
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -24,6 +24,7 @@ from packsort.schema import INPUT_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens
 from packsort.tokenization.info import TokenizerInfo
@@ -93,6 +94,7 @@ class Preparation:
             shards=tuple(shards),
             uneven=dict(self.tokens.uses.uneven),
             masks=self.tokens.uses.masks,
+            skipped=count_skipped(self.tokens.source.skipped),
         )
 
 

@@ -106,7 +106,7 @@ class SequenceReader:
             found = {name: values[first : first + kept].copy() for name, values in found.items()}
         if not kept:
             return self._without_tokens(where, padding=len(ids))
-        masks = {name: found.pop(name) for name in LOSS_MASKS if name in found}
+        masks: dict[str, NDArray[Any]] = {name: found.pop(name) for name in LOSS_MASKS if name in found}
         if masks:
             found[LABELS] = masked_labels(
                 found[INPUT_IDS], found.get(LABELS), masks, lambda index: (first + index, where)
