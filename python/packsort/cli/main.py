@@ -85,12 +85,12 @@ def _warnings_as_lines(parser: argparse.ArgumentParser) -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_line(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def show_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if category is UserWarning:
                 _say(f"warning: {message}")
                 _say_hint(str(message), parser)
             else:
-                show(message, category, *place)
+                show(message, category, *place, **more)
 
         warnings.showwarning = show_line
         yield
