@@ -25,6 +25,7 @@ from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
 from packsort.shards.token_store import TokenStore
+from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens
 from packsort.tokenization.choice import TokenizerChoice
@@ -94,6 +95,7 @@ class Preparation:
             counts=self.counts,
             plan=self.plan.fingerprint,
             shards=tuple(shards),
+            skipped=count_skipped(self.tokens.source.skipped),
         )
 
 

@@ -91,9 +91,7 @@ def open_store(
     """
     if folder is not None:
         if choice is None:
-            raise _checks.clash(
-                f"tokens={str(folder)!r}", "tokenizer=None", "it keeps what a tokenizer made"
-            )
+            raise _checks.clash(f"tokens={str(folder)!r}", "tokenizer=None", "it keeps what a tokenizer made")
         return TokenStore(TokenFolder(folder, source, choice, config), own=True, read_only=read_only)
     if choice is None or out is None or not out.name or not are_files(source):
         return None

@@ -68,7 +68,7 @@ class TokenizerChoice:
         Raises:
             TokenizerError: The tokenizer cannot be loaded, or cannot be saved.
         """
-        versions = [_core.__version__, *map(_version, ("transformers", "tokenizers", "jinja2"))]
+        versions = [_core.__version__, *map(_version, ("transformers", "tokenizers", "jinja2", "trl"))]
         if self._name is not None and Path(self._name).is_dir():
             folder = Path(self._name)
             files = sorted(path for path in (*folder.glob("*"), *folder.glob(f"{_TEMPLATES}/*")) if path.is_file())
@@ -79,9 +79,7 @@ class TokenizerChoice:
             try:
                 tokenizer.save_pretrained(saved)
             except Exception as error:  # a class of its own may raise anything
-                raise TokenizerError(
-                    f"the tokenizer cannot be saved to tell it from others: {error}"
-                ) from error
+                raise TokenizerError(f"the tokenizer cannot be saved to tell it from others: {error}") from error
             files = sorted(path for path in Path(saved).rglob("*") if path.is_file())
             digests = [[path.name, xxhash.xxh3_128(path.read_bytes()).hexdigest()] for path in files]
         return [*versions, f"{kind.__module__}.{kind.__qualname__}", str(tokenizer.name_or_path), digests]

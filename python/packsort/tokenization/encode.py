@@ -76,13 +76,13 @@ class Encoder:
         Raises:
             TokenizerError: The tokenizer fails on a text.
         """
-        if rule is LossRule.GENERATION:
+        if rule.by_turns:
             return self._marked_turns(rendered)
         texts, prompts, special = rendered.texts, rendered.prompts, self.special_tokens
         counts: Counter[NoteKind] = Counter()
         found: Iterable[list[int]] = self._encode(texts)
         if special is not None:
-            last = texts if prompts is None else [text[len(p) :] for text, p in zip(texts, prompts, strict=True)]
+            last = texts if not prompts else [text[len(p) :] for text, p in zip(texts, prompts, strict=True)]
             found = [special.complete(*row, counts) for row in zip(found, texts, last, strict=True)]
         ids, lengths = _flat(found)
         if rule is LossRule.COMPLETION:

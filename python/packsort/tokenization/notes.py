@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 NoteKind = Literal[
     "no_end_of_sequence",
+    "turns_by_contents",
     "bos_in_text",
     "bos_repeated",
     "bos_in_letters",
@@ -23,6 +24,8 @@ NoteKind = Literal[
 
 _WORDS: dict[NoteKind, str] = {
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
+    "turns_by_contents": "in {conversations:,} conversations the chat template renders a turn otherwise once others "
+    "follow; the assistant's turns are found by their contents",
     "bos_in_text": "{sequences:,} texts begin with `{token}` themselves; the tokenizer's own is not added to them",
     "bos_repeated": "{sequences:,} texts begin with `{token}` more than once, and stay so",
     "bos_in_letters": "{sequences:,} texts begin with `{token}`, which the tokenizer reads as letters, not as a token",

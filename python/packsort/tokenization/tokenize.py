@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from packsort import _checks, _core
 from packsort._arrow import from_numpy
 from packsort._options import InputConfig, InputOptions, names, take_input_options
-from packsort.errors import OptionError, SourceError
+from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
-from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.split_turns import SplitCounts, WindowCutter
@@ -74,10 +73,13 @@ class Tokenization:
     ) -> None:
         self._source = source
         self._config = config
-        self._render = Renderer(source, tokenizer)
+        self._render = Renderer(source, tokenizer, config)
         self._encode = Encoder(tokenizer, plain=self._render.plain)
-        if self._render.loss_rule is LossRule.GENERATION and not self._encode.has_offsets:
-            self._render.loss_rule = LossRule.ALL_NO_OFFSETS
+        if self._render.loss_rule.by_turns and not self._encode.has_offsets:
+            raise TokenizerError(
+                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
+                "the rest: use a fast tokenizer, or train on every token with loss='all'"
+            )
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
         self._split_turns = None if split_turns is None else _checked_limit(split_turns, self.columns)
@@ -98,7 +100,7 @@ class Tokenization:
     def notes(self) -> tuple[Note, ...]:
         """Facts that a user should know about the tables given out so far; `str` of a note says it in words."""
         special = self._encode.special_tokens
-        notes = [] if special is None else special.notes(self._counts)
+        notes = [*self._render.notes, *([] if special is None else special.notes(self._counts))]
         if self._merged:
             notes.append(Note("merged_prompts", {"sequences": self._merged}))
         limit = self._split_turns or 0
@@ -220,8 +222,9 @@ def tokenize(
 
     - `messages`: conversations, by the tokenizer's chat template, with the row's `tools` if there is such a column.
       Tokens between `{% generation %}` and `{% endgeneration %}` carry loss, the same ones as in
-      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, every token
-      carries loss.
+      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, the assistant's
+      turns are found in the rendered text: what a conversation's start with the generation prompt lacks of the same
+      start with the assistant's message. A row whose turns cannot be told exactly is refused.
     - `prompt` and `completion`: both text, or both lists of messages. Tokens of the completion carry loss, as in TRL.
     - `text`: every token carries loss.
 
@@ -258,7 +261,7 @@ def tokenize(
 
     Raises:
         SourceError: There is no usable column, or no column to keep. Iterating raises it for rows that cannot be
-            tokenized: null, empty, without roles, or refused by the chat template.
+            tokenized: null, empty, without roles, refused by the chat template, or of turns that cannot be found.
         TokenizerError: The tokenizer cannot be loaded, has no chat template, or fails.
         TypeError: A keyword argument is unknown.
         OptionError: An option has a value that is not allowed; `keep` names a column that tokenizing creates; or
