@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import OverlongInComparison
-from packsort.cli.options import add_json, add_source
+from packsort._options import OverlongInComparison, take_input_options
+from packsort.cli.options import add_input_options, add_json, add_source, input_options
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
@@ -58,6 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     add_json(parser)
+    add_input_options(parser, text=False, empty=False)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
@@ -81,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     }
     compare([1], args.max_length, **options)  # reports a wrong option before minutes of tokenizing
     watch = Stopwatch()
-    source: Any = open_source(args.source)
+    given = take_input_options(input_options(args))
+    source: Any = open_source(args.source, given)
     turns = args.turns
     if args.tokenizer is not None:
         source, turns = _tokenized(source, turns, args, watch)

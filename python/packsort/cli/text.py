@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import textwrap
+
+_NARROWEST = 20  # columns that values have at least
 _WORTH_SAYING = 0.002  # share of packs above the lower bound from which `optimal` is worth its seconds
 
 
 def lines(pairs: list[tuple[str, str]]) -> str:
-    """Return names and values, one pair per line, with the values in a column."""
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in pairs)
+    """Return names and values, one pair per line, with the values in a column.
+
+    On a terminal, long values continue on further lines of their column. A pipe has one line for each pair.
+
+    Example:
+        >>> print(lines([("packs", "3"), ("efficiency", "99.97%")]))
+        packs       3
+        efficiency  99.97%
+    """
+    names = max(len(name) for name, _ in pairs) + 2
+    width = line_width()
+    wrap = textwrap.TextWrapper(
+        width=max(width or 0, names + _NARROWEST),
+        subsequent_indent=" " * names,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    found = [f"{name:<{names}}{text}" for name, text in pairs]
+    return "\n".join(found if width is None else [wrap.fill(line) for line in found])
+
+
+def line_width() -> int | None:
+    """Return the columns of the terminal that stdout is, or None for a pipe."""
+    if "COLUMNS" in os.environ or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import xxhash
 
 from packsort._atomic import replace_file
+from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.tokenization.info import TokenizerInfo
@@ -92,6 +94,11 @@ class ManifestOptions(Record):
         pad_token_id: Token id of padding; None where packs hold neither padding nor separators.
         format: `arrow` or `parquet`.
         shard_size: Bytes of a shard before compression, approximately.
+        split: Split of the source that was read, or None.
+        columns: Column of the source for each column that packsort looks for, or None for equal names.
+        empty: Treatment of sequences without tokens.
+        loss: Tokens that carry loss, as it was asked for; `TokenizerInfo.loss_rule` says which it became.
+        template_date: Date for chat templates that was asked for, or None.
     """
 
     strategy: str = "ffd"
@@ -112,6 +119,16 @@ class ManifestOptions(Record):
     pad_token_id: int | None = None
     format: str = "arrow"
     shard_size: int = 256_000_000
+    split: str | None = None
+    columns: Mapping[str, str] | None = None
+    empty: str = "error"
+    loss: str = "auto"
+    template_date: str | None = None
+
+    @property
+    def input(self) -> InputConfig:
+        """Options of what went in, as `open_source` and `load_tokens` take them."""
+        return InputConfig(**{name: getattr(self, name) for name in INPUT_NAMES})
 
 
 @dataclass(frozen=True)

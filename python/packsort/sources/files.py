@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packsort.errors import SourceError, SourceNotFoundError
-from packsort.sources.formats import naming
+from packsort.sources.formats.reader import naming
 
 _SUFFIXES = (".parquet", ".arrow")
 

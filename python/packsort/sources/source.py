@@ -15,15 +15,19 @@ from typing import Any
 import pyarrow as pa
 
 from packsort._arrow import wider
+from packsort._options import InputConfig
 from packsort.errors import SourceError
 from packsort.sources.files import find_files
-from packsort.sources.formats import MemoryReader, Reader, naming, open_file
+from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.memory import MemoryReader
+from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
     "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "
     "an object with `__arrow_c_stream__`"
 )
+_DEFAULTS = InputConfig()
 
 
 @dataclass(frozen=True)
@@ -166,13 +170,14 @@ class Source:
         return pa.schema([self.schema.field(name) for name in columns])
 
 
-def open_source(source: Any) -> Source:
+def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """Open rows of any kind.
 
     Args:
         source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
             `RecordBatch` or `RecordBatchReader`, which is read to its end; a `datasets.Dataset`, with the rows that it
             selects; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        config: `split` and `columns` say which rows and columns are meant.
 
     Returns:
         The source. Footers of files are read, but no rows.

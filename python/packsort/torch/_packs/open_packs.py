@@ -52,12 +52,12 @@ def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = N
         if options.of_plan:
             raise OptionError(f"{options.of_plan[0]} does not go with plan: the plan has decided it already")
         _check_max_length(options.max_length, known.max_length, "the plan")
-        return PlannedPacks(open_source(source), options, known)
+        return PlannedPacks(open_source(source, options.input), options, known)
     if options.max_length is None:
         raise OptionError(
             f"max_length must be given to pack {_kind(source)} on the fly; only a packed directory knows its own"
         )
-    return PlannedPacks(open_source(source), options)
+    return PlannedPacks(open_source(source, options.input), options)
 
 
 def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:

@@ -1,0 +1,31 @@
+"""Reader of a table that is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+
+class MemoryReader:
+    """Table that is in memory already.
+
+    Args:
+        table: The rows.
+        path: Name of the rows in messages.
+    """
+
+    def __init__(self, table: pa.Table, path: str = "<table>") -> None:
+        self.path = path
+        self.schema = table.schema
+        self.rows = table.num_rows
+        self.bytes = table.nbytes
+        self._table = table
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Read all rows of some columns, as `Reader.read`."""
+        return self._table.select(list(columns))
+
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Read some columns in record batches, as `Reader.batches`."""
+        yield from (batch for batch in self.read(columns).to_batches(max_chunksize=rows) if batch.num_rows)
