@@ -21,6 +21,7 @@ from packsort.sources.files import find_files
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
@@ -196,8 +197,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        return Source([open_file(path) for path in find_files(source)])
-    return Source([MemoryReader(_table(source))])
+        readers: list[Reader] = [open_file(path) for path in find_files(source)]
+    else:
+        readers = [MemoryReader(_table(source))]
+    return Source(readers if config.columns is None else rename_columns(readers, config.columns))
 
 
 def _table(source: Any) -> pa.Table:
