@@ -18,7 +18,7 @@ from packsort.cli.options import (
     token,
 )
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines
+from packsort.cli.text import beside_bound, lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
     padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
     room = counts.packs * manifest.max_length
     pairs = [
+        *rows_read(manifest.rows_by_split, manifest.skipped),
         ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),
         ("tokens", f"{counts.tokens:,}"),
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),

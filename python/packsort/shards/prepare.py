@@ -24,6 +24,7 @@ from packsort.schema import INPUT_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens
 from packsort.tokenization.info import TokenizerInfo
@@ -91,6 +92,7 @@ class Preparation:
             counts=self.counts,
             plan=self.plan.fingerprint,
             shards=tuple(shards),
+            skipped=count_skipped(self.tokens.source.skipped),
         )
 
 

@@ -43,8 +43,8 @@ def rename_columns(readers: Sequence[Reader], columns: Mapping[str, str]) -> lis
     for name, column in columns.items():
         if name in there and name not in new:
             raise OptionError(
-                f"column `{column}` cannot become `{name}`, because there is a column `{name}` already: map that one to "
-                f"another name, as in columns={{'{name}': '{column}', 'other': '{name}'}}"
+                f"column `{column}` cannot become `{name}`, because there is a column `{name}` already: map that one "
+                f"to another name, as in columns={{'{name}': '{column}', 'other': '{name}'}}"
             )
     return [_RenamedReader(reader, new) for reader in readers]
 

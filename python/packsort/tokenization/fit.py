@@ -1,8 +1,8 @@
 """What a chat template takes: contents in parts or as text, arguments of tool calls as objects or as JSON text.
 
-transformers documents parts and objects, and hands to the template what it is given. Many templates write one of the two
-wrongly: parts as Python's text of a list, JSON text in quotes. Which one, its own output tells: the first conversation
-that has either is rendered both ways. All others are then given as the template takes them.
+transformers documents parts and objects, and hands to the template what it is given. Many templates write one of the
+two wrongly: parts as Python's text of a list, JSON text in quotes. Which one, a template's own output tells: the first
+conversation that has either is rendered both ways. All others are then given as the template takes them.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ NoteKind = Literal[
 _WORDS: dict[NoteKind, str] = {
     "form": "read as {name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
-    "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat template "
-    "takes no parts",
+    "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
+    "template takes no parts",
     "tool_arguments_parsed": "in {number:,} tool calls the arguments are JSON text, and given to the chat template as "
     "objects, because it would write the text in quotes or refuse it",
-    "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as JSON "
-    "text, because it refuses objects",
+    "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as "
+    "JSON text, because it refuses objects",
     "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",
     "tool_calls_not_written": "in {number:,} conversations the chat template does not write the tool calls",
     "tools_not_written": "in {number:,} conversations the chat template does not write the tools",

@@ -120,8 +120,8 @@ def chat_templates(tokenizer: Any, column: str, clock: Clock, *, tools: bool) ->
     """
     if type(tokenizer).__name__.startswith("MistralCommon"):
         raise TokenizerError(
-            f"a tokenizer of mistral-common renders no chat template, which column `{column}` needs: pass a folder with "
-            "the model's tokenizer.json and chat template"
+            f"a tokenizer of mistral-common renders no chat template, which column `{column}` needs: pass a folder "
+            "with the model's tokenizer.json and chat template"
         )
     if not getattr(tokenizer, "chat_template", None):
         raise TokenizerError(
