@@ -100,6 +100,16 @@ def clean_tools(tools: Any) -> list[Any] | None:
     return tools or None
 
 
+def as_tools(functions: list[Any] | None) -> list[Any] | None:
+    """Return functions, as OpenAI's older rows have them, as tools.
+
+    Example:
+        >>> as_tools([{"name": "get"}])
+        [{'type': 'function', 'function': {'name': 'get'}}]
+    """
+    return functions and [{"type": "function", "function": function} for function in functions]
+
+
 def without_nulls(value: Any) -> Any:
     """Return a value without the null members of its objects, at any depth.
 

@@ -32,7 +32,7 @@ NoteKind = Literal[
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
 
 _WORDS: dict[NoteKind, str] = {
-    "form": "read as {name}: {columns} -> {becomes}",
+    "form": "read as {form_name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
@@ -95,8 +95,8 @@ class Note:
     values: Mapping[str, int | str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        name = _FORMS.get(str(self.values.get("form")), "")
-        return _WORDS[self.kind].format_map({**self.values, "name": name})
+        form_name = _FORMS.get(str(self.values.get("form")))
+        return _WORDS[self.kind].format_map({**self.values, "form_name": form_name})
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any] | str) -> Note:

@@ -27,7 +27,7 @@ from packsort.tokenization.fit import TemplateFit
 from packsort.tokenization.forms.find import find_form, is_json
 from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import Conversation, RowError, clean_messages, clean_tools
+from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
 from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.template import ChatTemplate, Span, chat_templates
 
@@ -103,12 +103,10 @@ class Renderer:
         return {"assistant": LossRule.ASSISTANT, "completion": LossRule.COMPLETION, "all": LossRule.ALL}[loss]
 
     def _prepare_chat(self, kinds: Mapping[str, pa.DataType]) -> None:
-        known = [name for name in ("tools", "functions") if name in kinds and _holds_objects(kinds[name])]
-        self._tools = known[:1]
-        self._variables = [TEMPLATE_VARIABLES] if TEMPLATE_VARIABLES in kinds else []
-        self.columns += [*self._tools, *self._variables]
-        tools = bool(self._tools or self._variables)
-        self._templates = chat_templates(self._tokenizer, self.columns[0], self._clock, tools=tools)
+        given = [name for name in ("tools", "functions") if name in kinds and _holds_objects(kinds[name])]
+        given += [name for name in (TEMPLATE_VARIABLES,) if name in kinds]
+        self.columns += given
+        self._templates = chat_templates(self._tokenizer, self.columns[0], self._clock, tools=bool(given))
         if self.loss_rule is LossRule.ASSISTANT:
             self._find, self.loss_rule = find_turns(self._templates, self._tokenizer)
             self._templates = [find.template for find in self._find]
@@ -185,7 +183,9 @@ class Renderer:
             for part, name in zip(self.form.convert(row), names, strict=True)
         ]
         variables = template_variables(row.get(TEMPLATE_VARIABLES))
-        tools = clean_tools(variables.pop("tools", None) or (row[self._tools[0]] if self._tools else None))
+        tools = clean_tools(variables.pop("tools", None) or row.get("tools"))
+        if tools is None:
+            tools = as_tools(clean_tools(row.get("functions")))
         conversation = Conversation(list(chain.from_iterable(parts)), tools, variables)
         fitted = self._fit(self._template(conversation), conversation, count=count)
         if not self.loss_rule.by_turns:
