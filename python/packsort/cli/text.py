@@ -49,18 +49,16 @@ def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> l
     """Say which splits were read, unless all rows are of the training split, and what was skipped.
 
     Args:
-        rows_by_split: Rows of each split.
+        rows_by_split: Rows of each split, in the order to show.
         skipped: Files that were not read.
 
     Example:
-        >>> rows_read({"test": 1, "train": 9}, [])
+        >>> rows_read({"train": 9, "test": 1}, [])
         [('splits', 'train with 9 rows, test with 1')]
     """
-    from packsort.sources.files.splits import in_order
-
     pairs = [("" if index else "skipped", str(one)) for index, one in enumerate(skipped)]
     if set(rows_by_split) - {"train"}:
-        first, *others = in_order(rows_by_split)
+        first, *others = rows_by_split
         texts = [
             f"{first} with {rows_by_split[first]:,} rows",
             *(f"{one} with {rows_by_split[one]:,}" for one in others),

@@ -15,6 +15,7 @@ from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.sources.files.skipped import Skipped
+from packsort.sources.files.splits import rows_by_split
 from packsort.tokenization.info import TokenizerInfo
 
 NAME = "manifest.json"
@@ -205,11 +206,7 @@ class Manifest:
     @property
     def rows_by_split(self) -> dict[str, int]:
         """Rows of each split that names of files tell, empty where there are none."""
-        rows: dict[str, int] = {}
-        for file in self.sources:
-            if file.of_split is not None:
-                rows[file.of_split] = rows.get(file.of_split, 0) + file.rows
-        return rows
+        return rows_by_split((file.of_split, file.rows) for file in self.sources)
 
     @property
     def efficiency(self) -> float:

@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from packsort._arrow import wider
 from packsort._options import InputConfig
+from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
 from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile
+from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
@@ -88,6 +90,11 @@ class Source:
             raise SourceError(f"{names} {'holds' if len(self.files) == 1 else 'hold'} no rows")
         self._problems: dict[str, str] = {}
         self.schema = self._unified()
+
+    @property
+    def rows_by_split(self) -> dict[str, int]:
+        """Rows of each split that names of files tell, empty where there are none."""
+        return rows_by_split((file.split, file.rows) for file in self.files)
 
     def _unified(self) -> pa.Schema:
         """Return one schema for all files, and note columns that do not fit; only reading them raises."""
@@ -216,7 +223,9 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
-        return Source(_named(readers, config), found.splits, found.skipped)
+        opened = Source(_named(readers, config), found.splits, found.skipped)
+        warn(found.doubts)
+        return opened
     if config.split is not None:
         raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
     return Source(_named([MemoryReader(_table(source))], config))

@@ -19,12 +19,17 @@ _FAMILIES = {
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that can be printed: bytes that are not UTF-8 are escaped.
+    r"""Return a path as text that can be printed: control characters, and bytes that are not UTF-8, are escaped.
 
     Args:
         path: The path.
+
+    Example:
+        >>> printable("a\nb")
+        'a\\nb'
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def refuse_undecodable(path: str | os.PathLike[str]) -> None:

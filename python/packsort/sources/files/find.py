@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,11 +28,13 @@ class FoundFiles:
         paths: The files to read, at least one, none twice.
         splits: For each of them, the split that its name tells, or None.
         skipped: Files and folders that are not read.
+        doubts: What a user may not expect, in words.
     """
 
     paths: tuple[Path, ...]
     splits: tuple[str | None, ...]
     skipped: tuple[SkippedFile, ...]
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,12 @@ def find_files(
             _refuse_configurations(one)
     files = [pair for one in given for pair in one.files.items()]
     _refuse_twice([path for path, _ in files])
-    skipped = (file for one in given for file in one.skipped)
-    return FoundFiles(tuple(path for path, _ in files), tuple(split for _, split in files), tuple(skipped))
+    return FoundFiles(
+        paths=tuple(path for path, _ in files),
+        splits=tuple(split for _, split in files),
+        skipped=tuple(file for one in given for file in one.skipped),
+        doubts=tuple(_doubts(given, split)),
+    )
 
 
 def _find(name: str) -> _Given:
@@ -123,7 +129,8 @@ def _find(name: str) -> _Given:
             folder, found = match(name)
     if not found.files:
         raise _nothing(name, path.is_dir(), found.skipped)
-    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), found.skipped)
+    skipped = sorted(found.skipped, key=lambda file: file.path)
+    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -139,10 +146,8 @@ def _with_splits(files: Sequence[Path], folder: Path, above: str) -> dict[Path, 
     rest = None
     if not named:
         rest = splits.of_name(above) if above.isalpha() else None
-    elif named <= {"validation", "test"}:
+    elif named == {"train"} or named <= {"validation", "test", "validation/test"}:
         rest = "train"  # as `datasets` has it: beside test.jsonl, data.jsonl holds what to train on
-    elif named == {"train"}:
-        rest = "train"
     return {path: split or rest for path, split in found.items()}
 
 
@@ -158,6 +163,22 @@ def _refuse_splits(given: _Given) -> None:
         f"`{given.name}` has the splits {splits.described(rows)}{also}: pass split={names[0]!r} to read one, or "
         f"split={splits.ALL!r} to read every row"
     )
+
+
+def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
+    """Say what was read as asked, and may still be a mistake."""
+    names = splits.in_order({one for found in given for one in found.files.values() if one is not None})
+    if split is None and len(names) > 1:
+        yield (
+            f"files of the splits {_checks.listed(names)} were given and are read together: pass split={names[0]!r} to "
+            f"read one, or split={splits.ALL!r} if this is meant"
+        )
+    for one in given:
+        if one.folder is not None:
+            yield from (
+                f"`{name}` tells of {total:,} files, and only {there:,} of them are there"
+                for name, there, total in splits.missing_shards(one.files)
+            )
 
 
 def _count_rows(files: Sequence[Path]) -> int | None:

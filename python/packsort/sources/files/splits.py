@@ -26,6 +26,7 @@ _KEYWORDS = {
 _BY_KEYWORD = {keyword: split for split, keywords in _KEYWORDS.items() for keyword in keywords}
 _KEYWORD = re.compile(rf"(?<![^-._ 0-9=])(?:{'|'.join(_BY_KEYWORD)})(?![^-._ 0-9])", re.IGNORECASE)
 _SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}")
+_PART = re.compile(r"(?P<start>.*)-(?P<index>\d{5})-of-(?P<total>\d{5})(?!\d)")
 _CONVERTED = re.compile(r"\d{4}\.parquet", re.IGNORECASE)  # as the Hub names the Parquet files that it makes
 
 
@@ -98,6 +99,30 @@ def configurations(files: Mapping[Path, str | None], folder: Path) -> list[Path]
     return sorted(several) if len(several) > 1 else []
 
 
+def missing_shards(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Find sets of shards, such as `train-00000-of-00002.parquet`, that are not complete.
+
+    Args:
+        files: The files that are there.
+
+    Returns:
+        The first file of each such set, the number of its files that are there, and the number its name tells.
+
+    Example:
+        >>> missing_shards([Path("a/train-00000-of-00003.parquet"), Path("a/train-00002-of-00003.parquet")])
+        [('a/train-00000-of-00003.parquet', 2, 3)]
+    """
+    sets: dict[tuple[Path, str, int], dict[int, Path]] = {}
+    for path in files:
+        if part := _PART.match(path.name):
+            sets.setdefault((path.parent, part["start"], int(part["total"])), {})[int(part["index"])] = path
+    return [
+        (next(iter(found.values())).as_posix(), len(found), total)
+        for (_, _, total), found in sets.items()
+        if len(found) < total
+    ]
+
+
 def choose(split: str, known: Collection[str], source: str) -> list[str]:
     """Return the splits that an option `split` asks for.
 
@@ -126,6 +151,23 @@ def choose(split: str, known: Collection[str], source: str) -> list[str]:
         if found not in chosen:
             chosen.append(found)
     return chosen
+
+
+def rows_by_split(rows: Iterable[tuple[str | None, int]]) -> dict[str, int]:
+    """Count the rows of each split.
+
+    Args:
+        rows: Split and rows of each file.
+
+    Example:
+        >>> rows_by_split([("test", 1), ("train", 2), (None, 3), ("train", 4)])
+        {'train': 6, 'test': 1}
+    """
+    counted: dict[str, int] = {}
+    for split, number in rows:
+        if split is not None:
+            counted[split] = counted.get(split, 0) + number
+    return {split: counted[split] for split in in_order(counted)}
 
 
 def in_order(splits: Iterable[str]) -> list[str]:

@@ -28,9 +28,11 @@ _DESCRIPTIONS = {
     "manifest.json",
     "package.json",
     "special_tokens_map.json",
+    "preprocessor_config.json",
     "state.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "trainer_state.json",
 }
 
 

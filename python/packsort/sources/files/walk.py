@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packsort.errors import SourceNotFoundError
 from packsort.sources.files.checks import printable, refuse_dangling, refuse_lost, refuse_undecodable
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
@@ -78,12 +79,14 @@ def walk(folder: Path) -> Walk:
     for current, real, entries in tree(folder, enters, found):
         refuse_table(current)
         saved = saved_files(current)
+        if saved is not None:
+            refuse_missing(current, saved, entries)
         for entry in entries:
             path = current / entry.name
             if reason := stray_file(entry.name, saved):
                 refuse_lost(path, reason)
                 found.skip(path, reason)
-            elif not entry.is_file():
+            elif not path.is_file():
                 refuse_dangling(path)
                 found.skip(path, SkipReason.OTHER)
             elif entry.is_symlink():
@@ -92,6 +95,21 @@ def walk(folder: Path) -> Walk:
                 files[path] = os.path.join(real, entry.name)
     found.add_once({**files, **linked})
     return found
+
+
+def refuse_missing(folder: Path, saved: set[str], entries: Iterable[os.DirEntry[str]]) -> None:
+    """Refuse a saved dataset that lacks a file.
+
+    Args:
+        folder: The folder.
+        saved: Its data files, as `saved_files` returns them.
+        entries: What is there.
+
+    Raises:
+        SourceNotFoundError: A file is missing.
+    """
+    for name in sorted(saved - {entry.name for entry in entries}):
+        raise SourceNotFoundError(f"no file `{folder / name}`, which `{folder / 'state.json'}` names")
 
 
 def tree(top: Path, enters: Callable[[Path], bool], found: Walk) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
@@ -126,7 +144,7 @@ def tree(top: Path, enters: Callable[[Path], bool], found: Walk) -> Iterator[tup
             entries = sorted(listing, key=lambda entry: entry.name)
         others: list[os.DirEntry[str]] = []
         for entry in entries:
-            if not entry.is_dir():
+            if not os.path.isdir(entry.path):
                 others.append(entry)
             elif enters(current / entry.name):
                 (links if entry.is_symlink() else folders).append(current / entry.name)
