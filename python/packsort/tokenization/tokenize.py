@@ -235,6 +235,11 @@ def tokenize(
       start with the assistant's message. A row whose turns cannot be told exactly is refused.
     - `prompt` and `completion`: both text, or both lists of messages. Tokens of the completion carry loss, as in TRL.
     - `text`: every token carries loss.
+    - `conversations` (ShareGPT), `instruction` and `output` (Alpaca), `question` and `answer`, `prompt` or
+      `instruction` and `response`: read as `messages`.
+
+    `docs/rows.md` describes these forms, and what rows may say: variables of the chat template in
+    `chat_template_kwargs`, and messages that carry no loss by `weight`, `train` or `training`.
 
     Text and completions end with one end-of-sequence token, appended as an id where they do not end with it, and have
     the special tokens that the tokenizer adds by default, once. The tokenizer never truncates or pads.
@@ -260,7 +265,8 @@ def tokenize(
             - **loss** (str, default `auto`): Tokens that carry loss. `assistant`: the assistant's turns of
               conversations. `completion`: completions, without their prompts. `all`: every token. `auto`: `assistant`
               for conversations, `completion` for prompts with completions, `all` for text.
-            - **template_date** (str): Date that a chat template sees, such as `"2024-07-26"`. None is today.
+            - **template_date** (str): Date that a chat template sees, such as `"2024-07-26"`. None is today. Refused if
+              the template reads none.
 
     Returns:
         An iterable of tables with `input_ids` list<int32>, `labels` list<int32> (-100 where a token carries no loss),
