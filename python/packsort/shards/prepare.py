@@ -121,7 +121,7 @@ def prepare(
             column, noun, ways = INPUT_IDS, "sequence", WAYS
             if info is not None:
                 column = info.columns[0]
-                if column == "messages":
+                if info.of_conversations:
                     noun, ways = "conversation", ("split_turns", *WAYS)
             planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
             counts, files = count_sequences(planned, tokens)
