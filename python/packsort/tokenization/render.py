@@ -21,7 +21,8 @@ from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError, clean_messages, clean_tools
 from packsort.tokenization.notes import Note
-from packsort.tokenization.template import ChatTemplate, Span, chat_templates
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate, chat_templates
 
 
 @dataclass

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from packsort.tokenization.assistant.prefixes import ASSISTANT
 from packsort.tokenization.messages import Conversation
-from packsort.tokenization.template import Span
+from packsort.tokenization.spans import Span
 
 # Roles before and after the gap (None at the ends), whether the message after it is the last one, and the scope.
 _Key = tuple[str | None, str | None, bool, str]
