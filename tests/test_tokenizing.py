@@ -347,7 +347,7 @@ def test_text_that_is_not_utf8_is_named(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "columns", [{"conversations": ["x"]}, {"messages": ["x"]}, {"prompt": ["x"]}, {"messages": [[{"from": "x"}]]}]
+    "columns", [{"conversation": ["x"]}, {"messages": [1]}, {"prompt": ["x"]}, {"messages": [[{"from": "x"}]]}]
 )
 def test_no_usable_column_lists_those_there_are(tokenizer, columns):
     with pytest.raises(SourceError, match=f"no usable column: there are `{next(iter(columns))}`: .* is needed"):
@@ -371,35 +371,6 @@ def test_chat_template_can_be_given(tokenizer_folder):
     )
     (ids,) = tokenize(chats(CHATS[:1]), shouting).read()["input_ids"].to_pylist()
     assert shouting.decode(ids) == "ADD TWO AND THREE.FIVE"
-
-
-def test_wrong_tokenizer_folders_are_said_shortly(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    for missing in (tmp_path / "missing", "./missing", "missing/", "models/missing", "a/b/c"):
-        with pytest.raises(TokenizerError, match="no tokenizer folder"):
-            load_tokenizer(missing)
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer: neither tokenizer\.json"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(TokenizerError, match="cannot be loaded") as caught:
-        load_tokenizer(tmp_path)
-    assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(TokenizerError, match="is a file"):
-        load_tokenizer(tmp_path / "tokenizer.json")
-
-
-def test_code_of_a_tokenizer_does_not_run_unasked(tmp_path, tokenizer_folder):
-    from shutil import copytree
-
-    copytree(tokenizer_folder, tmp_path, dirs_exist_ok=True)
-    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(TokenizerError, match="pass trust_remote_code=True to run it"):
-        load_tokenizer(tmp_path)
-    assert not (tmp_path / "ran").exists()
 
 
 def test_unknown_and_own_columns_cannot_be_kept(tokenizer):

@@ -10,7 +10,7 @@ from typing import Any
 
 from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines
+from packsort.cli.text import beside_bound, lines, rows_read
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort._options import plan_config, take_input_options
     from packsort._progress import note_search
     from packsort.gathering.planned import plan_lengths
+    from packsort.sources.files.skipped import count_skipped
     from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
 
@@ -83,5 +84,6 @@ def run(args: argparse.Namespace) -> int:
         for name, value in shown.items()
         if value != 0
     ]
+    pairs = [*rows_read(source.rows_by_split, count_skipped(source.skipped)), *pairs]
     print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
     return 0

@@ -6,6 +6,11 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packsort.sources.files.skipped import Skipped
 
 _NARROWEST = 20  # columns that values have at least
 _WORTH_SAYING = 0.002  # share of packs above the lower bound from which `optimal` is worth its seconds
@@ -38,6 +43,29 @@ def line_width() -> int | None:
     if "COLUMNS" in os.environ or sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     return None
+
+
+def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> list[tuple[str, str]]:
+    """Say which splits were read, unless all rows are of the training split, and what was skipped.
+
+    Args:
+        rows_by_split: Rows of each split, in the order to show.
+        skipped: Files that were not read.
+
+    Example:
+        >>> rows_read({"train": 9, "test": 1}, [])
+        [('splits', 'train with 9 rows, test with 1')]
+    """
+    pairs = [("" if index else "skipped", str(one)) for index, one in enumerate(skipped)]
+    if set(rows_by_split) - {"train"}:
+        first, *others = rows_by_split
+        texts = [
+            f"{first} with {rows_by_split[first]:,} rows",
+            *(f"{one} with {rows_by_split[one]:,}" for one in others),
+        ]
+        text = ", ".join(texts)
+        pairs.insert(0, ("splits" if others else "split", text))
+    return pairs
 
 
 def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_input_options, add_json, add_source, input_options
-from packsort.cli.text import lines
+from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._options import take_input_options
     from packsort.cli import progress
+    from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
     from packsort.tokenization.files import write_tokens
 
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
             source, args.out, tokenizer, overwrite=args.overwrite, keep=args.keep, on_progress=advance, **options
         )
     seconds = time.perf_counter() - start
-    print(_as_json(written, seconds) if args.json else _summary(written, seconds))
+    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
+    print(_as_json(written, seconds) if args.json else lines([*read, *_summary(written, seconds)]))
     return 0
 
 
@@ -65,7 +67,7 @@ def _as_json(written: TokenizedFiles, seconds: float) -> str:
     return json.dumps({**asdict(written), "files": files, "seconds": round(seconds, 3)})
 
 
-def _summary(written: TokenizedFiles, seconds: float) -> str:
+def _summary(written: TokenizedFiles, seconds: float) -> list[tuple[str, str]]:
     from packsort.tokenization.loss import describe_loss
 
     share = written.loss_tokens / written.tokens
@@ -82,4 +84,4 @@ def _summary(written: TokenizedFiles, seconds: float) -> str:
     pairs += [("wrote", str(path)) for path in written.files[:10]]
     if len(written.files) > 10:
         pairs.append(("", f"and {len(written.files) - 10:,} more files"))
-    return lines(pairs)
+    return pairs

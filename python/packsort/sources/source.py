@@ -16,11 +16,15 @@ import pyarrow as pa
 
 from packsort._arrow import wider
 from packsort._options import InputConfig
-from packsort.errors import SourceError
-from packsort.sources.files import find_files
+from packsort._warn import warn
+from packsort.errors import OptionError, SourceError
+from packsort.sources.files.find import find_files
+from packsort.sources.files.skipped import SkippedFile
+from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
@@ -38,11 +42,13 @@ class SourceFile:
         path: Path as it was given or found, or `<table>` for rows in memory.
         rows: Number of its rows.
         bytes: Its size on disk or in memory.
+        split: Split that its name tells, or None.
     """
 
     path: str
     rows: int
     bytes: int
+    split: str | None = None
 
 
 class Source:
@@ -50,20 +56,33 @@ class Source:
 
     Args:
         readers: Readers of the files.
+        splits: Split of each file, or None where there are no splits.
+        skipped: Files and folders that were found beside the files and are not read.
 
     Attributes:
         files: The files, in the order in which their rows are numbered.
         schema: Every column of any file. A column whose type differs between files has the type that holds them all.
             If no type does, or a file lacks the column, reading it raises.
         num_rows: Number of rows of all files.
+        skipped: As given.
 
     Raises:
         SourceError: There are no rows.
     """
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        splits: Sequence[str | None] | None = None,
+        skipped: Sequence[SkippedFile] = (),
+    ) -> None:
         self._readers = tuple(readers)
-        self.files = tuple(SourceFile(reader.path, reader.rows, reader.bytes) for reader in readers)
+        of_files = [None] * len(readers) if splits is None else splits
+        self.files = tuple(
+            SourceFile(reader.path, reader.rows, reader.bytes, split)
+            for reader, split in zip(readers, of_files, strict=True)
+        )
+        self.skipped = tuple(skipped)
         self._ends = list(accumulate(file.rows for file in self.files))
         self.num_rows = self._ends[-1] if self._ends else 0
         if not self.num_rows:
@@ -71,6 +90,11 @@ class Source:
             raise SourceError(f"{names} {'holds' if len(self.files) == 1 else 'hold'} no rows")
         self._problems: dict[str, str] = {}
         self.schema = self._unified()
+
+    @property
+    def rows_by_split(self) -> dict[str, int]:
+        """Rows of each split that names of files tell, empty where there are none."""
+        return rows_by_split((file.split, file.rows) for file in self.files)
 
     def _unified(self) -> pa.Schema:
         """Return one schema for all files, and note columns that do not fit; only reading them raises."""
@@ -185,7 +209,8 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     Raises:
         SourceNotFoundError: There is no such file.
         SourceError: A file is damaged or neither Parquet nor Arrow, there are no rows, or the object is none of these
-            kinds.
+            kinds; or a folder is refused by `find_files`.
+        OptionError: There is no such split.
 
     Example:
         >>> import pyarrow as pa
@@ -196,8 +221,19 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        return Source([open_file(path) for path in find_files(source)])
-    return Source([MemoryReader(_table(source))])
+        found = find_files(source, config.split)
+        readers = [open_file(path) for path in found.paths]
+        opened = Source(_named(readers, config), found.splits, found.skipped)
+        warn(found.doubts)
+        return opened
+    if config.split is not None:
+        raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
+    return Source(_named([MemoryReader(_table(source))], config))
+
+
+def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
+    """Return readers of the columns that the user meant."""
+    return readers if config.columns is None else rename_columns(readers, config.columns)
 
 
 def _table(source: Any) -> pa.Table:

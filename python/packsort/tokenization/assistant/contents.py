@@ -12,8 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from packsort.tokenization.assistant.prefixes import ASSISTANT
-from packsort.tokenization.messages import Conversation, Message, RowError
+from packsort.tokenization.messages import ASSISTANT, Conversation, Message, RowError
 from packsort.tokenization.spans import Span
 from packsort.tokenization.template import ChatTemplate
 

@@ -14,7 +14,7 @@ from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import NAME
 from packsort.shards.reader import Shards, open_shards
-from packsort.sources.files import find_files
+from packsort.sources.files.find import find_files
 from packsort.sources.source import open_source
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.packing_options import PackingOptions
@@ -87,7 +87,7 @@ def _is_packed(source: Any, max_length: int | None) -> bool:
     if (folder / NAME).exists():
         return True
     try:
-        find_files(source)
+        find_files(source, "all")
     except SourceNotFoundError:
         return True  # opening it reports what is missing
     return False
