@@ -140,14 +140,20 @@ def _load(
         fillers = config.fillers(None)
         return *load_tokens(source, None, stage, config.input), fillers
     window = config.window(choice)
-    kept = None if store is None or window is not None else store.find(stage)
-    if kept is not None:
+    kept = None if store is None else store.find(stage)
+    if kept is not None and window is None:
         found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
         return Tokens(kept.table, kept.left_out, source), kept.info, found
     tokenizer = choice.load(stage)
     fillers = config.fillers(tokenizer)
-    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window)
-    if store is not None and window is None:
+    # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
+    cut_later = kept is None and store is not None and store.keeps_all
+    first_window = None if cut_later else window
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept)
+    if store is not None and first_window is None:
         assert info is not None
-        store.made(KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer)))
+        kept = KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer))
+        store.made(kept)
+    if cut_later and window is not None:
+        tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window, kept=kept)
     return tokens, info, fillers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -81,3 +81,25 @@ class Note:
         if facts["kind"] not in get_args(NoteKind):
             raise ValueError(f"unknown note {facts['kind']!r}")
         return cls(facts["kind"], dict(facts["values"]))
+
+
+def joined_notes(before: Iterable[Note], after: Iterable[Note]) -> tuple[Note, ...]:
+    """Join the notes of two passes over the same rows.
+
+    Args:
+        before: Notes of the pass that tokenized them.
+        after: Notes of the pass that cut them. They replace notes of the same kind; only conversations that were
+            rendered in both passes add up.
+
+    Example:
+        >>> one, other = (Note("turns_by_contents", {"conversations": count}) for count in (3, 1))
+        >>> joined_notes([one], [other])[0].values["conversations"]
+        4
+    """
+    joined = {note.kind: note for note in before}
+    for note in after:
+        if note.kind == "turns_by_contents" and note.kind in joined:
+            counts = (int(one.values["conversations"]) for one in (joined[note.kind], note))
+            note = Note(note.kind, {"conversations": sum(counts)})
+        joined[note.kind] = note
+    return tuple(joined.values())
