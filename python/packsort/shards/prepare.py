@@ -17,10 +17,9 @@ from packsort._progress import Stage, note_search
 from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
-from packsort.gathering.planned import plan_lengths
+from packsort.gathering.planned import plan_tokens
 from packsort.planning.overlong import WAYS
 from packsort.planning.plan import Plan
-from packsort.schema import INPUT_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
@@ -118,12 +117,8 @@ def prepare(
     try:
         with stage("planning") as advance:
             options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
-            column, noun, ways = INPUT_IDS, "sequence", WAYS
-            if info is not None:
-                column = info.columns[0]
-                if column == "messages":
-                    noun, ways = "conversation", ("split_turns", *WAYS)
-            planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
+            ways = WAYS if info is None or info.noun != "conversation" else ("split_turns", *WAYS)
+            planned = plan_tokens(tokens, info, options, ways)
             counts, files = count_sequences(planned, tokens)
     except PacksortError as error:
         if store is not None:

@@ -36,6 +36,19 @@ class TokenizerInfo(Record):
     notes: tuple[Note, ...]
     chat_template: str | None
 
+    @property
+    def noun(self) -> str:
+        """Word for one row in messages: `conversation` where it can be cut between turns, else `sequence`."""
+        return "conversation" if self.columns[0] == "messages" else "sequence"
+
+    def remarks(self) -> list[str]:
+        """Say what a user should know about the tokens, one sentence each."""
+        said = [str(note) for note in self.notes]
+        if self.without_loss:
+            rows = "1 sequence has" if self.without_loss == 1 else f"{self.without_loss:,} sequences have"
+            said.append(f"{rows} no token that carries loss")
+        return said
+
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> TokenizerInfo:
         """Return the record that a manifest holds; `dataclasses.asdict` is the inverse.
