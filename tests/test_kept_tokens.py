@@ -98,11 +98,13 @@ def test_other_rows_another_tokenizer_and_other_options_are_tokenized_anew(
     other = tiny_tokenizer.build(tmp_path / "tokenizer", template=tiny_tokenizer.TEMPLATE.replace("\\n", " "))
     template = tmp_path / "template.jinja"
     template.write_text(tiny_tokenizer.TEMPLATE.replace("system", "rules"))
+    dated = tmp_path / "dated.jinja"
+    dated.write_text("{{ strftime_now('%Y') }}" + tiny_tokenizer.TEMPLATE)
     pack(status=1)
     changes: list[tuple[object, ...]] = [
         ("--chat-template", template),
         ("--loss", "all"),
-        ("--template-date", "2020-02-02"),
+        ("--chat-template", dated, "--template-date", "2020-02-02"),
     ]
     for more in changes:
         assert "tokenizing" in stages(pack("--dry-run", "--overlong", "drop", "--json", *more)), more

@@ -117,7 +117,7 @@ def prepare(
     try:
         with stage("planning") as advance:
             options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
-            ways = WAYS if info is None or info.noun != "conversation" else ("split_turns", *WAYS)
+            ways = WAYS if info is None or not info.of_conversations else ("split_turns", *WAYS)
             planned = plan_tokens(tokens, info, options, ways)
             counts, files = count_sequences(planned, tokens)
     except PacksortError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,11 @@ def _source_tokens(
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
         raise OptionError("tokenizer must be given: the packs were tokenized from this source, which holds no tokens")
     limit = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
-    tokens, info = load_tokens(source, tokenizer, stage, manifest.options.input, split_turns=limit)
+    config = manifest.options.input
+    if manifest.tokenizer is not None and tokenizer is not None:
+        # A chat template may write the date: it has to be the day of packing again.
+        config = replace(config, template_date=manifest.tokenizer.template_date)
+    tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if tokens.table.num_rows != manifest.counts.rows:

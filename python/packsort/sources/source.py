@@ -24,6 +24,7 @@ from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
@@ -221,12 +222,18 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         return source
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
-        opened = Source([open_file(path) for path in found.paths], found.splits, found.skipped)
+        readers = [open_file(path) for path in found.paths]
+        opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
     if config.split is not None:
         raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
-    return Source([MemoryReader(_table(source))])
+    return Source(_named([MemoryReader(_table(source))], config))
+
+
+def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
+    """Return readers of the columns that the user meant."""
+    return readers if config.columns is None else rename_columns(readers, config.columns)
 
 
 def _table(source: Any) -> pa.Table:
