@@ -44,5 +44,5 @@ def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
             raise SourceError(f"{files}: column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
         f"no usable column: there are {described(source.schema)}; `{LENGTH}` (integers) or `{INPUT_IDS}` (lists) is "
-        "needed"
+        "needed; to make it of conversations or text, pass `tokenizer`"
     )

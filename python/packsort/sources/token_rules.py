@@ -52,8 +52,8 @@ def token_columns(schema: pa.Schema) -> tuple[list[str], tuple[str, ...]]:
             raise wrong_type(name, f"a list of {kind.value_type}")
     if INPUT_IDS not in schema.names or not is_list(schema.field(INPUT_IDS).type):
         raise SourceError(
-            f"no usable column: there are {described(schema)}; `{INPUT_IDS}` (lists of integers) is needed, or, with a "
-            "tokenizer, `messages`, `text` or `prompt` and `completion`"
+            f"no usable column: there are {described(schema)}; `{INPUT_IDS}` (lists of integers) is needed; to "
+            "make it of conversations or text, pass `tokenizer`"
         )
     refuse_packs(schema.names)
     others = [field.name for field in schema if field.name != INPUT_IDS and _is_token_type(field.type)]
