@@ -14,8 +14,8 @@ from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
-    from packsort.comparison.compare import Comparison
     from packsort._options import InputConfig
+    from packsort.comparison.compare import Comparison
     from packsort.comparison.results import AtLength
     from packsort.sources.source import Source
     from packsort.tokenization.choice import TokenizerChoice
@@ -61,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     add_json(parser)
-    add_input_options(parser, text=False, empty=False)
+    add_input_options(parser, text=False)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tokenizer is not None:
         source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
     with watch.stage("comparing"):
-        comparison = compare(source, args.max_length, turns=turns, **options)
+        comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
     if args.html is not None:
         with watch.stage("plotting"):
             page = render(comparison).encode()
@@ -131,6 +131,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
         *read,
         ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
         ("tokens", f"{comparison.num_tokens:,}"),
+        *([("empty", f"{comparison.num_empty:,} more are left out")] if comparison.num_empty else []),
         ("multi-turn", figures.multi_turn_note(comparison)),
         ("batch", batch),
     ]

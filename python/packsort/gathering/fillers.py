@@ -126,6 +126,7 @@ def token_config(
     plan_options = dict(options)
     given = take_input_options(plan_options)
     given.check_tokenizer(choice)
+    plan_options["empty"] = given.empty
     separator, pad_token_id = plan_options.pop("separator", None), plan_options.pop("pad_token_id", None)
     plan_options["separator"] = separator is not None
     config = plan_config(caller, max_length, plan_options, **more)

@@ -79,8 +79,7 @@ def pack(
     choice = as_choice(tokenizer)
     config, fillers, given = token_config("pack", max_length, options, choice=choice, seed=seed, epoch=epoch)
     tokens, info = load_tokens(open_source(table, given), choice and choice.load(), no_progress, given)
-    if info is not None:
-        warn(info.remarks())
+    warn(tokens.uses.in_words() if info is None else info.remarks())
     planned = plan_tokens(tokens, info, config)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
     starts = range(0, max(1, planned.num_packs), step)

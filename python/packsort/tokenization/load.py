@@ -45,7 +45,7 @@ def load_tokens(
     """
     if tokenizer is None:
         with stage("reading"):
-            return read_tokens(source), None
+            return read_tokens(source, config.empty), None
     tokenizer = as_tokenizer(tokenizer)
     with stage("tokenizing" if kept is None else "cutting", total=source.num_rows, unit="sequences") as advance:
         tokenization = Tokenization(

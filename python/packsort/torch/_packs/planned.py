@@ -51,8 +51,8 @@ class PlannedPacks:
         self.name = _name(source)
         self.source, info = _token_source(source, options)
         self.tokenized = info is not None
-        self.tokens = TokenColumns(self.source)
-        lengths = self.tokens.lengths(INPUT_IDS)
+        self.tokens = TokenColumns(self.source, options.input.empty)
+        lengths = self.tokens.lengths
         if plan is None and info is not None:
             plan = plan_lengths(source, lengths, info.columns[0], options.config, noun=info.noun)
         elif plan is None:
