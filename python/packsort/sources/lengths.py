@@ -19,10 +19,10 @@ from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
 from packsort.sources.tokens import checked_column
 
+_TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 
-def source_lengths(
-    source: Source, to_make: str = "; `packsort.tokenize` makes it of conversations and text"
-) -> tuple[pa.ChunkedArray, str]:
+
+def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedArray, str]:
     """Read the tokens of each row: column `length` if there is one, else the lengths of the lists in `input_ids`.
 
     Where there is an `attention_mask`, it gives the lengths without padding.
