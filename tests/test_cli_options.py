@@ -58,8 +58,8 @@ def test_help_fits_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("folder `out` is not empty; pass overwrite=True to replace it", "`--overwrite`"),
         (
-            "`a.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40: "
-            "pass overlong='drop', 'truncate' or 'split' to pack the others",
+            "2 of 9 sequences (22.2 %) are longer than 40 tokens; the longest has 50 (`a.parquet` row 4): "
+            "pass overlong='drop', 'truncate' or 'split'",
             "`--overlong drop`, `--overlong truncate` or `--overlong split`",
         ),
         (
@@ -87,7 +87,7 @@ def test_hint_has_its_own_line(tmp_path: Path, run: Run) -> None:
     pq.write_table(pa.table({"input_ids": [[1, 2, 3], [4]]}), path)
     result = run("pack", path, "-o", tmp_path / "out", "--max-length", 2)
     error, said = result.stderr.splitlines()
-    assert error.startswith(f"error: `{path}` row 0: column `input_ids` has 3 tokens, more than max_length 2")
+    assert error.startswith(f"error: 1 of 2 sequences (50 %) is longer than 2 tokens; it has 3 (`{path}` row 0): ")
     assert said == "hint: use `--overlong drop`, `--overlong truncate` or `--overlong split`"
 
 

@@ -94,7 +94,11 @@ def test_chats_are_tokenized_packed_proven_and_shown(tmp_path: Path, run: Run, t
         "pack", tmp_path / "chats.parquet", "-o", out, "--tokenizer", tokenizer_folder, "--max-length", 5, "--overwrite"
     )
     assert long.returncode == 1
-    assert f"`{tmp_path}/chats.parquet` row 0: column `messages` has " in long.stderr
+    assert "conversations (100 %) are longer than 5 tokens" in long.stderr
+    assert (
+        "hint: use `--overlong split_turns`, `--overlong drop`, `--overlong truncate` or `--overlong split`"
+        in long.stderr
+    )
     assert packsort.open_shards(out).verify().ok
 
 
@@ -160,7 +164,7 @@ BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "long sequence": (
         lambda p: _write(p, pa.table({"input_ids": pa.array([[1], [2] * 99], INT32)})),
-        ["`{path}` row 1", "`input_ids`", "99 tokens, more than max_length 64"],
+        ["1 of 2 sequences (50 %) is longer than 64 tokens; it has 99 (`{path}` row 1)"],
     ),
     "labels of another length": (
         lambda p: _write(p, pa.table({"input_ids": [[1], [2, 3]], "labels": [[1], [2]]})),
@@ -197,7 +201,7 @@ def test_bad_tokens_are_named_and_leave_nothing(tmp_path: Path, name: str, run: 
         (pa.array([5, 0]), ["`{path}` row 1: column `length` has length 0; lengths must be at least 1"]),
         (pa.array([5, 2, -3]), ["`{path}` row 2: column `length` has length -3; lengths must be at least 1"]),
         (pa.array([5, None]), ["`{path}` row 1: column `length` is null"]),
-        (pa.array([5, 65]), ["`{path}` row 1: column `length` has 65 tokens, more than max_length 64"]),
+        (pa.array([5, 65]), ["longer than 64 tokens; it has 65 (`{path}` row 1)"]),
         (pa.array([5.0]), ["`{path}`: column `length` must hold integers, got double"]),
         (pa.array(["5"]), ["`{path}`: column `length` must hold integers, got string"]),
     ],
@@ -372,7 +376,7 @@ def test_real_conversations_go_all_the_way(tmp_path: Path, run: Run) -> None:
     options = ("--tokenizer", REAL_DATA / "tokenizer", "--max-length", 4096)
     refused = run("pack", *sources, "-o", out, *options)
     assert refused.returncode == 1
-    assert "more than max_length 4096" in refused.stderr
+    assert "conversations (1.4 %) are longer than 4,096 tokens" in refused.stderr
     packed = json.loads(run("pack", *sources, "-o", out, *options, "--overlong", "drop", "--json").stdout)
     assert packed["counts"]["dropped"] > 5
     assert packed["efficiency"] > 0.995

@@ -54,7 +54,7 @@ def test_chat_template_is_read_from_a_file(tmp_path, chats, tokenizer_folder, ru
     (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     options = ("--tokenizer", tokenizer_folder, "--chat-template", tmp_path / "mine.jinja", "--json")
     done = run("tokenize", chats, "-o", tmp_path / "t.parquet", *options)
-    assert json.loads(done.stdout)["loss_rule"] == "all_unmarked_template"
+    assert json.loads(done.stdout)["loss_rule"] == "assistant"
 
 
 def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, tokenizer_folder, run):

@@ -199,7 +199,9 @@ def test_hybrid_splits_as_few_as_can_be() -> None:
 
 
 def test_hybrid_cuts_what_is_splittable_and_too_long_and_nothing_else() -> None:
-    with pytest.raises(packsort.LengthError, match="sequence 1 has 25 tokens, more than max_length 10"):
+    with pytest.raises(
+        packsort.LengthError, match=r"1 of 2 sequences .* is longer than 10 tokens; it has 25 \(sequence 1\)"
+    ):
         packsort.plan([25, 25], 10, strategy="hybrid", splittable=[True, False])
     plan = packsort.plan([25, 25], 10, strategy="hybrid", overlong="drop", splittable=[True, False])
     assert (plan.num_packs, plan.num_dropped, plan.num_split, plan.tokens_lost) == (3, 1, 1, 25)
@@ -356,4 +358,7 @@ def test_wrong_options_of_packing_are_named(tmp_path: Path, options: dict[str, A
 def test_too_long_for_multiples_names_what_is_left() -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.plan([3, 9], 10, pad_to_multiple_of=4)
-    assert str(caught.value) == ("sequence 1 has 9 tokens, more than 8, the largest multiple of 4 in max_length 10")
+    assert str(caught.value) == (
+        "1 of 2 sequences (50 %) is longer than 8 tokens, the largest multiple of 4 within max_length 10; it has 9 "
+        "(sequence 1): pass overlong='drop', 'truncate' or 'split'"
+    )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,20 @@ def test_directories_of_version_0_1_hold_their_source(name: str) -> None:
 def test_manifests_of_version_0_1_are_read_as_dataclasses() -> None:
     facts = json.loads((GOLDEN / "chats" / "manifest.json").read_text("utf-8"))
     manifest = packsort.open_shards(GOLDEN / "chats").manifest
-    assert manifest.options == facts["options"]
+    assert _part(manifest.options, facts["options"]) == facts["options"]
     assert (manifest.options.strategy, manifest.options["strategy"]) == ("bfd", "bfd")
     assert manifest.options.get("max_sequences") is None
-    assert [dict(source) for source in manifest.sources] == facts["sources"]
+    assert [_part(*pair) for pair in zip(manifest.sources, facts["sources"], strict=True)] == facts["sources"]
     assert manifest.tokenizer is not None
     assert facts["tokenizer"]["loss_rule"] == "assistant turns, where the chat template marks generation"
     assert manifest.tokenizer.loss_rule is LossRule.GENERATION
     assert [str(note) for note in manifest.tokenizer["notes"]] == facts["tokenizer"]["notes"]
-    written = json.loads(manifest.to_json())
-    written["tokenizer"] = facts["tokenizer"]
-    assert written == facts
+    assert manifest.skipped == ()
+
+
+def _part(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """The items of a record that version 0.1 had: later ones have defaults."""
+    return {name: now[name] for name in then}
 
 
 def test_loaders_read_directories_of_version_0_1() -> None:
@@ -113,9 +117,9 @@ def test_the_manifest_written_today_holds_identifiers(tmp_path: Path) -> None:
     manifest = packsort.write_shards(chats(), tmp_path / "packed", 128, tokenizer=tokenizer())
     facts = json.loads((tmp_path / "packed" / "manifest.json").read_text("utf-8"))
     golden = json.loads((GOLDEN / "chats" / "manifest.json").read_text("utf-8"))
-    assert list(facts) == list(golden)
+    assert set(facts) >= set(golden)
     for part in ("options", "tokenizer", "counts"):
-        assert list(facts[part]) == list(golden[part])
-    assert list(facts["sources"][0]) == list(golden["sources"][0])
+        assert set(facts[part]) >= set(golden[part])
+    assert set(facts["sources"][0]) >= set(golden["sources"][0])
     assert facts["tokenizer"]["loss_rule"] == "generation"
     assert manifest == packsort.open_shards(tmp_path / "packed").manifest

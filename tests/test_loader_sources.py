@@ -178,7 +178,12 @@ def test_a_device_that_is_not_there_is_named(tmp_path, device):
 
 
 def test_sequences_too_long_are_named():
-    refused("`<table>` row 0: column `input_ids` has 64 tokens, more than", TABLE, packsort.LengthError, max_length=63)
+    refused(
+        "1 of 80 sequences (1.2 %) is longer than 63 tokens; it has 64 (`<table>` row 0)",
+        TABLE,
+        packsort.LengthError,
+        max_length=63,
+    )
 
 
 def lists(*values, kind=None):

@@ -286,13 +286,19 @@ def test_no_lengths_make_an_empty_plan() -> None:
         assert (plan.num_packs, plan.efficiency, plan.lower_bound, packs_of(plan)) == (0, 1.0, 0, [])
 
 
+WAYS = "pass overlong='drop', 'truncate' or 'split'"
+
+
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
         ([3, 0], "sequence 1 has length 0; every length must be at least 1"),
         (pa.chunked_array([[1, 2], [3, -7]]), "sequence 3 has length -7; every length must be at least 1"),
-        (np.array([2**63 + 5], np.uint64), "sequence 0 has 9223372036854775813 tokens, more than max_length 10"),
-        ([1, 11], "sequence 1 has 11 tokens, more than max_length 10"),
+        (
+            np.array([2**63 + 5], np.uint64),
+            f"1 of 1 sequence (100 %) is longer than 10 tokens; it has {2**63 + 5:,} (sequence 0): {WAYS}",
+        ),
+        ([1, 11], f"1 of 2 sequences (50 %) is longer than 10 tokens; it has 11 (sequence 1): {WAYS}"),
         (pa.array([1, None, 3]), "lengths has a null at sequence 1; every sequence needs a length"),
         (pl.Series([1, 2, None]), "lengths has a null at sequence 2; every sequence needs a length"),
         ([4, None], "lengths has a null at sequence 1; every sequence needs a length"),

@@ -303,8 +303,8 @@ def test_a_long_sequence_is_named_with_its_file_and_row(tmp_path: Path) -> None:
     with pytest.raises(packsort.LengthError) as caught:
         packsort.write_shards(tmp_path / "tokens", tmp_path / "out", 40)
     assert str(caught.value) == (
-        f"`{tmp_path}/tokens/z.parquet` row 4: column `input_ids` has 50 tokens, more than max_length 40: "
-        "pass overlong='drop', 'truncate' or 'split' to pack the others"
+        f"1 of 35 sequences (2.9 %) is longer than 40 tokens; it has 50 (`{tmp_path}/tokens/z.parquet` row 4): "
+        "pass overlong='drop', 'truncate' or 'split'"
     )
     assert not (tmp_path / "out").exists()
     assert len(paths) == 2

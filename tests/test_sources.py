@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packsort.errors import SourceError, SourceNotFoundError
-from packsort.sources.files import find_files
 from packsort.sources.source import open_source
 from packsort.sources.tokens import read_tokens
 
@@ -54,79 +53,6 @@ def rows(source) -> list[list[int]]:
 def says(*parts: str) -> str:
     """A pattern for messages that hold all parts, in order."""
     return ".*".join(re.escape(part) for part in parts)
-
-
-# What a path stands for
-
-
-def test_folder_gives_its_data_files_sorted_without_hidden_ones(tmp_path):
-    for name in (
-        "b.parquet",
-        "a/z.arrow",
-        ".hidden.parquet",
-        "_tmp.parquet",
-        "_old/c.parquet",
-        ".git/d.parquet",
-        "e.txt",
-    ):
-        parquet(tmp_path / name, table())
-    assert find_files(tmp_path) == [tmp_path / "a/z.arrow", tmp_path / "b.parquet"]
-
-
-def test_folder_inside_a_hidden_folder_is_read(tmp_path):
-    path = parquet(tmp_path / ".cache/data/a.parquet", table())
-    assert find_files(path.parent) == [path]
-
-
-def test_glob_gives_matches_sorted(tmp_path):
-    for name in ("x/b.parquet", "x/a.parquet", "y.parquet"):
-        parquet(tmp_path / name, table())
-    assert find_files(str(tmp_path / "**/*.parquet")) == [
-        tmp_path / "x/a.parquet",
-        tmp_path / "x/b.parquet",
-        tmp_path / "y.parquet",
-    ]
-
-
-def test_existing_path_with_glob_characters_is_that_path(tmp_path):
-    path = parquet(tmp_path / "a[1].parquet", table())
-    assert find_files(str(path)) == [path]
-
-
-def test_list_keeps_its_order(tmp_path):
-    b, a = parquet(tmp_path / "b.parquet", table()), parquet(tmp_path / "a.parquet", table())
-    assert find_files([b, str(a)]) == [b, a]
-
-
-@pytest.mark.parametrize("name", ["missing.parquet", "missing-*.parquet", "missing/"])
-def test_missing_path_is_named(tmp_path, name):
-    with pytest.raises(SourceNotFoundError, match="missing") as caught:
-        find_files(str(tmp_path / name))
-    assert isinstance(caught.value, FileNotFoundError)
-
-
-def test_folder_without_data_is_named(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SourceNotFoundError, match=says(str(tmp_path), "no *.parquet or *.arrow")):
-        find_files(tmp_path)
-
-
-def test_no_path_is_refused():
-    with pytest.raises(SourceNotFoundError, match="empty"):
-        find_files([])
-
-
-def test_file_given_twice_is_refused(tmp_path):
-    path = parquet(tmp_path / "a.parquet", table())
-    with pytest.raises(SourceError, match=says("a.parquet", "given twice")):
-        find_files([tmp_path, path])
-
-
-def test_caches_beside_a_saved_dataset_are_not_its_rows(tmp_path):
-    datasets.Dataset.from_dict({"input_ids": LISTS}).save_to_disk(tmp_path)
-    datasets.load_from_disk(tmp_path).map(lambda row: {"more": 1})
-    assert any(path.name.startswith("cache-") for path in tmp_path.iterdir())
-    assert rows(tmp_path) == LISTS
 
 
 # What files hold

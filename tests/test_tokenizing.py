@@ -66,7 +66,7 @@ def test_loss_rules_and_notes_are_identifiers_that_are_said_in_words():
     assert all(describe_loss(rule) for rule in LossRule)
     assert all(" " not in rule for rule in LossRule)
     assert [parse_loss_rule(text) for text in _OLD_WORDS] == list(_OLD_WORDS.values())
-    assert {parse_loss_rule(rule.value) for rule in LossRule} == set(LossRule) == set(_OLD_WORDS.values())
+    assert [parse_loss_rule(rule.value) for rule in LossRule] == list(LossRule)
     note = Note("merged_prompts", {"sequences": 1200})
     assert Note.from_json(json.loads(json.dumps(asdict(note)))) == note
     assert str(note).startswith("in 1,200 sequences")
@@ -123,10 +123,20 @@ def test_real_conversations_give_what_apply_chat_template_gives(real_tokenizer, 
         assert np.array_equal(labels, np.where(mask, ids, -100))
 
 
-def test_template_without_marks_trains_on_every_token_and_says_so(tmp_path):
-    tokenizer = built(tmp_path, template=tiny_tokenizer.UNMARKED_TEMPLATE)
-    tokens = tokenize(chats(), tokenizer)
-    assert tokens.loss_rule is LossRule.ALL_UNMARKED_TEMPLATE
+def test_template_without_marks_trains_on_assistant_turns(tmp_path, tokenizer):
+    unmarked = built(tmp_path, template=tiny_tokenizer.UNMARKED_TEMPLATE)
+    tokens = tokenize(chats(), unmarked)
+    assert tokens.loss_rule is LossRule.ASSISTANT
+    for (ids, labels), chat in zip(pairs(tokens.read()), CHATS, strict=True):
+        assert ids == unmarked.apply_chat_template(chat)["input_ids"]
+        trained = unmarked.decode([label for label in labels if label != -100])
+        # Rendered message by message, the line feed after the end of a turn belongs to the turn.
+        assert trained == "".join(f"{one['content']}<|im_end|>\n" for one in chat if one["role"] == "assistant")
+
+
+def test_every_token_is_trained_on_where_that_is_asked_for(tokenizer):
+    tokens = tokenize(chats(), tokenizer, loss="all")
+    assert tokens.loss_rule is LossRule.ALL
     ids = [tokenizer.apply_chat_template(chat)["input_ids"] for chat in CHATS]
     assert pairs(tokens.read()) == [(one, one) for one in ids]
 
@@ -212,8 +222,11 @@ def test_completion_carries_the_loss(tokenizer):
     assert tokenizer.decode(trained) == " of the island?<|im_end|>"
     assert tokens.loss_rule == "completion"
     assert len(merged[0]) == len(ids)
-    assert tokens.notes == (Note("merged_prompts", {"sequences": 1}),)
-    assert str(tokens.notes[0]).startswith("in 1 sequences the prompt alone has other tokens")
+    assert tokens.notes == (
+        Note("eos_in_text", {"sequences": 1, "token": "<|im_end|>"}),
+        Note("merged_prompts", {"sequences": 1}),
+    )
+    assert str(tokens.notes[1]).startswith("in 1 sequences the prompt alone has other tokens")
 
 
 def test_text_trains_on_every_token_and_ends_once(tokenizer):
@@ -270,13 +283,13 @@ def python_tokenizer(template):
     return letters
 
 
-def test_tokenizer_without_rust_trains_on_every_token_and_says_so():
+def test_tokenizer_without_rust_cannot_tell_turns():
     letters = python_tokenizer(tiny_tokenizer.TEMPLATE)
-    tokens = tokenize(chats(CHATS[:1]), letters)
-    ((ids, labels),) = pairs(tokens.read())
+    with pytest.raises(TokenizerError, match=r"does not tell which characters a token covers.*loss='all'"):
+        tokenize(chats(CHATS[:1]), letters)
+    ((ids, labels),) = pairs(tokenize(chats(CHATS[:1]), letters, loss="all").read())
     assert "".join(map(chr, ids)).startswith("<|im_start|>user\nAdd two")
     assert ids == labels
-    assert tokens.loss_rule is LossRule.ALL_NO_OFFSETS
 
 
 # What is wrong is named
@@ -358,35 +371,6 @@ def test_chat_template_can_be_given(tokenizer_folder):
     )
     (ids,) = tokenize(chats(CHATS[:1]), shouting).read()["input_ids"].to_pylist()
     assert shouting.decode(ids) == "ADD TWO AND THREE.FIVE"
-
-
-def test_wrong_tokenizer_folders_are_said_shortly(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    for missing in (tmp_path / "missing", "./missing", "missing/", "models/missing", "a/b/c"):
-        with pytest.raises(TokenizerError, match="no tokenizer folder"):
-            load_tokenizer(missing)
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer: neither tokenizer\.json"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(TokenizerError, match="cannot be loaded") as caught:
-        load_tokenizer(tmp_path)
-    assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(TokenizerError, match="is a file"):
-        load_tokenizer(tmp_path / "tokenizer.json")
-
-
-def test_code_of_a_tokenizer_does_not_run_unasked(tmp_path, tokenizer_folder):
-    from shutil import copytree
-
-    copytree(tokenizer_folder, tmp_path, dirs_exist_ok=True)
-    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(TokenizerError, match="pass trust_remote_code=True to run it"):
-        load_tokenizer(tmp_path)
-    assert not (tmp_path / "ran").exists()
 
 
 def test_unknown_and_own_columns_cannot_be_kept(tokenizer):

@@ -67,7 +67,7 @@ def test_what_is_no_dataset_and_what_is_too_long_is_named(source):
         packsort.SourceError, match=r"dataset must be a datasets\.Dataset or DatasetDict, got an Itera.*PackedStream"
     ):
         pack_dataset(source.to_iterable_dataset(), MAX_LENGTH)
-    with pytest.raises(packsort.LengthError, match="has 64 tokens, more than max_length 32"):
+    with pytest.raises(packsort.LengthError, match="longer than 32 tokens; the longest has 64"):
         pack_dataset(source, 32)
     with pytest.raises(packsort.OptionError, match=r"map_kwargs is an option of `trl\.pack_dataset`"):
         pack_dataset(source, MAX_LENGTH, map_kwargs={})

@@ -198,6 +198,20 @@ def test_tools_are_given_to_each_window(tmp_path):
     assert len(with_tools) > len(without) > 1
 
 
+# Loss without marks
+
+
+@pytest.mark.parametrize("template", [tiny_tokenizer.UNMARKED_TEMPLATE, WANTS_USER, INSIDE_USER])
+def test_windows_train_on_assistant_turns_where_the_template_has_no_marks(tmp_path, template):
+    tokenizer = built(tmp_path, template=template)
+    chat = [SYSTEM, *asked(7)]
+    (windows,) = windows_of(tokenize(chats([chat]), tokenizer, split_turns=150).read())
+    assert [ids for ids, _ in windows] == [ids for ids, _ in reference(tokenizer, chat, 150)[0]]
+    assert len(windows) > 2
+    end = "<|im_end|>" if template is INSIDE_USER else "<|im_end|>\n"
+    assert trained(tokenizer, windows) == "".join(m["content"] + end for m in chat if m["role"] == "assistant")
+
+
 # Loss on every token
 
 
@@ -208,7 +222,7 @@ def test_repeated_system_prompt_carries_no_loss_where_every_token_does(tmp_path,
         template = "{% if tools %}{{ tools | tojson }}{% endif %}" + template
     tokenizer = built(tmp_path, template=template)
     chat = [SYSTEM, *asked(7)]
-    (windows,) = windows_of(tokenize(chats([chat], tools=[tools]), tokenizer, split_turns=150).read())
+    (windows,) = windows_of(tokenize(chats([chat], tools=[tools]), tokenizer, split_turns=150, loss="all").read())
     wanted = reference(tokenizer, chat, 150, tools=tools)[0]
     assert [ids for ids, _ in windows] == [ids for ids, _ in wanted]
     assert len(windows) > 2
@@ -222,7 +236,7 @@ def test_system_prompt_is_found_where_it_cannot_be_rendered_alone(tmp_path, temp
     tokenizer = built(tmp_path, template=template)
     # Turns that start alike must not be taken for a part of the system prompt.
     chat = [SYSTEM, *asked(7)]
-    (windows,) = windows_of(tokenize(chats([chat]), tokenizer, split_turns=150).read())
+    (windows,) = windows_of(tokenize(chats([chat]), tokenizer, split_turns=150, loss="all").read())
     assert [ids for ids, _ in windows] == [ids for ids, _ in reference(tokenizer, chat, 150)[0]]
     assert len(windows) > 2
     words = trained(tokenizer, windows)
@@ -235,7 +249,7 @@ def test_system_prompt_is_found_where_it_cannot_be_rendered_alone(tmp_path, temp
 
 def test_conversation_without_system_prompt_repeats_nothing(tmp_path):
     tokenizer = built(tmp_path, template=tiny_tokenizer.UNMARKED_TEMPLATE)
-    (windows,) = windows_of(tokenize(chats([asked(7)]), tokenizer, split_turns=150).read())
+    (windows,) = windows_of(tokenize(chats([asked(7)]), tokenizer, split_turns=150, loss="all").read())
     assert len(windows) > 1
     assert all(ids == labels for ids, labels in windows)
     assert trained(tokenizer, windows) == tokenizer.apply_chat_template(asked(7), tokenize=False)
@@ -246,7 +260,7 @@ def test_tokenizer_without_rust_makes_windows_too():
 
     letters = python_tokenizer(tiny_tokenizer.TEMPLATE)
     chat = [SYSTEM, *asked(5)]
-    table = tokenize(chats([chat]), letters, split_turns=300).read()
+    table = tokenize(chats([chat]), letters, split_turns=300, loss="all").read()
     (windows,) = windows_of(table)
     assert len(windows) > 1
     assert max(len(ids) for ids, _ in windows) <= 300
@@ -324,7 +338,7 @@ def test_any_conversation_is_cut_as_the_reference_cuts_it(tokenizer_folder, mark
     template = tiny_tokenizer.TEMPLATE if marked else tiny_tokenizer.UNMARKED_TEMPLATE
     tokenizer = load_tokenizer(tokenizer_folder, chat_template=template)
     rows = [[said(role, content) for role, content in chat] for chat in conversations]
-    tokens = tokenize(chats(rows), tokenizer, split_turns=limit)
+    tokens = tokenize(chats(rows), tokenizer, split_turns=limit, loss="auto" if marked else "all")
     found = windows_of(tokens.read())
     wanted = [reference(tokenizer, chat, limit) for chat in rows]
     assert [[ids for ids, _ in windows] for windows in found] == [[ids for ids, _ in windows] for windows, _ in wanted]

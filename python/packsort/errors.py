@@ -37,7 +37,8 @@ class LengthError(PacksortError, ValueError):
     """A length cannot be planned: it is null, below 1, or over `max_length`.
 
     Attributes:
-        row: Index of the length in the input, counted over all chunks; None if no single length is to blame.
+        row: Index of the length in the input, counted over all chunks; None if no single length is to blame. Of several
+            lengths over `max_length`, the longest.
         length: The length; None for a null.
     """
 

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import OverlongInComparison
-from packsort.cli.options import add_json, add_source
+from packsort._options import OverlongInComparison, take_input_options
+from packsort.cli.options import add_input_options, add_json, add_source, input_options
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import lines
+from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     add_json(parser)
+    add_input_options(parser, text=False, empty=False)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort._atomic import check_new, replace_file
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
+    from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
 
     if args.html is not None:
@@ -81,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     }
     compare([1], args.max_length, **options)  # reports a wrong option before minutes of tokenizing
     watch = Stopwatch()
-    source: Any = open_source(args.source)
+    given = take_input_options(input_options(args))
+    source: Any = open_source(args.source, given)
+    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
     turns = args.turns
     if args.tokenizer is not None:
         source, turns = _tokenized(source, turns, args, watch)
@@ -95,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds}))
     else:
-        _show(comparison, args.html, watch)
+        _show(comparison, read, args.html, watch)
     return 0
 
 
@@ -117,7 +121,7 @@ def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: 
     return lengths, found
 
 
-def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
+def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None, watch: Stopwatch) -> None:
     from rich.console import Console
 
     from packsort.comparison import figures
@@ -127,6 +131,7 @@ def _show(comparison: Comparison, html: str | None, watch: Stopwatch) -> None:
         console.width = 110
     batch = f"{comparison.batch_size:,} packs on each of {comparison.world_size:,} ranks"
     facts = [
+        *read,
         ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
         ("tokens", f"{comparison.num_tokens:,}"),
         ("multi-turn", figures.multi_turn_note(comparison)),

@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from packsort.cli import compare, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG_CALL
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), _warnings_as_lines(args.parser):
             status: int = args.run(args)
             sys.stdout.flush()
         return status
@@ -50,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except PacksortError as error:
         _say(f"error: {error}", *getattr(error, "__notes__", ()))
-        if flags := hint(str(error), args.parser):
-            _say(f"hint: use {flags}")
+        _say_hint(str(error), args.parser)
         return FAILED
     except OSError as error:
         _drop_stdout()
@@ -79,6 +80,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
+def _warnings_as_lines(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Show the warnings that packsort and its libraries have for users as lines, without places in the code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is UserWarning:
+                _say(f"warning: {message}")
+                _say_hint(str(message), parser)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = show_line
+        yield
+
+
+@contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Make SIGTERM, which schedulers send, clean up as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
@@ -98,6 +116,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _say(*lines: str) -> None:
     for line in lines:
         print(line, file=sys.stderr)
+
+
+def _say_hint(message: str, parser: argparse.ArgumentParser) -> None:
+    if flags := hint(message, parser):
+        _say(f"hint: use {flags}")
 
 
 def _drop_stdout() -> None:

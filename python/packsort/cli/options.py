@@ -9,14 +9,71 @@ import argparse
 from dataclasses import fields
 from typing import Any, get_args
 
-from packsort._options import Overlong, OverlongInShards, PlanConfig, Strategy, TruncationSide
+from packsort._options import (
+    EmptySequences,
+    InputConfig,
+    LossChoice,
+    Overlong,
+    OverlongInShards,
+    PlanConfig,
+    Strategy,
+    TruncationSide,
+)
 
+_INPUT_DEFAULTS = {one.name: one.default for one in fields(InputConfig)}
 _DEFAULTS = {one.name: one.default for one in fields(PlanConfig)}
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add the source: one or more files, folders or patterns."""
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="Parquet or Arrow files, folders or glob patterns")
+
+
+def add_input_options(parser: argparse.ArgumentParser, *, text: bool, empty: bool = True) -> None:
+    """Add the options of what goes in.
+
+    Args:
+        parser: Parser of the command.
+        text: Whether the command tokenizes text.
+        empty: Whether the command can leave out rows without tokens.
+    """
+    group = parser.add_argument_group("rows")
+    group.add_argument("--split", metavar="NAME", help="split to read, such as train, where SOURCE has several")
+    group.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="NAME=COLUMN,...",
+        help="columns of SOURCE to read under other names, such as prompt=question,completion=answer",
+    )
+    names = ["split", "columns"]
+    if empty:
+        names.append("empty")
+        group.add_argument(
+            "--empty",
+            choices=get_args(EmptySequences),
+            default=_INPUT_DEFAULTS["empty"],
+            help="rows without tokens. error: stop. drop: leave them out (default: error)",
+        )
+    if text:
+        names += ["loss", "template_date"]
+        group = parser.add_argument_group("labels")
+        group.add_argument(
+            "--loss",
+            choices=get_args(LossChoice),
+            default=_INPUT_DEFAULTS["loss"],
+            help="tokens that carry loss. assistant: the assistant's turns. completion: completions without their "
+            "prompts. all: every token. auto: assistant for conversations, completion for prompts with completions, "
+            "all for text (default: auto)",
+        )
+        group.add_argument(
+            "--template-date", metavar="DATE", help="date that the chat template sees, such as 2024-07-26"
+        )
+    parser.set_defaults(input_options=tuple(names))
+
+
+def input_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_input_options` as keyword arguments."""
+    return {name: getattr(args, name) for name in args.input_options}
 
 
 def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = False) -> None:
@@ -126,6 +183,13 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
+def _columns(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=")[::2] for pair in text.split(",")]
+    if not all(name and column for name, column in pairs):
+        raise ValueError
+    return dict(pairs)
+
+
 def _seed(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
@@ -133,3 +197,4 @@ def _seed(text: str) -> int | None:
 # argparse names a wrong value by the function: "invalid number value: 'many'".
 _share.__name__ = "share"
 _seed.__name__ = "number"
+_columns.__name__ = "NAME=COLUMN"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options import ShardFormat
-from packsort.cli.options import add_json, add_plan_options, add_source, plan_options, token
+from packsort.cli.options import (
+    add_input_options,
+    add_json,
+    add_plan_options,
+    add_source,
+    input_options,
+    plan_options,
+    token,
+)
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines
+from packsort.cli.text import beside_bound, lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "With --tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized first.",
     )
     add_source(parser)
-    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
+    out = parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
+    parser.add_argument(
+        "--dry-run",
+        action=_without(out),
+        help="tokenize and plan, print the summary, and write nothing; --out may be left out",
+    )
     parser.add_argument(
         "--format",
         choices=get_args(ShardFormat),
@@ -37,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
     add_json(parser)
+    add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
     tokens = parser.add_argument_group("tokens between sequences")
     tokens.add_argument(
@@ -49,13 +64,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def _without(required: argparse.Action) -> type[argparse.Action]:
+    """Return the action of a switch that makes another argument optional."""
+
+    class Switch(argparse.Action):
+        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+            super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+            setattr(namespace, self.dest, True)
+            required.required = False
+
+    return Switch
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
+    from packsort.shards.prepare import prepare
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
 
-    options = plan_options(args) | {"separator": args.separator, "pad_token_id": args.pad_token_id}
+    options = (
+        plan_options(args) | input_options(args) | {"separator": args.separator, "pad_token_id": args.pad_token_id}
+    )
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = shard_config(
         "write_shards",
@@ -66,17 +98,28 @@ def run(args: argparse.Namespace) -> int:
         format=args.format,
         shard_size=args.shard_size,
     )
-    source = open_source(args.source)
+    config.input.check_tokenizer(args.tokenizer)
+    source = open_source(args.source, config.input)
     watch = Stopwatch()
     tokenizer = None
     if args.tokenizer is not None:
         with watch.stage("loading the tokenizer"):
             tokenizer = load_chosen_tokenizer(args)
-    manifest = write_shards_of_config(
-        source, args.out, config, tokenizer=tokenizer, overwrite=args.overwrite, stage=watch.stage
-    )
-    print(_as_json(manifest, watch) if args.json else summary(manifest, args.out, watch))
+    if args.dry_run:
+        prepared = prepare(source, config, tokenizer, config.fillers(tokenizer), watch.stage)
+        manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
+    else:
+        manifest = write_shards_of_config(
+            source, args.out, config, tokenizer=tokenizer, overwrite=args.overwrite, stage=watch.stage
+        )
+        size = sum(shard.bytes for shard in manifest.shards)
+        wrote = f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {args.out}"
+    print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
     return 0
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count:,} shards"
 
 
 def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
@@ -84,13 +127,20 @@ def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
     return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
 
 
-def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
-    """Return what a person wants to know at the end."""
+def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
+    """Return what a person wants to know at the end.
+
+    Args:
+        manifest: Record of the packs.
+        wrote: What was written, in words.
+        watch: Seconds of the stages.
+    """
     counts = manifest.counts
     bound = beside_bound(manifest.options.strategy, counts.packs, counts.lower_bound)
     padded = counts.tokens / max(1, counts.sequences * manifest.max_length)
     room = counts.packs * manifest.max_length
     pairs = [
+        *rows_read(manifest.rows_by_split, manifest.skipped),
         ("sequences", f"{counts.sequences:,} of {counts.rows:,} rows"),
         ("tokens", f"{counts.tokens:,}"),
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
@@ -117,9 +167,7 @@ def summary(manifest: Manifest, out: str, watch: Stopwatch) -> str:
     if manifest.left_out:
         columns = ", ".join(f"`{name}`" for name in manifest.left_out)
         pairs.append(("left out", f"columns without a value for each token: {columns}"))
-    size = sum(shard.bytes for shard in manifest.shards)
-    files = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
-    pairs += [("wrote", f"{files}, {size / 1e6:,.1f} MB in {out}"), ("time", watch.text())]
+    pairs += [("wrote", wrote), ("time", watch.text())]
     return lines(pairs)
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from packsort.cli.options import add_json, add_plan_options, add_source, plan_options
+from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines
+from packsort.cli.text import beside_bound, lines, rows_read
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     add_json(parser)
+    add_input_options(parser, text=False)
     add_plan_options(parser)
     parser.set_defaults(run=run)
 
@@ -34,20 +35,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._atomic import check_new
-    from packsort._options import plan_config
+    from packsort._options import plan_config, take_input_options
     from packsort._progress import note_search
     from packsort.gathering.planned import plan_lengths
+    from packsort.sources.files.skipped import count_skipped
     from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
 
-    options = plan_options(args)
+    options, given = plan_options(args), take_input_options(input_options(args))
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch)
     if args.out:
         check_new(Path(args.out), overwrite=args.overwrite)
     watch = Stopwatch()
     with watch.stage("reading"):
-        source = open_source(args.source)
+        source = open_source(args.source, given)
         lengths, column = source_lengths(source)
     with watch.stage("planning") as advance:
         planned = plan_lengths(source, lengths, column, replace(config, on_progress=note_search(advance)))
@@ -82,5 +84,6 @@ def run(args: argparse.Namespace) -> int:
         for name, value in shown.items()
         if value != 0
     ]
+    pairs = [*rows_read(source.rows_by_split, count_skipped(source.skipped)), *pairs]
     print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
     return 0

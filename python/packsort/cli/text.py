@@ -2,13 +2,70 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packsort.sources.files.skipped import Skipped
+
+_NARROWEST = 20  # columns that values have at least
 _WORTH_SAYING = 0.002  # share of packs above the lower bound from which `optimal` is worth its seconds
 
 
 def lines(pairs: list[tuple[str, str]]) -> str:
-    """Return names and values, one pair per line, with the values in a column."""
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in pairs)
+    """Return names and values, one pair per line, with the values in a column.
+
+    On a terminal, long values continue on further lines of their column. A pipe has one line for each pair.
+
+    Example:
+        >>> print(lines([("packs", "3"), ("efficiency", "99.97%")]))
+        packs       3
+        efficiency  99.97%
+    """
+    names = max(len(name) for name, _ in pairs) + 2
+    width = line_width()
+    wrap = textwrap.TextWrapper(
+        width=max(width or 0, names + _NARROWEST),
+        subsequent_indent=" " * names,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    found = [f"{name:<{names}}{text}" for name, text in pairs]
+    return "\n".join(found if width is None else [wrap.fill(line) for line in found])
+
+
+def line_width() -> int | None:
+    """Return the columns of the terminal that stdout is, or None for a pipe."""
+    if "COLUMNS" in os.environ or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> list[tuple[str, str]]:
+    """Say which splits were read, unless all rows are of the training split, and what was skipped.
+
+    Args:
+        rows_by_split: Rows of each split, in the order to show.
+        skipped: Files that were not read.
+
+    Example:
+        >>> rows_read({"train": 9, "test": 1}, [])
+        [('splits', 'train with 9 rows, test with 1')]
+    """
+    pairs = [("" if index else "skipped", str(one)) for index, one in enumerate(skipped)]
+    if set(rows_by_split) - {"train"}:
+        first, *others = rows_by_split
+        texts = [
+            f"{first} with {rows_by_split[first]:,} rows",
+            *(f"{one} with {rows_by_split[one]:,}" for one in others),
+        ]
+        text = ", ".join(texts)
+        pairs.insert(0, ("splits" if others else "split", text))
+    return pairs
 
 
 def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:

@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json, add_source
-from packsort.cli.text import lines
+from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
 if TYPE_CHECKING:
@@ -35,25 +35,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
     add_json(parser)
+    add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=True)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    from packsort._options import take_input_options
     from packsort.cli import progress
+    from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
     from packsort.tokenization.files import write_tokens
 
-    source = open_source(args.source)
+    options = input_options(args)
+    source = open_source(args.source, take_input_options(dict(options)))
     tokenizer = load_chosen_tokenizer(args)
     start = time.perf_counter()
     with progress.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         written = write_tokens(
-            source, args.out, tokenizer, overwrite=args.overwrite, keep=args.keep, on_progress=advance
+            source, args.out, tokenizer, overwrite=args.overwrite, keep=args.keep, on_progress=advance, **options
         )
     seconds = time.perf_counter() - start
-    print(_as_json(written, seconds) if args.json else _summary(written, seconds))
+    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
+    print(_as_json(written, seconds) if args.json else lines([*read, *_summary(written, seconds)]))
     return 0
 
 
@@ -62,7 +67,7 @@ def _as_json(written: TokenizedFiles, seconds: float) -> str:
     return json.dumps({**asdict(written), "files": files, "seconds": round(seconds, 3)})
 
 
-def _summary(written: TokenizedFiles, seconds: float) -> str:
+def _summary(written: TokenizedFiles, seconds: float) -> list[tuple[str, str]]:
     from packsort.tokenization.loss import describe_loss
 
     share = written.loss_tokens / written.tokens
@@ -79,4 +84,4 @@ def _summary(written: TokenizedFiles, seconds: float) -> str:
     pairs += [("wrote", str(path)) for path in written.files[:10]]
     if len(written.files) > 10:
         pairs.append(("", f"and {len(written.files) - 10:,} more files"))
-    return lines(pairs)
+    return pairs

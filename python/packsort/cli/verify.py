@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     shards = ShardFiles(args.packed)
     manifest = shards.manifest
-    source = open_source(args.source) if args.source else None
+    source = open_source(args.source, manifest.options.input) if args.source else None
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:

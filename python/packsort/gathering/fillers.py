@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._options import PackOptions, PlanConfig, names, plan_config
+from packsort._options import InputConfig, PackOptions, PlanConfig, names, plan_config, take_input_options
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
 
@@ -65,7 +65,7 @@ def check_fillers(separator: Any, pad_token_id: Any, vocabulary: int | None = No
 
 def token_config(
     caller: str, max_length: Any, options: Mapping[str, Any], *, known: Any = PackOptions, **more: Any
-) -> tuple[PlanConfig, Fillers]:
+) -> tuple[PlanConfig, Fillers, InputConfig]:
     """Check the options of a plan whose tokens are at hand, so that separators and padding are token ids.
 
     Args:
@@ -76,7 +76,7 @@ def token_config(
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Returns:
-        The options of the plan, and the fillers of its packs.
+        The options of the plan, the fillers of its packs, and the options of what goes in.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -84,9 +84,10 @@ def token_config(
     """
     _checks.keywords(caller, options, names(known))
     plan_options = dict(options)
+    given = take_input_options(plan_options)
     fillers = check_fillers(plan_options.pop("separator", None), plan_options.pop("pad_token_id", None))
     plan_options["separator"] = fillers.separator is not None
-    return plan_config(caller, max_length, plan_options, **more), fillers
+    return plan_config(caller, max_length, plan_options, **more), fillers, given
 
 
 def has_fillers(planned: Plan) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 import pyarrow as pa
 
-from packsort._options import PackOptions, PlanConfig
+from packsort._options import InputConfig, PackOptions, PlanConfig
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.planned import plan_lengths
@@ -65,13 +65,14 @@ def pack(
          {'input_ids': [1, 2, 3, 99, 8, 0, 0, 0], 'labels': [1, 2, 3, -100, 8, -100, -100, -100],
           'seq_lengths': [3, 1, 1, 3], 'sequence_ids': [0, -2, 2, -1]}]
     """
-    config, fillers = token_config("pack", max_length, options, seed=seed, epoch=epoch)
-    return pack_of_config(table, config, fillers)
+    config, fillers, given = token_config("pack", max_length, options, seed=seed, epoch=epoch)
+    given.check_tokenizer(None)
+    return pack_of_config(table, config, fillers, given)
 
 
-def pack_of_config(table: Any, config: PlanConfig, fillers: Fillers) -> pa.Table:
+def pack_of_config(table: Any, config: PlanConfig, fillers: Fillers, given: InputConfig) -> pa.Table:
     """Pack token columns in memory with options that are checked already; see `pack`."""
-    tokens = read_tokens(open_source(table))
+    tokens = read_tokens(open_source(table, given))
     planned = plan_lengths(tokens.source, tokens.lengths, INPUT_IDS, config)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
     starts = range(0, max(1, planned.num_packs), step)

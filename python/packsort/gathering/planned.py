@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,14 @@ from pyarrow import types
 from packsort._options import PlanConfig
 from packsort.errors import LengthError, OptionError, SourceError
 from packsort.planning.build import plan_of_config
+from packsort.planning.overlong import WAYS, OverlongError
 from packsort.planning.plan import Plan
 from packsort.sources.source import Source
 
 
-def plan_lengths(source: Source, lengths: Any, column: str, config: PlanConfig) -> Plan:
+def plan_lengths(
+    source: Source, lengths: Any, column: str, config: PlanConfig, *, noun: str = "sequence", ways: Sequence[str] = WAYS
+) -> Plan:
     """Plan the rows of a source by their lengths.
 
     Args:
@@ -23,9 +27,11 @@ def plan_lengths(source: Source, lengths: Any, column: str, config: PlanConfig) 
         lengths: Tokens of each row, (rows,).
         column: Column that the lengths come from, for messages.
         config: Options of the plan. `groups`, `splittable` and `alone` may name a column of the source.
+        noun: What the rows are, in the singular.
+        ways: Values of `overlong` that the caller takes for rows that are too long.
 
     Raises:
-        LengthError: A length cannot be planned; the message names file, row and column.
+        LengthError: A length cannot be planned; the message names file and row.
         SourceError: The source lacks a column that an option names, or the column has a null.
         OptionError: A column that an option names has the wrong type.
     """
@@ -33,28 +39,22 @@ def plan_lengths(source: Source, lengths: Any, column: str, config: PlanConfig) 
     named = {name: _source_column(source, name, value) for name, value in columns.items() if isinstance(value, str)}
     try:
         return plan_of_config(lengths, replace(config, **named))
+    except OverlongError as error:
+        raise error.worded(source.where, noun, ways) from None
     except LengthError as error:
         if error.row is None:
             raise
         where = f"{source.where(error.row)}: column `{column}`"
-        raise LengthError(_reason(where, error, config), error.row, error.length) from None
+        raise LengthError(_reason(where, error), error.row, error.length) from None
 
 
-def _reason(where: str, error: LengthError, config: PlanConfig) -> str:
+def _reason(where: str, error: LengthError) -> str:
     """Word the error of one length for the row that it belongs to."""
     if error.length is None:
         return f"{where} is null; every row needs a length of at least 1"
     if error.length < 1:
         return f"{where} has length {error.length}; lengths must be at least 1"
-    multiple = config.pad_to_multiple_of
-    room = config.max_length // multiple * multiple
-    limit = f"max_length {config.max_length}"
-    if room < config.max_length:
-        limit = f"{room}, the largest multiple of {multiple} within {limit}"
-    return (
-        f"{where} has {error.length} tokens, more than {limit}: "
-        "pass overlong='drop', 'truncate' or 'split' to pack the others"
-    )
+    return str(error).replace(f"sequence {error.row} ", f"{where} ", 1)
 
 
 def _source_column(source: Source, option: str, name: str) -> Any:

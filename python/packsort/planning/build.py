@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from packsort import _core
 from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
+from packsort.errors import LengthError
 from packsort.planning.constraints import as_codes, as_flags, as_lists
 from packsort.planning.lengths import as_column
+from packsort.planning.overlong import OverlongError, find_overlong
 from packsort.planning.plan import Plan
 
 
@@ -97,7 +99,7 @@ def plan(
 
     Raises:
         LengthError: A length is null, zero, negative, or over `max_length` with `overlong="error"`. Its `row` is the
-            index of the sequence.
+            index of the sequence; of several that are too long, of the longest.
         LengthTypeError: The lengths are not integers, or not one column.
         OptionError: An option has a value that is not allowed, or two options contradict each other.
         TypeError: A keyword argument is unknown.
@@ -113,7 +115,8 @@ def plan(
         ([0, 2, 4, 5], [0, 1, 2, 3, 4])
         >>> packsort.plan([700, 3000], max_length=1024)
         Traceback (most recent call last):
-        packsort.errors.LengthError: sequence 1 has 3000 tokens, more than max_length 1024
+        packsort.errors.LengthError: 1 of 2 sequences (50 %) is longer than 1,024 tokens; it has 3,000 (sequence 1):
+        pass overlong='drop', 'truncate' or 'split'
 
         Two packs hold three sequences of 600 tokens if one of them may be cut.
 
@@ -131,7 +134,10 @@ def plan(
         (2, 2, 0.0)
     """
     config = plan_config("plan", max_length, options, seed=seed, epoch=epoch)
-    return plan_of_config(lengths, config)
+    try:
+        return plan_of_config(lengths, config)
+    except OverlongError as error:
+        raise error.worded(lambda row: f"sequence {row}") from None
 
 
 def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
@@ -140,6 +146,10 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
     Args:
         lengths: As `plan` takes them.
         config: The options, from `packsort._options.plan_config`.
+
+    Raises:
+        OverlongError: Sequences are too long; the caller puts it into words.
+        LengthError, OptionError: As for `plan`.
     """
     if config.strategy == "optimal":
         from packsort.planning.optimal.groups import fewest_packs
@@ -154,7 +164,10 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
     if starts is not None:
         options["overlong"] = "drop"  # no piece is too long, and a sequence of length 0 has none
     groups = _groups(config.groups, config.alone, rows)
-    planned = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
+    try:
+        planned = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
+    except LengthError as error:
+        raise find_overlong(column, config, error) from None
     if config.strategy == "optimal":
         planned = fewest_packs(
             planned,

@@ -10,11 +10,13 @@ from typing import Any, get_args
 from packsort import _checks
 from packsort._options import (
     PIECEWISE_STRATEGIES,
+    InputConfig,
     PlanConfig,
     ShardFormat,
     ShardOptions,
     names,
     plan_config,
+    take_input_options,
 )
 from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers
@@ -31,6 +33,7 @@ class ShardConfig:
 
     Attributes:
         plan: Options of the plan.
+        input: Options of what goes in.
         split_turns: Whether conversations longer than `max_length` are cut between turns.
         separator: Token between two sequences: its id, its text, or None.
         pad_token_id: Token id of padding; None is the tokenizer's, or 0.
@@ -39,6 +42,7 @@ class ShardConfig:
     """
 
     plan: PlanConfig
+    input: InputConfig
     split_turns: bool
     separator: int | str | None
     pad_token_id: int | None
@@ -108,6 +112,11 @@ class ShardConfig:
             pad_token_id=None if fillers is None else fillers.padding,
             format=self.format,
             shard_size=self.shard_size,
+            split=self.input.split,
+            columns=self.input.columns,
+            empty=self.input.empty,
+            loss=self.input.loss,
+            template_date=self.input.template_date,
         )
 
 
@@ -136,6 +145,7 @@ def shard_config(
     """
     _checks.keywords(caller, options, names(ShardOptions))
     plan_options = dict(options)
+    given = take_input_options(plan_options)
     separator, pad_token_id = plan_options.pop("separator", None), plan_options.pop("pad_token_id", None)
     if not isinstance(separator, str):
         separator = check_fillers(separator, None).separator
@@ -153,6 +163,7 @@ def shard_config(
         )
     return ShardConfig(
         plan=plan,
+        input=given,
         split_turns=split_turns,
         separator=separator,
         pad_token_id=pad_token_id,

@@ -50,6 +50,7 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
             path=file.path,
             rows=file.rows,
             bytes=file.bytes,
+            of_split=file.split,
             **{reason: int(numbers[index]) for reason, numbers in by_reason.items()},
         )
         for index, file in enumerate(tokens.source.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import xxhash
 
 from packsort._atomic import replace_file
+from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
+from packsort.sources.files.skipped import Skipped
+from packsort.sources.files.splits import rows_by_split
 from packsort.tokenization.info import TokenizerInfo
 
 NAME = "manifest.json"
@@ -57,6 +61,7 @@ class SourceFileInfo(Record):
         split: Sequences in more than one piece.
         tokens_lost: Tokens that are in no pack.
         turns_left_out: Turns of conversations left out because each was too long.
+        of_split: Split that the name of the file tells, or None.
     """
 
     path: str
@@ -67,6 +72,7 @@ class SourceFileInfo(Record):
     split: int = 0
     tokens_lost: int = 0
     turns_left_out: int = 0
+    of_split: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +98,11 @@ class ManifestOptions(Record):
         pad_token_id: Token id of padding; None where packs hold neither padding nor separators.
         format: `arrow` or `parquet`.
         shard_size: Bytes of a shard before compression, approximately.
+        split: Split of the source that was read, or None.
+        columns: Column of the source for each column that packsort looks for, or None for equal names.
+        empty: Treatment of sequences without tokens.
+        loss: Tokens that carry loss, as it was asked for; `TokenizerInfo.loss_rule` says which it became.
+        template_date: Date for chat templates that was asked for, or None.
     """
 
     strategy: str = "ffd"
@@ -112,6 +123,16 @@ class ManifestOptions(Record):
     pad_token_id: int | None = None
     format: str = "arrow"
     shard_size: int = 256_000_000
+    split: str | None = None
+    columns: Mapping[str, str] | None = None
+    empty: str = "error"
+    loss: str = "auto"
+    template_date: str | None = None
+
+    @property
+    def input(self) -> InputConfig:
+        """Options of what went in, as `open_source` and `load_tokens` take them."""
+        return InputConfig(**{name: getattr(self, name) for name in INPUT_NAMES})
 
 
 @dataclass(frozen=True)
@@ -167,6 +188,7 @@ class Manifest:
         counts: Numbers of sequences, tokens and packs.
         plan: Fingerprint of the plan.
         shards: Shard files, in order.
+        skipped: Files and folders of the source that were not read, counted by reason.
     """
 
     packsort_version: str
@@ -179,6 +201,12 @@ class Manifest:
     counts: Counts
     plan: str
     shards: tuple[ShardInfo, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def rows_by_split(self) -> dict[str, int]:
+        """Rows of each split that names of files tell, empty where there are none."""
+        return rows_by_split((file.of_split, file.rows) for file in self.sources)
 
     @property
     def efficiency(self) -> float:
@@ -222,13 +250,14 @@ class Manifest:
                     f"`{path}` has format version {facts['format_version']}, and this packsort reads version "
                     f"{FORMAT_VERSION}: install a newer packsort"
                 )
-            known: dict[str, Any] = {field.name: facts[field.name] for field in fields(cls)}
+            known: dict[str, Any] = {field.name: facts[field.name] for field in fields(cls) if field.name != "skipped"}
             known["options"] = ManifestOptions.from_json(known["options"])
             known["sources"] = tuple(SourceFileInfo.from_json(source) for source in known["sources"])
             if known["tokenizer"] is not None:
                 known["tokenizer"] = TokenizerInfo.from_json(known["tokenizer"])
             known["left_out"] = tuple(known["left_out"])
             known["counts"] = Counts(**known["counts"])
+            known["skipped"] = tuple(Skipped.from_json(skipped) for skipped in facts.get("skipped", ()))
             known["shards"] = tuple(ShardInfo(**shard) for shard in known["shards"])
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as error:

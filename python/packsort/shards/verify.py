@@ -111,7 +111,11 @@ def verify(
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = None if source is None else _source_tokens(opened, open_source(source), tokenizer, rules, found, stage)
+    tokens = (
+        None
+        if source is None
+        else _source_tokens(opened, open_source(source, manifest.options.input), tokenizer, rules, found, stage)
+    )
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
@@ -171,7 +175,7 @@ def _source_tokens(
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
         raise OptionError("tokenizer must be given: the packs were tokenized from this source, which holds no tokens")
     limit = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
-    tokens, info = load_tokens(source, tokenizer, stage, split_turns=limit)
+    tokens, info = load_tokens(source, tokenizer, stage, manifest.options.input, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if tokens.table.num_rows != manifest.counts.rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,23 +16,18 @@ import pyarrow.parquet as pq
 from packsort import _core
 from packsort._atomic import output_error
 from packsort._options import ShardFormat, ShardOptions
-from packsort._progress import Stage, no_progress, note_search
-from packsort.gathering.fillers import Fillers, has_fillers
+from packsort._progress import Stage, no_progress
 from packsort.gathering.gather import gather_packs
-from packsort.gathering.planned import plan_lengths
-from packsort.planning.plan import Plan
-from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
-from packsort.shards.counts import count_sequences
 from packsort.shards.directory import OutputDirectory, shard_names
-from packsort.shards.manifest import FORMAT_VERSION, Manifest, ManifestOptions, ShardInfo, checksum
+from packsort.shards.manifest import Manifest, ShardInfo, checksum
+from packsort.shards.prepare import Preparation, prepare
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.info import TokenizerInfo, digest
-from packsort.tokenization.load import load_tokens
+from packsort.tokenization.info import digest
 from packsort.tokenization.tokenizer import as_tokenizer
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
-_MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
 
 
 def write_shards(
@@ -112,31 +107,13 @@ def write_shards_of_config(
     """Pack a source with options that are checked already; see `write_shards`."""
     tokenizer = as_tokenizer(tokenizer)
     fillers = config.fillers(tokenizer)
-    window = config.window(tokenizer)
-    opened = open_source(source)
+    config.input.check_tokenizer(tokenizer)
+    opened = open_source(source, config.input)
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
-        tokens, info = load_tokens(opened, tokenizer, stage, split_turns=window)
-        with stage("planning") as advance:
-            column = INPUT_IDS if info is None else info.columns[0]
-            plan_options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
-            planned = plan_lengths(opened, tokens.lengths, column, plan_options)
-            counts, files = count_sequences(planned, tokens)
-        recorded = config.recorded(fillers if has_fillers(planned) else None)
-        run_id = _run_id(opened, info, planned, recorded)
-        writer = _Writer(directory, tokens.table, planned, fillers, config)
-        shards = writer.write(directory.begin(run_id), stage)
-        manifest = Manifest(
-            packsort_version=_core.__version__,
-            max_length=planned.max_length,
-            options=recorded,
-            sources=files,
-            tokenizer=info,
-            columns={field.name: str(field.type) for field in writer.schema},
-            left_out=tokens.left_out,
-            counts=counts,
-            plan=planned.fingerprint,
-            shards=tuple(shards),
-        )
+        prepared = prepare(opened, config, tokenizer, fillers, stage)
+        run_id = _run_id(opened, prepared)
+        shards = _Writer(directory, prepared).write(directory.begin(run_id), stage)
+        manifest = prepared.manifest(shards)
         directory.commit(manifest)
     return manifest
 
@@ -144,17 +121,12 @@ def write_shards_of_config(
 class _Writer:
     """Writer of the shards of a plan: while one is written, the next is gathered."""
 
-    def __init__(
-        self, directory: OutputDirectory, table: pa.Table, planned: Plan, fillers: Fillers, config: ShardConfig
-    ) -> None:
-        self._directory, self._table, self._plan, self._fillers = directory, table, planned, fillers
-        self._format = config.format
-        self.schema = gather_packs(table, planned, 0, 0, fillers).schema.with_metadata(
-            {"packsort": json.dumps({"format_version": FORMAT_VERSION, "max_length": planned.max_length})}
-        )
-        token_bytes = sum(field.type.value_type.bit_width for field in table.schema) / 8
-        packs = min(config.shard_size / (token_bytes * planned.max_length), _MOST_TOKENS // planned.max_length)
-        self._count = max(1, -(-planned.num_packs // max(1, int(packs))))
+    def __init__(self, directory: OutputDirectory, prepared: Preparation) -> None:
+        self._directory = directory
+        self._table, self._plan, self._fillers = prepared.tokens.table, prepared.plan, prepared.fillers
+        self._format = prepared.config.format
+        self._schema = prepared.schema
+        self._count = prepared.num_shards
 
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
         """Write all shards but those that are finished."""
@@ -176,7 +148,7 @@ class _Writer:
                     advance(finished[name].packs)
                     continue
                 start, stop = (self._plan.num_packs * at // self._count for at in (i, i + 1))
-                packs = gather_packs(self._table, self._plan, start, stop, self._fillers).cast(self.schema)
+                packs = gather_packs(self._table, self._plan, start, stop, self._fillers).cast(self._schema)
                 if waiting:
                     settle()
                 waiting.append(pool.submit(self._write_one, name, packs))
@@ -189,7 +161,7 @@ class _Writer:
         try:
             with path.open("wb") as file:
                 if self._format == "arrow":
-                    with pa.ipc.new_file(file, self.schema) as writer:
+                    with pa.ipc.new_file(file, self._schema) as writer:
                         writer.write_table(packs)
                 else:
                     group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
@@ -210,7 +182,7 @@ class _Writer:
             raise output_error(self._directory.out / name, error) from error
 
 
-def _run_id(source: Source, info: TokenizerInfo | None, planned: Plan, options: ManifestOptions) -> str:
+def _run_id(source: Source, prepared: Preparation) -> str:
     """Return an id that two runs share only if they write the same shards."""
     files = []
     for file in source.files:
@@ -218,6 +190,6 @@ def _run_id(source: Source, info: TokenizerInfo | None, planned: Plan, options: 
         # Rows in memory have no cheaper stamp than themselves, so a run that packs them is never resumed.
         stamp = [path.stat().st_mtime_ns, file.bytes] if path.is_file() else os.urandom(8).hex()
         files.append([str(path.resolve()), stamp])
-    tokenizer = None if info is None else asdict(info)
-    facts = [_core.__version__, files, tokenizer, planned.fingerprint, asdict(options)]
+    tokenizer = None if prepared.tokenizer is None else asdict(prepared.tokenizer)
+    facts = [_core.__version__, files, tokenizer, prepared.plan.fingerprint, asdict(prepared.options)]
     return digest(json.dumps(facts, default=str))

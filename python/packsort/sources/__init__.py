@@ -1,7 +1,7 @@
 """Read rows, from files or from memory.
 
 - `source`: `open_source` and `Source`, rows of any kind behind one interface.
-- `files`: from paths, folders and glob patterns to files.
+- `files`: from paths, folders and glob patterns to files, without strays and other splits.
 - `formats`: readers of files, one format a module.
 - `lengths`: number of tokens of each row.
 - `tokens`: token columns, read into memory and checked.

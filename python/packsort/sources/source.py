@@ -15,8 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from packsort._arrow import wider
-from packsort.errors import SourceError
-from packsort.sources.files import find_files
+from packsort._options import InputConfig
+from packsort._warn import warn
+from packsort.errors import OptionError, SourceError
+from packsort.sources.files.find import find_files
+from packsort.sources.files.skipped import SkippedFile
+from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
@@ -26,6 +30,7 @@ _KINDS = (
     "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "
     "an object with `__arrow_c_stream__`"
 )
+_DEFAULTS = InputConfig()
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class SourceFile:
         path: Path as it was given or found, or `<table>` for rows in memory.
         rows: Number of its rows.
         bytes: Its size on disk or in memory.
+        split: Split that its name tells, or None.
     """
 
     path: str
     rows: int
     bytes: int
+    split: str | None = None
 
 
 class Source:
@@ -48,20 +55,33 @@ class Source:
 
     Args:
         readers: Readers of the files.
+        splits: Split of each file, or None where there are no splits.
+        skipped: Files and folders that were found beside the files and are not read.
 
     Attributes:
         files: The files, in the order in which their rows are numbered.
         schema: Every column of any file. A column whose type differs between files has the type that holds them all.
             If no type does, or a file lacks the column, reading it raises.
         num_rows: Number of rows of all files.
+        skipped: As given.
 
     Raises:
         SourceError: There are no rows.
     """
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        splits: Sequence[str | None] | None = None,
+        skipped: Sequence[SkippedFile] = (),
+    ) -> None:
         self._readers = tuple(readers)
-        self.files = tuple(SourceFile(reader.path, reader.rows, reader.bytes) for reader in readers)
+        of_files = [None] * len(readers) if splits is None else splits
+        self.files = tuple(
+            SourceFile(reader.path, reader.rows, reader.bytes, split)
+            for reader, split in zip(readers, of_files, strict=True)
+        )
+        self.skipped = tuple(skipped)
         self._ends = list(accumulate(file.rows for file in self.files))
         self.num_rows = self._ends[-1] if self._ends else 0
         if not self.num_rows:
@@ -69,6 +89,11 @@ class Source:
             raise SourceError(f"{names} {'holds' if len(self.files) == 1 else 'hold'} no rows")
         self._problems: dict[str, str] = {}
         self.schema = self._unified()
+
+    @property
+    def rows_by_split(self) -> dict[str, int]:
+        """Rows of each split that names of files tell, empty where there are none."""
+        return rows_by_split((file.split, file.rows) for file in self.files)
 
     def _unified(self) -> pa.Schema:
         """Return one schema for all files, and note columns that do not fit; only reading them raises."""
@@ -168,13 +193,14 @@ class Source:
         return pa.schema([self.schema.field(name) for name in columns])
 
 
-def open_source(source: Any) -> Source:
+def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """Open rows of any kind.
 
     Args:
         source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
             `RecordBatch` or `RecordBatchReader`, which is read to its end; a `datasets.Dataset`, with the rows that it
             selects; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        config: `split` and `columns` say which rows and columns are meant.
 
     Returns:
         The source. Footers of files are read, but no rows.
@@ -182,7 +208,8 @@ def open_source(source: Any) -> Source:
     Raises:
         SourceNotFoundError: There is no such file.
         SourceError: A file is damaged or neither Parquet nor Arrow, there are no rows, or the object is none of these
-            kinds.
+            kinds; or a folder is refused by `find_files`.
+        OptionError: There is no such split.
 
     Example:
         >>> import pyarrow as pa
@@ -193,7 +220,12 @@ def open_source(source: Any) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        return Source([open_file(path) for path in find_files(source)])
+        found = find_files(source, config.split)
+        opened = Source([open_file(path) for path in found.paths], found.splits, found.skipped)
+        warn(found.doubts)
+        return opened
+    if config.split is not None:
+        raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
     return Source([MemoryReader(_table(source))])
 
 

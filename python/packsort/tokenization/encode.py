@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from packsort.errors import TokenizerError
 from packsort.schema import NO_LOSS
 from packsort.tokenization.loss import LossRule
+from packsort.tokenization.notes import NoteKind
 from packsort.tokenization.render import Rendered
+from packsort.tokenization.special_tokens import SpecialTokens
 
 # The backend holds about 100 bytes for each token that it returns (text, offsets, masks). This limit keeps a call over
 # long texts at about 100 MB.
@@ -31,12 +35,14 @@ class Encoded:
         labels: `input_ids`, or `NO_LOSS` where a token carries no loss: int32, (tokens,).
         lengths: Number of tokens of each row: int64, (rows,).
         merged: Number of rows whose prompt alone has other tokens than the start of their sequence.
+        counts: Number of rows by what their text already has at its ends.
     """
 
     input_ids: NDArray[np.int32]
     labels: NDArray[np.int32]
     lengths: NDArray[np.int64]
     merged: int = 0
+    counts: Counter[NoteKind] = field(default_factory=Counter)
 
 
 class Encoder:
@@ -44,17 +50,21 @@ class Encoder:
 
     Args:
         tokenizer: A `transformers.PreTrainedTokenizerBase`. It is not changed.
-        special_tokens: Whether the tokenizer adds its special tokens.
+        plain: Whether texts are plain, so that special tokens belong at their ends. A chat template writes them itself.
 
     Attributes:
         has_offsets: Whether the tokenizer tells which characters a token covers.
+        special_tokens: Tokens at the ends of plain texts, or None for texts of a chat template.
+
+    Raises:
+        TokenizerError: The tokenizer fails, or adds special tokens inside a text.
     """
 
-    def __init__(self, tokenizer: Any, *, special_tokens: bool) -> None:
+    def __init__(self, tokenizer: Any, *, plain: bool) -> None:
         self._tokenizer = tokenizer
-        self._special_tokens = special_tokens
         self._backend = _own_backend(tokenizer)
         self.has_offsets = self._backend is not None
+        self.special_tokens = SpecialTokens.of(tokenizer, self._encode_one) if plain else None
 
     def __call__(self, rendered: Rendered, rule: LossRule) -> Encoded:
         """Tokenize rows and mark the tokens that carry loss.
@@ -66,14 +76,23 @@ class Encoder:
         Raises:
             TokenizerError: The tokenizer fails on a text.
         """
-        if rule is LossRule.GENERATION:
+        if rule.by_turns:
             return self._marked_turns(rendered)
-        ids, lengths = self.ids(rendered.texts)
+        texts, prompts, special = rendered.texts, rendered.prompts, self.special_tokens
+        counts: Counter[NoteKind] = Counter()
+        found: Iterable[list[int]] = self._encode(texts)
+        if special is not None:
+            last = texts if not prompts else [text[len(p) :] for text, p in zip(texts, prompts, strict=True)]
+            found = [special.complete(*row, counts) for row in zip(found, texts, last, strict=True)]
+        ids, lengths = _flat(found)
         if rule is LossRule.COMPLETION:
-            assert rendered.prompts is not None
-            prompt_ids, prompt_lengths = self.ids(rendered.prompts)
-            return _after_prompts(ids, lengths, prompt_ids, prompt_lengths)
-        return Encoded(ids, ids, lengths)
+            assert prompts is not None
+            found = self._encode(prompts)
+            encoded = _after_prompts(ids, lengths, *_flat(found if special is None else map(special.begin, found)))
+        else:
+            encoded = Encoded(ids, ids, lengths)
+        encoded.counts = counts
+        return encoded
 
     def ids(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Tokenize texts without labels.
@@ -87,23 +106,26 @@ class Encoder:
         Raises:
             TokenizerError: The tokenizer fails on a text.
         """
-        flat: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
+        return _flat(self._encode(texts))
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the ids of each text, without special tokens that the tokenizer adds."""
         for part in _calls(texts):
-            if self._backend is None:
-                with _failing():
-                    found = self._tokenizer(
-                        part, add_special_tokens=self._special_tokens, padding=False, truncation=False, verbose=False
+            with _failing():
+                if self._backend is None:
+                    yield from self._tokenizer(
+                        part, add_special_tokens=False, padding=False, truncation=False, verbose=False
                     )["input_ids"]
-            else:
-                # The fast call computes no offsets. Only assistant turns need them.
-                with _failing():
-                    encodings = self._backend.encode_batch_fast(part, add_special_tokens=self._special_tokens)
-                found = [encoding.ids for encoding in encodings]
-            counts = [len(ids) for ids in found]
-            flat.append(np.fromiter(chain.from_iterable(found), dtype=np.int32, count=sum(counts)))
-            lengths += counts
-        return np.concatenate(flat), np.array(lengths, dtype=np.int64)
+                else:
+                    # The fast call computes no offsets. Only assistant turns need them.
+                    encodings = self._backend.encode_batch_fast(part, add_special_tokens=False)
+                    yield from (encoding.ids for encoding in encodings)
+
+    def _encode_one(self, text: str, special_tokens: bool) -> list[int]:
+        with _failing():
+            if self._backend is None:
+                return list(self._tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"])
+            return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
 
     def _marked_turns(self, rendered: Rendered) -> Encoded:
         """Label assistant turns exactly as `apply_chat_template(return_assistant_tokens_mask=True)` masks them."""
@@ -113,7 +135,7 @@ class Encoder:
         lengths: list[int] = []
         for part in _calls(rendered.texts):
             with _failing():
-                encodings = self._backend.encode_batch(part, add_special_tokens=self._special_tokens)
+                encodings = self._backend.encode_batch(part, add_special_tokens=False)
             counts = [len(encoding) for encoding in encodings]
             ids = np.fromiter(
                 chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32, count=sum(counts)
@@ -178,6 +200,16 @@ def _calls(texts: Sequence[str]) -> Iterator[list[str]]:
         part.append(text)
         characters += len(text)
     yield part
+
+
+def _flat(rows: Iterable[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Join the ids of rows: int32, (tokens,); and count them: int64, (rows,)."""
+    ids: array[int] = array("i")
+    lengths: array[int] = array("q")
+    for row in rows:
+        ids.extend(row)
+        lengths.append(len(row))
+    return np.frombuffer(ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int64)
 
 
 def _after_prompts(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
+from packsort import _checks
 from packsort._atomic import OutputFiles, check_folder
+from packsort._options import InputOptions, names, take_input_options
 from packsort.errors import OptionError
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source, open_source
@@ -54,6 +57,7 @@ def write_tokens(
     overwrite: bool = False,
     keep: Sequence[str] = (),
     on_progress: Callable[[int], None] | None = None,
+    **options: Unpack[InputOptions],
 ) -> TokenizedFiles:
     """Tokenize a source of any size into files; row i of a file is row i of the source's file.
 
@@ -68,6 +72,7 @@ def write_tokens(
         overwrite: Whether to replace files of the same name. Other files are never touched.
         keep: Other columns to copy.
         on_progress: Called with the number of sequences done since its last call.
+        **options: Options of what goes in, as for `packsort.tokenize`.
 
     Returns:
         The files, with counts and notes.
@@ -94,7 +99,9 @@ def write_tokens(
         >>> written.tokens, str(written.loss_rule)
         (5, 'all')
     """
-    opened = open_source(source)
+    _checks.keywords("write_tokens", options, names(InputOptions) | set(inspect.signature(write_tokens).parameters))
+    config = take_input_options(dict(options))
+    opened = open_source(source, config)
     target = Path(out)
     targets = _targets(opened, target)
     source_paths = {Path(file.path).resolve() for file in opened.files}
@@ -104,7 +111,7 @@ def write_tokens(
     single = targets == [target]
     if not single:
         check_folder(target, overwrite=overwrite)
-    tokenization = Tokenization(opened, as_tokenizer(tokenizer), keep=keep, on_progress=on_progress)
+    tokenization = Tokenization(opened, as_tokenizer(tokenizer), config, keep=keep, on_progress=on_progress)
     notes = [] if single else _other_files(target, targets)
     with OutputFiles(targets, overwrite=overwrite) as files:
         parts = groupby(tokenization.by_file(), key=lambda part: 0 if single else part[0])

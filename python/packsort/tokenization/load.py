@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from packsort import _checks
+from packsort._options import InputConfig
 from packsort._progress import Stage
 from packsort.schema import LENGTH, PIECE_STARTS
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens, read_tokens
 from packsort.tokenization.info import TokenizerInfo, digest
-from packsort.tokenization.tokenize import tokenize
+from packsort.tokenization.tokenize import Tokenization
 from packsort.tokenization.tokenizer import as_tokenizer
 
 
 def load_tokens(
-    source: Source, tokenizer: Any, stage: Stage, *, split_turns: int | None = None
+    source: Source, tokenizer: Any, stage: Stage, config: InputConfig, *, split_turns: int | None = None
 ) -> tuple[Tokens, TokenizerInfo | None]:
     """Read the token columns of a source, or tokenize its rows.
 
@@ -23,6 +24,7 @@ def load_tokens(
         source: The rows.
         tokenizer: A tokenizer, its folder or Hub name, or None to read the tokens that the source has.
         stage: Progress reporter, as for `packsort.write_shards`.
+        config: How text becomes tokens and labels, and what becomes of sequences without tokens.
         split_turns: The most tokens of a conversation. Longer ones are cut between turns. None cuts none.
 
     Returns:
@@ -37,7 +39,7 @@ def load_tokens(
             return read_tokens(source), None
     tokenizer = as_tokenizer(tokenizer)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        tokenization = tokenize(source, tokenizer, on_progress=advance, split_turns=split_turns)
+        tokenization = Tokenization(source, tokenizer, config, on_progress=advance, split_turns=split_turns)
         table = tokenization.read().drop_columns(LENGTH)
     piece_starts = None
     if split_turns is not None:

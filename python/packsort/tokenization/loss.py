@@ -14,6 +14,12 @@ class LossRule(StrEnum):
     GENERATION = "generation"
     """Tokens between the chat template's `{% generation %}` marks."""
 
+    ASSISTANT = "assistant"
+    """Tokens of assistant turns, found in the text because the chat template has no marks."""
+
+    TRAINING_TEMPLATE = "training_template"
+    """Tokens between the marks of the training template that TRL has in place of the chat template."""
+
     COMPLETION = "completion"
     """Tokens of the completion, after the prompt."""
 
@@ -21,14 +27,21 @@ class LossRule(StrEnum):
     """Every token of a text."""
 
     ALL_UNMARKED_TEMPLATE = "all_unmarked_template"
-    """Every token of a conversation, because the chat template has no `{% generation %}` marks."""
+    """Every token of a conversation, because the chat template has no `{% generation %}` marks. Of older versions."""
 
     ALL_NO_OFFSETS = "all_no_offsets"
-    """Every token of a conversation, because the tokenizer does not tell which characters a token covers."""
+    """Every token of a conversation, because the tokenizer gives no character offsets. Of older versions."""
+
+    @property
+    def by_turns(self) -> bool:
+        """Whether assistant turns carry loss."""
+        return self in (LossRule.GENERATION, LossRule.ASSISTANT, LossRule.TRAINING_TEMPLATE)
 
 
 _WORDS = {
     LossRule.GENERATION: "assistant turns, as the chat template marks them",
+    LossRule.ASSISTANT: "assistant turns, found in the rendered text",
+    LossRule.TRAINING_TEMPLATE: "assistant turns, as TRL's training template renders and marks them",
     LossRule.COMPLETION: "completions only",
     LossRule.ALL: "every token",
     LossRule.ALL_UNMARKED_TEMPLATE: "every token: the chat template has no generation marks",

@@ -7,12 +7,31 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NoteKind = Literal[
-    "no_end_of_sequence", "merged_prompts", "split_conversations", "turns_left_out", "other_files", "text"
+    "no_end_of_sequence",
+    "turns_by_contents",
+    "bos_in_text",
+    "bos_repeated",
+    "bos_in_letters",
+    "eos_in_text",
+    "eos_in_letters",
+    "merged_prompts",
+    "split_conversations",
+    "turns_left_out",
+    "other_files",
+    "text",
 ]
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
 
 _WORDS: dict[NoteKind, str] = {
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
+    "turns_by_contents": "in {conversations:,} conversations the chat template renders a turn otherwise once others "
+    "follow; the assistant's turns are found by their contents",
+    "bos_in_text": "{sequences:,} texts begin with `{token}` themselves; the tokenizer's own is not added to them",
+    "bos_repeated": "{sequences:,} texts begin with `{token}` more than once, and stay so",
+    "bos_in_letters": "{sequences:,} texts begin with `{token}`, which the tokenizer reads as letters, not as a token",
+    "eos_in_text": "{sequences:,} texts end with `{token}` themselves; none is appended to them",
+    "eos_in_letters": "{sequences:,} texts end with `{token}`, which the tokenizer reads as letters, not as a token; "
+    "the token is appended",
     "merged_prompts": "in {sequences:,} sequences the prompt alone has other tokens than the start of the sequence; "
     "loss starts at the first token that differs",
     "split_conversations": "{conversations:,} conversations of more than {max_tokens:,} tokens are cut between turns "

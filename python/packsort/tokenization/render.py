@@ -1,13 +1,10 @@
 """Text of rows, ready to tokenize: conversations by the chat template, prompts with completions, and plain text.
 
-transformers' own function renders the template, so the text equals that of `apply_chat_template`. Rows are checked
-here, because file and row are still known.
+Rows are checked here, because file and row are still known.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +12,16 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
+from packsort import _checks
 from packsort._arrow import described, is_list, is_messages, is_text
-from packsort.errors import SourceError, TokenizerError
+from packsort._options import InputConfig
+from packsort.errors import SourceError
 from packsort.sources.source import Source
+from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
 from packsort.tokenization.loss import LossRule
+from packsort.tokenization.messages import Conversation, RowError, clean_messages, clean_tools
 from packsort.tokenization.notes import Note
-
-Message = dict[str, Any]
-
-# The pattern that transformers searches for.
-_GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
+from packsort.tokenization.template import ChatTemplate, Span, chat_templates
 
 
 @dataclass
@@ -33,12 +30,12 @@ class Rendered:
 
     Attributes:
         texts: Text of each row.
-        turns: First and end character of each assistant turn of each row. Empty if the template marks none.
-        prompts: Text at the start of each row that carries no loss, or None if rows have no such part.
+        turns: First and end character of each assistant turn of each row. Empty unless they carry the loss.
+        prompts: Text at the start of each row that is its prompt. None, or without texts, if that does not matter.
     """
 
     texts: list[str] = field(default_factory=list)
-    turns: list[list[tuple[int, int]]] = field(default_factory=list)
+    turns: list[list[Span]] = field(default_factory=list)
     prompts: list[str] | None = None
 
 
@@ -48,79 +45,80 @@ class Renderer:
     Args:
         source: The rows. Their columns decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
+        config: Its `loss` says which tokens are to carry loss.
 
     Attributes:
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
-        special_tokens: Whether the tokenizer adds its special tokens. A chat template writes them itself.
-        notes: Facts about all rows that a user should know.
+        plain: Whether the rows are plain text, which has no special tokens yet. A chat template writes them itself.
 
     Raises:
+        OptionError: Rows of this kind have no such loss.
         SourceError: The source has no usable column.
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
-    def __init__(self, source: Source, tokenizer: Any) -> None:
+    def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
-        self.special_tokens = False
-        self.notes: list[Note] = []
+        self.plain = False
+        self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
         self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
         pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
         self._render: Callable[..., None]
-        chat = True
         if "messages" in kinds and is_messages(kinds["messages"]):
             self.columns = ["messages"]
             self._render = self._conversation
+            choice = "assistant"
         elif len(pair) == 2 and all(is_messages(kind) for kind in pair):
             self.columns = ["prompt", "completion"]
             self._render = self._prompted_conversation
-            self.loss_rule = LossRule.COMPLETION
+            choice = "completion"
         elif len(pair) == 2 and all(is_text(kind) for kind in pair):
-            chat = False
+            self.plain = True
             self.columns = ["prompt", "completion"]
             self._render = self._prompted_text
-            self.loss_rule = LossRule.COMPLETION
+            choice = "completion"
         elif "text" in kinds and is_text(kinds["text"]):
-            chat = False
+            self.plain = True
             self.columns = ["text"]
             self._render = self._text
-            self.loss_rule = LossRule.ALL
+            choice = "all"
         else:
             raise SourceError(
                 f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
                 "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
             )
-        if chat:
+        self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
+        if not self.plain:
             self._prepare_chat()
-        else:
-            self._prepare_text()
+
+    def _rule(self, loss: str) -> LossRule:
+        """Return the rule of a choice that is not "auto", checked against the kind of rows."""
+        rows = "rows of " + " and ".join(f"`{name}`" for name in self.columns)
+        if loss == "assistant" and self.plain:
+            raise _checks.clash("loss='assistant'", rows, "text has no assistant turns; ask for loss='auto'")
+        if loss == "completion" and len(self.columns) < 2:
+            other = "all" if self.plain else "assistant"
+            raise _checks.clash(
+                "loss='completion'", rows, f"it needs `prompt` and `completion`; ask for loss='{other}'"
+            )
+        return {"assistant": LossRule.ASSISTANT, "completion": LossRule.COMPLETION, "all": LossRule.ALL}[loss]
 
     def _prepare_chat(self) -> None:
         if self._has_tools:
             self.columns.append("tools")
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise TokenizerError(
-                f"the tokenizer has no chat template, which column `{self.columns[0]}` needs: set its `chat_template`"
-            )
-        try:
-            # A tokenizer may have a separate template for rows with tools.
-            self._templates = [self._tokenizer.get_chat_template(None, tools=None)]
-            if self._has_tools:
-                self._templates.append(self._tokenizer.get_chat_template(None, tools=[]))
-        except ValueError as error:
-            raise TokenizerError(f"the tokenizer has no chat template to use: {error}") from error
-        self._special = dict(self._tokenizer.special_tokens_map)
-        if self.columns[0] == "messages":
-            marked = all(_GENERATION.search(template) for template in self._templates)
-            self.loss_rule = LossRule.GENERATION if marked else LossRule.ALL_UNMARKED_TEMPLATE
+        self._templates = chat_templates(self._tokenizer, self.columns[0], tools=self._has_tools)
+        if self.loss_rule is LossRule.ASSISTANT:
+            self._find, self.loss_rule = find_turns(self._templates, self._tokenizer)
+            self._templates = [find.template for find in self._find]
 
-    def _prepare_text(self) -> None:
-        self.special_tokens = True
-        self._end = self._tokenizer.eos_token or ""
-        if not self._end:
-            self.notes.append(Note("no_end_of_sequence"))
+    @property
+    def notes(self) -> list[Note]:
+        """Facts that a user should know about the rows rendered so far."""
+        by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
+        return [Note("turns_by_contents", {"conversations": by_contents})] if by_contents else []
 
     def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
         """Render rows.
@@ -134,7 +132,7 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
-        rendered = Rendered(prompts=[] if self.loss_rule is LossRule.COMPLETION else None)
+        rendered = Rendered(prompts=[] if self.columns[0] == "prompt" else None)
         for row, values in enumerate(zip(*columns, strict=True)):
             try:
                 self._render(rendered, *values)
@@ -145,121 +143,59 @@ class Renderer:
     def _text(self, rendered: Rendered, text: str | None) -> None:
         if text is None:
             raise RowError("column `text` is null")
-        rendered.texts.append(text if text.endswith(self._end) else text + self._end)
+        rendered.texts.append(text)
 
     def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
         if prompt is None or completion is None:
             raise RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
         assert rendered.prompts is not None
         rendered.prompts.append(prompt)
-        rendered.texts.append(prompt + (completion if completion.endswith(self._end) else completion + self._end))
+        rendered.texts.append(prompt + completion)
 
     def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
-        text, turns = self.chat(_messages(messages, "messages"), _tools(tools))
+        text, turns = self.chat(Conversation(clean_messages(messages, "messages"), clean_tools(tools)))
         rendered.texts.append(text)
         rendered.turns.append(turns)
 
     def _prompted_conversation(self, rendered: Rendered, prompt: Any, completion: Any, tools: Any = None) -> None:
-        start, end = _messages(prompt, "prompt"), _messages(completion, "completion")
-        given = _tools(tools)
-        assert rendered.prompts is not None
-        rendered.prompts.append(self.chat(start, given, prompt=True)[0])
-        rendered.texts.append(self.chat(start + end, given)[0])
+        start, end = clean_messages(prompt, "prompt"), clean_messages(completion, "completion")
+        whole = Conversation(start + end, clean_tools(tools))
+        text, turns = self.chat(whole)
+        rendered.texts.append(text)
+        rendered.turns.append(turns)
+        if self.loss_rule is LossRule.COMPLETION:
+            assert rendered.prompts is not None
+            rendered.prompts.append(self._template(whole).render(whole.with_messages(start), prompt=True))
 
-    def conversation(self, batch: pa.RecordBatch, row: int) -> tuple[list[Message], list[Any] | None]:
-        """Return messages and tools of a row that `__call__` has rendered, as `chat` takes them."""
+    def conversation(self, batch: pa.RecordBatch, row: int) -> Conversation:
+        """Return the conversation of a row that `__call__` has rendered, as `chat` takes it."""
         messages, *tools = (batch.column(name)[row].as_py() for name in self.columns)
-        return _messages(messages, "messages"), _tools(*tools or [None])
+        return Conversation(clean_messages(messages, "messages"), clean_tools(*tools or [None]))
 
-    def chat(
-        self, messages: list[Message], tools: list[Any] | None, *, prompt: bool = False
-    ) -> tuple[str, list[tuple[int, int]]]:
+    def text(self, conversation: Conversation) -> str:
+        """Render one conversation without looking for turns; raises as `chat` does."""
+        return self._template(conversation).render(conversation)
+
+    def chat(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """Render one conversation.
 
         Args:
-            messages: The messages, without nulls.
-            tools: Tools for the template, or None.
-            prompt: Whether the text ends where the assistant speaks next.
+            conversation: The conversation.
 
         Returns:
-            The text; and first and end character of each assistant turn if the template marks them.
+            The text; and first and end character of each assistant turn if they carry the loss.
 
         Raises:
-            RowError: The template refuses the conversation.
+            RowError: The template refuses the conversation, or its turns cannot be found.
             TokenizerError: The chat template is not valid.
         """
-        from jinja2 import TemplateError, TemplateSyntaxError
-        from transformers.utils.chat_template_utils import render_jinja_template
+        if self._find:
+            return self._find[0 if conversation.tools is None else -1](conversation)
+        return self.text(conversation), []
 
-        # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
-        marked = self.loss_rule is LossRule.GENERATION
-        try:
-            # transformers annotates the result as a string, but returns a pair.
-            result: Any = render_jinja_template(
-                conversations=[messages],
-                tools=tools,
-                chat_template=self._templates[0 if tools is None else -1],
-                return_assistant_tokens_mask=marked,
-                add_generation_prompt=prompt,
-                **self._special,
-            )
-            rendered, spans = result
-        except ImportError as error:
-            raise TokenizerError(
-                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
-            ) from error
-        except TemplateSyntaxError as error:
-            raise TokenizerError(f"the chat template is not valid (line {error.lineno}): {error.message}") from error
-        # A template is foreign code. It may raise any of these for a conversation that it does not expect.
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
-            raise RowError(f"the chat template refuses the conversation: {error}") from error
-        return rendered[0], spans[0] if marked else []
-
-
-class RowError(Exception):
-    """Fault of a row; the message does not name the row."""
-
-
-def _messages(messages: Any, column: str) -> list[Message]:
-    """Check one conversation and drop the keys that Arrow added.
-
-    A struct column gives every message every key, null where the row had none. transformers drops null keys of messages
-    but not deeper ones, as in `tool_calls`: they would appear in the text as `"key": null`.
-    """
-    if messages is None:
-        raise RowError(f"column `{column}` is null")
-    if not messages:
-        raise RowError(f"column `{column}` is an empty conversation")
-    cleaned: list[Message] = []
-    for index, message in enumerate(messages):
-        if message is None:
-            raise RowError(f"column `{column}`: message {index} is null")
-        if not message["role"]:
-            raise RowError(f"column `{column}`: message {index} has no role")
-        if message.get("content") is None and not message.get("tool_calls"):
-            role = message["role"]
-            raise RowError(f"column `{column}`: message {index} ({role}) has neither content nor tool_calls")
-        cleaned.append(_without_nulls(message))
-    return cleaned
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
-
-
-def _tools(tools: Any) -> list[Any] | None:
-    """Return a row's tools as the template takes them, from structs, a JSON list, or a list of JSON objects."""
-    try:
-        if isinstance(tools, str):
-            tools = json.loads(tools) if tools.strip() else None
-        tools = [json.loads(tool) if isinstance(tool, str) else _without_nulls(tool) for tool in tools or []]
-    except (ValueError, TypeError) as error:
-        raise RowError(f"column `tools` is not a JSON list: {error}") from error
-    return tools or None
+    def _template(self, conversation: Conversation) -> ChatTemplate:
+        """Return the template of a conversation. A tokenizer may have a separate one for rows with tools."""
+        return self._templates[0 if conversation.tools is None else -1]
 
 
 def _to_python(column: pa.Array, name: str, where: Callable[[int], str]) -> Sequence[Any]:

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from packsort.errors import SourceError
 from packsort.schema import NO_LOSS
 from packsort.tokenization.encode import Encoded, Encoder, shared_tokens
-from packsort.tokenization.loss import LossRule
-from packsort.tokenization.render import Message, Rendered, Renderer, RowError
+from packsort.tokenization.messages import Conversation, Message, RowError
+from packsort.tokenization.render import Rendered, Renderer
+from packsort.tokenization.template import Span
 
 _HEAD_ROLES = {"system", "developer"}
 # Token ids and labels of a window: int32, (tokens,) each.
@@ -82,7 +83,7 @@ class _Cut:
         length: Tokens of the whole conversation.
         head: Its leading system messages.
         turns: Its other messages, by turn.
-        tools: Tools of the row.
+        whole: The conversation.
         words: Tokens of the words of each turn, without those that the template adds: (turns,).
         sizes: Predicted tokens of each turn in a window: (turns,).
         head_size: Predicted tokens of the head.
@@ -95,7 +96,7 @@ class _Cut:
     length: int
     head: list[Message]
     turns: list[list[Message]]
-    tools: list[Any] | None
+    whole: Conversation
     words: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     sizes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     head_size: float = 0.0
@@ -104,8 +105,12 @@ class _Cut:
     left_out: list[int] = field(default_factory=list)
 
     def messages(self, first: int, end: int) -> list[Message]:
-        """Return the conversation of the window with `turns[first:end]`."""
+        """Return the messages of the window with `turns[first:end]`."""
         return [*self.head, *chain.from_iterable(self.turns[first:end])]
+
+    def window(self, first: int, end: int) -> Conversation:
+        """Return the conversation of the window with `turns[first:end]`."""
+        return self.whole.with_messages(self.messages(first, end))
 
 
 class WindowCutter:
@@ -136,8 +141,8 @@ class WindowCutter:
         """
         cuts: list[_Cut] = []
         for row in np.flatnonzero(encoded.lengths > self._limit).tolist():
-            messages, tools = self._render.conversation(batch, row)
-            cuts.append(_Cut(row, int(encoded.lengths[row]), *_turns(messages), tools))
+            whole = self._render.conversation(batch, row)
+            cuts.append(_Cut(row, int(encoded.lengths[row]), *_turns(list(whole.messages)), whole))
         if cuts:
             self._predict(cuts)
             self._find(cuts, where)
@@ -177,22 +182,26 @@ class WindowCutter:
         self, windows: list[tuple[_Cut, tuple[int, int]]], where: Callable[[int], str]
     ) -> Iterator[_WindowTokens]:
         """Render and tokenize windows."""
-        texts, turns = zip(*(self._text(cut, cut.messages(*window), where) for cut, window in windows), strict=True)
+        texts, turns = zip(*(self._chat(cut, cut.window(*window), where) for cut, window in windows), strict=True)
         encoded = self._encode(Rendered(list(texts), list(turns)), self._render.loss_rule)
         ends = np.cumsum(encoded.lengths)[:-1]
         return zip(np.split(encoded.input_ids, ends), np.split(encoded.labels, ends), strict=True)
 
-    def _text(
-        self, cut: _Cut, messages: list[Message], where: Callable[[int], str]
-    ) -> tuple[str, list[tuple[int, int]]]:
+    def _chat(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> tuple[str, list[Span]]:
         try:
-            return self._render.chat(messages, cut.tools)
+            return self._render.chat(part)
+        except RowError as error:
+            raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
+
+    def _text(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> str:
+        try:
+            return self._render.text(part)
         except RowError as error:
             raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
 
     def _take_loss_once(self, cuts: list[_Cut], where: Callable[[int], str]) -> None:
         """Take the loss off the head in windows after the first, if every token carries loss."""
-        if self._render.loss_rule is LossRule.GENERATION:
+        if self._render.loss_rule.by_turns:
             return
         for cut in cuts:
             if len(cut.found) < 2:
@@ -205,22 +214,23 @@ class WindowCutter:
 
     def _head_ids(self, cut: _Cut, where: Callable[[int], str]) -> NDArray[np.int32]:
         """Return the tokens that all windows of a conversation start with: its system messages and tools."""
-        if not cut.head and not cut.tools:
+        if not cut.head and not cut.whole.tools:
             return np.zeros(0, dtype=np.int32)
-        window = cut.messages(*cut.windows[-1])
+        window = cut.window(*cut.windows[-1])
         if cut.head:
             try:
-                alone = self._render.chat(cut.head, cut.tools)[0]
+                alone = self._render.text(cut.whole.with_messages(cut.head))
             except RowError:
                 pass  # Many templates refuse a conversation without a user message.
             else:
                 # Some templates write the system prompt into the first user message. Alone it renders to nothing.
-                if _words(cut.head[-1]).strip() in alone and self._text(cut, window, where)[0].startswith(alone):
+                if _words(cut.head[-1]).strip() in alone and self._text(cut, window, where).startswith(alone):
                     return self._encode.ids([alone])[0]
         # The head is what stays the same whatever the first turn says. The opening of that turn counts as part of it.
         at = len(cut.head)
-        said = [[*window[:at], {**window[at], "content": words}, *window[at + 1 :]] for words in ("a", "b")]
-        one, other = (self._encode.ids([self._text(cut, messages, where)[0]])[0] for messages in said)
+        before, first, after = window.messages[:at], window.messages[at], window.messages[at + 1 :]
+        said = [window.with_messages([*before, {**first, "content": words}, *after]) for words in ("a", "b")]
+        one, other = (self._encode.ids([self._text(cut, part, where)])[0] for part in said)
         return one[: shared_tokens(one, other)]
 
     def _counted(self, cuts: list[_Cut], where: Callable[[int], str]) -> SplitCounts:

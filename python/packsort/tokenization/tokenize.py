@@ -6,13 +6,14 @@ threads, while the next batch is rendered.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 
 from packsort import _checks, _core
 from packsort._arrow import from_numpy
-from packsort.errors import OptionError, SourceError
+from packsort._options import InputConfig, InputOptions, names, take_input_options
+from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
-from packsort.tokenization.loss import LossRule
-from packsort.tokenization.notes import Note
+from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.split_turns import SplitCounts, WindowCutter
 from packsort.tokenization.tokenizer import as_tokenizer
@@ -64,16 +65,21 @@ class Tokenization:
         self,
         source: Source,
         tokenizer: Any,
+        config: InputConfig,
         *,
         keep: Sequence[str] = (),
         on_progress: Callable[[int], None] | None = None,
         split_turns: int | None = None,
     ) -> None:
         self._source = source
-        self._render = Renderer(source, tokenizer)
-        self._encode = Encoder(tokenizer, special_tokens=self._render.special_tokens)
-        if self._render.loss_rule is LossRule.GENERATION and not self._encode.has_offsets:
-            self._render.loss_rule = LossRule.ALL_NO_OFFSETS
+        self._config = config
+        self._render = Renderer(source, tokenizer, config)
+        self._encode = Encoder(tokenizer, plain=self._render.plain)
+        if self._render.loss_rule.by_turns and not self._encode.has_offsets:
+            raise TokenizerError(
+                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
+                "the rest: use a fast tokenizer, or train on every token with loss='all'"
+            )
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
         self._split_turns = None if split_turns is None else _checked_limit(split_turns, self.columns)
@@ -88,11 +94,13 @@ class Tokenization:
         self.rows_shortened = self.rows_left_out = 0
         self.split_by_file: list[dict[str, int]] = [asdict(SplitCounts()) for _ in source.files]
         self._merged = 0
+        self._counts: Counter[NoteKind] = Counter()
 
     @property
     def notes(self) -> tuple[Note, ...]:
         """Facts that a user should know about the tables given out so far; `str` of a note says it in words."""
-        notes = list(self._render.notes)
+        special = self._encode.special_tokens
+        notes = [*self._render.notes, *([] if special is None else special.notes(self._counts))]
         if self._merged:
             notes.append(Note("merged_prompts", {"sequences": self._merged}))
         limit = self._split_turns or 0
@@ -170,6 +178,7 @@ class Tokenization:
         self.loss_tokens += int(with_loss.sum())
         self.without_loss += int((with_loss == 0).sum())
         self._merged += encoded.merged
+        self._counts += encoded.counts
         if self._on_progress is not None:
             self._on_progress(len(batch))
         ends = _offsets(encoded.lengths)
@@ -205,6 +214,7 @@ def tokenize(
     keep: Sequence[str] = (),
     on_progress: Callable[[int], None] | None = None,
     split_turns: int | None = None,
+    **options: Unpack[InputOptions],
 ) -> Tokenization:
     """Tokenize the rows of a source, in order, one sequence a row.
 
@@ -212,13 +222,14 @@ def tokenize(
 
     - `messages`: conversations, by the tokenizer's chat template, with the row's `tools` if there is such a column.
       Tokens between `{% generation %}` and `{% endgeneration %}` carry loss, the same ones as in
-      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, every token
-      carries loss.
+      `apply_chat_template(..., return_assistant_tokens_mask=True)`. If the template has no such marks, the assistant's
+      turns are found in the rendered text: what a conversation's start with the generation prompt lacks of the same
+      start with the assistant's message. A row whose turns cannot be told exactly is refused.
     - `prompt` and `completion`: both text, or both lists of messages. Tokens of the completion carry loss, as in TRL.
     - `text`: every token carries loss.
 
-    The end-of-sequence token is appended to text and completions that do not end with it. The tokenizer adds its
-    special tokens as it does by default, but never truncates or pads.
+    Text and completions end with one end-of-sequence token, appended as an id where they do not end with it, and have
+    the special tokens that the tokenizer adds by default, once. The tokenizer never truncates or pads.
 
     With `split_turns`, a conversation of more tokens is cut into windows. A window is the conversation's leading system
     messages and as many whole turns as fit, rendered like a conversation of its own; a turn starts at a user message.
@@ -232,6 +243,16 @@ def tokenize(
         keep: Other columns to copy.
         on_progress: Called with the number of sequences of each table that is given out.
         split_turns: The most tokens of a window. None cuts no conversation. Only for `messages`.
+        **options: Options of what goes in:
+
+            - **split** (str): Split to read, where a source has several.
+            - **columns** (dict): Column of the source for each column that packsort looks for, such as
+              `{"prompt": "question", "completion": "answer"}`.
+            - **empty** (str, default `error`): `drop` leaves out rows without tokens, `error` refuses them.
+            - **loss** (str, default `auto`): Tokens that carry loss. `assistant`: the assistant's turns of
+              conversations. `completion`: completions, without their prompts. `all`: every token. `auto`: `assistant`
+              for conversations, `completion` for prompts with completions, `all` for text.
+            - **template_date** (str): Date that a chat template sees, such as `"2024-07-26"`. None is today.
 
     Returns:
         An iterable of tables with `input_ids` list<int32>, `labels` list<int32> (-100 where a token carries no loss),
@@ -240,10 +261,11 @@ def tokenize(
 
     Raises:
         SourceError: There is no usable column, or no column to keep. Iterating raises it for rows that cannot be
-            tokenized: null, empty, without roles, or refused by the chat template.
+            tokenized: null, empty, without roles, refused by the chat template, or of turns that cannot be found.
         TokenizerError: The tokenizer cannot be loaded, has no chat template, or fails.
-        OptionError: `keep` names a column that tokenizing creates; or `split_turns` is below 1, or the rows are no
-            conversations.
+        TypeError: A keyword argument is unknown.
+        OptionError: An option has a value that is not allowed; `keep` names a column that tokenizing creates; or
+            `split_turns` is below 1, or the rows are no conversations.
 
     Example:
         >>> import packsort
@@ -260,8 +282,16 @@ def tokenize(
         >>> tokens.loss_rule.value, tokens.loss_tokens
         ('completion', 2)
     """
-    opened = open_source(source)
-    return Tokenization(opened, as_tokenizer(tokenizer), keep=keep, on_progress=on_progress, split_turns=split_turns)
+    _checks.keywords("tokenize", options, names(InputOptions) | set(inspect.signature(tokenize).parameters))
+    config = take_input_options(dict(options))
+    return Tokenization(
+        open_source(source, config),
+        as_tokenizer(tokenizer),
+        config,
+        keep=keep,
+        on_progress=on_progress,
+        split_turns=split_turns,
+    )
 
 
 def _offsets(lengths: NDArray[np.int64]) -> pa.Array:

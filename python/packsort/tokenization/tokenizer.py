@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from packsort._hub import hub_is_reachable
 from packsort.errors import TokenizerError
 
-_FILES = ("tokenizer.json", "tokenizer_config.json")
+# Vocabularies of the tokenizers that transformers loads. It reads other names only where `tokenizer_config.json` or
+# `config.json` says so, and makes an empty tokenizer where they name files that are not there.
+_VOCABULARIES = ("tokenizer.json", "tekken.json", "vocab.*", "*.model", "*.model.*", "*.spm", "*.tiktoken", "*.bpe")
+_SETTINGS = ("tokenizer_config.json",)
+_MISTRAL = "tekken.json"
 
 
 def load_tokenizer(
@@ -17,7 +25,9 @@ def load_tokenizer(
     """Load a Hugging Face tokenizer.
 
     Args:
-        name_or_dir: A folder that `save_pretrained` wrote, or a name on the Hugging Face Hub.
+        name_or_dir: A folder with the files of a tokenizer that transformers can load, such as one that
+            `save_pretrained` wrote, or a name on the Hugging Face Hub. A folder that has `tekken.json` and no
+            `tokenizer.json` needs mistral-common; one that has only `tokenizer.model` needs sentencepiece or tiktoken.
         trust_remote_code: Whether to run Python code that comes with the tokenizer.
         chat_template: Text of a Jinja template that replaces the tokenizer's own.
 
@@ -33,28 +43,32 @@ def load_tokenizer(
         packsort.errors.TokenizerError: no tokenizer folder `./no/such/folder`
     """
     name = os.fspath(name_or_dir)
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file():
         raise TokenizerError(f"tokenizer `{name}` is a file: pass the folder that holds it")
-    # A mistyped path is refused here. Asked for it, the Hub client retries for a minute without a network.
+    # A mistyped path is refused here: asked for it, the Hub would say that it has no such repository.
     local = path.is_absolute() or name.startswith((".", "~")) or name.endswith(("/", os.sep))
     if not path.is_dir() and (local or len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.is_dir())):
         raise TokenizerError(f"no tokenizer folder `{name}`")
-    if path.is_dir() and not any((path / file).is_file() for file in _FILES):
-        raise TokenizerError(f"folder `{name}` holds no tokenizer: neither {' nor '.join(_FILES)}")
+    if path.is_dir():
+        _check_folder(path, name)
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise TokenizerError(f"tokenizing needs transformers ({error}): pip install 'packsort[hf]'") from error
+    loader = _mistral_loader(path) or AutoTokenizer
+    cached = not path.is_dir() and not hub_is_reachable()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        tokenizer = loader.from_pretrained(
+            str(path) if path.is_dir() else name, trust_remote_code=trust_remote_code, local_files_only=cached
+        )
     # Damaged and foreign files raise exceptions of many classes here.
     except Exception as error:
-        if "trust_remote_code" in str(error):
-            reason = "it comes with Python code; pass trust_remote_code=True to run it"
-        else:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise TokenizerError(f"tokenizer `{name}` cannot be loaded: {reason}") from error
+        raise TokenizerError(f"tokenizer `{name}` cannot be loaded: {_reason(error, cached)}") from error
+    if not _has_words(tokenizer):
+        raise TokenizerError(f"tokenizer `{name}` has no vocabulary: its folder lacks the files that it needs")
+    if not tokenizer.name_or_path:
+        tokenizer.name_or_path = name
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
@@ -63,3 +77,55 @@ def load_tokenizer(
 def as_tokenizer(tokenizer: Any) -> Any:
     """Return a tokenizer as it is, or load the one that a folder or Hub name stands for."""
     return load_tokenizer(tokenizer) if isinstance(tokenizer, (str, os.PathLike)) else tokenizer
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder without any file of a tokenizer."""
+    try:
+        files = os.listdir(folder)
+    except OSError as error:
+        raise TokenizerError(f"folder `{name}` cannot be read: {error.strerror}") from error
+    if not any(fnmatch(file, pattern) for file in files for pattern in (*_VOCABULARIES, *_SETTINGS)):
+        raise TokenizerError(
+            f"folder `{name}` holds no tokenizer: no tokenizer.json, tokenizer.model, tekken.json or vocab.json"
+        )
+
+
+def _mistral_loader(folder: Path) -> Any:
+    """Return transformers' class for Mistral's own format, or None where the folder is of another.
+
+    `AutoTokenizer` loads such a folder only if a `config.json` names a model of Mistral. Else it converts the
+    vocabulary to a tokenizer that has no beginning or end of sequence.
+    """
+    if not (folder / _MISTRAL).is_file() or (folder / "tokenizer.json").is_file():
+        return None
+    import transformers
+
+    # The class has another name in transformers before 5.
+    return getattr(transformers, "MistralCommonBackend", None) or getattr(transformers, "MistralCommonTokenizer", None)
+
+
+def _has_words(tokenizer: Any) -> bool:
+    """Whether a tokenizer has more than its special tokens."""
+    return len(tokenizer) > len(set(tokenizer.all_special_tokens))
+
+
+def _reason(error: Exception, cached: bool) -> str:
+    """Return why transformers cannot load a tokenizer, in one line."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return "it comes with Python code; pass trust_remote_code=True to run it"
+    if cached:
+        return "the Hugging Face Hub cannot be reached, and its cache holds no such tokenizer"
+    if "backend tokenizer from one of" in text:
+        return (
+            "transformers does not know its class; add a tokenizer_config.json with `tokenizer_class`, or a "
+            "tokenizer.json"
+        )
+    missing = re.search(r"pip install ([\w-]+)", text)
+    if missing is not None:
+        # Without sentencepiece, transformers tries a `tokenizer.model` as a file of tiktoken.
+        package = "sentencepiece" if missing[1] == "tiktoken" and not find_spec("sentencepiece") else missing[1]
+        return f"it needs {package}: pip install {package}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".")

@@ -281,7 +281,7 @@ class _StreamPacker:
         if self._options["overlong"] == "error":
             raise LengthError(
                 f"sequence {number} of the stream has {tokens} tokens, more than max_length {limit}: "
-                "overlong='drop' or overlong='truncate' shortens the stream or the sequence",
+                "pass overlong='drop' or 'truncate'",
                 number,
                 tokens,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -26,8 +27,9 @@ class ParquetReader:
             self.rows = file.metadata.num_rows
 
     def _open(self) -> pq.ParquetFile:
-        # Checksums cost little, and tell damage from data. Files without them are read without.
-        return pq.ParquetFile(self.path, page_checksum_verification=True)
+        # Checksums cost little, and tell damage from data. Files without them are read without. An absolute path is no
+        # URI, whereas `s3:a.parquet` may be one.
+        return pq.ParquetFile(os.path.abspath(self.path), page_checksum_verification=True)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""

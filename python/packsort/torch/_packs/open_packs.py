@@ -14,7 +14,7 @@ from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import NAME
 from packsort.shards.reader import Shards, open_shards
-from packsort.sources.files import find_files
+from packsort.sources.files.find import find_files
 from packsort.sources.source import open_source
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.packing_options import PackingOptions
@@ -52,12 +52,12 @@ def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = N
         if options.of_plan:
             raise OptionError(f"{options.of_plan[0]} does not go with plan: the plan has decided it already")
         _check_max_length(options.max_length, known.max_length, "the plan")
-        return PlannedPacks(open_source(source), options, known)
+        return PlannedPacks(open_source(source, options.input), options, known)
     if options.max_length is None:
         raise OptionError(
             f"max_length must be given to pack {_kind(source)} on the fly; only a packed directory knows its own"
         )
-    return PlannedPacks(open_source(source), options)
+    return PlannedPacks(open_source(source, options.input), options)
 
 
 def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:
@@ -87,7 +87,7 @@ def _is_packed(source: Any, max_length: int | None) -> bool:
     if (folder / NAME).exists():
         return True
     try:
-        find_files(source)
+        find_files(source, "all")
     except SourceNotFoundError:
         return True  # opening it reports what is missing
     return False

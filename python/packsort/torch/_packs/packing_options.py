@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from packsort._options import PackOptions, PlanConfig, names
+from packsort._options import INPUT_NAMES, InputConfig, PackOptions, PlanConfig, names
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.schema import MAX_LENGTH_LIMIT
 
@@ -23,12 +23,14 @@ class PackingOptions:
         max_length: Most tokens of a pack, or None where only the source or a saved plan knows it.
         config: Options of the plan. Without a `max_length` it has the largest one.
         fillers: Tokens of separators and padding.
+        input: Options of what goes in.
     """
 
     given: tuple[str, ...]
     max_length: int | None
     config: PlanConfig
     fillers: Fillers
+    input: InputConfig
 
     @classmethod
     def check(cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0) -> PackingOptions:
@@ -45,13 +47,14 @@ class PackingOptions:
             OptionError: A value is not allowed, or two options contradict each other.
         """
         width = MAX_LENGTH_LIMIT if max_length is None else max_length
-        config, fillers = token_config(caller, width, options, seed=seed)
-        return cls(tuple(options), None if max_length is None else config.max_length, config, fillers)
+        config, fillers, given = token_config(caller, width, options, seed=seed)
+        given.check_tokenizer(None)
+        return cls(tuple(options), None if max_length is None else config.max_length, config, fillers, given)
 
     @property
     def of_plan(self) -> tuple[str, ...]:
         """Names of the passed options that a finished plan has decided already."""
-        return tuple(name for name in self.given if name not in _FILLER_NAMES)
+        return tuple(name for name in self.given if name not in (*_FILLER_NAMES, *INPUT_NAMES))
 
     def without_callbacks(self) -> PackingOptions:
         """Return the options that a pickle carries: `on_progress` is about a search that is done."""

@@ -1,0 +1,122 @@
+"""All that precedes the writing of shards: tokens, their plan, and the counts of what is left out.
+
+`packsort pack --dry-run` ends here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from packsort import _core
+from packsort._progress import Stage, note_search
+from packsort.gathering.fillers import Fillers, has_fillers
+from packsort.gathering.gather import gather_packs
+from packsort.gathering.planned import plan_lengths
+from packsort.planning.overlong import WAYS
+from packsort.planning.plan import Plan
+from packsort.schema import INPUT_IDS
+from packsort.shards.config import ShardConfig
+from packsort.shards.counts import count_sequences
+from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.sources.files.skipped import count_skipped
+from packsort.sources.source import Source
+from packsort.sources.tokens import Tokens
+from packsort.tokenization.info import TokenizerInfo
+from packsort.tokenization.load import load_tokens
+
+_MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Tokens and their plan, before any shard is written.
+
+    Attributes:
+        tokens: The sequences.
+        tokenizer: How they were tokenized, or None where the source held tokens.
+        plan: Their plan.
+        fillers: Tokens of separators and padding.
+        config: Options of the shards.
+        counts: What happened to the sequences.
+        sources: The same by file.
+    """
+
+    tokens: Tokens
+    tokenizer: TokenizerInfo | None
+    plan: Plan
+    fillers: Fillers
+    config: ShardConfig
+    counts: Counts
+    sources: tuple[SourceFileInfo, ...]
+
+    @cached_property
+    def options(self) -> ManifestOptions:
+        """The options as the manifest records them."""
+        return self.config.recorded(self.fillers if has_fillers(self.plan) else None)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Schema of the shards."""
+        packs = gather_packs(self.tokens.table, self.plan, 0, 0, self.fillers)
+        facts = {"format_version": FORMAT_VERSION, "max_length": self.plan.max_length}
+        return packs.schema.with_metadata({"packsort": json.dumps(facts)})
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        token_bytes = sum(field.type.value_type.bit_width for field in self.tokens.table.schema) / 8
+        width = self.plan.max_length
+        packs = min(self.config.shard_size / (token_bytes * width), _MOST_TOKENS // width)
+        return max(1, -(-self.plan.num_packs // max(1, int(packs))))
+
+    def manifest(self, shards: Sequence[ShardInfo] = ()) -> Manifest:
+        """Return the record of the packed directory.
+
+        Args:
+            shards: The shards that were written.
+        """
+        return Manifest(
+            packsort_version=_core.__version__,
+            max_length=self.plan.max_length,
+            options=self.options,
+            sources=self.sources,
+            tokenizer=self.tokenizer,
+            columns={field.name: str(field.type) for field in self.schema},
+            left_out=self.tokens.left_out,
+            counts=self.counts,
+            plan=self.plan.fingerprint,
+            shards=tuple(shards),
+            skipped=count_skipped(self.tokens.source.skipped),
+        )
+
+
+def prepare(source: Source, config: ShardConfig, tokenizer: Any, fillers: Fillers, stage: Stage) -> Preparation:
+    """Read or tokenize a source, and plan its sequences.
+
+    Args:
+        source: The rows.
+        config: Options of the shards.
+        tokenizer: The tokenizer, or None where the source holds tokens.
+        fillers: Tokens of separators and padding.
+        stage: Progress reporter, as for `packsort.write_shards`.
+
+    Raises:
+        SourceError, LengthError, OptionError, TokenizerError: As for `packsort.write_shards`.
+    """
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=config.window(tokenizer))
+    with stage("planning") as advance:
+        options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
+        column, noun, ways = INPUT_IDS, "sequence", WAYS
+        if info is not None:
+            column = info.columns[0]
+            if column == "messages":
+                noun, ways = "conversation", ("split_turns", *WAYS)
+        planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
+        counts, files = count_sequences(planned, tokens)
+    return Preparation(tokens, info, planned, fillers, config, counts, files)

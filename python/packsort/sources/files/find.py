@@ -1,0 +1,226 @@
+"""Files that a path, a folder or a glob pattern stands for."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packsort import _checks
+from packsort.errors import OptionError, SourceError, SourceNotFoundError
+from packsort.sources.files import splits
+from packsort.sources.files.checks import printable, refuse_dangling, refuse_mixture, refuse_undecodable
+from packsort.sources.files.patterns import match
+from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
+from packsort.sources.files.tables import refuse_part_of_table
+from packsort.sources.files.walk import walk
+from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.reader import naming
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """Files of a source.
+
+    Attributes:
+        paths: The files to read, at least one, none twice.
+        splits: For each of them, the split that its name tells, or None.
+        skipped: Files and folders that are not read.
+        doubts: What a user may not expect, in words.
+    """
+
+    paths: tuple[Path, ...]
+    splits: tuple[str | None, ...]
+    skipped: tuple[SkippedFile, ...]
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What one path, folder or pattern stands for.
+
+    Attributes:
+        name: The path as it was given.
+        folder: The folder that was searched, or None for a file, which is read as asked.
+        files: Split of each file.
+        skipped: What is not read.
+    """
+
+    name: str
+    folder: Path | None
+    files: dict[Path, str | None]
+    skipped: list[SkippedFile]
+
+
+def find_files(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], split: str | None = None
+) -> FoundFiles:
+    """Find the files that a path, a list of paths, a folder or a glob pattern stands for.
+
+    A folder stands for the data files in it and its subfolders, sorted by path: Parquet, Arrow, JSON Lines, JSON and
+    CSV, told by their suffixes in any case. Links are followed. Hidden and temporary files, caches of `datasets`,
+    checkpoints and packed directories are skipped, and so is a second link to the same file. A glob pattern stands for
+    the files that match and those in the folders that match. A list keeps its order, and a file in it is read whatever
+    its name.
+
+    Args:
+        source: A path, a folder, a glob pattern, or a list of these.
+        split: Split to read, several joined by "+", or "all". None where a folder or pattern has only one.
+
+    Raises:
+        SourceNotFoundError: A path is missing, a pattern matches no file, a folder holds none, or a link leads nowhere.
+        SourceError: A file is given twice; a folder has several splits or configurations, mixes formats, or is a table
+            of Delta, Iceberg or Hudi; a name is not UTF-8.
+        OptionError: There is no such split.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.parquet", "a.PQ", "_tmp.parquet", "notes.txt"):
+        ...         Path(folder, name).touch()
+        ...     found = find_files(folder)
+        >>> [path.name for path in found.paths], [str(skipped.reason) for skipped in found.skipped]
+        (['a.PQ', 'b.parquet'], ['temporary', 'other'])
+    """
+    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not paths:
+        raise SourceNotFoundError("source is an empty list of paths: pass at least one")
+    given: list[_Given] = []
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)):
+            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}")
+        given.append(_find(os.fspath(path)))
+    if split is None:
+        for one in given:
+            _refuse_splits(one)
+    else:
+        given = _choose(given, split)
+    for one in given:
+        if one.folder is not None:
+            refuse_mixture(list(one.files), one.name)
+            _refuse_configurations(one)
+    files = [pair for one in given for pair in one.files.items()]
+    _refuse_twice([path for path, _ in files])
+    return FoundFiles(
+        paths=tuple(path for path, _ in files),
+        splits=tuple(split for _, split in files),
+        skipped=tuple(file for one in given for file in one.skipped),
+        doubts=tuple(_doubts(given, split)),
+    )
+
+
+def _find(name: str) -> _Given:
+    refuse_undecodable(name)
+    path = Path(name)
+    with naming(name):
+        if path.is_dir():
+            refuse_part_of_table(path)
+            folder, found = path, walk(path)
+        elif path.is_file():
+            return _Given(name, None, _with_splits([path], path.parent, path.absolute().parent.name), [])
+        elif path.exists():
+            raise SourceError(f"`{name}` is a pipe or a device: pass a file")
+        elif not glob.has_magic(name):
+            refuse_dangling(path)
+            raise SourceNotFoundError(f"no file or folder `{name}`")
+        else:
+            folder, found = match(name)
+    if not found.files:
+        raise _nothing(name, path.is_dir(), found.skipped)
+    skipped = sorted(found.skipped, key=lambda file: file.path)
+    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), skipped)
+
+
+def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
+    what = f"folder `{name}` holds no data file" if is_folder else f"no data file matches `{name}`"
+    seen = f"; what is there is skipped: {'; '.join(map(str, count_skipped(skipped)))}" if skipped else ""
+    return SourceNotFoundError(f"{what}, such as *.parquet, *.arrow, *.jsonl or *.csv{seen}")
+
+
+def _with_splits(files: Sequence[Path], folder: Path, above: str) -> dict[Path, str | None]:
+    """Return the split of each file: what its name in the folder tells, or else what the name above it does."""
+    found = splits.splits_of(files, folder)
+    named = {split for split in found.values() if split is not None}
+    rest = None
+    if not named:
+        rest = splits.of_name(above) if above.isalpha() else None
+    elif named == {"train"} or named <= {"validation", "test", "validation/test"}:
+        rest = "train"  # as `datasets` has it: beside test.jsonl, data.jsonl holds what to train on
+    return {path: split or rest for path, split in found.items()}
+
+
+def _refuse_splits(given: _Given) -> None:
+    """Refuse a folder or pattern of several splits: rows of a test set must not train a model unasked."""
+    names = splits.in_order({split for split in given.files.values() if split is not None})
+    if given.folder is None or len(names) < 2:
+        return
+    rows = {name: _count_rows([path for path, split in given.files.items() if split == name]) for name in names}
+    others = [path for path, split in given.files.items() if split is None]
+    also = f", and files of no split, such as `{others[0].name}`" if others else ""
+    raise SourceError(
+        f"`{given.name}` has the splits {splits.described(rows)}{also}: pass split={names[0]!r} to read one, or "
+        f"split={splits.ALL!r} to read every row"
+    )
+
+
+def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
+    """Say what was read as asked, and may still be a mistake."""
+    names = splits.in_order({one for found in given for one in found.files.values() if one is not None})
+    if split is None and len(names) > 1:
+        yield (
+            f"files of the splits {_checks.listed(names)} were given and are read together: pass split={names[0]!r} to "
+            f"read one, or split={splits.ALL!r} if this is meant"
+        )
+    for one in given:
+        if one.folder is not None:
+            yield from (
+                f"`{name}` tells of {total:,} files, and only {there:,} of them are there"
+                for name, there, total in splits.missing_shards(one.files)
+            )
+
+
+def _count_rows(files: Sequence[Path]) -> int | None:
+    try:
+        return sum(open_file(path).rows for path in files)
+    except SourceError:
+        return None  # a file is damaged: the splits are the news, and whoever reads the file learns the rest
+
+
+def _choose(given: Sequence[_Given], split: str) -> list[_Given]:
+    """Leave out the files of other splits."""
+    known = splits.in_order({one for found in given for one in found.files.values() if one is not None})
+    chosen = splits.choose(split, known, ", ".join(found.name for found in given))
+    if split == splits.ALL and chosen == known:
+        return list(given)
+    result: list[_Given] = []
+    for found in given:
+        files = {path: found.files[path] for path in found.files if found.files[path] in chosen}
+        if not files and (found.folder is not None or None in found.files.values()):
+            has = splits.in_order({one for one in found.files.values() if one is not None})
+            there = f"which has {_checks.listed(has)}" if has else "whose names tell no split"
+            raise OptionError(f"split={split!r} chooses nothing from `{found.name}`, {there}: leave one of the two out")
+        others = [SkippedFile(printable(path), SkipReason.SPLIT) for path in found.files if path not in files]
+        result.append(replace(found, files=files, skipped=[*found.skipped, *others]))
+    return result
+
+
+def _refuse_configurations(given: _Given) -> None:
+    """Refuse a folder of several configurations, which often hold the same rows in several forms."""
+    if given.folder is None or (glob.has_magic(given.name) and not Path(given.name).exists()):
+        return
+    folders = splits.configurations(given.files, given.folder)
+    if folders:
+        names = ", ".join(f"`{folder}`" for folder in folders[:5]) + (", ..." if len(folders) > 5 else "")
+        raise SourceError(f"`{given.name}` holds {len(folders):,} configurations: pass one or more of {names}")
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        real = path.resolve()
+        if real in seen:
+            same = "" if seen[real] == path else f", also as `{seen[real]}`"
+            raise SourceError(f"`{path}` is given twice{same}: each of its rows would be packed twice")
+        seen[real] = path

@@ -1,0 +1,112 @@
+"""A chat template of a tokenizer: from a conversation to its text.
+
+transformers' own function renders, so the text equals that of `apply_chat_template`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from packsort.errors import TokenizerError
+from packsort.tokenization.messages import Conversation, RowError
+
+Span = tuple[int, int]
+"""First and end character of a part of a text."""
+
+# The pattern that transformers searches for.
+_GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
+
+
+class ChatTemplate:
+    """One chat template, with the special tokens of its tokenizer.
+
+    Args:
+        text: The Jinja template.
+        special: Special tokens by the names under which the template knows them.
+
+    Attributes:
+        text: The Jinja template.
+        special: Special tokens by name.
+        marked: Whether the template marks generation.
+    """
+
+    def __init__(self, text: str, special: Mapping[str, Any]) -> None:
+        self.text = text
+        self.special = special
+        self.marked = _GENERATION.search(text) is not None
+
+    def render(self, conversation: Conversation, *, prompt: bool = False) -> str:
+        """Render one conversation.
+
+        Args:
+            conversation: The conversation.
+            prompt: Whether the text ends where the assistant speaks next.
+
+        Raises:
+            RowError: The template refuses the conversation.
+            TokenizerError: The chat template is not valid.
+        """
+        return self._render(conversation, prompt=prompt, marks=False)[0]
+
+    def render_marked(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """Render one conversation, and return its text and the parts that the template marks.
+
+        Raises:
+            RowError: The template refuses the conversation.
+            TokenizerError: The chat template is not valid.
+        """
+        return self._render(conversation, prompt=False, marks=True)
+
+    def _render(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]]:
+        from jinja2 import TemplateError, TemplateSyntaxError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
+        try:
+            # transformers annotates the result as a string, but returns a pair.
+            result: Any = render_jinja_template(
+                conversations=[conversation.messages],
+                tools=conversation.tools,
+                chat_template=self.text,
+                return_assistant_tokens_mask=marks,
+                add_generation_prompt=prompt,
+                **{**self.special, **conversation.variables},
+            )
+            rendered, spans = result
+        except ImportError as error:
+            raise TokenizerError(
+                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
+            ) from error
+        except TemplateSyntaxError as error:
+            raise TokenizerError(f"the chat template is not valid (line {error.lineno}): {error.message}") from error
+        # A template is foreign code. It may raise any of these for a conversation that it does not expect.
+        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+            raise RowError(f"the chat template refuses the conversation: {error}") from error
+        return rendered[0], spans[0] if marks else []
+
+
+def chat_templates(tokenizer: Any, column: str, *, tools: bool) -> list[ChatTemplate]:
+    """Return the chat templates of a tokenizer: for rows without tools, and last for rows with tools.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
+        column: The column that needs a template.
+        tools: Whether rows may have tools. A tokenizer may have a separate template for them.
+
+    Raises:
+        TokenizerError: There is no chat template, or none to use.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise TokenizerError(
+            f"the tokenizer has no chat template, which column `{column}` needs: set its `chat_template`"
+        )
+    try:
+        texts = [tokenizer.get_chat_template(None, tools=None)]
+        if tools:
+            texts.append(tokenizer.get_chat_template(None, tools=[]))
+    except ValueError as error:
+        raise TokenizerError(f"the tokenizer has no chat template to use: {error}") from error
+    special = dict(tokenizer.special_tokens_map)
+    return [ChatTemplate(text, special) for text in dict.fromkeys(texts)]
