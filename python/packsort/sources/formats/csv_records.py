@@ -60,44 +60,40 @@ def split_records(path: str, compression: str | None, delimiter: str) -> Iterato
     line, header = 1, True
     for text in _whole_records(path, compression):
         _check_quotes(text, delimiter, line)
-        if header:
-            body = _record_ends(text)[0] if text.strip() else len(text)
-            yield CsvBlock(text[:body], line)
-            if re.search(rb"\r[^\n]", text[:body]):
+        if header and text.strip(b"\r\n"):
+            blank = len(text) - len(text.lstrip(b"\r\n"))
+            first = next((int(end) for end in _record_ends(text) if end > blank), len(text))
+            if re.search(rb"\r[^\r\n]", text[:first]):
                 raise CsvError("lines end in a carriage return without a newline: convert the line ends", line)
-            line, text, header = line + text.count(b"\n", 0, body), text[body:], False
-        if text:
+            yield CsvBlock(text[:first], line)
+            line, text, header = line + text.count(b"\n", 0, first), text[first:], False
+        if text and not header:
             yield CsvBlock(text, line)
-            line += text.count(b"\n")
+        line += text.count(b"\n")
 
 
 def _whole_records(path: str, compression: str | None) -> Iterator[bytes]:
-    waiting, least, begun = b"", 0, False
+    waiting, least = b"", 0
     for index, chunk in enumerate(read_chunks(path, compression, BLOCK_BYTES)):
         waiting += chunk.removeprefix(_BOM) if index == 0 else chunk
-        if not begun:
-            waiting = waiting.lstrip(b"\r\n")
         # Text of a record that did not end is looked at again only after it has doubled.
         if len(waiting) < least:
             continue
         ends = _record_ends(waiting)
-        if ends[-1] == len(waiting) and not waiting.endswith(b"\n"):
-            ends = ends[:-1]
         least = 0 if len(ends) else 2 * len(waiting)
         if len(ends):
             yield waiting[: ends[-1]]
-            waiting, begun = waiting[ends[-1] :], True
+            waiting = waiting[ends[-1] :]
     if waiting:
         yield waiting
 
 
 def _record_ends(text: bytes) -> NDArray[np.int64]:
-    """Return the places where records end: after newlines outside quotes, and the end of the text."""
+    """Return the places after newlines outside quotes, in a text that begins with a record."""
     codes = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     newlines = np.flatnonzero(codes == _NEWLINE)
-    outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
-    return outside if len(outside) and outside[-1] == len(text) else np.append(outside, len(text))
+    return newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
 
 
 def _check_quotes(text: bytes, delimiter: str, line: int) -> None:

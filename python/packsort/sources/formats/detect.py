@@ -22,6 +22,15 @@ _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ARROW_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _BINARY = (_PARQUET, _ARROW_FILE, _ARROW_STREAM)
 _NEEDED = "a Parquet, Arrow, JSON Lines, JSON or CSV file is needed"
+_KINDS = {
+    b"PK\x03\x04": "is zip-compressed",
+    b"BZh": "is bzip2-compressed",
+    b"\xfd7zXZ": "is xz-compressed",
+    b"PARE": "is encrypted Parquet",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
+    b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
+    b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
+}
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SPACE = b"\xef\xbb\xbf \t\r\n"
@@ -78,41 +87,30 @@ def _open_text(path: Path, size: int, compression: str | None) -> Reader:
     suffix = suffixes[-1] if not compression or len(suffixes) < 2 else suffixes[0]
     begin = head.lstrip(_SPACE)
     looks_like_json = begin.startswith((b'{"', b"[{")) or (begin[:1] in (b"{", b"[") and suffix not in _DELIMITERS)
-    if looks_like_json or (suffix in _JSON_SUFFIXES and not _looks_binary(head)):
+    is_text = not head.startswith(tuple(_KINDS)) and b"\x00" not in head[:256]
+    if looks_like_json or (suffix in _JSON_SUFFIXES and is_text):
         return JsonReader(name, size, split_lines if _is_lines(begin) else split_values, compression)
-    if suffix in _DELIMITERS and not _looks_binary(head):
+    if suffix in _DELIMITERS and is_text:
         return CsvReader(name, size, _DELIMITERS[suffix], compression)
     raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}")
 
 
-def _is_lines(text: bytes) -> bool:
+def _is_lines(head: bytes) -> bool:
     """Whether JSON text has one object a line, as far as its beginning tells."""
-    if text.startswith(b"["):
+    if head.startswith(b"["):
         return False
-    line, newline, _ = text.partition(b"\n")
+    line, newline, _ = head.partition(b"\n")
     try:
-        _, end = json.JSONDecoder().raw_decode(line.decode("utf-8", errors="ignore"))
+        text = line.decode("utf-8", errors="ignore")
+        _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return not newline
-    return bool(newline) or not line[end:].strip()
-
-
-def _looks_binary(head: bytes) -> bool:
-    return b"\x00" in head[:256] or head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return not text[end:].strip()
 
 
 def _looks_like(head: bytes) -> str:
     """Describe the first bytes of a file in words that follow "it"."""
-    kinds = {
-        b"PK\x03\x04": "is zip-compressed",
-        b"BZh": "is bzip2-compressed",
-        b"\xfd7zXZ": "is xz-compressed",
-        b"PARE": "is encrypted Parquet",
-        b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
-        b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
-        b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
-    }
-    for magic, words in kinds.items():
+    for magic, words in _KINDS.items():
         if head.startswith(magic):
             return words
     head = head[:256]

@@ -11,7 +11,7 @@ from packsort.errors import SourceError
 from packsort.sources.formats.blocks import BlockReader, in_order
 from packsort.sources.formats.json_block import Inferred, JsonBlock, infer_block, parse_block
 from packsort.sources.formats.json_rows import JsonError
-from packsort.sources.formats.json_types import JSON, inexact_row, merged
+from packsort.sources.formats.json_types import JSON, inexact_row, kind_of_type, merged
 from packsort.sources.formats.reader import Reader, naming
 
 Split = Callable[[str, str | None], Iterator[JsonBlock]]
@@ -72,9 +72,9 @@ class JsonReader(BlockReader[JsonBlock]):
         for name, kinds in found.mixed.items():
             (row, one), (second, other) = kinds[0], kinds[1 if len(kinds) > 1 else 0]
             if JSON is None or not {kind for _, kind in kinds} <= {"a list", "an object"}:
-                self._add_problem(name, second, f"column `{name}` is {other}, but {one} in rows before")
+                self._add_conflict(name, second, other, one)
             elif not self._add_type(name, JSON):
-                self._add_problem(name, row, f"column `{name}` is {one}, but {self._types[name]} in rows before")
+                self._add_conflict(name, row, one, kind_of_type(self._types[name]))
         for name in found.table.column_names:
             column = found.table[name]
             row = inexact_row(column)
@@ -83,13 +83,16 @@ class JsonReader(BlockReader[JsonBlock]):
                 self._add_problem(name, row, f"column `{name}` has a number that a 64-bit float does not hold exactly")
             elif not self._add_type(name, kind):
                 row = next(index for index, value in enumerate(column) if value.is_valid)
-                self._add_problem(name, row, f"column `{name}` is {kind}, but {self._types[name]} in rows before")
+                self._add_conflict(name, row, kind_of_type(kind), kind_of_type(self._types[name]))
 
     def _add_type(self, name: str, kind: pa.DataType) -> bool:
         """Note the type of a column in a block; return whether it goes together with those before."""
         both = merged(self._types.get(name, pa.null()), kind)
         self._types[name] = self._types[name] if both is None else both
         return both is not None
+
+    def _add_conflict(self, name: str, row: int, here: str, before: str) -> None:
+        self._add_problem(name, row, f"column `{name}` is {here}, but {before} in rows before")
 
     def _add_problem(self, name: str, row: int, fault: str) -> None:
         self._types.setdefault(name, pa.string())

@@ -119,20 +119,27 @@ def _check_utf8(text: bytes) -> None:
         raise
 
 
-def _parse(text: bytes, schema: pa.Schema, unexpected: str) -> pa.Table:
+def _parse(text: bytes, schema: pa.Schema, unexpected: str, *, checked: bool = True) -> pa.Table:
     """Parse text as one block, so that types are those of all its rows."""
-    return pj.read_json(
+    table = pj.read_json(
         pa.BufferReader(text),
         pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
         pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected),
     )
+    if checked:
+        table.validate()  # lists of nulls only are damaged
+    return table
 
 
 def _infer(text: bytes, known: pa.Schema) -> pa.Table:
     """Parse text in the types of its values, dates as the strings that they are."""
-    table = _parse(text, known, "infer")
+    table = _parse(text, known, "infer", checked=False)
     wanted = pa.schema([(field.name, without_dates(field.type)) for field in table.schema])
-    return table if wanted.equals(table.schema) else _parse(text, wanted, "infer")
+    # pyarrow 26 loses nulls before the first number of a list in a list, unless it is given the type.
+    if not wanted.equals(table.schema) or (b"null" in text and not wanted.equals(known)):
+        return _parse(text, wanted, "infer")
+    table.validate()
+    return table
 
 
 def _infer_rows(rows: list[Row]) -> Inferred:

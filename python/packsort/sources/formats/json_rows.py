@@ -92,7 +92,7 @@ def read_row(text: str, at: int, row: int) -> tuple[Row, int]:
 
 def invalid(error: json.JSONDecodeError, text: str, row: int) -> JsonError:
     """Return the fault of text that is not valid JSON."""
-    reason = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
+    reason = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at").removesuffix(" starting")
     before = text.rfind("\n", 0, error.pos) + 1
     fault = f"not valid JSON: {reason} at character {error.pos - before + 1}"
     if error.pos >= len(text.rstrip()) or reason.startswith("unterminated"):

@@ -78,6 +78,17 @@ def _is_nested(kind: pa.DataType) -> bool:
     return types.is_list(kind) or types.is_struct(kind) or (JSON is not None and kind.equals(JSON))
 
 
+def kind_of_type(kind: pa.DataType) -> str:
+    """Name the kind of JSON values that a type holds, for messages, as `kind_of` names a value's."""
+    if types.is_string(kind):
+        return "text"
+    if types.is_boolean(kind):
+        return "a boolean"
+    if types.is_struct(kind):
+        return "an object"
+    return "a list" if _is_nested(kind) else "a number"
+
+
 def inexact_row(column: pa.ChunkedArray) -> int | None:
     """Return the first row with a number that may have been an integer which its float does not show, or None."""
     first = 0

@@ -101,9 +101,10 @@ class _Window:
                 _, end = read_row(self._text, self.at, self._rows)
                 break
             except json.JSONDecodeError as error:
+                fault = self._moved(invalid(error, self._text, self._rows))
                 # Reading as much again each time keeps the cost of very long objects linear.
                 if not self._read_on(len(self._text) - self.at):
-                    raise self._moved(invalid(error, self._text, self._rows)) from error
+                    raise fault from error
             except JsonError as fault:
                 raise self._moved(fault) from fault
         found = self._text[self.at : end]
