@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import packsort
-from packsort.planning import saving
+from packsort.planning.stored import from_stored, to_stored
 
 LENGTHS = [3, 5, 2, 2, 9, 11, 4, 4]
 GOLDEN = Path(__file__).parent / "golden" / "plan-0.1.0.arrow"
@@ -73,6 +73,6 @@ def test_a_plan_saved_by_version_0_1_is_read() -> None:
     ],
 )
 def test_stored_parts_that_contradict_each_other_are_refused(change: dict[str, Any]) -> None:
-    stored = saving.to_stored(packsort.plan(LENGTHS, 8, overlong="split")._core)
+    stored = to_stored(packsort.plan(LENGTHS, 8, overlong="split")._core)
     with pytest.raises((packsort.PacksortError, OverflowError, TypeError, KeyError)):
-        saving.from_stored(stored | change)
+        from_stored(stored | change)

@@ -347,7 +347,7 @@ def test_text_that_is_not_utf8_is_named(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "columns", [{"conversations": ["x"]}, {"messages": ["x"]}, {"prompt": ["x"]}, {"messages": [[{"from": "x"}]]}]
+    "columns", [{"conversation": ["x"]}, {"messages": [1]}, {"prompt": ["x"]}, {"messages": [[{"from": "x"}]]}]
 )
 def test_no_usable_column_lists_those_there_are(tokenizer, columns):
     with pytest.raises(SourceError, match=f"no usable column: there are `{next(iter(columns))}`: .* is needed"):

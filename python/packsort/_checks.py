@@ -10,8 +10,6 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from packsort.errors import OptionError
 from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
 
@@ -99,8 +97,12 @@ def number(name: str, value: Any, least: float = 0.0, most: float | None = None,
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return `value` as a bool; only booleans are booleans."""
-    if not isinstance(value, (bool, np.bool_)):
+    """Return `value` as a bool; only booleans of Python and NumPy are booleans."""
+    if isinstance(value, bool):
+        return value
+    import numpy as np
+
+    if not isinstance(value, np.bool_):
         raise OptionError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
@@ -182,7 +184,7 @@ def clash(one: str, other: str, why: str) -> OptionError:
 
 def is_boolean(value: Any) -> bool:
     """Return whether a value is a boolean of Python or NumPy, or a tensor of booleans."""
-    return isinstance(value, (bool, np.bool_)) or str(getattr(value, "dtype", "")).endswith("bool")
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def _index(value: Any) -> int | None:

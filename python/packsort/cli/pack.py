@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options import ShardFormat
@@ -19,7 +20,7 @@ from packsort.cli.options import (
 )
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines, rows_read
-from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
@@ -60,7 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tokens.add_argument(
         "--pad-token-id", type=int, metavar="N", help="token id of padding (default: the tokenizer's, or 0)"
     )
-    add_tokenizer_options(parser, required=False)
+    add_tokenizer_options(parser, required=False).add_argument(
+        "--tokens",
+        metavar="DIR",
+        help="folder that keeps the tokens for further calls with the same files, tokenizer and options of rows and "
+        "labels; without it they are kept, hidden beside --out, only if planning them fails",
+    )
     parser.set_defaults(run=run)
 
 
@@ -82,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
     from packsort.shards.prepare import prepare
+    from packsort.shards.token_store import open_store
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
 
@@ -101,16 +108,21 @@ def run(args: argparse.Namespace) -> int:
     config.input.check_tokenizer(args.tokenizer)
     source = open_source(args.source, config.input)
     watch = Stopwatch()
-    tokenizer = None
-    if args.tokenizer is not None:
-        with watch.stage("loading the tokenizer"):
-            tokenizer = load_chosen_tokenizer(args)
+    choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
-        prepared = prepare(source, config, tokenizer, config.fillers(tokenizer), watch.stage)
+        folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
+        store = open_store(source, choice, config.input, folder=folder, out=out, read_only=True)
+        prepared = prepare(source, config, choice, watch.stage, store)
         manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
     else:
         manifest = write_shards_of_config(
-            source, args.out, config, tokenizer=tokenizer, overwrite=args.overwrite, stage=watch.stage
+            source,
+            args.out,
+            config,
+            tokenizer=choice,
+            overwrite=args.overwrite,
+            tokens=args.tokens,
+            stage=watch.stage,
         )
         size = sum(shard.bytes for shard in manifest.shards)
         wrote = f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {args.out}"

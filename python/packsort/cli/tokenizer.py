@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packsort.errors import OptionError
 
+if TYPE_CHECKING:
+    from packsort.tokenization.choice import TokenizerChoice
 
-def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add the options that choose a tokenizer."""
+
+def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
+    """Add the options that choose a tokenizer, and return their group."""
     group = parser.add_argument_group("tokenizer")
     group.add_argument(
         "--tokenizer",
@@ -20,10 +24,16 @@ def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) ->
     )
     group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's")
     group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer")
+    return group
 
 
 def load_chosen_tokenizer(args: argparse.Namespace) -> object:
     """Load the tokenizer that the options of `add_tokenizer_options` choose."""
+    return choose_tokenizer(args).load()
+
+
+def choose_tokenizer(args: argparse.Namespace) -> TokenizerChoice:
+    """Return the tokenizer that the options of `add_tokenizer_options` choose, without loading it."""
     # This process tokenizes in no forks, so the tokenizer may use its threads without a warning about forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     template = None
@@ -35,6 +45,6 @@ def load_chosen_tokenizer(args: argparse.Namespace) -> object:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise OptionError(f"chat template `{args.chat_template}` cannot be read: {reason}") from error
-    from packsort.tokenization.tokenizer import load_tokenizer
+    from packsort.tokenization.choice import TokenizerChoice
 
-    return load_tokenizer(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)
+    return TokenizerChoice(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._arrow import to_numpy
+from packsort._arrow import as_chunked, to_numpy
 from packsort._options import InputConfig, OverlongInComparison, PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
@@ -25,7 +25,7 @@ from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering.planned import plan_lengths
 from packsort.planning.build import plan_of_config
-from packsort.planning.lengths import as_column
+from packsort.planning.lengths import as_lengths
 from packsort.planning.overlong import OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
@@ -138,14 +138,14 @@ def compare(
     given = InputConfig(split=split, columns=columns)
     opened = open_source(source, given) if _is_source(source) else None
     if opened is None:
-        column, name = as_column(source), ""
+        column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
             raise OptionError(
                 f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
             )
     else:
         found, name = source_lengths(opened)
-        column = as_column(found) if not found.null_count else found
+        column = as_chunked(as_lengths(found)) if not found.null_count else found
         if turns is None or isinstance(turns, str):
             turns, _ = source_turns(opened, turns)
     if not len(column):

@@ -2,8 +2,10 @@
 
 - `build`: `plan`, from lengths and options to a plan.
 - `plan`: `Plan`, what it holds and tells.
-- `lengths`, `constraints`: columns of lengths, groups and flags, checked.
+- `lengths`: lengths of any kind, checked; `length_arrays` those of NumPy and lists, `length_columns` those of Arrow.
+- `constraints`: groups, flags and piece starts, checked.
 - `overlong`: the sequences that are longer than a pack, counted.
-- `saving`: plans as Arrow IPC files.
+- `patterns`: the patterns of a plan as a table.
+- `stored`, `saving`: the parts of a plan that are stored, and files of them.
 - `optimal`: the search for the fewest packs.
 """

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from packsort import _core
 from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
 from packsort.errors import LengthError
-from packsort.planning.constraints import as_codes, as_flags, as_lists
-from packsort.planning.lengths import as_column
+from packsort.planning.lengths import as_lengths
 from packsort.planning.overlong import OverlongError, find_overlong
 from packsort.planning.plan import Plan
 
@@ -156,18 +152,19 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
         from packsort.planning.optimal.program import solver
 
         solver()  # refuses before any work is done where highspy is missing
-    column = as_column(lengths)
-    rows = len(column)
+    checked = as_lengths(lengths)
     options = core_options(config)
-    flags = None if config.splittable is None else as_flags("splittable", config.splittable, rows)
-    starts = None if config.piece_starts is None else as_lists("piece_starts", config.piece_starts, rows)
+    groups = splittable = starts = None
+    if any(column is not None for column in (config.groups, config.alone, config.splittable, config.piece_starts)):
+        from packsort.planning.constraints import as_constraints  # imports pyarrow, which most plans do without
+
+        groups, splittable, starts = as_constraints(config, len(checked))
     if starts is not None:
         options["overlong"] = "drop"  # no piece is too long, and a sequence of length 0 has none
-    groups = _groups(config.groups, config.alone, rows)
     try:
-        planned = _core.Plan.make(column, options, groups, flags, starts, config.seed, config.epoch)
+        planned = _core.Plan.make(checked, options, groups, splittable, starts, config.seed, config.epoch)
     except LengthError as error:
-        raise find_overlong(column, config, error) from None
+        raise find_overlong(checked, config, error) from None
     if config.strategy == "optimal":
         planned = fewest_packs(
             planned,
@@ -178,19 +175,3 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
             on_progress=config.on_progress,
         )
     return Plan(planned)
-
-
-def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:
-    """Number the groups.
-
-    Returns:
-        (group of each sequence uint32 (rows,), number of groups, whether the last group holds the sequences that get a
-        pack of their own); None where all sequences may share.
-    """
-    if groups is None and alone is None:
-        return None
-    codes = np.zeros(rows, np.uint32) if groups is None else as_codes(groups, rows)
-    number = int(codes.max(initial=0)) + 1
-    if alone is None:
-        return codes, number, False
-    return np.where(as_flags("alone", alone, rows), np.uint32(number), codes), number + 1, True

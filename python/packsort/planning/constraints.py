@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import as_chunked, first_null, is_list, to_numpy
+from packsort._options import PlanConfig
 from packsort.errors import OptionError
+
+
+class Constraints(NamedTuple):
+    """Constraints on sequences, as the core takes them; None where there are none.
+
+    Attributes:
+        groups: (group of each sequence uint32 (rows,), number of groups, whether the last group holds the sequences
+            that get a pack of their own).
+        splittable: Whether each sequence may be cut: bool (rows,).
+        piece_starts: (offsets of the lists int64 (rows + 1,), first token of each piece int32).
+    """
+
+    groups: tuple[NDArray[np.uint32], int, bool] | None
+    splittable: NDArray[np.bool_] | None
+    piece_starts: tuple[NDArray[np.int64], NDArray[np.int32]] | None
+
+
+def as_constraints(config: PlanConfig, rows: int) -> Constraints:
+    """Convert the columns among the options of a plan.
+
+    Args:
+        config: The options.
+        rows: Number of sequences.
+
+    Raises:
+        OptionError: A column does not hold what it must, or not for each of `rows` sequences.
+    """
+    flags = None if config.splittable is None else as_flags("splittable", config.splittable, rows)
+    starts = None if config.piece_starts is None else as_lists("piece_starts", config.piece_starts, rows)
+    return Constraints(_groups(config.groups, config.alone, rows), flags, starts)
+
+
+def _groups(groups: Any, alone: Any, rows: int) -> tuple[NDArray[np.uint32], int, bool] | None:
+    """Number the groups, and put the sequences that get a pack of their own into a last one."""
+    if groups is None and alone is None:
+        return None
+    codes = np.zeros(rows, np.uint32) if groups is None else as_codes(groups, rows)
+    number = int(codes.max(initial=0)) + 1
+    if alone is None:
+        return codes, number, False
+    return np.where(as_flags("alone", alone, rows), np.uint32(number), codes), number + 1, True
 
 
 def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
@@ -26,7 +68,7 @@ def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
     Raises:
         OptionError: There is a null, the number of values is not `rows`, or the values cannot be compared.
     """
-    import pyarrow.compute as pc  # takes as long as all of packsort, and only groups need it
+    import pyarrow.compute as pc  # takes as long as all of packsort, and flags do without
 
     column = _checked("groups", groups, rows)
     if pa.types.is_integer(column.type) and rows:

@@ -1,22 +1,22 @@
 """Count the sequences that are longer than a pack, for the error that stops planning.
 
 The core stops at the first such sequence. Whoever decides what to do about it needs to know how many there are and how
-long they get, so the lengths are read once more after the failure.
+long they get, so the lengths are read once more after the failure. What that needs is imported only then, because
+`import packsort` imports this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-import pyarrow as pa
-
-from packsort._arrow import to_numpy
 from packsort._options import Overlong, PlanConfig
 from packsort.errors import LengthError
-from packsort.planning.constraints import as_flags
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 WAYS: tuple[str, ...] = tuple(way for way in get_args(Overlong) if way != "error")
 """Values of `overlong` that plan what is too long."""
@@ -101,11 +101,11 @@ class OverlongError(LengthError):
         return LengthError(text, self.found.row, self.found.length)
 
 
-def find_overlong(lengths: Any, config: PlanConfig, error: LengthError) -> LengthError:
+def find_overlong(lengths: NDArray[Any] | pa.ChunkedArray, config: PlanConfig, error: LengthError) -> LengthError:
     """Count the sequences that are too long, after planning has failed.
 
     Args:
-        lengths: Tokens of each sequence: integers, (n,).
+        lengths: Tokens of each sequence, from `as_lengths`, (n,).
         config: Options of the plan, without names of columns.
         error: The failure.
 
@@ -116,7 +116,12 @@ def find_overlong(lengths: Any, config: PlanConfig, error: LengthError) -> Lengt
     limit = config.max_length // multiple * multiple
     if config.overlong != "error" or config.strategy == "random" or error.length is None or error.length <= limit:
         return error
-    values = to_numpy(lengths) if isinstance(lengths, (pa.Array, pa.ChunkedArray)) else np.asarray(lengths)
+    import numpy as np
+
+    from packsort._arrow import to_numpy
+    from packsort.planning.constraints import as_flags
+
+    values = lengths if isinstance(lengths, np.ndarray) else to_numpy(lengths)
     too_long = values > limit
     if config.splittable is not None:
         too_long &= ~as_flags("splittable", config.splittable, len(values))

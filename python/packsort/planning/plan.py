@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, SupportsIndex, overload
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, overload
 
 from packsort import _checks, _core
-from packsort._arrow import empty_table, from_numpy
 from packsort._lazy import lazy_property
-from packsort.planning import saving
+from packsort.planning import stored
 
-Ids = NDArray[np.uint32] | NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
-_PATTERNS = {"pattern": pa.int32(), "repeat": pa.int64(), "length": pa.int32(), "copies": pa.int32()}
+Ids: TypeAlias = "NDArray[np.uint32] | NDArray[np.int64]"
 
 
 class Plan:
@@ -218,22 +216,14 @@ class Plan:
         Columns: `pattern` int32; `repeat` int64, the number of packs of this pattern; `length` int32, in tokens;
         `copies` int32, the number of sequences of this length in each pack. Empty for `random`.
         """
-        if self.strategy == "random":
-            return empty_table(pa.schema(list(_PATTERNS.items())))
-        parts = self._core.parts()
-        slots = np.diff(parts["slot_offsets"])
-        columns = {
-            "pattern": np.repeat(np.arange(len(slots), dtype=np.int32), slots),
-            "repeat": np.repeat(parts["repeats"], slots).astype(np.int64),
-            "length": parts["class_lengths"][parts["slot_classes"]].astype(np.int32),
-            "copies": parts["slot_copies"].astype(np.int32),
-        }
-        return pa.table({name: from_numpy(column) for name, column in columns.items()})
+        from packsort.planning.patterns import pattern_table
+
+        return pattern_table(self._core)
 
     @lazy_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that two plans share only if they put the same sequences into the same packs."""
-        return saving.fingerprint_of(saving.to_stored(self._core))
+        return stored.fingerprint_of(stored.to_stored(self._core))
 
     def list_packs(self, start: int, stop: int) -> tuple[NDArray[np.int64], Ids]:
         """Return the packs from `start` up to `stop`, exclusive, without computing the others.
@@ -298,7 +288,7 @@ class Plan:
             return [ids[a:b] for a, b in pairwise(offsets.tolist())]
         pack = self._core.pack(_checks.pack_number(index, self.num_packs, "the plan"))
         assert pack is not None
-        one: Ids = _frozen(pack[0].astype(np.uint32 if self.num_rows < 2**32 else np.int64, copy=False))
+        one: Ids = _frozen(pack[0].astype("uint32" if self.num_rows < 2**32 else "int64", copy=False))
         return one
 
     def __iter__(self) -> Iterator[Ids]:
@@ -321,7 +311,7 @@ class Plan:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_parts, (saving.to_stored(self._core),)
+        return _from_parts, (stored.to_stored(self._core),)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the plan as an Arrow IPC file; `packsort.load_plan` reads it.
@@ -335,7 +325,9 @@ class Plan:
         Raises:
             OutputError: The file cannot be written.
         """
-        saving.save(self._core, path)
+        from packsort.planning.saving import save
+
+        save(self._core, path)
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -356,11 +348,13 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         ...     packsort.load_plan(f"{folder}/plan.arrow") == plan
         True
     """
-    return Plan(saving.load(path))
+    from packsort.planning.saving import load
+
+    return Plan(load(path))
 
 
 def _from_parts(parts: dict[str, Any]) -> Plan:
-    return Plan(saving.from_stored(parts))
+    return Plan(stored.from_stored(parts))
 
 
 def _frozen(array: Any) -> Any:

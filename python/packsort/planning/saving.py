@@ -1,15 +1,14 @@
 """Save plans to Arrow IPC and load them.
 
 A file holds the stored form of a plan's parts: arrays as columns with one row, and numbers as JSON in the schema's
-metadata. Fingerprints and pickles are of the stored form too. It keeps the option names of version 0.1, so that files
-and fingerprints stay valid.
-
-What only files need is imported where it is used, because `import packsort` imports this module.
+metadata.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from numpy.typing import NDArray
 
 from packsort import _core
 from packsort._arrow import from_numpy, to_numpy
+from packsort._atomic import replace_file
 from packsort.errors import DamagedError, SourceNotFoundError
+from packsort.planning.stored import fingerprint_of, from_stored, to_stored
 
 _KEY = b"packsort.plan"
 _FORMAT = 1
@@ -30,11 +31,6 @@ def save(core: _core.Plan, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    import json
-    from pathlib import Path
-
-    from packsort._atomic import replace_file
-
     parts = to_stored(core)
     arrays = {name: value for name, value in parts.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in parts.items() if name not in arrays}
@@ -52,8 +48,6 @@ def load(path: str | os.PathLike[str]) -> _core.Plan:
         SourceNotFoundError: There is no such file.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
-    import json
-
     try:
         with pa.memory_map(os.fspath(path)) as file:
             table = pa.ipc.open_file(file).read_all()
@@ -70,48 +64,6 @@ def load(path: str | os.PathLike[str]) -> _core.Plan:
         raise SourceNotFoundError(f"no saved plan `{os.fspath(path)}`") from None
     except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DamagedError(f"`{os.fspath(path)}` is not a saved plan, or is damaged ({error})") from error
-
-
-def to_stored(core: _core.Plan) -> dict[str, Any]:
-    """Return the parts of a plan under the names and values that are stored."""
-    parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
-    parts["keep_end"] = parts["keep_end"] == "left"
-    parts["max_sequences"] = parts["max_sequences"] or 0
-    return parts
-
-
-def from_stored(stored: dict[str, Any]) -> _core.Plan:
-    """Restore a plan from its stored parts.
-
-    Raises:
-        DamagedError: The parts contradict each other.
-    """
-    parts = {_NAMES.get(name, name): value for name, value in stored.items()}
-    parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
-    parts["max_sequences"] = parts["max_sequences"] or None
-    return _core.Plan.from_parts(parts)
-
-
-_STORED_NAMES = {
-    "truncation_side": "keep_end",
-    "num_packs_multiple_of": "packs_multiple",
-    "pad_to_multiple_of": "pad_multiple",
-    "separator": "separated",
-    "items": "order",
-}
-_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
-
-
-def fingerprint_of(parts: dict[str, Any]) -> str:
-    """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits."""
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    for name, value in sorted(parts.items()):
-        digest.update(f"{name}:{getattr(value, 'dtype', value)};".encode())
-        if isinstance(value, np.ndarray):
-            digest.update(value.data)
-    return digest.hexdigest()
 
 
 def _one_row(array: NDArray[Any]) -> pa.LargeListArray:

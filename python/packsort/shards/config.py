@@ -55,14 +55,14 @@ class ShardConfig:
         Raises:
             OptionError: A token is not in the tokenizer, or a text is given and there is no tokenizer.
         """
-        separator, pad_token_id = self.separator, self.pad_token_id
+        separator = self.separator
         if tokenizer is None:
             if isinstance(separator, str):
                 raise OptionError(
                     f"separator={separator!r} is text, and there is no tokenizer to look it up in: pass `tokenizer`, "
                     "or a token id"
                 )
-            return check_fillers(separator, pad_token_id)
+            return check_fillers(separator, self.pad_token_id)
         if isinstance(separator, str):
             vocabulary = tokenizer.get_vocab()
             if separator not in vocabulary:
@@ -72,9 +72,20 @@ class ShardConfig:
                     "or a token id"
                 )
             separator = int(vocabulary[separator])
-        if pad_token_id is None:
-            pad_token_id = tokenizer.pad_token_id
-        return check_fillers(separator, pad_token_id, len(tokenizer))
+        return self._fillers(separator, tokenizer.pad_token_id, len(tokenizer))
+
+    def fillers_without(self, pad_token_id: int | None, vocabulary: int) -> Fillers | None:
+        """Return the fillers where the tokenizer is not loaded, or None if text must be looked up in it.
+
+        Args:
+            pad_token_id: The tokenizer's token id of padding, or None.
+            vocabulary: Number of tokens of the tokenizer.
+        """
+        return None if isinstance(self.separator, str) else self._fillers(self.separator, pad_token_id, vocabulary)
+
+    def _fillers(self, separator: int | None, pad_token_id: int | None, vocabulary: int) -> Fillers:
+        own = self.pad_token_id
+        return check_fillers(separator, pad_token_id if own is None else own, vocabulary)
 
     def window(self, tokenizer: Any) -> int | None:
         """Return the most tokens of a part of a conversation; None where conversations stay whole.

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
 from packsort import _core
 from packsort._progress import Stage, note_search
+from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.planned import plan_lengths
@@ -24,10 +24,13 @@ from packsort.schema import INPUT_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens
+from packsort.tokenization.choice import TokenizerChoice
 from packsort.tokenization.info import TokenizerInfo
+from packsort.tokenization.kept import KeptTokens
 from packsort.tokenization.load import load_tokens
 
 _MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
@@ -96,27 +99,55 @@ class Preparation:
         )
 
 
-def prepare(source: Source, config: ShardConfig, tokenizer: Any, fillers: Fillers, stage: Stage) -> Preparation:
+def prepare(
+    source: Source, config: ShardConfig, choice: TokenizerChoice | None, stage: Stage, store: TokenStore | None = None
+) -> Preparation:
     """Read or tokenize a source, and plan its sequences.
 
     Args:
         source: The rows.
         config: Options of the shards.
-        tokenizer: The tokenizer, or None where the source holds tokens.
-        fillers: Tokens of separators and padding.
+        choice: The tokenizer, or None where the source holds tokens.
         stage: Progress reporter, as for `packsort.write_shards`.
+        store: Tokens that earlier calls kept, or None to look for none and keep none.
 
     Raises:
         SourceError, LengthError, OptionError, TokenizerError: As for `packsort.write_shards`.
     """
-    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=config.window(tokenizer))
-    with stage("planning") as advance:
-        options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
-        column, noun, ways = INPUT_IDS, "sequence", WAYS
-        if info is not None:
-            column = info.columns[0]
-            if column == "messages":
-                noun, ways = "conversation", ("split_turns", *WAYS)
-        planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
-        counts, files = count_sequences(planned, tokens)
+    tokens, info, fillers = _load(source, config, choice, stage, store)
+    try:
+        with stage("planning") as advance:
+            options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
+            column, noun, ways = INPUT_IDS, "sequence", WAYS
+            if info is not None:
+                column = info.columns[0]
+                if info.of_conversations:
+                    noun, ways = "conversation", ("split_turns", *WAYS)
+            planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
+            counts, files = count_sequences(planned, tokens)
+    except PacksortError as error:
+        if store is not None:
+            store.keep_after(error)
+        raise
     return Preparation(tokens, info, planned, fillers, config, counts, files)
+
+
+def _load(
+    source: Source, config: ShardConfig, choice: TokenizerChoice | None, stage: Stage, store: TokenStore | None
+) -> tuple[Tokens, TokenizerInfo | None, Fillers]:
+    """Return the tokens, how they were made, and the fillers: the cheapest way that there is."""
+    if choice is None:
+        fillers = config.fillers(None)
+        return *load_tokens(source, None, stage, config.input), fillers
+    window = config.window(choice)
+    kept = None if store is None or window is not None else store.find(stage)
+    if kept is not None:
+        found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
+        return Tokens(kept.table, kept.left_out, source), kept.info, found
+    tokenizer = choice.load(stage)
+    fillers = config.fillers(tokenizer)
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window)
+    if store is not None and window is None:
+        assert info is not None
+        store.made(KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer)))
+    return tokens, info, fillers

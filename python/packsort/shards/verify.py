@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from packsort.errors import DamagedError, OptionError
 from packsort.schema import INPUT_IDS, PIECE_STARTS
 from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
+from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens import Tokens
@@ -111,11 +112,9 @@ def verify(
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = (
-        None
-        if source is None
-        else _source_tokens(opened, open_source(source, manifest.options.input), tokenizer, rules, found, stage)
-    )
+    tokens = None
+    if source is not None:
+        tokens = _source_tokens(opened, open_packed(source, manifest), tokenizer, rules, found, stage)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
@@ -143,6 +142,26 @@ def verify(
     if tokens is not None and lengths is not None:
         _report_missing(found, missing, lengths, rules, tokens.source)
     return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
+
+
+def open_packed(source: Any, manifest: Manifest) -> Source:
+    """Open the source of a packed directory with the options that it was packed with.
+
+    Args:
+        source: Rows of any kind, as for `open_source`.
+        manifest: Record of the directory.
+
+    Raises:
+        SourceError, OptionError: As for `open_source`.
+    """
+    config = manifest.options.input
+    try:
+        return open_source(source, config)
+    except OptionError:
+        if config.split is None:
+            raise
+        # The source may be the split alone, which has no name then. Whether its rows are those is found by comparing.
+        return open_source(source, replace(config, split=None))
 
 
 class _Findings:
@@ -175,7 +194,11 @@ def _source_tokens(
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
         raise OptionError("tokenizer must be given: the packs were tokenized from this source, which holds no tokens")
     limit = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
-    tokens, info = load_tokens(source, tokenizer, stage, manifest.options.input, split_turns=limit)
+    config = manifest.options.input
+    if manifest.tokenizer is not None and tokenizer is not None:
+        # A chat template may write the date: it has to be the day of packing again.
+        config = replace(config, template_date=manifest.tokenizer.template_date)
+    tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if tokens.table.num_rows != manifest.counts.rows:

@@ -23,9 +23,10 @@ from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory, shard_names
 from packsort.shards.manifest import Manifest, ShardInfo, checksum
 from packsort.shards.prepare import Preparation, prepare
+from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source
+from packsort.tokenization.choice import as_choice
 from packsort.tokenization.info import digest
-from packsort.tokenization.tokenizer import as_tokenizer
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
 
@@ -41,6 +42,7 @@ def write_shards(
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
     overwrite: bool = False,
+    tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
     **options: Unpack[ShardOptions],
 ) -> Manifest:
@@ -61,6 +63,9 @@ def write_shards(
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
         overwrite: Whether to replace what packsort wrote in `out` before. Other files are never touched.
+        tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
+            in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
+            sequence is too long: hidden beside `out`, until a call that packs them to `out` succeeds.
         stage: Progress reporter. `stage(name, total=, unit=)` is called for each stage of the work and returns a
             context manager, which yields a function to call with the units done and an optional note.
         **options: Options of `packsort.plan`, with these differences. `groups`, `splittable` and `alone` may name a
@@ -92,7 +97,9 @@ def write_shards(
     config = shard_config(
         "write_shards", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
     )
-    return write_shards_of_config(source, out, config, tokenizer=tokenizer, overwrite=overwrite, stage=stage)
+    return write_shards_of_config(
+        source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
+    )
 
 
 def write_shards_of_config(
@@ -102,19 +109,23 @@ def write_shards_of_config(
     *,
     tokenizer: Any = None,
     overwrite: bool = False,
+    tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
 ) -> Manifest:
     """Pack a source with options that are checked already; see `write_shards`."""
-    tokenizer = as_tokenizer(tokenizer)
-    fillers = config.fillers(tokenizer)
-    config.input.check_tokenizer(tokenizer)
+    choice = as_choice(tokenizer)
+    config.input.check_tokenizer(choice)
+    config.window(choice)
     opened = open_source(source, config.input)
+    store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
-        prepared = prepare(opened, config, tokenizer, fillers, stage)
+        prepared = prepare(opened, config, choice, stage, store)
         run_id = _run_id(opened, prepared)
         shards = _Writer(directory, prepared).write(directory.begin(run_id), stage)
         manifest = prepared.manifest(shards)
         directory.commit(manifest)
+    if store is not None:
+        store.done()
     return manifest
 
 

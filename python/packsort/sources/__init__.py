@@ -3,6 +3,7 @@
 - `source`: `open_source` and `Source`, rows of any kind behind one interface.
 - `files`: from paths, folders and glob patterns to files, without strays and other splits.
 - `formats`: readers of files, one format a module.
+- `renamed`: columns under the names that packsort looks for.
 - `lengths`: number of tokens of each row.
 - `tokens`: token columns, read into memory and checked.
 - `lazy_tokens`: token columns that are checked as they are read.

@@ -25,6 +25,7 @@ from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
 _KINDS = (
@@ -224,12 +225,17 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
         share_types(readers)
-        opened = Source(readers, found.splits, found.skipped)
+        opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
     if config.split is not None:
         raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
-    return Source([MemoryReader(_table(source))])
+    return Source(_named([MemoryReader(_table(source))], config))
+
+
+def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
+    """Return readers of the columns that the user meant."""
+    return readers if config.columns is None else rename_columns(readers, config.columns)
 
 
 def _table(source: Any) -> pa.Table:

@@ -4,7 +4,13 @@
 - `files`: `write_tokens`, from a source to token files.
 - `load`: tokens of a source, read or tokenized.
 - `tokenizer`: loading of tokenizers.
+- `forms`: which columns hold a row, and its conversion from other formats to messages.
+- `messages`, `directives`: messages of a conversation, checked; what rows say of their loss and to the template.
+- `fit`: what a chat template takes, parts or text, objects or JSON text.
+- `template`, `clock`: one chat template, and the date that it reads.
+- `assistant`: the assistant's turns in a rendered conversation.
 - `render`: from conversations, prompts and text to the text that is tokenized.
+- `special_tokens`: tokens at the ends of plain text.
 - `encode`: from text to token ids and labels.
 - `split_turns`: cutting of long conversations between turns.
 - `loss`: rules that decide which tokens carry loss.

@@ -10,6 +10,7 @@ from typing import Any
 import xxhash
 
 from packsort._record import Record
+from packsort.tokenization.forms.form import FormName
 from packsort.tokenization.loss import LossRule, parse_loss_rule
 from packsort.tokenization.notes import Note
 
@@ -26,6 +27,8 @@ class TokenizerInfo(Record):
         without_loss: Number of sequences in which no token carries loss.
         notes: Facts that a user should know.
         chat_template: 32 hexadecimal digits that identify the chat template, or None if there is none.
+        form: Form of the rows, or None in manifests of older versions.
+        template_date: Date that the chat template has read, `YYYY-MM-DD`, or None if it has read none.
     """
 
     name: str
@@ -35,6 +38,13 @@ class TokenizerInfo(Record):
     without_loss: int
     notes: tuple[Note, ...]
     chat_template: str | None
+    form: FormName | None = None
+    template_date: str | None = None
+
+    @property
+    def of_conversations(self) -> bool:
+        """Whether the rows are conversations, which can be cut between turns."""
+        return self.columns[0] == "messages" or self.form not in (None, "prompt_completion", "text")
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> TokenizerInfo:
@@ -53,6 +63,8 @@ class TokenizerInfo(Record):
             without_loss=facts["without_loss"],
             notes=tuple(Note.from_json(note) for note in facts["notes"]),
             chat_template=facts["chat_template"],
+            form=facts.get("form"),
+            template_date=facts.get("template_date"),
         )
 
 

@@ -55,6 +55,8 @@ def load_tokens(
         without_loss=tokenization.without_loss,
         notes=tokenization.notes,
         chat_template=None if template is None else digest(template),
+        form=tokenization.form,
+        template_date=tokenization.template_date,
     )
     by_file = tuple(tokenization.split_by_file) if split_turns is not None else ()
     return Tokens(table, left_out, source, piece_starts, by_file), info

@@ -9,6 +9,12 @@ from typing import Any
 
 Message = dict[str, Any]
 
+ASSISTANT = "assistant"
+"""Role whose messages carry loss."""
+
+# Names of text in parts of contents: of chat templates, and of OpenAI's responses.
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
 
 class RowError(Exception):
     """Fault of a row; the message does not name the row."""
@@ -34,17 +40,14 @@ class Conversation:
 
 
 def clean_messages(messages: Any, column: str) -> list[Message]:
-    """Check one conversation and drop the keys that Arrow added.
-
-    A struct column gives every message every key, null where the row had none. transformers drops null keys of messages
-    but not deeper ones, as in `tool_calls`: they would appear in the text as `"key": null`.
+    """Check one conversation and drop null keys of its messages, as transformers does.
 
     Args:
         messages: The messages of a row.
         column: The column that they come from.
 
     Raises:
-        RowError: There is no message, or one has no role, or neither content nor tool calls.
+        RowError: There is no message, or one has no role, neither content nor tool calls, or content that is not text.
     """
     if messages is None:
         raise RowError(f"column `{column}` is null")
@@ -54,13 +57,32 @@ def clean_messages(messages: Any, column: str) -> list[Message]:
     for index, message in enumerate(messages):
         if message is None:
             raise RowError(f"column `{column}`: message {index} is null")
-        if not message["role"]:
+        role = message.get("role")
+        if not role:
             raise RowError(f"column `{column}`: message {index} has no role")
         if message.get("content") is None and not message.get("tool_calls"):
-            role = message["role"]
             raise RowError(f"column `{column}`: message {index} ({role}) has neither content nor tool_calls")
-        cleaned.append(without_nulls(message))
+        kept = {key: value for key, value in message.items() if value is not None}
+        if not isinstance(kept.get("content", ""), str):
+            kept["content"] = _parts(kept["content"], f"column `{column}`: message {index} ({role})")
+        cleaned.append(kept)
     return cleaned
+
+
+def _parts(content: Any, where: str) -> list[Message]:
+    """Return the parts of a content, all of them text."""
+    if not isinstance(content, list):
+        raise RowError(f"{where} has content that is neither text nor a list of parts, but {type(content).__name__}")
+    parts: list[Message] = []
+    for part in content:
+        if isinstance(part, str):
+            parts.append({"type": "text", "text": part})
+            continue
+        kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+        if kind not in _TEXT_PARTS or not isinstance(part.get("text"), str):
+            raise RowError(f"{where} has a part of type {kind!r}: only text can be packed, so leave such rows out")
+        parts.append({**part, "type": "text"})
+    return parts
 
 
 def clean_tools(tools: Any) -> list[Any] | None:
@@ -76,6 +98,16 @@ def clean_tools(tools: Any) -> list[Any] | None:
     except (ValueError, TypeError) as error:
         raise RowError(f"column `tools` is not a JSON list: {error}") from error
     return tools or None
+
+
+def as_tools(functions: list[Any] | None) -> list[Any] | None:
+    """Return functions, as OpenAI's older rows have them, as tools.
+
+    Example:
+        >>> as_tools([{"name": "get"}])
+        [{'type': 'function', 'function': {'name': 'get'}}]
+    """
+    return functions and [{"type": "function", "function": function} for function in functions]
 
 
 def without_nulls(value: Any) -> Any:

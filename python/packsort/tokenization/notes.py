@@ -7,6 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NoteKind = Literal[
+    "form",
+    "other_forms",
+    "parts_joined",
+    "tool_arguments_parsed",
+    "tool_arguments_as_text",
+    "tool_arguments_kept",
+    "tool_calls_not_written",
+    "tools_not_written",
+    "messages_without_loss",
     "no_end_of_sequence",
     "turns_by_contents",
     "bos_in_text",
@@ -23,6 +32,18 @@ NoteKind = Literal[
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
 
 _WORDS: dict[NoteKind, str] = {
+    "form": "read as {form_name}: {columns} -> {becomes}",
+    "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
+    "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
+    "template takes no parts",
+    "tool_arguments_parsed": "in {number:,} tool calls the arguments are JSON text, and given to the chat template as "
+    "objects, because it would write the text in quotes or refuse it",
+    "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as "
+    "JSON text, because it refuses objects",
+    "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",
+    "tool_calls_not_written": "in {number:,} conversations the chat template does not write the tool calls",
+    "tools_not_written": "in {number:,} conversations the chat template does not write the tools",
+    "messages_without_loss": "{number:,} messages of the assistant carry no loss, because their rows say so",
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
     "turns_by_contents": "in {conversations:,} conversations the chat template renders a turn otherwise once others "
     "follow; the assistant's turns are found by their contents",
@@ -44,6 +65,18 @@ _WORDS: dict[NoteKind, str] = {
 }
 
 
+_FORMS = {
+    "openai": "rows for OpenAI's fine-tuning",
+    "json_messages": "messages in JSON text",
+    "sharegpt": "ShareGPT",
+    "conversations": "conversations",
+    "prompt_response": "prompts and responses",
+    "alpaca": "Alpaca",
+    "instruction_response": "instructions and responses",
+    "question_answer": "questions and answers",
+}
+
+
 @dataclass(frozen=True)
 class Note:
     """One fact that a user should know; `str` renders it in words.
@@ -62,7 +95,8 @@ class Note:
     values: Mapping[str, int | str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return _WORDS[self.kind].format_map(self.values)
+        form_name = _FORMS.get(str(self.values.get("form")))
+        return _WORDS[self.kind].format_map({**self.values, "form_name": form_name})
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any] | str) -> Note:

@@ -5,22 +5,30 @@ Rows are checked here, because file and row are still known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import types
 
 from packsort import _checks
-from packsort._arrow import described, is_list, is_messages, is_text
+from packsort._arrow import is_list, is_text
 from packsort._options import InputConfig
-from packsort.errors import SourceError
+from packsort.errors import OptionError, SourceError
 from packsort.sources.source import Source
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
+from packsort.tokenization.assistant.untrained import trained_turns
+from packsort.tokenization.clock import Clock
+from packsort.tokenization.directives import TEMPLATE_VARIABLES, Untrained, take_directives, template_variables
+from packsort.tokenization.fit import TemplateFit
+from packsort.tokenization.forms.find import find_form, is_json
+from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import Conversation, RowError, clean_messages, clean_tools
-from packsort.tokenization.notes import Note
+from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
+from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.template import ChatTemplate, Span, chat_templates
 
 
@@ -45,15 +53,17 @@ class Renderer:
     Args:
         source: The rows. Their columns decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
-        config: Its `loss` says which tokens are to carry loss.
+        config: `loss` says which tokens are to carry loss, `columns` which columns were named, and `template_date`
+            which date the template reads.
 
     Attributes:
+        form: Form of the rows.
+        kind: Kind of row that the form gives.
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
-        plain: Whether the rows are plain text, which has no special tokens yet. A chat template writes them itself.
 
     Raises:
-        OptionError: Rows of this kind have no such loss.
+        OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
         SourceError: The source has no usable column.
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
@@ -61,55 +71,42 @@ class Renderer:
     def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
         schema = source.schema
         kinds = {name: schema.field(name).type for name in schema.names}
-        self.plain = False
+        form, self._other_forms = find_form(schema, config.columns or ())
+        self.form, self.kind = form, form.kind
+        self.columns = list(form.columns)
         self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
-        self._has_tools = "tools" in kinds and (is_list(kinds["tools"]) or is_text(kinds["tools"]))
-        pair = [kinds[name] for name in ("prompt", "completion") if name in kinds]
-        self._render: Callable[..., None]
-        if "messages" in kinds and is_messages(kinds["messages"]):
-            self.columns = ["messages"]
-            self._render = self._conversation
-            choice = "assistant"
-        elif len(pair) == 2 and all(is_messages(kind) for kind in pair):
-            self.columns = ["prompt", "completion"]
-            self._render = self._prompted_conversation
-            choice = "completion"
-        elif len(pair) == 2 and all(is_text(kind) for kind in pair):
-            self.plain = True
-            self.columns = ["prompt", "completion"]
-            self._render = self._prompted_text
-            choice = "completion"
-        elif "text" in kinds and is_text(kinds["text"]):
-            self.plain = True
-            self.columns = ["text"]
-            self._render = self._text
-            choice = "all"
-        else:
-            raise SourceError(
-                f"no usable column: there are {described(schema)}; `messages` (lists of structs with `role` and "
-                "`content`), `prompt` and `completion` (strings or such lists), or `text` (strings) is needed"
-            )
+        self._fit = TemplateFit()
+        self._clock = Clock(config.template_date)
+        self._templates: list[ChatTemplate] = []
+        self._counts: Counter[NoteKind] = Counter()
+        choice = {RowKind.CONVERSATION: "assistant", RowKind.TEXT: "all"}.get(form.kind, "completion")
         self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
-        if not self.plain:
-            self._prepare_chat()
+        if form.kind.is_chat:
+            self._prepare_chat(kinds)
+        if config.template_date is not None and not any(template.reads_clock for template in self._templates):
+            raise OptionError(
+                f"template_date={config.template_date!r} has no effect: "
+                + ("the chat template does not read the date" if form.kind.is_chat else "no chat template is used")
+            )
 
     def _rule(self, loss: str) -> LossRule:
         """Return the rule of a choice that is not "auto", checked against the kind of rows."""
         rows = "rows of " + " and ".join(f"`{name}`" for name in self.columns)
-        if loss == "assistant" and self.plain:
+        if loss == "assistant" and not self.kind.is_chat:
             raise _checks.clash("loss='assistant'", rows, "text has no assistant turns; ask for loss='auto'")
-        if loss == "completion" and len(self.columns) < 2:
-            other = "all" if self.plain else "assistant"
+        if loss == "completion" and not self.kind.is_prompted:
+            other = "assistant" if self.kind.is_chat else "all"
             raise _checks.clash(
                 "loss='completion'", rows, f"it needs `prompt` and `completion`; ask for loss='{other}'"
             )
         return {"assistant": LossRule.ASSISTANT, "completion": LossRule.COMPLETION, "all": LossRule.ALL}[loss]
 
-    def _prepare_chat(self) -> None:
-        if self._has_tools:
-            self.columns.append("tools")
-        self._templates = chat_templates(self._tokenizer, self.columns[0], tools=self._has_tools)
+    def _prepare_chat(self, kinds: Mapping[str, pa.DataType]) -> None:
+        given = [name for name in ("tools", "functions") if name in kinds and _holds_objects(kinds[name])]
+        given += [name for name in (TEMPLATE_VARIABLES,) if name in kinds]
+        self.columns += given
+        self._templates = chat_templates(self._tokenizer, self.columns[0], self._clock, tools=bool(given))
         if self.loss_rule is LossRule.ASSISTANT:
             self._find, self.loss_rule = find_turns(self._templates, self._tokenizer)
             self._templates = [find.template for find in self._find]
@@ -117,8 +114,22 @@ class Renderer:
     @property
     def notes(self) -> list[Note]:
         """Facts that a user should know about the rows rendered so far."""
+        form, notes = self.form, []
+        columns = ", ".join(form.columns)
+        if not form.own:
+            notes.append(Note("form", {"form": form.name, "columns": columns, "becomes": form.becomes}))
+        if self._other_forms:
+            others = "; ".join(", ".join(other.columns) for other in self._other_forms)
+            notes.append(Note("other_forms", {"columns": columns, "others": others}))
+        notes += self._fit.notes
+        notes += [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
         by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
-        return [Note("turns_by_contents", {"conversations": by_contents})] if by_contents else []
+        return [*notes, Note("turns_by_contents", {"conversations": by_contents})] if by_contents else notes
+
+    @property
+    def template_date(self) -> str | None:
+        """Date that the chat template has read, `YYYY-MM-DD`, or None if it has read none."""
+        return self._clock.day if self._clock.was_read else None
 
     def __call__(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> Rendered:
         """Render rows.
@@ -132,45 +143,72 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
-        rendered = Rendered(prompts=[] if self.columns[0] == "prompt" else None)
+        rendered = Rendered(prompts=[] if self.kind.is_prompted else None)
         for row, values in enumerate(zip(*columns, strict=True)):
             try:
-                self._render(rendered, *values)
+                self._render(rendered, dict(zip(self.columns, values, strict=True)))
             except RowError as error:
                 raise SourceError(f"{where(row)}: {error}") from error.__cause__
         return rendered
 
-    def _text(self, rendered: Rendered, text: str | None) -> None:
-        if text is None:
-            raise RowError("column `text` is null")
-        rendered.texts.append(text)
+    def _render(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
+        """Render one row, given by column."""
+        if self.kind.is_chat:
+            self._chat_row(rendered, row)
+            return
+        parts = self.form.convert(row)
+        for name, part in zip(self.form.columns, parts, strict=True):
+            if part is None:
+                raise RowError(f"column `{name}` is null")
+        if rendered.prompts is not None:
+            rendered.prompts.append(parts[0])
+        rendered.texts.append("".join(parts))
 
-    def _prompted_text(self, rendered: Rendered, prompt: str | None, completion: str | None) -> None:
-        if prompt is None or completion is None:
-            raise RowError(f"column `{'prompt' if prompt is None else 'completion'}` is null")
-        assert rendered.prompts is not None
-        rendered.prompts.append(prompt)
-        rendered.texts.append(prompt + completion)
-
-    def _conversation(self, rendered: Rendered, messages: Any, tools: Any = None) -> None:
-        text, turns = self.chat(Conversation(clean_messages(messages, "messages"), clean_tools(tools)))
-        rendered.texts.append(text)
-        rendered.turns.append(turns)
-
-    def _prompted_conversation(self, rendered: Rendered, prompt: Any, completion: Any, tools: Any = None) -> None:
-        start, end = clean_messages(prompt, "prompt"), clean_messages(completion, "completion")
-        whole = Conversation(start + end, clean_tools(tools))
-        text, turns = self.chat(whole)
+    def _chat_row(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
+        conversation, prompt = self._conversation(row)
+        text, turns = self.chat(conversation)
         rendered.texts.append(text)
         rendered.turns.append(turns)
         if self.loss_rule is LossRule.COMPLETION:
             assert rendered.prompts is not None
-            rendered.prompts.append(self._template(whole).render(whole.with_messages(start), prompt=True))
+            start = conversation.with_messages(conversation.messages[:prompt])
+            rendered.prompts.append(self._template(conversation).render(start, prompt=True))
+        self._count(conversation, text)
+
+    def _conversation(self, row: Mapping[str, Any], *, count: bool = True) -> tuple[Conversation, int]:
+        """Return the conversation of a row, given by column, and the number of messages of its prompt."""
+        names = ("prompt", "completion") if self.kind.is_prompted else self.form.columns[:1]
+        parts = [
+            take_directives(clean_messages(part, name), name)
+            for part, name in zip(self.form.convert(row), names, strict=True)
+        ]
+        variables = template_variables(row.get(TEMPLATE_VARIABLES))
+        tools = clean_tools(variables.pop("tools", None) or row.get("tools"))
+        if tools is None:
+            tools = as_tools(clean_tools(row.get("functions")))
+        conversation = Conversation(list(chain.from_iterable(parts)), tools, variables)
+        fitted = self._fit(self._template(conversation), conversation, count=count)
+        if not self.loss_rule.by_turns:
+            first = len(parts[0]) if self.loss_rule is LossRule.COMPLETION else 0
+            untrained = [index for index, one in enumerate(fitted.messages) if isinstance(one, Untrained)]
+            if untrained and untrained[-1] >= first:
+                raise RowError(
+                    f"message {untrained[-1]} is to carry no loss, which loss={self.loss_rule.value!r} cannot do: ask "
+                    "for loss='assistant'"
+                )
+        return fitted, len(parts[0])
+
+    def _count(self, conversation: Conversation, text: str) -> None:
+        """Count what a user should know of a conversation."""
+        calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
+        self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
+        self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools or ()))
+        if self.loss_rule.by_turns:
+            self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
 
     def conversation(self, batch: pa.RecordBatch, row: int) -> Conversation:
         """Return the conversation of a row that `__call__` has rendered, as `chat` takes it."""
-        messages, *tools = (batch.column(name)[row].as_py() for name in self.columns)
-        return Conversation(clean_messages(messages, "messages"), clean_tools(*tools or [None]))
+        return self._conversation({name: batch.column(name)[row].as_py() for name in self.columns}, count=False)[0]
 
     def text(self, conversation: Conversation) -> str:
         """Render one conversation without looking for turns; raises as `chat` does."""
@@ -190,12 +228,27 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         if self._find:
-            return self._find[0 if conversation.tools is None else -1](conversation)
+            find = self._find[0 if conversation.tools is None else -1]
+            text, turns = find(conversation)
+            return text, trained_turns(find.template, conversation, text, turns)
         return self.text(conversation), []
 
     def _template(self, conversation: Conversation) -> ChatTemplate:
         """Return the template of a conversation. A tokenizer may have a separate one for rows with tools."""
         return self._templates[0 if conversation.tools is None else -1]
+
+
+def _names(functions: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of tools, or of the functions that are called."""
+    for one in functions:
+        function = one.get("function", one) if isinstance(one, dict) else None
+        if isinstance(function, dict):
+            yield str(function.get("name", ""))
+
+
+def _holds_objects(kind: pa.DataType) -> bool:
+    """Whether a column can hold a list of tools: structs, or JSON text of them."""
+    return is_list(kind) or is_text(kind) or is_json(kind)
 
 
 def _to_python(column: pa.Array, name: str, where: Callable[[int], str]) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from packsort.errors import TokenizerError
+from packsort.tokenization.clock import Clock
 from packsort.tokenization.messages import Conversation, RowError
 
 Span = tuple[int, int]
@@ -25,17 +26,27 @@ class ChatTemplate:
     Args:
         text: The Jinja template.
         special: Special tokens by the names under which the template knows them.
+        clock: What the template reads the date from.
 
     Attributes:
         text: The Jinja template.
         special: Special tokens by name.
         marked: Whether the template marks generation.
+        reads_clock: Whether the template may read the date.
     """
 
-    def __init__(self, text: str, special: Mapping[str, Any]) -> None:
+    def __init__(self, text: str, special: Mapping[str, Any], clock: Clock) -> None:
         self.text = text
         self.special = special
         self.marked = _GENERATION.search(text) is not None
+        self.reads_clock = "strftime_now" in text
+        self._clock = clock
+        # transformers caches compiled templates by their text. A comment keeps one with a stopped clock apart.
+        self._source = f"{{# {clock.day} +#}}{text}" if self.reads_clock else text
+
+    def with_text(self, text: str) -> ChatTemplate:
+        """Return another template, with the same special tokens and clock."""
+        return ChatTemplate(text, self.special, self._clock)
 
     def render(self, conversation: Conversation, *, prompt: bool = False) -> str:
         """Render one conversation.
@@ -65,11 +76,13 @@ class ChatTemplate:
 
         # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
         try:
+            if self.reads_clock:
+                self._stop_clock()
             # transformers annotates the result as a string, but returns a pair.
             result: Any = render_jinja_template(
                 conversations=[conversation.messages],
                 tools=conversation.tools,
-                chat_template=self.text,
+                chat_template=self._source,
                 return_assistant_tokens_mask=marks,
                 add_generation_prompt=prompt,
                 **{**self.special, **conversation.variables},
@@ -86,18 +99,30 @@ class ChatTemplate:
             raise RowError(f"the chat template refuses the conversation: {error}") from error
         return rendered[0], spans[0] if marks else []
 
+    def _stop_clock(self) -> None:
+        """Set the compiled template's clock. Variables cannot: transformers hands only plain data to a template."""
+        from transformers.utils.chat_template_utils import _compile_jinja_template
 
-def chat_templates(tokenizer: Any, column: str, *, tools: bool) -> list[ChatTemplate]:
+        _compile_jinja_template(self._source).globals["strftime_now"] = self._clock.strftime_now
+
+
+def chat_templates(tokenizer: Any, column: str, clock: Clock, *, tools: bool) -> list[ChatTemplate]:
     """Return the chat templates of a tokenizer: for rows without tools, and last for rows with tools.
 
     Args:
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
         column: The column that needs a template.
+        clock: What the templates read the date from.
         tools: Whether rows may have tools. A tokenizer may have a separate template for them.
 
     Raises:
         TokenizerError: There is no chat template, or none to use.
     """
+    if type(tokenizer).__name__.startswith("MistralCommon"):
+        raise TokenizerError(
+            f"a tokenizer of mistral-common renders no chat template, which column `{column}` needs: pass a folder "
+            "with the model's tokenizer.json and chat template"
+        )
     if not getattr(tokenizer, "chat_template", None):
         raise TokenizerError(
             f"the tokenizer has no chat template, which column `{column}` needs: set its `chat_template`"
@@ -109,4 +134,4 @@ def chat_templates(tokenizer: Any, column: str, *, tools: bool) -> list[ChatTemp
     except ValueError as error:
         raise TokenizerError(f"the tokenizer has no chat template to use: {error}") from error
     special = dict(tokenizer.special_tokens_map)
-    return [ChatTemplate(text, special) for text in dict.fromkeys(texts)]
+    return [ChatTemplate(text, special, clock) for text in dict.fromkeys(texts)]

@@ -26,6 +26,7 @@ from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
+from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.split_turns import SplitCounts, WindowCutter
@@ -46,6 +47,7 @@ class Tokenization:
     Attributes:
         loss_rule: Tokens that carry loss.
         columns: Columns of the source that are tokenized.
+        form: Form of the rows.
         schema: Schema of the tables: `input_ids` and `labels` list<int32>, `length` int32, `piece_starts` list<int32>
             if turns are split, and the columns to keep.
         sequences: Number of sequences.
@@ -74,7 +76,7 @@ class Tokenization:
         self._source = source
         self._config = config
         self._render = Renderer(source, tokenizer, config)
-        self._encode = Encoder(tokenizer, plain=self._render.plain)
+        self._encode = Encoder(tokenizer, plain=not self._render.kind.is_chat)
         if self._render.loss_rule.by_turns and not self._encode.has_offsets:
             raise TokenizerError(
                 "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
@@ -82,7 +84,8 @@ class Tokenization:
             )
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
-        self._split_turns = None if split_turns is None else _checked_limit(split_turns, self.columns)
+        self.form = self._render.form.name
+        self._split_turns = None if split_turns is None else _checked_limit(split_turns, self._render)
         self._cut = None if self._split_turns is None else WindowCutter(self._render, self._encode, self._split_turns)
         created = _COLUMNS if self._cut is None else {**_COLUMNS, **_PIECE_STARTS}
         self._keep = _checked_keep(source, keep, created)
@@ -117,6 +120,11 @@ class Tokenization:
             }
             notes.append(Note("turns_left_out", values))
         return tuple(notes)
+
+    @property
+    def template_date(self) -> str | None:
+        """Date that the chat template has read, `YYYY-MM-DD`, or None if it has read none so far."""
+        return self._render.template_date
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield tables of up to 1,000 rows, in the order of the source.
@@ -227,6 +235,11 @@ def tokenize(
       start with the assistant's message. A row whose turns cannot be told exactly is refused.
     - `prompt` and `completion`: both text, or both lists of messages. Tokens of the completion carry loss, as in TRL.
     - `text`: every token carries loss.
+    - `conversations` (ShareGPT), `instruction` and `output` (Alpaca), `question` and `answer`, `prompt` or
+      `instruction` and `response`: read as `messages`.
+
+    `docs/rows.md` describes these forms, and what rows may say: variables of the chat template in
+    `chat_template_kwargs`, and messages that carry no loss by `weight`, `train` or `training`.
 
     Text and completions end with one end-of-sequence token, appended as an id where they do not end with it, and have
     the special tokens that the tokenizer adds by default, once. The tokenizer never truncates or pads.
@@ -252,7 +265,8 @@ def tokenize(
             - **loss** (str, default `auto`): Tokens that carry loss. `assistant`: the assistant's turns of
               conversations. `completion`: completions, without their prompts. `all`: every token. `auto`: `assistant`
               for conversations, `completion` for prompts with completions, `all` for text.
-            - **template_date** (str): Date that a chat template sees, such as `"2024-07-26"`. None is today.
+            - **template_date** (str): Date that a chat template sees, such as `"2024-07-26"`. None is today. Refused if
+              the template reads none.
 
     Returns:
         An iterable of tables with `input_ids` list<int32>, `labels` list<int32> (-100 where a token carries no loss),
@@ -299,11 +313,11 @@ def _offsets(lengths: NDArray[np.int64]) -> pa.Array:
     return from_numpy(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])).cast(pa.int32())
 
 
-def _checked_limit(split_turns: Any, columns: Sequence[str]) -> int:
+def _checked_limit(split_turns: Any, render: Renderer) -> int:
     """Return the most tokens of a window, checked."""
     limit = _checks.integer("split_turns", split_turns, 1, MAX_LENGTH_LIMIT, ", or None")
-    if columns[0] != "messages":
-        have = " and ".join(f"`{name}`" for name in columns if name != "tools")
+    if render.kind is not RowKind.CONVERSATION:
+        have = " and ".join(f"`{name}`" for name in render.form.columns)
         raise _checks.clash(
             "split_turns", f"rows of {have}", "it cuts conversations between turns and needs rows of `messages`"
         )

@@ -10,7 +10,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::memory::advise_huge;
+use crate::memory::prepare;
 
 /// Cut a slice into consecutive parts of these lengths. What is left over is dropped.
 ///
@@ -48,7 +48,7 @@ impl<T: Copy> Scatter<T> {
     /// Reserve memory for `len` elements.
     pub fn new(len: usize) -> Self {
         let mut places = Vec::with_capacity(len);
-        advise_huge(&places);
+        prepare(&places);
         // SAFETY: the vector has capacity for `len` elements, and an element of type `MaybeUninit` needs no value.
         unsafe { places.set_len(len) };
         Self {

@@ -1,4 +1,4 @@
-//! Arrow columns as the core reads them.
+//! List columns of Arrow as the core reads them.
 //!
 //! Python refuses other types and nulls before, with messages that name the column. They are refused here once more,
 //! because the core would read past them.
@@ -6,32 +6,13 @@
 use std::num::NonZeroUsize;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, downcast_primitive_array};
 use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::DataType;
-use packsort_core::{AsListChunk, Chunk as Lengths, ListChunk, ListColumn, Offsets};
+use packsort_core::{AsListChunk, ListChunk, ListColumn, Offsets};
 use pyo3::prelude::*;
 
-use crate::errors::{LengthTypeError, SourceError};
-
-/// Borrow a chunk of lengths as a typed slice.
-pub fn lengths(array: &ArrayRef) -> PyResult<Lengths<'_>> {
-    if array.null_count() > 0 {
-        return Err(LengthTypeError::new_err("lengths must not have nulls"));
-    }
-    Ok(match array.data_type() {
-        DataType::Int8 => Lengths::I8(array.as_primitive::<Int8Type>().values()),
-        DataType::Int16 => Lengths::I16(array.as_primitive::<Int16Type>().values()),
-        DataType::Int32 => Lengths::I32(array.as_primitive::<Int32Type>().values()),
-        DataType::Int64 => Lengths::I64(array.as_primitive::<Int64Type>().values()),
-        DataType::UInt8 => Lengths::U8(array.as_primitive::<UInt8Type>().values()),
-        DataType::UInt16 => Lengths::U16(array.as_primitive::<UInt16Type>().values()),
-        DataType::UInt32 => Lengths::U32(array.as_primitive::<UInt32Type>().values()),
-        DataType::UInt64 => Lengths::U64(array.as_primitive::<UInt64Type>().values()),
-        other => return Err(LengthTypeError::new_err(format!("lengths must be integers, got {other}"))),
-    })
-}
+use crate::errors::SourceError;
 
 /// Owned chunk of a list column: shares the buffers of the Arrow array it came from.
 pub struct Chunk {

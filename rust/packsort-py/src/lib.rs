@@ -7,6 +7,7 @@ mod batch;
 mod columns;
 mod errors;
 mod gather;
+mod lengths;
 mod optimal;
 mod parts;
 mod plan;

@@ -1,11 +1,10 @@
 use numpy::{IntoPyArray, PyReadonlyArray1};
-use packsort_core::{self as core, Groups, Lengths, Options, PieceStarts, Sequences};
+use packsort_core::{self as core, Groups, Options, PieceStarts, Sequences};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3_arrow::PyChunkedArray;
 
-use crate::columns;
 use crate::errors::to_py;
+use crate::lengths::LengthsArg;
 use crate::optimal::{PacksArg, patterns_of};
 use crate::parts::{Array, OptionsDict, dict_to_parts, ids_to_array, parts_to_dict};
 use crate::pool;
@@ -43,7 +42,7 @@ impl Plan {
     #[expect(clippy::too_many_arguments, reason = "each is an argument in Python")]
     fn make(
         py: Python<'_>,
-        lengths: PyChunkedArray,
+        lengths: LengthsArg<'_>,
         options: OptionsDict,
         groups: Option<GroupsArg<'_>>,
         splittable: Option<PyReadonlyArray1<'_, bool>>,
@@ -51,9 +50,8 @@ impl Plan {
         seed: Option<u64>,
         epoch: u64,
     ) -> PyResult<Self> {
-        let chunks = lengths.chunks().iter().map(columns::lengths).collect::<PyResult<Vec<_>>>()?;
         let options = Options::try_from(options)?;
-        let mut sequences = Sequences::from(Lengths::new(chunks));
+        let mut sequences = Sequences::from(lengths.borrow()?);
         if let Some(GroupsArg(group_of, num_groups, last_alone)) = &groups {
             let (num_groups, last_alone) = (*num_groups, *last_alone);
             sequences.groups = Some(Groups { group_of: group_of.as_slice()?, num_groups, last_alone });

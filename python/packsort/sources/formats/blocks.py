@@ -120,7 +120,9 @@ class BlockReader(ABC, Generic[_Block]):
 
     def _table(self, index: int, block: _Block, schema: pa.Schema) -> tuple[int, pa.Table]:
         kept = self._kept[index] if index < len(self._kept) else None
-        return index, kept.select(schema.names) if _has(kept, schema) else self._parse(block, schema)
+        if kept is not None and _has(kept, schema):
+            return index, kept.select(schema.names)
+        return index, self._parse(block, schema)
 
     def _changed(self) -> SourceError:
         return SourceError(f"`{self.path}` changed while it was read")

@@ -93,7 +93,8 @@ def _record_ends(text: bytes) -> NDArray[np.int64]:
     codes = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     newlines = np.flatnonzero(codes == _NEWLINE)
-    return newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
+    ends: NDArray[np.int64] = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
+    return ends
 
 
 def _check_quotes(text: bytes, delimiter: str, line: int) -> None:

@@ -11,7 +11,7 @@ from packsort.errors import SourceError
 from packsort.sources.formats.blocks import BlockReader, in_order
 from packsort.sources.formats.json_block import Inferred, JsonBlock, infer_block, parse_block
 from packsort.sources.formats.json_rows import JsonError
-from packsort.sources.formats.json_types import JSON, inexact_row, kind_of_type, merged
+from packsort.sources.formats.json_types import JSON, inexact_row, is_json, kind_of_type, merged
 from packsort.sources.formats.reader import Reader, naming
 
 Split = Callable[[str, str | None], Iterator[JsonBlock]]
@@ -61,7 +61,7 @@ class JsonReader(BlockReader[JsonBlock]):
             self._add_block(found.rows, found.table)
 
     def _infer(self, block: JsonBlock, known: pa.Schema) -> Inferred | JsonError:
-        usable = [field for field in known if field.name not in self._problems and not field.type.equals(JSON)]
+        usable = [field for field in known if field.name not in self._problems and not is_json(field.type)]
         try:
             return infer_block(block, pa.schema(usable))
         except JsonError as fault:
@@ -77,10 +77,11 @@ class JsonReader(BlockReader[JsonBlock]):
                 self._add_conflict(name, row, one, kind_of_type(self._types[name]))
         for name in found.table.column_names:
             column = found.table[name]
-            row = inexact_row(column)
-            kind = column.type if row is None or JSON is None or not _has_struct(column.type) else JSON
-            if row is not None and not kind.equals(JSON):
-                self._add_problem(name, row, f"column `{name}` has a number that a 64-bit float does not hold exactly")
+            inexact = inexact_row(column)
+            kind = column.type if inexact is None or JSON is None or not _has_struct(column.type) else JSON
+            if inexact is not None and not is_json(kind):
+                fault = f"column `{name}` has a number that a 64-bit float does not hold exactly"
+                self._add_problem(name, inexact, fault)
             elif not self._add_type(name, kind):
                 row = next(index for index, value in enumerate(column) if value.is_valid)
                 self._add_conflict(name, row, kind_of_type(kind), kind_of_type(self._types[name]))

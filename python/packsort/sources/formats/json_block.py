@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from packsort.sources.formats.json_rows import JsonError, Row, count_object_lines, is_shallow, kind_of, read_rows
-from packsort.sources.formats.json_types import JSON, without_dates
+from packsort.sources.formats.json_types import JSON, is_json, without_dates
 
 _NOT_READ = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
@@ -82,7 +82,7 @@ def parse_block(block: JsonBlock, schema: pa.Schema) -> pa.Table:
     Raises:
         JsonError: A row is wrong.
     """
-    plain = [field for field in schema if not _is_json(field.type)]
+    plain = [field for field in schema if not is_json(field.type)]
     if len(plain) == len(schema):
         try:
             return _parse(block.text, schema, "ignore").select(schema.names)
@@ -91,7 +91,7 @@ def parse_block(block: JsonBlock, schema: pa.Schema) -> pa.Table:
     rows = list(read_rows(block.text.decode()))
     columns = {}
     for field in schema:
-        if _is_json(field.type):
+        if is_json(field.type):
             texts = [
                 None if row.get(field.name) is None else _to_text(row[field.name], i) for i, row in enumerate(rows)
             ]
@@ -99,10 +99,6 @@ def parse_block(block: JsonBlock, schema: pa.Schema) -> pa.Table:
         else:
             columns[field.name] = _parse(_one_column(rows, field.name), pa.schema([field]), "ignore")[field.name]
     return pa.table(columns, schema=schema)
-
-
-def _is_json(kind: pa.DataType) -> bool:
-    return JSON is not None and bool(kind.equals(JSON))
 
 
 def _check_utf8(text: bytes) -> None:

@@ -21,6 +21,11 @@ JSON: pa.DataType | None = pa.json_() if hasattr(pa, "json_") else None
 _EXACT = 2.0**53  # every integer below it has a float of its own
 
 
+def is_json(kind: pa.DataType) -> bool:
+    """Whether a type is `JSON`."""
+    return JSON is not None and bool(kind.equals(JSON))
+
+
 def without_dates(kind: pa.DataType) -> pa.DataType:
     """Return a type that pyarrow inferred, with strings in the place of timestamps.
 
@@ -75,7 +80,7 @@ def _merged(a: pa.DataType, b: pa.DataType, *, in_struct: bool) -> pa.DataType |
 
 
 def _is_nested(kind: pa.DataType) -> bool:
-    return types.is_list(kind) or types.is_struct(kind) or (JSON is not None and kind.equals(JSON))
+    return types.is_list(kind) or types.is_struct(kind) or is_json(kind)
 
 
 def kind_of_type(kind: pa.DataType) -> str:

@@ -12,8 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from packsort.tokenization.assistant.prefixes import ASSISTANT
-from packsort.tokenization.messages import Conversation, Message, RowError
+from packsort.tokenization.messages import ASSISTANT, Conversation, Message, RowError
 from packsort.tokenization.template import ChatTemplate, Span
 
 # Private-use characters: no text of a template has them, and a row that does is not searched.

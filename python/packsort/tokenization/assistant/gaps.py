@@ -11,8 +11,7 @@ import json
 from dataclasses import dataclass
 from itertools import accumulate
 
-from packsort.tokenization.assistant.prefixes import ASSISTANT
-from packsort.tokenization.messages import Conversation
+from packsort.tokenization.messages import ASSISTANT, Conversation
 from packsort.tokenization.template import Span
 
 # Roles before and after the gap (None at the ends), whether the message after it is the last one, and the scope.

@@ -130,7 +130,7 @@ def find_turns(templates: list[ChatTemplate], tokenizer: Any) -> tuple[list[Find
     if len(templates) == 1 and not _renders_parts_alike(templates[0]):
         text = training_template(tokenizer)
         if text is not None:
-            return [MarkedTurns(ChatTemplate(text, templates[0].special))], LossRule.TRAINING_TEMPLATE
+            return [MarkedTurns(templates[0].with_text(text))], LossRule.TRAINING_TEMPLATE
     if any(_opens_turns_unasked(template) for template in templates):
         raise TokenizerError(
             "the chat template opens the assistant's turn at the end of every conversation, so turns cannot be told "

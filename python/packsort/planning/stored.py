@@ -1,0 +1,52 @@
+"""Stored form of a plan's parts, of which files, pickles and fingerprints are made.
+
+It keeps the option names of version 0.1, so that files and fingerprints stay valid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from packsort import _core
+
+
+def to_stored(core: _core.Plan) -> dict[str, Any]:
+    """Return the parts of a plan under the names and values that are stored."""
+    parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
+    parts["keep_end"] = parts["keep_end"] == "left"
+    parts["max_sequences"] = parts["max_sequences"] or 0
+    return parts
+
+
+def from_stored(stored: dict[str, Any]) -> _core.Plan:
+    """Restore a plan from its stored parts.
+
+    Raises:
+        DamagedError: The parts contradict each other.
+    """
+    parts = {_NAMES.get(name, name): value for name, value in stored.items()}
+    parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
+    parts["max_sequences"] = parts["max_sequences"] or None
+    return _core.Plan.from_parts(parts)
+
+
+_STORED_NAMES = {
+    "truncation_side": "keep_end",
+    "num_packs_multiple_of": "packs_multiple",
+    "pad_to_multiple_of": "pad_multiple",
+    "separator": "separated",
+    "items": "order",
+}
+_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
+
+
+def fingerprint_of(parts: dict[str, Any]) -> str:
+    """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, value in sorted(parts.items()):
+        digest.update(f"{name}:{getattr(value, 'dtype', value)};".encode())
+        if hasattr(value, "dtype"):
+            digest.update(value.data)
+    return digest.hexdigest()
