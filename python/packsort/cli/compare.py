@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     add_json(parser)
-    add_input_options(parser, text=False, empty=False)
+    add_input_options(parser, text=False)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tokenizer is not None:
         source, turns = _tokenized(source, turns, args, watch)
     with watch.stage("comparing"):
-        comparison = compare(source, args.max_length, turns=turns, **options)
+        comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
     if args.html is not None:
         with watch.stage("plotting"):
             page = render(comparison).encode()
@@ -134,6 +134,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
         *read,
         ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
         ("tokens", f"{comparison.num_tokens:,}"),
+        *([("empty", f"{comparison.num_empty:,} more are left out")] if comparison.num_empty else []),
         ("multi-turn", figures.multi_turn_note(comparison)),
         ("batch", batch),
     ]

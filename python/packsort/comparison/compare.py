@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import as_chunked, to_numpy
-from packsort._options import InputConfig, OverlongInComparison, PlanConfig
+from packsort._options import EmptySequences, InputConfig, OverlongInComparison, PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
@@ -42,7 +42,7 @@ class Comparison(ComparisonFigures):
     `comparison[max_length]` has the figures at one `max_length`.
 
     Attributes:
-        num_sequences: Sequences compared, dropped ones included.
+        num_sequences: Sequences compared, those that are dropped as too long included.
         num_tokens: Their tokens.
         longest: Tokens of the longest sequence.
         lengths: Histogram of the lengths.
@@ -55,6 +55,7 @@ class Comparison(ComparisonFigures):
         at: Figures at each `max_length`, in the order given.
         summary: Which `max_length` to choose, in words; empty where there is one.
         learning_rate: What is known about the learning rate, in words.
+        num_empty: Sequences left out because they have no tokens.
     """
 
     def to_html(self) -> str:
@@ -80,6 +81,7 @@ def compare(
     overlong: OverlongInComparison = "truncate",
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
+    empty: EmptySequences = "error",
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
@@ -106,13 +108,14 @@ def compare(
             all methods) or `error`.
         split: Split to read, where the source has several.
         columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
+        empty: Treatment of sequences without tokens: `error`, or `drop` to leave them out of all methods.
 
     Returns:
         The comparison.
 
     Raises:
-        LengthError: There are no lengths, all are dropped, or one is null, below 1, or too long with
-            `overlong="error"`.
+        LengthError: There are no lengths, all are dropped, or one is null, negative, 0 with `empty="error"`,
+            or too long with `overlong="error"`.
         OptionError: An option has a value that is not allowed.
         SourceError: The source has no usable column, or none with the name given as `turns`.
 
@@ -135,7 +138,7 @@ def compare(
             f"{world_size}"
         )
     compared = find_model(model)
-    given = InputConfig(split=split, columns=columns)
+    given = InputConfig(split=split, columns=columns, empty=empty)
     opened = open_source(source, given) if _is_source(source) else None
     if opened is None:
         column, name = as_chunked(as_lengths(source)), ""
@@ -150,9 +153,17 @@ def compare(
             turns, _ = source_turns(opened, turns)
     if not len(column):
         raise LengthError("lengths must not be empty, got 0 sequences")
-    plans = [_plan(opened, column, name, limit, overlong, seed) for limit in limits]
+    plans = [
+        _plan(opened, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed, empty=empty))
+        for limit in limits
+    ]
     lengths = to_numpy(column).astype(np.int64)
     multi_turn = None if turns is None else multi_turn_flags(turns, len(lengths))
+    filled = lengths > 0  # others are dropped, or `plan` has refused them
+    if not filled.any():
+        raise LengthError(f"all {len(lengths):,} sequences are empty, and empty='drop' leaves nothing to compare")
+    lengths = lengths[filled]
+    multi_turn = None if multi_turn is None else multi_turn[filled]
     order = np.random.default_rng(seed).permutation(len(lengths))
     shuffled = lengths[order]
     flags = None if multi_turn is None else multi_turn[order]
@@ -171,6 +182,7 @@ def compare(
         at=at,
         summary=choose_limit(at, int(lengths.sum())),
         learning_rate=LEARNING_RATE,
+        num_empty=int(len(filled) - filled.sum()),
     )
 
 
@@ -212,10 +224,7 @@ def _at_length(
     )
 
 
-def _plan(
-    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: OverlongInComparison, seed: int
-) -> Plan:
-    config = PlanConfig(max_length=limit, overlong=overlong, seed=seed)
+def _plan(source: Source | None, column: pa.ChunkedArray, name: str, config: PlanConfig) -> Plan:
     if source is not None:
         return plan_lengths(source, column, name, config, ways=_WAYS)
     try:

@@ -86,6 +86,7 @@ def token_config(
     plan_options = dict(options)
     given = take_input_options(plan_options)
     fillers = check_fillers(plan_options.pop("separator", None), plan_options.pop("pad_token_id", None))
+    plan_options["empty"] = given.empty
     plan_options["separator"] = fillers.separator is not None
     return plan_config(caller, max_length, plan_options, **more), fillers, given
 

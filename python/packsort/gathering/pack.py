@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 
 from packsort._options import InputConfig, PackOptions, PlanConfig
+from packsort._warn import warn
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.planned import plan_lengths
@@ -72,7 +73,8 @@ def pack(
 
 def pack_of_config(table: Any, config: PlanConfig, fillers: Fillers, given: InputConfig) -> pa.Table:
     """Pack token columns in memory with options that are checked already; see `pack`."""
-    tokens = read_tokens(open_source(table, given))
+    tokens = read_tokens(open_source(table, given), given.empty)
+    warn(tokens.uses.in_words())
     planned = plan_lengths(tokens.source, tokens.lengths, INPUT_IDS, config)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
     starts = range(0, max(1, planned.num_packs), step)

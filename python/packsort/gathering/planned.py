@@ -52,7 +52,9 @@ def _reason(where: str, error: LengthError) -> str:
     """Word the error of one length for the row that it belongs to."""
     if error.length is None:
         return f"{where} is null; every row needs a length of at least 1"
-    if error.length < 1:
+    if error.length == 0:
+        return f"{where} has length 0; lengths must be at least 1: pass empty='drop' to leave empty sequences out"
+    if error.length < 0:
         return f"{where} has length {error.length}; lengths must be at least 1"
     return str(error).replace(f"sequence {error.row} ", f"{where} ", 1)
 

@@ -162,6 +162,7 @@ def shard_config(
         separator = check_fillers(separator, None).separator
     if pad_token_id is not None:
         pad_token_id = check_fillers(None, pad_token_id).padding
+    plan_options["empty"] = given.empty
     plan_options["separator"] = separator is not None
     split_turns = str(plan_options.get("overlong")) == "split_turns"
     if split_turns:

@@ -95,6 +95,8 @@ class Preparation:
             counts=self.counts,
             plan=self.plan.fingerprint,
             shards=tuple(shards),
+            uneven=dict(self.tokens.uses.uneven),
+            masks=self.tokens.uses.masks,
             skipped=count_skipped(self.tokens.source.skipped),
         )
 

@@ -36,7 +36,7 @@ def load_tokens(
     """
     if tokenizer is None:
         with stage("reading"):
-            return read_tokens(source), None
+            return read_tokens(source, config.empty), None
     tokenizer = as_tokenizer(tokenizer)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         tokenization = Tokenization(source, tokenizer, config, on_progress=advance, split_turns=split_turns)

@@ -43,8 +43,8 @@ class PlannedPacks:
         self._options = options
         self._given = plan
         self.name = _name(source)
-        self.tokens = TokenColumns(source)
-        lengths = self.tokens.lengths(INPUT_IDS)
+        self.tokens = TokenColumns(source, options.input.empty)
+        lengths = self.tokens.lengths
         if plan is None:
             plan = plan_lengths(source, lengths, INPUT_IDS, options.config)
         else:
