@@ -10,6 +10,7 @@ NoteKind = Literal[
     "form",
     "other_forms",
     "parts_joined",
+    "parts_made",
     "tool_arguments_parsed",
     "tool_arguments_as_text",
     "tool_arguments_kept",
@@ -36,8 +37,10 @@ _WORDS: dict[NoteKind, str] = {
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
+    "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
+    "write text alone",
     "tool_arguments_parsed": "in {number:,} tool calls the arguments are JSON text, and given to the chat template as "
-    "objects, because it would write the text in quotes or refuse it",
+    "objects, because it does not write the text as an object",
     "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as "
     "JSON text, because it refuses objects",
     "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",
