@@ -19,7 +19,7 @@ import pytest
 
 import packsort
 from packsort._options import InputConfig
-from packsort.errors import OptionError, PacksortError, SourceError
+from packsort.errors import OptionError, SourceError
 from packsort.sources.source import Source, open_source
 
 
@@ -285,25 +285,31 @@ def test_every_door_takes_a_split(tmp_path):
             door(tmp_path, 64)
 
 
-def test_split_and_strays_are_recorded_and_shown(tmp_path, run):
-    hub_layout(tmp_path)
-    out = tmp_path / ".packed"
-    found = run("pack", tmp_path, "--max-length", 8, "-o", out)
+def test_split_and_strays_are_recorded_and_shown(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sft").mkdir()
+    hub_layout(Path("sft"))
+    found = run("pack", "sft", "--max-length", 8, "-o", "packed")
     assert found.returncode == 1
     assert found.stderr.splitlines()[-1] == "hint: use `--split train` or `--split all`"
-    found = run("pack", tmp_path, "--max-length", 8, "-o", out, "--split", "train")
+    found = run("pack", "sft", "--max-length", 8, "-o", "packed", "--split", "train")
     assert found.returncode == 0, found.stderr
-    for words in ("1 hidden: `", "2 of other splits, such as `", "1 without rows: `", "6 of 6 rows"):
-        assert words in found.stdout
-    manifest = packsort.open_shards(out).manifest
+    assert found.stdout.splitlines()[:4] == [
+        "skipped     1 hidden: `sft/.gitattributes`",
+        "            2 of other splits, such as `sft/data/test-00000-of-00001.parquet`",
+        "            1 without rows: `sft/README.md`",
+        "sequences   6 of 6 rows",
+    ]
+    manifest = packsort.open_shards("packed").manifest
     assert manifest.options.split == "train"
     assert manifest.rows_by_split == {"train": 6}
     assert {one.reason: one.count for one in manifest.skipped} == {"hidden": 1, "split": 2, "other": 1}
-    assert json.loads((out / "manifest.json").read_text())["skipped"][0]["example"].endswith(".gitattributes")
-    assert "every token" in run("verify", out, "--source", tmp_path).stdout
-    assert packsort.verify(out, tmp_path)
-    with pytest.raises(PacksortError):
-        open_source(tmp_path)
+    assert json.loads(Path("packed/manifest.json").read_text())["skipped"][0]["example"] == "sft/.gitattributes"
+    assert "every token" in run("verify", "packed", "--source", "sft").stdout
+    assert packsort.verify("packed", "sft")
+    assert packsort.verify("packed", open_source("sft", InputConfig(split="train")).read(["input_ids"]))
+    wrong = packsort.verify("packed", "sft/data/test-00000-of-00001.parquet")
+    assert "the source has 2 rows, 6 were packed" in wrong.problems
 
 
 def test_shards_of_one_split_are_not_taken_for_those_of_another(tmp_path):

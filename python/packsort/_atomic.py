@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
+from packsort._paths import refuse_undecodable
 from packsort.errors import OutputError, OutputExistsError
 
 
@@ -110,6 +111,8 @@ class OutputFiles:
 
     def __init__(self, targets: Sequence[Path], *, overwrite: bool = False) -> None:
         self._targets = list(targets)
+        for target in targets:
+            refuse_undecodable(target, OutputError)
         self._overwrite = overwrite
         self._created: list[Path] = []
         self._placed: list[Path] = []

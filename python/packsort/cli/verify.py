@@ -38,12 +38,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.files import ShardFiles
-    from packsort.shards.verify import verify
-    from packsort.sources.source import open_source
+    from packsort.shards.verify import open_packed, verify
 
     shards = ShardFiles(args.packed)
     manifest = shards.manifest
-    source = open_source(args.source, manifest.options.input) if args.source else None
+    source = open_packed(args.source, manifest) if args.source else None
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:

@@ -19,6 +19,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from packsort._atomic import output_error, replace_file
+from packsort._paths import refuse_undecodable
 from packsort.errors import OutputError, OutputExistsError
 from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
 
@@ -40,6 +41,7 @@ class OutputDirectory:
     """
 
     def __init__(self, out: Path, *, overwrite: bool) -> None:
+        refuse_undecodable(out, OutputError)
         self.out = out
         self._work = out / _WORK_FOLDER
         self._overwrite = overwrite

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
-from packsort.errors import DamagedError, PacksortError
+from packsort._paths import refuse_undecodable
+from packsort.errors import DamagedError, PacksortError, SourceError
 from packsort.schema import SEQ_LENGTHS
 from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
 
@@ -30,6 +31,7 @@ class ShardFiles:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        refuse_undecodable(path, SourceError)
         stamp = _stamp(self.path / NAME)
         self.manifest = Manifest.read(self.path)
         self._stamps = {self.path / NAME: stamp}
@@ -128,7 +130,9 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
         if path.suffix == ".arrow":
             with pa.memory_map(os.fspath(path)) as file:
                 return pa.ipc.open_file(file).read_all()
-        return pq.read_table(path, columns=columns)
+        # `pq.read_table` takes a folder such as `lr=3e-4` for a partition, and a name such as `s3:packed` for a URI.
+        with pq.ParquetFile(os.path.abspath(path)) as file:
+            return file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"`{path}` cannot be read: {error}") from error
 

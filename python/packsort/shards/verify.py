@@ -18,6 +18,7 @@ from packsort.errors import DamagedError, OptionError
 from packsort.schema import INPUT_IDS, PIECE_STARTS
 from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
+from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens import Tokens
@@ -111,11 +112,9 @@ def verify(
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = (
-        None
-        if source is None
-        else _source_tokens(opened, open_source(source, manifest.options.input), tokenizer, rules, found, stage)
-    )
+    tokens = None
+    if source is not None:
+        tokens = _source_tokens(opened, open_packed(source, manifest), tokenizer, rules, found, stage)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
@@ -143,6 +142,26 @@ def verify(
     if tokens is not None and lengths is not None:
         _report_missing(found, missing, lengths, rules, tokens.source)
     return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
+
+
+def open_packed(source: Any, manifest: Manifest) -> Source:
+    """Open the source of a packed directory with the options that it was packed with.
+
+    Args:
+        source: Rows of any kind, as for `open_source`.
+        manifest: Record of the directory.
+
+    Raises:
+        SourceError, OptionError: As for `open_source`.
+    """
+    config = manifest.options.input
+    try:
+        return open_source(source, config)
+    except OptionError:
+        if config.split is None:
+            raise
+        # The source may be the split alone, which has no name then. Whether its rows are those is found by comparing.
+        return open_source(source, replace(config, split=None))
 
 
 class _Findings:

@@ -7,5 +7,5 @@
 - `skipped`: reasons for skipping a file.
 - `tables`: Delta, Iceberg and Hudi tables, which are refused.
 - `splits`: the split that a file belongs to, and the choice among splits.
-- `checks`: names, links and mixtures of formats that are refused.
+- `checks`: links and mixtures of formats that are refused.
 """

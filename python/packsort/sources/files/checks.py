@@ -1,4 +1,4 @@
-"""Names, links and mixtures of formats that are refused."""
+"""Links and mixtures of formats that are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from packsort._paths import printable
 from packsort.errors import SourceError, SourceNotFoundError
 from packsort.sources.files.skipped import SkipReason
 from packsort.sources.formats.suffixes import DATA_SUFFIXES
@@ -16,38 +17,7 @@ _FAMILIES = {
     "JSON": (".json",),
     "CSV": (".csv", ".tsv"),
 }
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text that can be printed: control characters, and bytes that are not UTF-8, are escaped.
-
-    Args:
-        path: The path.
-
-    Example:
-        >>> printable("a\nb")
-        'a\\nb'
-    """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def refuse_undecodable(path: str | os.PathLike[str]) -> None:
-    """Refuse a path whose bytes are not UTF-8.
-
-    pyarrow does not open such a file, and neither messages nor a manifest can hold its name.
-
-    Args:
-        path: The path.
-
-    Raises:
-        SourceError: The path is not UTF-8.
-    """
-    name = os.fspath(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise SourceError(f"the name of `{printable(name)}` is not UTF-8: rename it, or pass a link to it") from None
+_SUFFIXES = frozenset(DATA_SUFFIXES)
 
 
 def refuse_dangling(path: Path) -> None:
@@ -111,6 +81,7 @@ def refuse_mixture(files: Sequence[Path], given: str) -> None:
 
 
 def _suffix(path: Path) -> str:
-    """Return the longest suffix of data files that a name ends with, or ""."""
-    folded = path.name.lower()
-    return max((suffix for suffix in DATA_SUFFIXES if folded.endswith(suffix)), key=len, default="")
+    """Return the suffix of data files that a name ends with, two such as ".jsonl.gz" included, or ""."""
+    parts = path.name.lower().split(".")
+    ends = ("." + ".".join(parts[-count:]) for count in (2, 1))
+    return next((end for end in ends if end in _SUFFIXES), "")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packsort import _checks
+from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
-from packsort.sources.files.checks import printable, refuse_dangling, refuse_mixture, refuse_undecodable
+from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
 from packsort.sources.files.tables import refuse_part_of_table
@@ -45,12 +46,14 @@ class _Given:
         name: The path as it was given.
         folder: The folder that was searched, or None for a file, which is read as asked.
         files: Split of each file.
+        real: Real path of each file, also of those of other splits.
         skipped: What is not read.
     """
 
     name: str
     folder: Path | None
     files: dict[Path, str | None]
+    real: Mapping[Path, str]
     skipped: list[SkippedFile]
 
 
@@ -102,7 +105,7 @@ def find_files(
             refuse_mixture(list(one.files), one.name)
             _refuse_configurations(one)
     files = [pair for one in given for pair in one.files.items()]
-    _refuse_twice([path for path, _ in files])
+    _refuse_twice((path, one.real[path]) for one in given for path in one.files)
     return FoundFiles(
         paths=tuple(path for path, _ in files),
         splits=tuple(split for _, split in files),
@@ -112,14 +115,15 @@ def find_files(
 
 
 def _find(name: str) -> _Given:
-    refuse_undecodable(name)
+    refuse_undecodable(name, SourceError)
     path = Path(name)
     with naming(name):
         if path.is_dir():
             refuse_part_of_table(path)
             folder, found = path, walk(path)
         elif path.is_file():
-            return _Given(name, None, _with_splits([path], path.parent, path.absolute().parent.name), [])
+            files = {path: os.path.realpath(path)}
+            return _Given(name, None, _with_splits(files, path.parent, path.absolute().parent.name), files, [])
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
         elif not glob.has_magic(name):
@@ -130,7 +134,7 @@ def _find(name: str) -> _Given:
     if not found.files:
         raise _nothing(name, path.is_dir(), found.skipped)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), skipped)
+    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -139,7 +143,7 @@ def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> Sour
     return SourceNotFoundError(f"{what}, such as *.parquet, *.arrow, *.jsonl or *.csv{seen}")
 
 
-def _with_splits(files: Sequence[Path], folder: Path, above: str) -> dict[Path, str | None]:
+def _with_splits(files: Iterable[Path], folder: Path, above: str) -> dict[Path, str | None]:
     """Return the split of each file: what its name in the folder tells, or else what the name above it does."""
     found = splits.splits_of(files, folder)
     named = {split for split in found.values() if split is not None}
@@ -216,10 +220,9 @@ def _refuse_configurations(given: _Given) -> None:
         raise SourceError(f"`{given.name}` holds {len(folders):,} configurations: pass one or more of {names}")
 
 
-def _refuse_twice(paths: Sequence[Path]) -> None:
-    seen: dict[Path, Path] = {}
-    for path in paths:
-        real = path.resolve()
+def _refuse_twice(files: Iterable[tuple[Path, str]]) -> None:
+    seen: dict[str, Path] = {}
+    for path, real in files:
         if real in seen:
             same = "" if seen[real] == path else f", also as `{seen[real]}`"
             raise SourceError(f"`{path}` is given twice{same}: each of its rows would be packed twice")

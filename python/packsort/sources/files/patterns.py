@@ -43,7 +43,7 @@ def match(pattern: str) -> tuple[Path, Walk]:
     root = os.path.realpath(base)
     above = set(map(os.fspath, Path(root).parents))
     for path in matches:
-        if any(folder in path.parents for folder in folders):
+        if folders and folders[-1] in path.parents:
             continue  # `**` also matches what is inside the folders that it matches
         reason, stray = rules.judge(path)
         if reason is not None:
@@ -54,14 +54,15 @@ def match(pattern: str) -> tuple[Path, Walk]:
         elif path.is_dir():
             folders.append(path)
             inside = walk(path)
-            files |= {one: os.path.realpath(one) for one in inside.files}
+            files |= inside.files
             found.skipped.extend(inside.skipped)
         elif path.is_file():
             files[path] = os.path.realpath(path)
         else:
             refuse_dangling(path)
             found.skip(path, SkipReason.OTHER)
-    by_link = sorted(files, key=lambda path: files[path] != os.path.join(root, os.path.relpath(path, base)))
+    start = len(base.parts)
+    by_link = sorted(files, key=lambda path: files[path] != os.path.join(root, *path.parts[start:]))
     found.add_once({path: files[path] for path in by_link})
     found.skipped[:] = dict.fromkeys(found.skipped)
     return base, found

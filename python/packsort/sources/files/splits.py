@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from packsort import _checks
@@ -86,9 +87,10 @@ def configurations(files: Mapping[Path, str | None], folder: Path) -> list[Path]
         folder: The folder.
     """
     by_split: dict[str, set[Path]] = {}
+    is_saved = cache(lambda home: (home / "state.json").exists())
     for path, split in files.items():
         home = path.parent
-        if split is not None and _SHARD.match(path.name) and not (home / "state.json").exists():
+        if split is not None and _SHARD.match(path.name) and not is_saved(home):
             home = home.parent if home.name == "data" and home != folder else home
         elif split is not None and _CONVERTED.fullmatch(path.name) and home != folder:
             home = home.parent

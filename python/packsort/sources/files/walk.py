@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packsort.errors import SourceNotFoundError
-from packsort.sources.files.checks import printable, refuse_dangling, refuse_lost, refuse_undecodable
+from packsort._paths import printable, refuse_undecodable
+from packsort.errors import SourceError, SourceNotFoundError
+from packsort.sources.files.checks import refuse_dangling, refuse_lost
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
 from packsort.sources.files.tables import refuse_table
@@ -25,11 +26,11 @@ class Walk:
     """Files that a folder or a pattern stands for.
 
     Attributes:
-        files: The data files, sorted by path.
+        files: Real path of each data file, by the path under which it was found, sorted.
         skipped: What is not read.
     """
 
-    files: list[Path] = field(default_factory=list)
+    files: dict[Path, str] = field(default_factory=dict)
     skipped: list[SkippedFile] = field(default_factory=list)
 
     def skip(self, path: Path, reason: SkipReason, end: str = "") -> None:
@@ -45,15 +46,12 @@ class Walk:
         Raises:
             SourceError: The name of a file is not UTF-8.
         """
-        reals = set[str]()
+        first: dict[str, Path] = {}
         for path, real in files.items():
-            refuse_undecodable(path)
-            if real in reals:
+            refuse_undecodable(path, SourceError)
+            if first.setdefault(real, path) != path:
                 self.skip(path, SkipReason.REPEATED)
-            else:
-                reals.add(real)
-                self.files.append(path)
-        self.files.sort()
+        self.files.update({path: files[path] for path in sorted(first.values())})
 
 
 def walk(folder: Path) -> Walk:
