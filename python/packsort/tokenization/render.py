@@ -201,8 +201,10 @@ class Renderer:
     def _count(self, conversation: Conversation, text: str) -> None:
         """Count what a user should know of a conversation."""
         calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
-        self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
-        self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools or ()))
+        if calls:
+            self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
+        if conversation.tools is not None:
+            self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
         if self.loss_rule.by_turns:
             self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
 
