@@ -57,3 +57,22 @@ def martello_toth_l2(lengths: Sequence[int], max_length: int) -> int:
 def gather(rows: Sequence[Sequence[int]], packs: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
     """Concatenate the sequences of each pack, each truncated at `limit`."""
     return [[token for i in pack for token in rows[i][:limit]] for pack in packs]
+
+
+def trained_row(row: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Strip padding and turn masks into labels, one token at a time; `input_ids`, and other columns without masks."""
+    masks = [row[name] for name in ("completion_mask", "assistant_masks") if name in row]
+    attended = row.get("attention_mask", [1] * len(row["input_ids"]))
+    names = [name for name in row if name not in ("attention_mask", "completion_mask", "assistant_masks")]
+    found: dict[str, list[int]] = {name: [] for name in names}
+    if masks:
+        found["labels"] = []
+    for at, attend in enumerate(attended):
+        if not attend:
+            continue
+        for name in names:
+            found[name].append(row[name][at])
+        if masks:
+            loss = all(mask[at] for mask in masks)
+            found["labels"][len(found["input_ids"]) - 1 :] = [row.get("labels", row["input_ids"])[at] if loss else -100]
+    return found

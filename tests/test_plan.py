@@ -302,7 +302,10 @@ WAYS = "pass overlong='drop', 'truncate' or 'split'"
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ([3, 0], "sequence 1 has length 0; every length must be at least 1"),
+        (
+            [3, 0],
+            "sequence 1 has length 0; every length must be at least 1: pass empty='drop' to leave empty sequences out",
+        ),
         (pa.chunked_array([[1, 2], [3, -7]]), "sequence 3 has length -7; every length must be at least 1"),
         (
             np.array([2**63 + 5], np.uint64),

@@ -26,7 +26,11 @@ FAULTS = {
         {"input_ids": [[1], [2, None]]},
         "column `input_ids` has a null at position 1; every token needs a value",
     ),
-    "empty": ({"input_ids": [[1], []]}, "column `input_ids` is empty; every sequence needs at least one token"),
+    "empty": (
+        {"input_ids": [[1], []]},
+        "column `input_ids` is empty; every sequence needs at least one token: pass empty='drop' to leave empty "
+        "sequences out",
+    ),
     "negative": (
         {"input_ids": [[1], [2, -7]]},
         "column `input_ids` must hold values from 0 to 2**31 - 1, got -7 at position 1",
@@ -41,7 +45,8 @@ FAULTS = {
     ),
     "labels_longer": (
         {"input_ids": [[1], [2]], "labels": [[1], [2, 3]]},
-        "column `labels` has 2 values, but `input_ids` has 1; every token needs one value",
+        "column `labels` has 2 values, but `input_ids` has 1; every token needs one value: correct or remove the "
+        "column",
     ),
     "labels_null": (
         {"input_ids": [[1], [2]], "labels": [[1], None]},

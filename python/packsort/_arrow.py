@@ -113,6 +113,21 @@ def empty_table(schema: pa.Schema) -> pa.Table:
     return pa.Table.from_batches([], schema)
 
 
+def list_offsets(lists: pa.Array) -> NDArray[np.int64]:
+    """Return where each list begins and ends in the values that `flatten` gives: int64 (rows + 1,), from 0.
+
+    Args:
+        lists: Lists of any of Arrow's five types without nulls: (rows,).
+    """
+    if types.is_list(lists.type) or types.is_large_list(lists.type):
+        offsets = to_numpy(lists.offsets).astype(np.int64, copy=False)
+        return offsets - offsets[0] if len(offsets) and offsets[0] else offsets
+    # Views and lists of a fixed size have no offsets of this kind, so their lengths give them.
+    import pyarrow.compute as pc
+
+    return np.concatenate([[0], np.cumsum(to_numpy(pc.list_value_length(lists)), dtype=np.int64)])
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether a type is one of Arrow's five list types."""
     plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)

@@ -100,6 +100,7 @@ class PlanOptions(_Constraints, total=False):
 
     strategy: Strategy
     overlong: Overlong
+    empty: EmptySequences
     separator: bool
     piece_starts: Any
     on_progress: SearchProgress | None
@@ -249,6 +250,7 @@ class PlanConfig:
         strategy: Rule that puts sequences into packs.
         overlong: Treatment of sequences longer than `max_length`.
         truncation_side: Side on which `overlong="truncate"` removes tokens.
+        empty: Treatment of sequences without tokens.
         max_sequences: Most sequences of a pack; None is any number.
         pad_to_multiple_of: Every sequence occupies a multiple of this many tokens, padding included.
         separator: Whether to leave room for one token between two sequences.
@@ -267,6 +269,7 @@ class PlanConfig:
     strategy: Strategy = "ffd"
     overlong: Overlong = "error"
     truncation_side: TruncationSide = "right"
+    empty: EmptySequences = "error"
     max_sequences: int | None = None
     pad_to_multiple_of: int = 1
     separator: bool = False
@@ -287,12 +290,13 @@ class PlanConfig:
         _checks.one_of("strategy", self.strategy, STRATEGIES)
         if str(self.overlong) == "split_turns":
             raise OptionError(
-                "overlong='split_turns' needs conversations and a tokenizer, and there are only lengths or tokens: "
+                "overlong='split_turns' cuts conversations while `packsort.write_shards` tokenizes them: "
                 "pass the conversations to `packsort.write_shards` with `tokenizer`, or choose "
                 f"one of {_checks.listed(get_args(Overlong))}"
             )
         _checks.one_of("overlong", self.overlong, get_args(Overlong))
         _checks.one_of("truncation_side", self.truncation_side, get_args(TruncationSide))
+        _checks.one_of("empty", self.empty, get_args(EmptySequences))
         if self.max_sequences is not None:
             self._set("max_sequences", _checks.integer("max_sequences", self.max_sequences, 1, 2**32 - 1, ", or None"))
         multiple = _checks.integer("pad_to_multiple_of", self.pad_to_multiple_of)
@@ -365,6 +369,7 @@ _CORE = (
     "strategy",
     "overlong",
     "truncation_side",
+    "empty",
     "max_sequences",
     "pad_to_multiple_of",
     "num_packs_multiple_of",

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Final as _Final
 
 __all__ = [
+    "ATTENTION_MASK",
     "INPUT_IDS",
     "INT32_COLUMNS",
     "LABELS",
     "LENGTH",
+    "LOSS_MASKS",
     "MAX_LENGTH_LIMIT",
     "MAX_TOKEN_ID",
     "NO_LOSS",
@@ -31,6 +33,12 @@ INPUT_IDS: _Final = "input_ids"
 
 LABELS: _Final = "labels"
 """Unshifted labels: list<int32>, `NO_LOSS` where a token carries no loss."""
+
+ATTENTION_MASK: _Final = "attention_mask"
+"""Mask of an earlier step's padding, a list of 0 and 1: tokens where it is 0 are left out. It is not packed."""
+
+LOSS_MASKS: _Final = ("completion_mask", "assistant_masks")
+"""Masks that become `labels`, as in TRL: tokens where one of them is 0 carry no loss. They are not packed."""
 
 LENGTH: _Final = "length"
 """Tokens of each row of a token file: an integer column that makes reading the lists unnecessary."""

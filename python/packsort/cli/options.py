@@ -29,13 +29,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="Parquet or Arrow files, folders or glob patterns")
 
 
-def add_input_options(parser: argparse.ArgumentParser, *, text: bool, empty: bool = True) -> None:
+def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
     """Add the options of what goes in.
 
     Args:
         parser: Parser of the command.
         text: Whether the command tokenizes text.
-        empty: Whether the command can leave out rows without tokens.
     """
     group = parser.add_argument_group("rows")
     group.add_argument("--split", metavar="NAME", help="split to read, such as train, where SOURCE has several")
@@ -45,15 +44,13 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool, empty: boo
         metavar="NAME=COLUMN,...",
         help="columns of SOURCE to read under other names, such as prompt=question,completion=answer",
     )
-    names = ["split", "columns"]
-    if empty:
-        names.append("empty")
-        group.add_argument(
-            "--empty",
-            choices=get_args(EmptySequences),
-            default=_INPUT_DEFAULTS["empty"],
-            help="rows without tokens. error: stop. drop: leave them out (default: error)",
-        )
+    group.add_argument(
+        "--empty",
+        choices=get_args(EmptySequences),
+        default=_INPUT_DEFAULTS["empty"],
+        help="rows without tokens. error: stop. drop: leave them out (default: error)",
+    )
+    names = ["split", "columns", "empty"]
     if text:
         names += ["loss", "template_date"]
         group = parser.add_argument_group("labels")

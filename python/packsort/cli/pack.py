@@ -21,6 +21,7 @@ from packsort.cli.options import (
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
+from packsort.schema import LOSS_MASKS
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
@@ -176,9 +177,14 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
         if info.without_loss:
             pairs.append(("without loss", f"{info.without_loss:,} sequences have no token that carries loss"))
         pairs += [("note", str(note)) for note in info.notes]
+    loss_masks = [f"`{name}`" for name in manifest.masks if name in LOSS_MASKS]
+    if loss_masks:
+        verb = "is" if len(loss_masks) == 1 else "are"
+        pairs.append(("loss on", f"tokens where {' and '.join(loss_masks)} {verb} 1"))
     if manifest.left_out:
         columns = ", ".join(f"`{name}`" for name in manifest.left_out)
         pairs.append(("left out", f"columns without a value for each token: {columns}"))
+    pairs += [("note", remark) for remark in manifest.remarks()]
     pairs += [("wrote", wrote), ("time", watch.text())]
     return lines(pairs)
 
@@ -195,6 +201,7 @@ def _left_out(manifest: Manifest) -> list[tuple[str, str]]:
         ("split", f"{counts.split:,} sequences are cut {where}", "split"),
         ("left out", f"{counts.turns_left_out:,} turns are too long alone", "turns_left_out"),
         ("lost", f"{counts.tokens_lost:,} tokens are in no pack", "tokens_lost"),
+        ("empty", f"{counts.empty:,} sequences have no tokens and are left out", "empty"),
     )
     return [(name, text + _by_file(manifest, reason)) for name, text, reason in found if getattr(counts, reason)]
 

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     options, given = plan_options(args), take_input_options(input_options(args))
     seed, epoch = options.pop("seed"), options.pop("epoch")
-    config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch)
+    config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch, empty=given.empty)
     if args.out:
         check_new(Path(args.out), overwrite=args.overwrite)
     watch = Stopwatch()
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         "gap": planned.gap,
         "efficiency": planned.efficiency,
         "dropped": planned.num_dropped,
+        "empty": planned.num_empty,
         "truncated": planned.num_truncated,
         "tokens_lost": planned.tokens_lost,
         "split": planned.num_split,

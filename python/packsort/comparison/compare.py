@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import as_chunked, to_numpy
-from packsort._options import InputConfig, OverlongInComparison, PlanConfig
+from packsort._options import EmptySequences, InputConfig, OverlongInComparison, PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram
@@ -21,6 +21,7 @@ from packsort.comparison.methods import count_method
 from packsort.comparison.models import ComparedModel, find_model
 from packsort.comparison.packs import greedy_packs, padded_packs, random_packs
 from packsort.comparison.results import AtLength, ComparisonFigures, Method
+from packsort.comparison.tokenized import tokenized_lengths
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering.planned import plan_lengths
@@ -31,7 +32,9 @@ from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
+from packsort.tokenization.choice import as_choice
 
+_COLUMNS = (LENGTH, INPUT_IDS, "messages", "conversations", "prompt", "text")  # of a source; lengths have other names
 _WAYS = tuple(way for way in get_args(OverlongInComparison) if way != "error")
 
 
@@ -42,7 +45,7 @@ class Comparison(ComparisonFigures):
     `comparison[max_length]` has the figures at one `max_length`.
 
     Attributes:
-        num_sequences: Sequences compared, dropped ones included.
+        num_sequences: Sequences compared, those that are dropped as too long included.
         num_tokens: Their tokens.
         longest: Tokens of the longest sequence.
         lengths: Histogram of the lengths.
@@ -55,6 +58,7 @@ class Comparison(ComparisonFigures):
         at: Figures at each `max_length`, in the order given.
         summary: Which `max_length` to choose, in words; empty where there is one.
         learning_rate: What is known about the learning rate, in words.
+        num_empty: Sequences left out because they have no tokens.
     """
 
     def to_html(self) -> str:
@@ -72,6 +76,7 @@ def compare(
     source: Any,
     max_length: int | Sequence[int],
     *,
+    tokenizer: Any = None,
     batch_size: int = 4,
     world_size: int = 8,
     turns: Any = None,
@@ -80,6 +85,7 @@ def compare(
     overlong: OverlongInComparison = "truncate",
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
+    empty: EmptySequences = "error",
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
@@ -92,8 +98,10 @@ def compare(
     small batches use a device.
 
     Args:
-        source: Lengths, as `packsort.plan` takes them, or a source with a column `length` or `input_ids`.
+        source: Lengths, as `packsort.plan` takes them; a source with a column `length` or `input_ids`; or, with a
+            tokenizer, one with conversations or text.
         max_length: Most tokens of a pack: one limit, or several to compare.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
         batch_size: Packs of one rank in a step; for padding, sequences.
         world_size: Ranks that train on different packs.
         turns: Turns of each conversation as integers, or whether each is multi-turn as booleans, (n,). For a source,
@@ -106,13 +114,14 @@ def compare(
             all methods) or `error`.
         split: Split to read, where the source has several.
         columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
+        empty: Treatment of sequences without tokens: `error`, or `drop` to leave them out of all methods.
 
     Returns:
         The comparison.
 
     Raises:
-        LengthError: There are no lengths, all are dropped, or one is null, below 1, or too long with
-            `overlong="error"`.
+        LengthError: There are no lengths, all are dropped, or one is null, negative, 0 with `empty="error"`,
+            or too long with `overlong="error"`.
         OptionError: An option has a value that is not allowed.
         SourceError: The source has no usable column, or none with the name given as `turns`.
 
@@ -135,8 +144,9 @@ def compare(
             f"{world_size}"
         )
     compared = find_model(model)
-    given = InputConfig(split=split, columns=columns)
-    opened = open_source(source, given) if _is_source(source) else None
+    given = InputConfig(split=split, columns=columns, empty=empty)
+    choice = as_choice(tokenizer)
+    opened = open_source(source, given) if choice is not None or _is_source(source) else None
     if opened is None:
         column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
@@ -144,15 +154,26 @@ def compare(
                 f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
             )
     else:
-        found, name = source_lengths(opened)
-        column = as_chunked(as_lengths(found)) if not found.null_count else found
+        if choice is None:
+            found, name = source_lengths(opened, "; to make it of conversations or text, pass `tokenizer`")
+            column = as_chunked(as_lengths(found)) if not found.null_count else found
+        else:
+            column, name = as_chunked(tokenized_lengths(opened, choice, given)), INPUT_IDS
         if turns is None or isinstance(turns, str):
             turns, _ = source_turns(opened, turns)
     if not len(column):
         raise LengthError("lengths must not be empty, got 0 sequences")
-    plans = [_plan(opened, column, name, limit, overlong, seed) for limit in limits]
+    plans = [
+        _plan(opened, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed, empty=empty))
+        for limit in limits
+    ]
     lengths = to_numpy(column).astype(np.int64)
     multi_turn = None if turns is None else multi_turn_flags(turns, len(lengths))
+    filled = lengths > 0  # others are dropped, or `plan` has refused them
+    if not filled.any():
+        raise LengthError(f"all {len(lengths):,} sequences are empty, and empty='drop' leaves nothing to compare")
+    lengths = lengths[filled]
+    multi_turn = None if multi_turn is None else multi_turn[filled]
     order = np.random.default_rng(seed).permutation(len(lengths))
     shuffled = lengths[order]
     flags = None if multi_turn is None else multi_turn[order]
@@ -171,6 +192,7 @@ def compare(
         at=at,
         summary=choose_limit(at, int(lengths.sum())),
         learning_rate=LEARNING_RATE,
+        num_empty=int(len(filled) - filled.sum()),
     )
 
 
@@ -212,10 +234,7 @@ def _at_length(
     )
 
 
-def _plan(
-    source: Source | None, column: pa.ChunkedArray, name: str, limit: int, overlong: OverlongInComparison, seed: int
-) -> Plan:
-    config = PlanConfig(max_length=limit, overlong=overlong, seed=seed)
+def _plan(source: Source | None, column: pa.ChunkedArray, name: str, config: PlanConfig) -> Plan:
     if source is not None:
         return plan_lengths(source, column, name, config, ways=_WAYS)
     try:
@@ -233,7 +252,7 @@ def _is_source(source: Any) -> bool:
     names: Any = getattr(source, "column_names", getattr(source, "columns", None))
     if isinstance(source, pa.RecordBatchReader):
         names = source.schema.names
-    return hasattr(names, "__contains__") and any(name in names for name in (LENGTH, INPUT_IDS))
+    return hasattr(names, "__contains__") and any(name in names for name in _COLUMNS)
 
 
 def _limits(max_length: int | Sequence[int]) -> list[int]:

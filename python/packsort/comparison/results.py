@@ -166,6 +166,7 @@ class ComparisonFigures:
     at: tuple[AtLength, ...]
     summary: tuple[str, ...]
     learning_rate: tuple[str, ...]
+    num_empty: int = 0
 
     def __getitem__(self, max_length: int) -> AtLength:
         """Return the figures at one `max_length`.

@@ -55,6 +55,10 @@ def plan(
               sequences. `random` treats `error` like `split`; `hybrid` always splits those that are `splittable`.
             - **truncation_side** (str, default `right`): Side on which `truncate` removes tokens.
 
+            Sequences without tokens
+
+            - **empty** (str, default `error`): `error` raises, `drop` leaves them out.
+
             Which sequences may share a pack
 
             - **groups** (column, (n,)): Value of any type that can be compared; packs never mix groups. Without a
@@ -94,8 +98,8 @@ def plan(
         The plan.
 
     Raises:
-        LengthError: A length is null, zero, negative, or over `max_length` with `overlong="error"`. Its `row` is the
-            index of the sequence; of several that are too long, of the longest.
+        LengthError: A length is null, negative, zero with `empty="error"`, or over `max_length` with
+            `overlong="error"`. Its `row` is the index of the sequence; of several that are too long, of the longest.
         LengthTypeError: The lengths are not integers, or not one column.
         OptionError: An option has a value that is not allowed, or two options contradict each other.
         TypeError: A keyword argument is unknown.

@@ -147,6 +147,11 @@ class Plan:
         return self._fact("num_overlong") if self.overlong == "drop" else 0
 
     @property
+    def num_empty(self) -> int:
+        """Number of sequences dropped because they have no tokens."""
+        return self._fact("num_empty")
+
+    @property
     def num_truncated(self) -> int:
         """Number of sequences truncated because they are longer than `max_length`."""
         return self._fact("num_overlong") if self.overlong == "truncate" else 0

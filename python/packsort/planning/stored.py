@@ -15,6 +15,10 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
     parts["keep_end"] = parts["keep_end"] == "left"
     parts["max_sequences"] = parts["max_sequences"] or 0
+    # Version 0.1 knew no empty sequences: plans that drop none are stored, and have fingerprints, as it wrote them.
+    del parts["empty"]
+    if not parts["num_empty"]:
+        del parts["num_empty"]
     return parts
 
 
@@ -27,6 +31,8 @@ def from_stored(stored: dict[str, Any]) -> _core.Plan:
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
+    parts["num_empty"] = parts.get("num_empty", 0)
+    parts["empty"] = "drop" if parts["num_empty"] else "error"
     return _core.Plan.from_parts(parts)
 
 

@@ -14,7 +14,7 @@ from packsort.sources.tokens import Tokens
 
 
 def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[SourceFileInfo, ...]]:
-    """Count the sequences of a plan that were dropped, truncated and split.
+    """Count the sequences of a plan that were dropped, truncated and split, and the padding that was left out.
 
     Args:
         planned: The plan.
@@ -39,9 +39,17 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
         "dropped": _per_file(overlong, ends) if planned.num_dropped else none,
         "truncated": _per_file(overlong, ends) if planned.num_truncated else none,
         "split": _per_file(split, ends),
-        "tokens_lost": np.add.reduceat(lost, np.concatenate([[0], ends[:-1]])) if len(overlong) else none.copy(),
+        "tokens_lost": np.bincount(_files_of(overlong, ends), lost[overlong], len(ends)).astype(np.int64),
         "turns_left_out": none.copy(),
+        "empty": _per_file(np.flatnonzero(lengths == 0), ends) if planned.num_empty else none,
+        "padded": none,
+        "padding_left_out": none,
     }
+    if tokens.uses.padding is not None:
+        padded = np.flatnonzero(tokens.uses.padding)
+        by_reason["padded"] = _per_file(padded, ends)
+        sums = np.bincount(_files_of(padded, ends), tokens.uses.padding[padded], len(ends))
+        by_reason["padding_left_out"] = sums.astype(np.int64)
     for index, file in enumerate(tokens.by_file):
         by_reason["tokens_lost"][index] += file["tokens_left_out"]
         by_reason["turns_left_out"][index] += file["turns_left_out"]
@@ -71,4 +79,9 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
 
 def _per_file(rows: NDArray[np.int64], ends: NDArray[Any]) -> NDArray[np.int64]:
     """Count rows by file, (files,)."""
-    return np.bincount(np.searchsorted(ends, rows, side="right"), minlength=len(ends)).astype(np.int64)
+    return np.bincount(_files_of(rows, ends), minlength=len(ends)).astype(np.int64)
+
+
+def _files_of(rows: NDArray[np.int64], ends: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the index of each row's file, (rows,)."""
+    return np.searchsorted(ends, rows, side="right")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from packsort._atomic import replace_file
 from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
+from packsort.sources.column_roles import unknown_masks
+from packsort.sources.column_uses import describe_uses
 from packsort.sources.files.skipped import Skipped
 from packsort.sources.files.splits import rows_by_split
 from packsort.tokenization.info import TokenizerInfo
@@ -61,6 +63,9 @@ class SourceFileInfo(Record):
         split: Sequences in more than one piece.
         tokens_lost: Tokens that are in no pack.
         turns_left_out: Turns of conversations left out because each was too long.
+        empty: Sequences left out because they had no tokens.
+        padded: Sequences whose padding was left out.
+        padding_left_out: Tokens of that padding.
         of_split: Split that the name of the file tells, or None.
     """
 
@@ -72,6 +77,9 @@ class SourceFileInfo(Record):
     split: int = 0
     tokens_lost: int = 0
     turns_left_out: int = 0
+    empty: int = 0
+    padded: int = 0
+    padding_left_out: int = 0
     of_split: str | None = None
 
 
@@ -153,6 +161,9 @@ class Counts:
         split: Sequences in more than one piece.
         tokens_lost: Tokens of the source that are in no pack: of dropped and truncated sequences and of turns left out.
         turns_left_out: Turns of conversations left out because each is longer than `max_length`.
+        empty: Sequences left out because they have no tokens.
+        padded: Sequences whose padding in the source, where `attention_mask` is 0, was left out.
+        padding_left_out: Tokens of that padding.
     """
 
     rows: int
@@ -168,6 +179,9 @@ class Counts:
     split: int
     tokens_lost: int
     turns_left_out: int
+    empty: int = 0
+    padded: int = 0
+    padding_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,10 @@ class Manifest:
         tokenizer: How the source was tokenized, or None where it held tokens.
         columns: Type of each column of a pack, by name.
         left_out: Columns of the source that are not packed because they have no value for each token.
+        uneven: List columns among them, each with the number of rows where it has another number of values than
+            `input_ids`.
+        masks: Columns of the source that were applied instead of packed: `attention_mask`, which is 0 at padding, and
+            masks that became `labels`.
         counts: Numbers of sequences, tokens and packs.
         plan: Fingerprint of the plan.
         shards: Shard files, in order.
@@ -201,7 +219,14 @@ class Manifest:
     counts: Counts
     plan: str
     shards: tuple[ShardInfo, ...]
+    uneven: dict[str, int] = field(default_factory=dict)
+    masks: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+
+    def remarks(self) -> list[str]:
+        """Say what a user may not expect of the source's columns, one sentence each."""
+        counts = self.counts
+        return describe_uses(counts.padded, counts.padding_left_out, self.uneven, unknown_masks(self.columns))
 
     @property
     def rows_by_split(self) -> dict[str, int]:
@@ -250,7 +275,11 @@ class Manifest:
                     f"`{path}` has format version {facts['format_version']}, and this packsort reads version "
                     f"{FORMAT_VERSION}: install a newer packsort"
                 )
-            known: dict[str, Any] = {field.name: facts[field.name] for field in fields(cls) if field.name != "skipped"}
+            # Fields with defaults are newer than version 0.1.
+            known: dict[str, Any] = {
+                one.name: facts[one.name] for one in fields(cls) if one.name in facts or one.name in _REQUIRED
+            }
+            known["masks"] = tuple(known.get("masks", ()))
             known["options"] = ManifestOptions.from_json(known["options"])
             known["sources"] = tuple(SourceFileInfo.from_json(source) for source in known["sources"])
             if known["tokenizer"] is not None:
@@ -262,6 +291,9 @@ class Manifest:
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedError(f"`{path}` is not a packsort manifest ({error!r} is missing or wrong)") from error
+
+
+_REQUIRED = {one.name for one in fields(Manifest) if one.default is one.default_factory is MISSING}
 
 
 def checksum(path: Path) -> str:

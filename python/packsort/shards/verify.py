@@ -138,10 +138,17 @@ def verify(
     found.extend(coverage.problems(lengths))
     missing = np.flatnonzero(~coverage.seen)
     found.compare("sequences", len(coverage.seen) - len(missing), counts.sequences)
-    found.compare(f"sequences in no pack (first: {missing[:5].tolist()})", len(missing), counts.dropped)
+    found.compare(f"sequences in no pack (first: {missing[:5].tolist()})", len(missing), counts.dropped + counts.empty)
     if tokens is not None and lengths is not None:
+        if tokens.piece_starts is None:  # turns that were left out leave rows without tokens as well
+            found.compare("sequences without tokens in the source", int((lengths == 0).sum()), counts.empty)
+        found.compare("padded sequences in the source", _number_padded(tokens), counts.padded)
         _report_missing(found, missing, lengths, rules, tokens.source)
     return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
+
+
+def _number_padded(tokens: Tokens) -> int:
+    return 0 if tokens.uses.padding is None else int((tokens.uses.padding > 0).sum())
 
 
 def open_packed(source: Any, manifest: Manifest) -> Source:

@@ -17,6 +17,7 @@ from packsort import _core
 from packsort._atomic import output_error
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
+from packsort._warn import warn
 from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
@@ -97,9 +98,11 @@ def write_shards(
     config = shard_config(
         "write_shards", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
     )
-    return write_shards_of_config(
+    manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
     )
+    warn(manifest.remarks())
+    return manifest
 
 
 def write_shards_of_config(

@@ -18,11 +18,16 @@ from pyarrow import types
 from packsort import _core
 from packsort._arrow import to_numpy
 from packsort._lazy import lazy_property
+from packsort._options import EmptySequences
 from packsort.errors import DamagedError, PacksortError
-from packsort.schema import INPUT_IDS, INT32_COLUMNS, LENGTH
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH
 from packsort.sources import token_rules
+from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
+from packsort.sources.column_uses import ColumnUses
+from packsort.sources.loss_masks import masked_labels
+from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
-from packsort.sources.tokens import check_tokens
+from packsort.sources.tokens import checked_column
 
 _SAMPLED_ROWS = 64  # rows whose tokens are part of a fingerprint
 
@@ -30,19 +35,23 @@ _SAMPLED_ROWS = 64  # rows whose tokens are part of a fingerprint
 class TokenColumns:
     """Token columns to gather from.
 
-    Columns of Arrow files are mapped, and columns in memory are used as they are. Parquet is decoded into memory.
+    Columns of Arrow files are mapped, and columns in memory are used as they are. Parquet is decoded into memory. Only
+    `attention_mask` is read to its end, to find padding; masks of the loss are applied when a pack is gathered.
 
     Args:
         source: Rows with `input_ids`, lists of integers.
+        empty: Treatment of sequences without tokens; `"drop"` gives them length 0, and `plan` then drops them.
 
     Attributes:
         source: The source of the rows.
         names: Names of the columns, `input_ids` first.
+        lengths: Tokens of each row without padding: int64 (rows,).
+        uses: What became of columns that are not packed as they are.
 
     Raises:
         SourceError: There is no usable `input_ids`; or a row is wrong, and the message names file, row and column: a
             null list, a null in a list, a sequence without tokens, a column with more or fewer values than
-            `input_ids`, or a stored `length` that differs from the list's.
+            `input_ids`, a stored `length` that differs from the list's, or padding between tokens.
 
     Example:
         >>> import numpy as np, pyarrow as pa
@@ -52,19 +61,42 @@ class TokenColumns:
         {'input_ids': array([4, 5, 6, 1], dtype=int32)}
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, empty: EmptySequences = "error") -> None:
         self.source = source
-        names, _ = token_rules.token_columns(source.schema)
-        self.names = tuple(names)
-        stored = [LENGTH] if token_rules.has_lengths(source.schema) else []
-        table = source.read([*names, *stored])
-        self._columns = {name: _list_column(source, table, name) for name in names}
-        lengths = self.lengths(INPUT_IDS)
-        token_rules.check_not_empty(lengths, source.where)
-        for name in names[1:]:
-            token_rules.check_same_lengths(name, self.lengths(name), lengths, source.where)
-        if stored:
-            token_rules.check_stored_lengths(table[LENGTH], lengths, source.where)
+        roles = column_roles(source.schema)
+        table = source.read(roles.read)
+        self._columns: dict[str, tuple[_core.ListColumn, Any]] = {}
+        lengths = self._add(INPUT_IDS, _lists(source, table, INPUT_IDS))
+        uneven: dict[str, int] = {}
+        padding = None
+        for name in roles.lists[1:]:
+            if name != LABELS and name not in MASKS:
+                found = to_numpy(pc.fill_null(pc.list_value_length(table[name]), -1)).astype(np.int64)
+                if not fits(name, found, lengths):
+                    uneven[name] = int((found != lengths).sum())
+                    continue
+            lists = _lists(source, table, name)
+            token_rules.check_same_lengths(name, self._add(name, lists), lengths, source.where)
+            if name == ATTENTION_MASK:
+                del self._columns[name]
+                padding = find_padding(lists, source.where)
+        self.lengths = lengths if padding is None else padding.kept
+        self._first = None if padding is None else padding.first
+        if empty == "error":
+            token_rules.check_not_empty(self.lengths, source.where, None if padding is None else padding.left_out)
+        if roles.has_length:
+            token_rules.check_stored_lengths(table[LENGTH], lengths, self.lengths, source.where)
+        self._masks = roles.loss_masks
+        packed = [name for name in self._columns if name not in self._masks]
+        if self._masks and LABELS not in packed:
+            packed.insert(1, LABELS)
+        self.names = tuple(packed)
+        self.uses = ColumnUses(
+            masks=tuple(name for name in roles.lists if name in MASKS),
+            unknown_masks=unknown_masks(packed),
+            uneven=uneven,
+            padding=None if padding is None else padding.left_out,
+        )
 
     def gather(
         self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None = None
@@ -83,6 +115,8 @@ class TokenColumns:
             SourceError: A token id or label is out of range.
             DamagedError: Rows changed since they were planned.
         """
+        if self._first is not None:
+            starts = (self._first[ids] + (0 if starts is None else starts)).astype(np.int32)
         found = {}
         for name, (column, dtype) in self._columns.items():
             try:
@@ -90,58 +124,66 @@ class TokenColumns:
             except PacksortError as error:
                 raise DamagedError(f"column `{name}`: {error}") from error
             if name in INT32_COLUMNS:
-                self._check_range(name, values, ids, lengths, starts)
+                index = token_rules.first_out_of_range(values, name)
+                if index is not None:
+                    raise token_rules.out_of_range(name, values[index], *self._locate(index, ids, lengths, starts))
                 values = values.astype(np.int32, copy=False)
             found[name] = values
-        return found
+        if self._masks:
+            masks = {name: found.pop(name) for name in self._masks}
+            found[LABELS] = masked_labels(
+                found[INPUT_IDS], found.get(LABELS), masks, lambda index: self._locate(index, ids, lengths, starts)
+            )
+        return {name: found[name] for name in self.names}
 
     @lazy_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits of the columns, the lengths, and the tokens of 64 rows spread over all."""
         digest = xxhash.xxh3_128()
-        lengths = self.lengths(INPUT_IDS)
-        digest.update(lengths.data)
+        digest.update(self.lengths.data)
         ids = np.unique(np.linspace(0, self.source.num_rows - 1, _SAMPLED_ROWS, dtype=np.int64))
-        for name, values in self.gather(ids, lengths[ids].astype(np.int32)).items():
+        for name, values in self.gather(ids, self.lengths[ids].astype(np.int32)).items():
             digest.update(f"{name}:{values.dtype};".encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
-    def lengths(self, name: str) -> NDArray[np.int64]:
-        """Return the number of values of a column in each row: int64, (rows,).
+    def _add(self, name: str, lists: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Add a column to gather from, and return the number of its values in each row: int64, (rows,).
 
         Raises:
             SourceError: The column's lists point outside its values.
         """
+        kind = lists.type.value_type
+        dtype = np.dtype(kind.to_pandas_dtype())
+        if types.is_boolean(kind):  # Arrow stores eight to a byte, and the gather moves bytes
+            list_type = pa.large_list if types.is_large_list(lists.type) else pa.list_
+            lists, dtype = lists.cast(list_type(pa.uint8())), np.dtype(np.bool_)
+        self._columns[name] = _core.ListColumn(lists), dtype
         try:
             return self._columns[name][0].lengths()
         except PacksortError as error:
             raise token_rules.damaged(name, error, self.source.where(0)) from error
 
-    def _check_range(
+    def _locate(
         self,
-        name: str,
-        values: NDArray[Any],
+        index: int,
         ids: NDArray[np.int64],
         lengths: NDArray[np.int32],
         starts: NDArray[np.int32] | None,
-    ) -> None:
-        index = token_rules.first_out_of_range(values, name)
-        if index is None:
-            return
+    ) -> tuple[int, str]:
+        """Return the position of a gathered value in its row, and the name of the row."""
         ends = np.cumsum(lengths)
         piece = int(np.searchsorted(ends, index, side="right"))
         position = index - int(ends[piece] - lengths[piece]) + (0 if starts is None else int(starts[piece]))
-        raise token_rules.out_of_range(name, values[index], position, self.source.where(int(ids[piece])))
+        return position, self.source.where(int(ids[piece]))
 
 
-def _list_column(source: Source, table: pa.Table, name: str) -> tuple[_core.ListColumn, Any]:
-    """Return a column to gather from, and the dtype of its values."""
+def _lists(source: Source, table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column as `list` or `large_list` without nulls."""
     column = table[name]
     if not (types.is_list(column.type) or types.is_large_list(column.type)):
         # Lists of a fixed size and views are rare. Converting them to lists checks every token.
-        both = [INPUT_IDS] if name == INPUT_IDS else [INPUT_IDS, name]
-        column = check_tokens(table.select(both), source)[name]
+        return checked_column(column, name, source.where)[0]
     row = 0
     for chunk in column.chunks:
         if chunk.null_count:
@@ -150,11 +192,7 @@ def _list_column(source: Source, table: pa.Table, name: str) -> tuple[_core.List
         if chunk.values.null_count:
             _check_nulls(source, name, chunk, row)
         row += len(chunk)
-    kind = column.type.value_type
-    if types.is_boolean(kind):  # Arrow stores eight to a byte, and the gather moves bytes
-        lists = pa.large_list if types.is_large_list(column.type) else pa.list_
-        return _core.ListColumn(column.cast(lists(pa.uint8()))), np.dtype(np.bool_)
-    return _core.ListColumn(column), np.dtype(kind.to_pandas_dtype())
+    return column
 
 
 def _check_nulls(source: Source, name: str, chunk: pa.Array, first_row: int) -> None:

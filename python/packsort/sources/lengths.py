@@ -1,28 +1,41 @@
-"""Lengths of a source's rows, read without their tokens where the source stores them."""
+"""Lengths of a source's rows, read without their tokens where the source stores them.
+
+Padding does not count. Where rows have an `attention_mask`, it is read, and a stored length may include padding or not.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from packsort._arrow import described, is_list
+from packsort._arrow import described, from_numpy, is_list, to_numpy
 from packsort.errors import SourceError
-from packsort.schema import INPUT_IDS, LENGTH
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, LENGTH
+from packsort.sources import token_rules
+from packsort.sources.column_roles import wrong_type
+from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
+from packsort.sources.tokens import checked_column
+
+_TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 
 
-def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
+def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedArray, str]:
     """Read the tokens of each row: column `length` if there is one, else the lengths of the lists in `input_ids`.
+
+    Where there is an `attention_mask`, it gives the lengths without padding.
 
     Args:
         source: The rows.
+        to_make: How to make such a column of conversations or text, for the message.
 
     Returns:
-        Lengths, integers (rows,), as they are stored; and the name of the column they come from.
+        Lengths, integers (rows,), as they are stored if there is no padding; and the name of the column they come from.
 
     Raises:
-        SourceError: There is no such column, or `length` does not hold integers.
+        SourceError: There is no such column, `length` does not hold integers, or the mask cannot be applied.
 
     Example:
         >>> import pyarrow as pa
@@ -36,13 +49,28 @@ def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
             continue
         kind = source.schema.field(name).type
         if types.is_integer(kind):
-            return source.read([name])[name], name
+            return _without_padding(source, source.read([name])[name], name)
         if is_list(kind):
-            return pc.list_value_length(source.read([name])[name]), name
+            return _without_padding(source, pc.list_value_length(source.read([name])[name]), name)
         if name == LENGTH:
             files = ", ".join(f"`{file.path}`" for file in source.files[:3])
             raise SourceError(f"{files}: column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
         f"no usable column: there are {described(source.schema)}; `{LENGTH}` (integers) or `{INPUT_IDS}` (lists) is "
-        "needed"
+        f"needed{to_make}"
     )
+
+
+def _without_padding(source: Source, lengths: pa.ChunkedArray, column: str) -> tuple[pa.ChunkedArray, str]:
+    if ATTENTION_MASK not in source.schema.names or lengths.null_count:
+        return lengths, column
+    if not is_list(source.schema.field(ATTENTION_MASK).type):
+        raise wrong_type(ATTENTION_MASK, str(source.schema.field(ATTENTION_MASK).type))
+    mask, padded = checked_column(source.read([ATTENTION_MASK])[ATTENTION_MASK], ATTENTION_MASK, source.where)
+    padding = find_padding(mask, source.where)
+    kept = padded if padding is None else padding.kept
+    if column == LENGTH:
+        token_rules.check_stored_lengths(lengths, padded, kept, source.where)
+    else:
+        token_rules.check_same_lengths(ATTENTION_MASK, padded, to_numpy(lengths).astype(np.int64), source.where)
+    return (lengths, column) if padding is None else (pa.chunked_array([from_numpy(kept)]), ATTENTION_MASK)

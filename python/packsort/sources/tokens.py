@@ -6,7 +6,8 @@ trains a model on something else without any later error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from packsort._arrow import from_numpy, to_numpy
-from packsort.schema import INPUT_IDS, INT32_COLUMNS, LENGTH, MAX_TOKEN_ID
+from packsort._arrow import from_numpy, list_offsets, to_numpy
+from packsort._options import EmptySequences
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, MAX_TOKEN_ID
 from packsort.sources import token_rules
+from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
+from packsort.sources.column_uses import ColumnUses
+from packsort.sources.loss_masks import apply_masks
+from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
 from packsort.sources.token_rules import Where
 
@@ -33,6 +39,7 @@ class Tokens:
         source: The source of the rows.
         piece_starts: First token of each piece of each row, lists of int32: (rows,). None if no row is cut.
         by_file: For each file of the source, what cutting left out: `turns_left_out`, `tokens_left_out`.
+        uses: What became of columns that are not packed as they are.
     """
 
     table: pa.Table
@@ -40,6 +47,7 @@ class Tokens:
     source: Source
     piece_starts: pa.ChunkedArray | None = None
     by_file: tuple[dict[str, int], ...] = ()
+    uses: ColumnUses = field(default_factory=ColumnUses)
 
     @property
     def lengths(self) -> pa.ChunkedArray:
@@ -47,67 +55,116 @@ class Tokens:
         return pc.list_value_length(self.table[INPUT_IDS])
 
 
-def read_tokens(source: Source) -> Tokens:
+def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
     """Read all token columns of a source into memory and check them.
 
-    Columns of Arrow files that hold int32 already are not copied.
+    Padding at an end of a row, where `attention_mask` is 0, is left out, and masks of the loss become labels. Other
+    columns of Arrow files that hold int32 already are not copied.
 
     Args:
         source: Rows with `input_ids`, lists of integers.
+        empty: Treatment of sequences without tokens; `"drop"` keeps them as empty lists, which `plan` then drops.
 
     Raises:
         SourceError: There is no usable `input_ids`; or a value is wrong, and the message names file, row, column and
             value: a null list, a null in a list, a sequence without tokens, a column with more or fewer values than
-            `input_ids`, a token id below 0 or above 2**31 - 1, or a stored `length` that differs from the list's.
+            `input_ids`, a token id below 0 or above 2**31 - 1, a stored `length` that differs from the list's, or a
+            mask that cannot be applied.
 
     Example:
         >>> import pyarrow as pa
         >>> from packsort.sources.source import open_source
-        >>> tokens = read_tokens(open_source(pa.table({"input_ids": [[1, 2], [3]], "source": ["a", "b"]})))
-        >>> tokens.lengths.to_pylist(), tokens.left_out
-        ([2, 1], ('source',))
+        >>> table = pa.table({"input_ids": [[1, 2, 0], [3, 0, 0]], "attention_mask": [[1, 1, 0], [1, 0, 0]]})
+        >>> read_tokens(open_source(table)).table["input_ids"].to_pylist()
+        [[1, 2], [3]]
     """
-    columns, left_out = token_rules.token_columns(source.schema)
-    stored = [LENGTH] if token_rules.has_lengths(source.schema) else []
-    parts: list[pa.Table] = []
+    roles = column_roles(source.schema)
     first = 0
+    files: list[_FileTokens] = []
     for index, file in enumerate(source.files):
-        parts.append(check_tokens(source.read_file(index, [*columns, *stored]), source, first))
+        files.append(_FileTokens(source.read_file(index, roles.read), source, first, empty))
         first += file.rows
-    return Tokens(pa.concat_tables(parts), left_out, source)
+    lengths = np.concatenate([file.lengths for file in files])
+    uneven: dict[str, int] = {}
+    for name in files[0].undecided:
+        found = np.concatenate([file.found(name) for file in files])
+        if not fits(name, found, lengths):
+            uneven[name] = int((found != lengths).sum())
+    packed = [name for name in roles.lists if name not in uneven]
+    tables = [file.read(packed) for file in files]
+    padding = [file.padding_left_out for file in files]
+    return Tokens(
+        pa.concat_tables(tables),
+        tuple(name for name in source.schema.names if name in roles.other or name in uneven),
+        source,
+        uses=ColumnUses(
+            masks=tuple(name for name in roles.lists if name in MASKS),
+            unknown_masks=unknown_masks(packed),
+            uneven=uneven,
+            padding=np.concatenate(padding) if any(rows.any() for rows in padding) else None,
+        ),
+    )
 
 
-def check_tokens(table: pa.Table, source: Source, first_row: int = 0) -> pa.Table:
-    """Check token columns and convert them to the types of `Tokens.table`.
+class _FileTokens:
+    """Token columns of one file. Columns that may not be per token wait until all files have been read.
 
     Args:
-        table: `input_ids` and other token columns, and `length` if its values are to be compared.
+        table: The columns as they are stored.
         source: The source of the rows, which names them in messages.
         first_row: Row of the source that is the table's first.
+        empty: Treatment of sequences without tokens.
 
-    Returns:
-        The table without `length`.
-
-    Raises:
-        SourceError: As for `read_tokens`.
+    Attributes:
+        lengths: Values of `input_ids` in each row: int64 (rows,).
+        padding_left_out: Tokens of padding of each row that are left out: int64 (rows,).
+        undecided: Columns that are packed if they have a value for each token.
     """
 
-    def where(row: int) -> str:
-        return source.where(first_row + row)
+    def __init__(self, table: pa.Table, source: Source, first_row: int, empty: EmptySequences) -> None:
+        self._table = table
+        self._where: Where = lambda row: source.where(first_row + row)
+        ids, self.lengths = checked_column(table[INPUT_IDS], INPUT_IDS, self._where)
+        columns = {INPUT_IDS: ids}
+        for name in table.column_names:
+            if name == LABELS or name in MASKS:
+                columns[name] = self._checked(name)
+        self.undecided = [name for name in table.column_names if name not in (*columns, LENGTH)]
+        mask = columns.pop(ATTENTION_MASK, None)
+        self._padding = None if mask is None else find_padding(mask, self._where)
+        kept, first = self.lengths, None
+        self.padding_left_out = np.zeros_like(self.lengths)
+        if self._padding is not None:
+            kept, first, self.padding_left_out = self._padding.kept, self._padding.first, self._padding.left_out
+            columns = {name: self._padding.strip(column) for name, column in columns.items()}
+        if empty == "error":
+            token_rules.check_not_empty(kept, self._where, self.padding_left_out)
+        if LENGTH in table.column_names:
+            token_rules.check_stored_lengths(table[LENGTH], self.lengths, kept, self._where)
+        self._ready = apply_masks(pa.table(columns), self._where, first)
 
-    input_ids, lengths = _checked_column(table[INPUT_IDS], INPUT_IDS, where)
-    token_rules.check_not_empty(lengths, where)
-    columns = {INPUT_IDS: input_ids}
-    for name in table.column_names:
-        if name not in (INPUT_IDS, LENGTH):
-            columns[name], found = _checked_column(table[name], name, where)
-            token_rules.check_same_lengths(name, found, lengths, where)
-    if LENGTH in table.column_names:
-        token_rules.check_stored_lengths(table[LENGTH], lengths, where)
-    return pa.table(columns)
+    def found(self, name: str) -> NDArray[np.int64]:
+        """Return the values of an undecided column in each row, -1 where it is null: int64 (rows,)."""
+        return to_numpy(pc.fill_null(pc.list_value_length(self._table[name]), -1)).astype(np.int64)
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """Return token columns, in the order of `names`; labels that masks became follow `input_ids`."""
+        columns = {name: self._ready[name] for name in self._ready.column_names if name not in names}
+        for name in names:
+            if name in self.undecided:
+                column = self._checked(name)
+                columns[name] = column if self._padding is None else self._padding.strip(column)
+            elif name in self._ready.column_names:
+                columns[name] = self._ready[name]
+        return pa.table({INPUT_IDS: columns.pop(INPUT_IDS), **columns})
+
+    def _checked(self, name: str) -> pa.ChunkedArray:
+        column, found = checked_column(self._table[name], name, self._where)
+        token_rules.check_same_lengths(name, found, self.lengths, self._where)
+        return column
 
 
-def _checked_column(column: pa.ChunkedArray, name: str, where: Where) -> tuple[pa.ChunkedArray, NDArray[np.int64]]:
+def checked_column(column: pa.ChunkedArray, name: str, where: Where) -> tuple[pa.ChunkedArray, NDArray[np.int64]]:
     """Return a token column as lists without nulls, and the length of each list, (rows,)."""
     chunks: list[pa.Array] = []
     lengths = [np.empty(0, dtype=np.int64)]
@@ -134,13 +191,7 @@ def _checked_chunk(chunk: pa.Array, name: str, where: Where) -> pa.Array:
     target = _target_type(chunk.type, name)
     # `flatten` returns the values of the slice only, so nulls and values outside it do not count.
     values = chunk.flatten()
-    # Views and lists of a fixed size have no offsets of this kind, so their lengths give them.
-    if types.is_list(chunk.type) or types.is_large_list(chunk.type):
-        offsets = to_numpy(chunk.offsets)
-        offsets = offsets - offsets[0] if len(offsets) and offsets[0] else offsets
-    else:
-        ends = np.cumsum(to_numpy(pc.list_value_length(chunk)), dtype=np.int64)
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
+    offsets = list_offsets(chunk)
     if values.null_count:
         row, position = _locate(int(np.argmax(to_numpy(values.is_null()))), offsets)
         raise token_rules.null_value(name, position, where(row))

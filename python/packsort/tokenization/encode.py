@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from packsort.errors import TokenizerError
 from packsort.schema import NO_LOSS
+from packsort.tokenization.byte_offsets import ByteOffsets, byte_spans
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import NoteKind
 from packsort.tokenization.render import Rendered
+from packsort.tokenization.spans import Span, between_edges, overlapping, transformers_marks_overlaps
 from packsort.tokenization.special_tokens import SpecialTokens
 
 # The backend holds about 100 bytes for each token that it returns (text, offsets, masks). This limit keeps a call over
 # long texts at about 100 MB.
 _CHARACTERS_A_CALL = 4_000_000
+
+# Token ids of texts, int32 (tokens,); number of tokens of each text, int64 (texts,); and which tokens carry loss.
+_Trained = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]
 
 
 @dataclass
@@ -77,7 +82,7 @@ class Encoder:
             TokenizerError: The tokenizer fails on a text.
         """
         if rule.by_turns:
-            return self._marked_turns(rendered)
+            return self._turns(rendered, rule)
         texts, prompts, special = rendered.texts, rendered.prompts, self.special_tokens
         counts: Counter[NoteKind] = Counter()
         found: Iterable[list[int]] = self._encode(texts)
@@ -127,38 +132,64 @@ class Encoder:
                 return list(self._tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"])
             return list(self._backend.encode(text, add_special_tokens=special_tokens).ids)
 
-    def _marked_turns(self, rendered: Rendered) -> Encoded:
-        """Label assistant turns exactly as `apply_chat_template(return_assistant_tokens_mask=True)` masks them."""
-        assert self._backend is not None
+    def _turns(self, rendered: Rendered, rule: LossRule) -> Encoded:
+        """Label assistant turns; turns that a template marks, as the installed transformers does."""
+        overlaps = rule is LossRule.ASSISTANT or transformers_marks_overlaps()
         all_ids: list[NDArray[np.int32]] = []
         all_labels: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
+        all_lengths: list[NDArray[np.int64]] = []
+        done = 0
         for part in _calls(rendered.texts):
-            with _failing():
-                encodings = self._backend.encode_batch(part, add_special_tokens=False)
-            counts = [len(encoding) for encoding in encodings]
-            ids = np.fromiter(
-                chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32, count=sum(counts)
-            )
-            labels = np.full_like(ids, NO_LOSS)
-            start = 0
-            for encoding, count, turns in zip(encodings, counts, rendered.turns[len(lengths) :], strict=False):
-                for begin, end in turns:
-                    if end == 0:
-                        continue  # An empty turn before any text; transformers fails on it.
-                    first = encoding.char_to_token(begin)
-                    last = encoding.char_to_token(end - 1)
-                    if first is None:
-                        break
-                    # If the last character has no token (or token 0, which reads as none), transformers labels the rest
-                    # of the sequence.
-                    stop = start + (last + 1 if last else count)
-                    labels[start + first : stop] = ids[start + first : stop]
-                start += count
+            turns = rendered.turns[done : done + len(part)]
+            done += len(part)
+            if overlaps and self._byte_offsets is not None:
+                ids, lengths, trained = self._by_bytes(part, turns, self._byte_offsets)
+            else:
+                ids, lengths, trained = self._by_offsets(part, turns, overlaps)
             all_ids.append(ids)
-            all_labels.append(labels)
-            lengths += counts
-        return Encoded(np.concatenate(all_ids), np.concatenate(all_labels), np.array(lengths, dtype=np.int64))
+            all_labels.append(np.where(trained, ids, np.int32(NO_LOSS)))
+            all_lengths.append(lengths)
+        return Encoded(np.concatenate(all_ids), np.concatenate(all_labels), np.concatenate(all_lengths))
+
+    def _by_offsets(self, texts: list[str], turns: list[list[Span]], overlaps: bool) -> _Trained:
+        """Tokenize texts and ask the tokenizer which characters a token covers."""
+        with _failing():
+            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
+        ids, lengths = _flat(encoding.ids for encoding in encodings)
+        trained = [np.zeros(0, dtype=np.bool_)]
+        for encoding, spans in zip(encodings, turns, strict=True):
+            if overlaps:
+                offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+                trained.append(overlapping(offsets[:, 0], offsets[:, 1], spans))
+            else:
+                trained.append(between_edges(encoding, spans))
+        return ids, lengths, np.concatenate(trained)
+
+    def _by_bytes(self, texts: list[str], turns: list[list[Span]], offsets: ByteOffsets) -> _Trained:
+        """Tokenize texts and compute offsets from the bytes of tokens, where these are the bytes of the text."""
+        ids, lengths = self.ids(texts)
+        sizes = (len(text) if text.isascii() else len(text.encode()) for text in texts)
+        rows = np.fromiter(sizes, dtype=np.int64, count=len(texts))
+        stops = np.cumsum(lengths)
+        bytes_before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(offsets.sizes[ids])])
+        same = bytes_before[stops] - bytes_before[stops - lengths] == rows
+        begins = bytes_before[stops - lengths]
+        spans: list[Span] = []
+        changed: list[int] = []
+        for row, (text, begin) in enumerate(zip(texts, begins.tolist(), strict=True)):
+            if same[row] and offsets.fits(text):
+                spans += byte_spans(text, turns[row], begin)
+            else:
+                changed.append(row)
+        trained = overlapping(*offsets(ids, begins), spans)
+        for row in changed:
+            stop = int(stops[row])
+            trained[stop - int(lengths[row]) : stop] = self._by_offsets([texts[row]], [turns[row]], True)[2]
+        return ids, lengths, trained
+
+    @cached_property
+    def _byte_offsets(self) -> ByteOffsets | None:
+        return ByteOffsets.of(self._backend)
 
 
 @contextmanager

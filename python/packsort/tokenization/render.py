@@ -29,7 +29,8 @@ from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
 from packsort.tokenization.notes import Note, NoteKind
-from packsort.tokenization.template import ChatTemplate, Span, chat_templates
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate, chat_templates
 
 
 @dataclass

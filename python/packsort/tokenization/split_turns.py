@@ -27,7 +27,7 @@ from packsort.schema import NO_LOSS
 from packsort.tokenization.encode import Encoded, Encoder, shared_tokens
 from packsort.tokenization.messages import Conversation, Message, RowError
 from packsort.tokenization.render import Rendered, Renderer
-from packsort.tokenization.template import Span
+from packsort.tokenization.spans import Span
 
 _HEAD_ROLES = {"system", "developer"}
 # Token ids and labels of a window: int32, (tokens,) each.

@@ -12,9 +12,7 @@ from typing import Any
 from packsort.errors import TokenizerError
 from packsort.tokenization.clock import Clock
 from packsort.tokenization.messages import Conversation, RowError
-
-Span = tuple[int, int]
-"""First and end character of a part of a text."""
+from packsort.tokenization.spans import Span
 
 # The pattern that transformers searches for.
 _GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")

@@ -10,55 +10,140 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from packsort._options import EmptySequences
+from packsort._warn import warn
 from packsort.errors import SourceError
-from packsort.schema import INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.schema import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    INT32_COLUMNS,
+    LABELS,
+    LENGTH,
+    LOSS_MASKS,
+    SEQ_LENGTHS,
+    SEQUENCE_IDS,
+)
 from packsort.sources import token_rules
+from packsort.sources.column_roles import MASKS, fits, refuse_packs, unknown_masks, wrong_type
+from packsort.sources.column_uses import describe_uses
+from packsort.sources.loss_masks import masked_labels
+from packsort.sources.padding import stretch_of
 
 TokenArrays = dict[str, NDArray[Any]]
 """Values of each token column of a sequence or pack, (tokens,) each."""
 
 
-def as_sequence(item: Any, number: int, names: Sequence[str] | None) -> TokenArrays:
-    """Convert one item of a stream to token columns, and check it as the row of a file is checked.
+class SequenceReader:
+    """Reader of a stream's items, which checks them as rows of files are checked.
+
+    The first sequence with tokens decides which columns are packed; every other one must have the same.
 
     Args:
-        item: A dict with `input_ids`, or token ids alone.
-        number: Number of the item in the stream, for messages.
-        names: Columns that it must have, `input_ids` first. None takes all that have one value a token.
-
-    Returns:
-        The columns, (tokens,) each; `input_ids` and `labels` int32.
-
-    Raises:
-        SourceError: A column is missing, is no list of numbers, has a null, a value out of range, or more or fewer
-            values than `input_ids`; there are no tokens; or the item stores a `length` that differs.
-
-    Example:
-        >>> as_sequence({"input_ids": [5, 7], "text": "five seven"}, 0, None)
-        {'input_ids': array([5, 7], dtype=int32)}
+        empty: Treatment of sequences without tokens.
+        columns: What `columns` was when reading stopped, or None at the beginning of the stream.
     """
-    where = f"sequence {number} of the stream"
-    item = item if isinstance(item, Mapping) else {INPUT_IDS: item}
-    if names is None:
-        names = [INPUT_IDS, *(name for name, value in item.items() if name != INPUT_IDS and _is_column(name, value))]
-        token_rules.refuse_packs(names, where)
-    found: TokenArrays = {}
-    fits = True
-    for name in names:
-        if name not in item:
-            raise token_rules.no_column(name, item, where)
-        found[name] = _as_array(item[name], name, where)
-        fits = fits and len(found[name]) == len(found[INPUT_IDS])
-    tokens = len(found[INPUT_IDS])
-    if not tokens or not fits:
-        lengths = {name: np.array([len(values)]) for name, values in found.items()}
-        token_rules.check_not_empty(lengths[INPUT_IDS], lambda row: where)
-        for name, length in lengths.items():
-            token_rules.check_same_lengths(name, length, lengths[INPUT_IDS], lambda row: where)
-    stored = item.get(LENGTH)
-    if isinstance(stored, (int, np.integer)) and not isinstance(stored, bool) and stored != tokens:
-        raise token_rules.wrong_length(stored, tokens, where)
-    return found
+
+    def __init__(self, empty: EmptySequences = "error", columns: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._empty = empty
+        self._read: list[str] | None = None if columns is None else list(columns["read"])
+        self._left_out: set[str] = set() if columns is None else set(columns["left_out"])
+        self._said_padding = False
+
+    @property
+    def columns(self) -> dict[str, list[str]] | None:
+        """Columns that are read, `input_ids` first, and list columns that are left out; None where it is not known."""
+        if self._read is None:
+            return None
+        return {"read": self._read, "left_out": sorted(self._left_out)}
+
+    def read(self, item: Any, number: int) -> tuple[TokenArrays | None, int]:
+        """Convert one item to token columns.
+
+        Args:
+            item: A dict with `input_ids`, or token ids alone.
+            number: Number of the item in the stream, for messages.
+
+        Returns:
+            The columns, (tokens,) each, `input_ids` and `labels` int32, or None for a sequence without tokens that is
+            dropped; and the number of tokens of padding that are left out.
+
+        Raises:
+            SourceError: A column is missing or new, is no list of numbers, has a null, a value out of range, or more or
+                fewer values than `input_ids`; there are no tokens; the item stores a `length` that differs; or a mask
+                cannot be applied.
+
+        Example:
+            >>> SequenceReader().read({"input_ids": [5, 7, 0], "attention_mask": [1, 1, 0], "text": "five seven"}, 0)
+            ({'input_ids': array([5, 7], dtype=int32)}, 1)
+        """
+        where = f"sequence {number} of the stream"
+        item = item if isinstance(item, Mapping) else {INPUT_IDS: item}
+        if self._read is None:
+            refuse_packs(item, where)
+        if INPUT_IDS not in item:
+            raise token_rules.no_column(INPUT_IDS, item, where)
+        ids = _as_array(item[INPUT_IDS], INPUT_IDS, where)
+        if len(ids):
+            self._decide(item, len(ids), where)
+        if self._read is None:
+            return self._without_tokens(where, padding=0)
+        found = {INPUT_IDS: ids}
+        for name in self._read[1:]:
+            if name not in item:
+                raise token_rules.no_column(name, item, where)
+            found[name] = _as_array(item[name], name, where)
+            if len(found[name]) != len(ids):
+                lengths = [np.array([len(values)]) for values in (found[name], ids)]
+                token_rules.check_same_lengths(name, lengths[0], lengths[1], lambda row: where)
+        first, kept = 0, len(ids)
+        if ATTENTION_MASK in found:
+            first, kept = stretch_of(found.pop(ATTENTION_MASK), where)
+        stored = item.get(LENGTH)
+        if isinstance(stored, (int, np.integer)) and not isinstance(stored, bool) and stored not in (len(ids), kept):
+            raise token_rules.wrong_length(stored, len(ids), where)
+        if kept < len(ids):
+            self._say_padding(where)
+            found = {name: values[first : first + kept].copy() for name, values in found.items()}
+        if not kept:
+            return self._without_tokens(where, padding=len(ids))
+        masks: dict[str, NDArray[Any]] = {name: found.pop(name) for name in LOSS_MASKS if name in found}
+        if masks:
+            found[LABELS] = masked_labels(
+                found[INPUT_IDS], found.get(LABELS), masks, lambda index: (first + index, where)
+            )
+        return found, len(ids) - kept
+
+    def _decide(self, item: Mapping[str, Any], tokens: int, where: str) -> None:
+        """Decide which columns of the item are packed, or compare them with those that are."""
+        packed = [INPUT_IDS]
+        for name, value in item.items():
+            known = name in (self._read or packed) or name in self._left_out
+            if known or not _is_column(name, value):
+                continue
+            found = len(value) if hasattr(value, "__len__") else -1
+            if not fits(name, np.array([found]), np.array([tokens])):
+                self._left_out.add(name)
+                warn([f"{where}: column `{name}` is left out: it does not have one value for each token"])
+            elif self._read is None:
+                packed.append(name)
+            elif value is not None:
+                raise SourceError(
+                    f"{where}: column `{name}` appears, which the sequences before did not have; all need the same "
+                    "columns: add it to all of them, or remove it"
+                )
+        if self._read is None:
+            self._read = packed
+            warn(describe_uses(0, 0, {}, unknown_masks(packed)))
+
+    def _without_tokens(self, where: str, *, padding: int) -> tuple[None, int]:
+        if self._empty == "error":
+            token_rules.check_not_empty(np.zeros(1, np.int64), lambda row: where, np.array([padding]))
+        return None, padding
+
+    def _say_padding(self, where: str) -> None:
+        if not self._said_padding:
+            self._said_padding = True
+            warn([f"{where} is padded: tokens where `{ATTENTION_MASK}` is 0 are left out; `counts` counts them"])
 
 
 def join(sequences: Sequence[TokenArrays], numbers: Sequence[int]) -> TokenArrays:
@@ -94,16 +179,17 @@ def from_state(state: dict[str, torch.Tensor]) -> list[TokenArrays]:
 
 
 def _is_column(name: str, value: Any) -> bool:
-    """Whether a value of the first item is a token column."""
+    """Whether a value may be a token column."""
+    # A stream has no schema. Labels and masks that are null, or wrong, in the first item must not be left out of all
+    # others.
+    if name in (LABELS, *MASKS):
+        return True
     if isinstance(value, (np.ndarray, torch.Tensor)):
-        return value.ndim == 1
-    # A stream has no schema. `labels` that are null in the first item must not be left out of all others.
-    if value is None:
-        return name == LABELS
+        return value.ndim == 1 and (isinstance(value, torch.Tensor) or value.dtype.kind in "iufbO")
     if not isinstance(value, (list, tuple)):
         return False
     first = next((one for one in value if one is not None), None)
-    return isinstance(first, (bool, int, float)) if first is not None else not value or name == LABELS
+    return first is None or isinstance(first, (bool, int, float, np.number, np.bool_))
 
 
 def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
@@ -118,15 +204,15 @@ def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
         if null is not None:
             raise token_rules.null_value(name, null, where)
     if array.ndim != 1:
-        raise token_rules.wrong_type(name, f"an array of shape {array.shape}", where)
+        raise wrong_type(name, f"an array of shape {array.shape}", where)
     if len(array) and array.dtype.kind not in ("iu" if name in INT32_COLUMNS else "iufb"):
-        raise token_rules.wrong_type(name, f"a list of {_type_name(array.dtype)}", where)
+        raise wrong_type(name, f"a list of {_type_name(array.dtype)}", where)
     if name not in INT32_COLUMNS:
-        return array
+        return array.copy()  # a stream may use its buffers again
     index = token_rules.first_out_of_range(array, name) if len(array) else None
     if index is not None:
         raise token_rules.out_of_range(name, array[index], index, where)
-    return array.astype(np.int32)  # a copy: a stream may use its buffers again
+    return array.astype(np.int32)
 
 
 def _type_name(dtype: np.dtype[Any]) -> str:

@@ -12,18 +12,18 @@ from typing import Any, Unpack, get_args
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
-from packsort._options import Layout, LayoutOptions, OverlongInStream, layout_config, names
+from packsort._options import EmptySequences, Layout, LayoutOptions, OverlongInStream, layout_config, names
 from packsort.errors import LengthError, OptionError
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.torch._buffer import PackBuffer
 from packsort.torch._device import DeviceMover, find_device
 from packsort.torch._prefetch import Prefetcher
-from packsort.torch._sequences import TokenArrays, as_sequence, from_state, join, to_state
+from packsort.torch._sequences import SequenceReader, TokenArrays, from_state, join, to_state
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
 _VERSION = 1
-_COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated")
+_COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated", "empty", "padded", "padding_left_out")
 
 
 class PackedStream(IterableDataset[Batch]):
@@ -52,16 +52,17 @@ class PackedStream(IterableDataset[Batch]):
     which are skipped on resuming. Batches then continue exactly, provided that the source repeats its sequences.
     `datasets` does not save its shuffle buffer, so a source with `shuffle` does not.
 
-    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`), batches
+    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`, `empty`), batches
     (`batch_size`, `layout`, options of the layout), device (`device`, `prefetch`).
 
     Args:
         source: Any iterable of sequences, such as a `datasets.IterableDataset`. A sequence is a dict with `input_ids`
             and other columns with a value for each token (the first sequence decides which), or a list or array of
-            token ids.
+            token ids. Padding, masks and list columns about something else are treated as in `packsort.pack`.
         max_length: Most tokens of a pack.
         buffer_size: Most sequences that wait. Their tokens are what the stream holds in memory.
         overlong: Treatment of longer sequences: `"error"`, `"drop"`, or `"truncate"` to `max_length`.
+        empty: Treatment of sequences without tokens: `"error"` or `"drop"`.
         batch_size: Packs of a batch.
         layout: Shapes and names of the tensors, as for `PackedLoader`.
         device: Device of the batches, as for `PackedLoader`.
@@ -88,6 +89,7 @@ class PackedStream(IterableDataset[Batch]):
         *,
         buffer_size: int = 10_000,
         overlong: OverlongInStream = "error",
+        empty: EmptySequences = "error",
         batch_size: int = 1,
         layout: Layout = "flat",
         device: Any = None,
@@ -107,6 +109,7 @@ class PackedStream(IterableDataset[Batch]):
         self.batch_size = _checks.integer("batch_size", batch_size, 1)
         self.prefetch = _checks.integer("prefetch", prefetch, 0)
         self.overlong = _checks.one_of("overlong", overlong, get_args(OverlongInStream))
+        self.empty = _checks.one_of("empty", empty, get_args(EmptySequences))
         self.device = find_device(device)
         self.layout = config.layout
         if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
@@ -144,7 +147,11 @@ class PackedStream(IterableDataset[Batch]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Counts of this pass: `packs`, `sequences` and `tokens` received, sequences `dropped` and `truncated`."""
+        """Counts of this pass.
+
+        `packs`, `sequences` and `tokens` received; sequences `dropped` and `truncated` because they are too long;
+        `empty` ones that were dropped; and `padded` ones, whose `padding_left_out` counts tokens.
+        """
         return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -175,7 +182,8 @@ class _StreamPacker:
         # Prefetched batches that nobody has received yet, and packs of a state that was loaded.
         self._unreceived: deque[list[tuple[list[int], TokenArrays]]] = deque()
         self._restored: deque[tuple[list[int], TokenArrays]] = deque()
-        self._names: list[str] | None = None
+        self._empty = stream.empty
+        self._reader = SequenceReader(self._empty)
         self._num_read = 0
         self._ended = False
         self._items: Iterator[Any] | None = None
@@ -215,6 +223,7 @@ class _StreamPacker:
                 "taken": self._num_read,
                 "ended": self._ended,
                 "counts": dict(self.counts),
+                "columns": self._reader.columns,
                 "source": own() if own is not None and opened else self._source_state,
                 "waiting": {"numbers": numbers, **to_state([self._waiting[number] for number in numbers])},
                 "packs": [{"numbers": numbers, **to_state(_sequences(pack))} for numbers, pack in packs],
@@ -223,15 +232,25 @@ class _StreamPacker:
     def _restore(self, state: dict[str, Any]) -> None:
         self._num_read, self._ended = state["taken"], state["ended"]
         self._source_state = state["source"]
-        self.counts = dict(state["counts"])
-        numbers, sequences = _numbered_sequences(state["waiting"])
-        for number, sequence in zip(numbers, sequences, strict=True):
+        self.counts |= state["counts"]
+        self._reader = SequenceReader(self._empty, state.get("columns"))
+        for number, sequence in zip(*self._restored_sequences(state, state["waiting"]), strict=True):
             self._waiting[number] = sequence
             self._buffer.add(number, len(sequence[INPUT_IDS]))
-            self._names = list(sequence)
         for pack in state["packs"]:
-            numbers, sequences = _numbered_sequences(pack)
+            numbers, sequences = self._restored_sequences(state, pack)
             self._restored.append((numbers, join(sequences, numbers)))
+
+    def _restored_sequences(self, state: dict[str, Any], part: dict[str, Any]) -> tuple[list[int], list[TokenArrays]]:
+        """Return the numbers and the sequences of a part of a state."""
+        numbers = part["numbers"]
+        sequences = from_state({name: value for name, value in part.items() if name != "numbers"})
+        if "columns" in state:
+            return numbers, sequences
+        # Version 0.1 kept masks as columns and did not apply them.
+        read = [(number, self._reader.read(one, number)[0]) for number, one in zip(numbers, sequences, strict=True)]
+        kept = [(number, one) for number, one in read if one is not None]
+        return [number for number, _ in kept], [one for _, one in kept]
 
     def _open_source(self) -> Iterator[Any]:
         """Return the source's items from the place of the state on."""
@@ -267,9 +286,13 @@ class _StreamPacker:
                 self._ended = True
                 return
             number, self._num_read = self._num_read, self._num_read + 1
-            sequence = self._limited(as_sequence(item, number, self._names), number)
+            sequence, padding = self._reader.read(item, number)
+            self.counts["padded"] += padding > 0
+            self.counts["padding_left_out"] += padding
+            self.counts["empty"] += sequence is None
             if sequence is not None:
-                self._names = list(sequence)
+                sequence = self._limited(sequence, number)
+            if sequence is not None:
                 self._waiting[number] = sequence
                 self._buffer.add(number, len(sequence[INPUT_IDS]))
 
@@ -320,7 +343,3 @@ def _sequences(pack: TokenArrays) -> list[TokenArrays]:
         {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
         for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
     ]
-
-
-def _numbered_sequences(state: dict[str, Any]) -> tuple[list[int], list[TokenArrays]]:
-    return state["numbers"], from_state({name: value for name, value in state.items() if name != "numbers"})

@@ -297,7 +297,8 @@ impl fmt::Display for Error {
         match *self {
             Self::MaxLength(found) => write!(f, "max_length must be between 1 and {}, got {found}", i32::MAX),
             Self::NotPositive { row, length } => {
-                write!(f, "sequence {row} has length {length}; every length must be at least 1")
+                write!(f, "sequence {row} has length {length}; every length must be at least 1")?;
+                if length == 0 { write!(f, ": pass empty='drop' to leave empty sequences out") } else { Ok(()) }
             }
             Self::TooLong { row, length, max_length } => {
                 write!(f, "sequence {row} has {length} tokens, more than max_length {max_length}")

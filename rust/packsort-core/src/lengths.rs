@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::EmptySequences;
+
 /// One contiguous chunk of a column of lengths.
 #[derive(Clone, Copy, Debug)]
 pub enum Chunk<'a> {
@@ -45,22 +47,26 @@ pub(crate) trait Length: Copy + Send + Sync {
     /// The length as an unsigned number. A negative length wraps to more than any `max_length`, so that one comparison
     /// finds both kinds of lengths that cannot be packed.
     fn wrapped(self) -> u64;
-    /// The length if it is zero or negative.
-    fn not_positive(self) -> Option<i64>;
+    /// The length if it is negative, or if it is zero and `empty` refuses it.
+    fn refused(self, empty: EmptySequences) -> Option<i64>;
 }
 
 macro_rules! signed {
     ($($t:ty),*) => {$(impl Length for $t {
         #[inline(always)]
         fn wrapped(self) -> u64 { self as i64 as u64 }
-        fn not_positive(self) -> Option<i64> { (self <= 0).then_some(self as i64) }
+        fn refused(self, empty: EmptySequences) -> Option<i64> {
+            (self < 0 || (self == 0 && empty == EmptySequences::Error)).then_some(self as i64)
+        }
     })*};
 }
 macro_rules! unsigned {
     ($($t:ty),*) => {$(impl Length for $t {
         #[inline(always)]
         fn wrapped(self) -> u64 { self as u64 }
-        fn not_positive(self) -> Option<i64> { (self == 0).then_some(0) }
+        fn refused(self, empty: EmptySequences) -> Option<i64> {
+            (self == 0 && empty == EmptySequences::Error).then_some(0)
+        }
     })*};
 }
 signed!(i8, i16, i32, i64);

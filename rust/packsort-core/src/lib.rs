@@ -18,7 +18,7 @@ mod training;
 // What to plan, and how
 pub use input::{Groups, PieceStarts, Sequences};
 pub use lengths::{Chunk, Lengths};
-pub use options::{Options, Overlong, Strategy, TruncationSide};
+pub use options::{EmptySequences, Options, Overlong, Strategy, TruncationSide};
 
 // Plans
 pub use ids::{IdSlice, SequenceIds};

@@ -22,6 +22,8 @@ pub struct Options {
     pub overlong: Overlong,
     /// The side on which [`Overlong::Truncate`] removes tokens.
     pub truncation_side: TruncationSide,
+    /// Treatment of sequences of no tokens.
+    pub empty: EmptySequences,
     /// The most sequences a pack may hold; `None` for any number.
     pub max_sequences: Option<u32>,
     /// Every sequence occupies a multiple of this many tokens, padding included: 1 to `max_length`.
@@ -40,6 +42,7 @@ impl Options {
             strategy: Strategy::FirstFit,
             overlong: Overlong::Error,
             truncation_side: TruncationSide::Right,
+            empty: EmptySequences::Error,
             max_sequences: None,
             pad_to_multiple_of: 1,
             num_packs_multiple_of: 1,
@@ -142,4 +145,18 @@ pub enum TruncationSide {
 named!(TruncationSide, "truncation_side",
     Right => "right",
     Left => "left",
+);
+
+/// Treatment of sequences of no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptySequences {
+    /// Refuse the lengths, naming the first such sequence.
+    Error,
+    /// Leave the sequence out.
+    Drop,
+}
+
+named!(EmptySequences, "empty",
+    Error => "error",
+    Drop => "drop",
 );

@@ -1,8 +1,8 @@
 //! Plans against the textbook, and what every plan must keep.
 
 use packsort_core::{
-    Chunk, Error, Groups, Lengths, Options, Overlong, PackParts, PatternedParts, PieceStarts, Plan, PlanFault,
-    SequenceIds, Sequences, Strategy, TruncationSide,
+    Chunk, EmptySequences, Error, Groups, LeftOut, Lengths, Options, Overlong, PackParts, PatternedParts, PieceStarts,
+    Plan, PlanFault, SequenceIds, Sequences, Strategy, TruncationSide,
 };
 use proptest::prelude::*;
 
@@ -137,6 +137,42 @@ proptest! {
         prop_assert_eq!(dropped.left_out().sequences, (lengths.len() - kept.len()) as u64);
         let gone: i64 = lengths.iter().filter(|&&l| l > limit).sum();
         prop_assert_eq!(dropped.left_out().tokens, gone as u64);
+    }
+
+    #[test]
+    fn dropping_empty_sequences_is_planning_the_others(
+        lengths in prop::collection::vec(0..50_i64, 0..300),
+        groups in prop::collection::vec(0_u32..5, 300),
+        splittable in prop::collection::vec(any::<bool>(), 300),
+        overlong in prop::sample::select(vec![Overlong::Drop, Overlong::Truncate, Overlong::Split]),
+        truncation_side in prop::sample::select(vec![TruncationSide::Left, TruncationSide::Right]),
+        strategy in prop::sample::select(vec![Strategy::FirstFit, Strategy::BestFit, Strategy::Hybrid, Strategy::Random]),
+        grouped: bool,
+    ) {
+        let options = Options { overlong, truncation_side, strategy, ..Options::new(30) };
+        let make = |rows: &[usize], empty| {
+            let lengths: Vec<i64> = rows.iter().map(|&row| lengths[row]).collect();
+            let group_of: Vec<u32> = rows.iter().map(|&row| groups[row]).collect();
+            let splittable: Vec<bool> = rows.iter().map(|&row| splittable[row]).collect();
+            let mut sequences = Sequences::from(Lengths::from(&lengths[..]));
+            sequences.groups = (grouped && strategy != Strategy::Random)
+                .then_some(Groups { group_of: &group_of, num_groups: 5, last_alone: false });
+            sequences.splittable = (strategy == Strategy::Hybrid).then_some(&splittable[..]);
+            Plan::new(&sequences, Options { empty, ..options }, None, 0)
+        };
+        let all: Vec<usize> = (0..lengths.len()).collect();
+        let kept: Vec<usize> = all.iter().copied().filter(|&row| lengths[row] > 0).collect();
+        let dropped = make(&all, EmptySequences::Drop).unwrap();
+        let others = make(&kept, EmptySequences::Error).unwrap();
+        let rows = |pack: Vec<u64>| pack.iter().map(|&id| kept[id as usize] as u64).collect::<Vec<_>>();
+        prop_assert_eq!(listed(&dropped), listed(&others).into_iter().map(rows).collect::<Vec<_>>());
+        prop_assert_eq!(dropped.list_lengths(0..u64::MAX), others.list_lengths(0..u64::MAX));
+        prop_assert_eq!(dropped.list_starts(0..u64::MAX), others.list_starts(0..u64::MAX));
+        let empty = (all.len() - kept.len()) as u64;
+        prop_assert_eq!(dropped.left_out(), LeftOut { empty, ..others.left_out() });
+        prop_assert_eq!(dropped.num_rows(), all.len() as u64);
+        prop_assert_eq!(listed(&Plan::from_parts(dropped.parts()).unwrap()), listed(&dropped));
+        prop_assert_eq!(make(&all, EmptySequences::Error).is_err(), empty > 0);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub struct OptionsDict {
     strategy: String,
     overlong: String,
     truncation_side: String,
+    empty: String,
     max_sequences: Option<u32>,
     pad_to_multiple_of: u32,
     num_packs_multiple_of: u32,
@@ -42,6 +43,7 @@ impl TryFrom<OptionsDict> for Options {
             strategy: dict.strategy.parse().map_err(unknown_name)?,
             overlong: dict.overlong.parse().map_err(unknown_name)?,
             truncation_side: dict.truncation_side.parse().map_err(unknown_name)?,
+            empty: dict.empty.parse().map_err(unknown_name)?,
             max_sequences: dict.max_sequences,
             pad_to_multiple_of: dict.pad_to_multiple_of,
             num_packs_multiple_of: dict.num_packs_multiple_of,
@@ -57,6 +59,7 @@ impl From<Options> for OptionsDict {
             strategy: options.strategy.to_string(),
             overlong: options.overlong.to_string(),
             truncation_side: options.truncation_side.to_string(),
+            empty: options.empty.to_string(),
             max_sequences: options.max_sequences,
             pad_to_multiple_of: options.pad_to_multiple_of,
             num_packs_multiple_of: options.num_packs_multiple_of,
@@ -71,15 +74,16 @@ impl From<Options> for OptionsDict {
 struct CommonDict {
     num_overlong: u64,
     tokens_lost: u64,
+    num_empty: u64,
     seed: Option<u64>,
     epoch: u64,
 }
 
 /// Convert the parts of a plan to a dictionary of numbers, names and arrays.
 pub fn parts_to_dict(py: Python<'_>, parts: Parts) -> PyResult<Bound<'_, PyDict>> {
-    let Parts { options, left_out: LeftOut { sequences, tokens }, seed, epoch, packs } = parts;
+    let Parts { options, left_out: LeftOut { sequences, tokens, empty }, seed, epoch, packs } = parts;
     let dict = OptionsDict::from(options).into_pyobject(py)?;
-    let common = CommonDict { num_overlong: sequences, tokens_lost: tokens, seed, epoch };
+    let common = CommonDict { num_overlong: sequences, tokens_lost: tokens, num_empty: empty, seed, epoch };
     dict.update(common.into_pyobject(py)?.as_mapping())?;
     let set = |name, numbers: Vec<i64>| dict.set_item(name, numbers.into_pyarray(py));
     match packs {
@@ -140,7 +144,7 @@ struct ConcatenatedDict<'py> {
 /// Read what [`parts_to_dict`] gives.
 pub fn dict_to_parts(dict: &Bound<'_, PyDict>) -> PyResult<Parts> {
     let options: Options = dict.extract::<OptionsDict>()?.try_into()?;
-    let CommonDict { num_overlong, tokens_lost, seed, epoch } = dict.extract()?;
+    let CommonDict { num_overlong, tokens_lost, num_empty, seed, epoch } = dict.extract()?;
     let packs = if options.strategy == Strategy::Random {
         let dict: ConcatenatedDict = dict.extract()?;
         PackParts::Concatenated(ConcatenatedParts {
@@ -171,5 +175,6 @@ pub fn dict_to_parts(dict: &Bound<'_, PyDict>) -> PyResult<Parts> {
             },
         })
     };
-    Ok(Parts { options, left_out: LeftOut { sequences: num_overlong, tokens: tokens_lost }, seed, epoch, packs })
+    let left_out = LeftOut { sequences: num_overlong, tokens: tokens_lost, empty: num_empty };
+    Ok(Parts { options, left_out, seed, epoch, packs })
 }

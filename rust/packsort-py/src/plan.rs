@@ -32,6 +32,7 @@ struct Facts {
     num_tokens: u64,
     num_overlong: u64,
     tokens_lost: u64,
+    num_empty: u64,
     num_patterns: usize,
     has_starts: bool,
 }
@@ -88,6 +89,7 @@ impl Plan {
             num_tokens: self.0.num_tokens(),
             num_overlong: left_out.sequences,
             tokens_lost: left_out.tokens,
+            num_empty: left_out.empty,
             num_patterns: self.0.patterns().map_or(0, core::Patterns::len),
             has_starts: self.0.has_starts(),
         };

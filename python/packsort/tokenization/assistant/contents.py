@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from packsort.tokenization.messages import ASSISTANT, Conversation, Message, RowError
-from packsort.tokenization.template import ChatTemplate, Span
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate
 
 # Private-use characters: no text of a template has them, and a row that does is not searched.
 _OPEN, _CLOSE = "\ue0b5", "\ue0b6"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from packsort.tokenization.messages import ASSISTANT, Conversation
-from packsort.tokenization.template import Span
+from packsort.tokenization.spans import Span
 
 # Roles before and after the gap (None at the ends), whether the message after it is the last one, and the scope.
 _Key = tuple[str | None, str | None, bool, str]

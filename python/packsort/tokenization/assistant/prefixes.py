@@ -8,7 +8,8 @@ turn, so the cost grows with the square of the number of messages.
 from __future__ import annotations
 
 from packsort.tokenization.messages import ASSISTANT, Conversation, RowError
-from packsort.tokenization.template import ChatTemplate, Span
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate
 
 
 def turns_by_prefixes(template: ChatTemplate, conversation: Conversation, text: str) -> list[Span] | None:

@@ -18,7 +18,8 @@ from packsort.tokenization.assistant.prefixes import turns_by_prefixes
 from packsort.tokenization.assistant.training import training_template
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError
-from packsort.tokenization.template import ChatTemplate, Span
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate
 
 
 class FindTurns(Protocol):

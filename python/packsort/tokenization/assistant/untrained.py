@@ -10,7 +10,8 @@ from typing import Any
 
 from packsort.tokenization.directives import Untrained
 from packsort.tokenization.messages import ASSISTANT, Conversation, Message, RowError
-from packsort.tokenization.template import ChatTemplate, Span
+from packsort.tokenization.spans import Span
+from packsort.tokenization.template import ChatTemplate
 
 # Any text that a template keeps at the end of a content.
 _MORE = "z"

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from packsort._warn import warn
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import NAME
@@ -52,12 +53,18 @@ def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = N
         if options.of_plan:
             raise OptionError(f"{options.of_plan[0]} does not go with plan: the plan has decided it already")
         _check_max_length(options.max_length, known.max_length, "the plan")
-        return PlannedPacks(open_source(source, options.input), options, known)
+        return _planned(source, options, known)
     if options.max_length is None:
         raise OptionError(
             f"max_length must be given to pack {_kind(source)} on the fly; only a packed directory knows its own"
         )
-    return PlannedPacks(open_source(source, options.input), options)
+    return _planned(source, options)
+
+
+def _planned(source: Any, options: PackingOptions, plan: Plan | None = None) -> PlannedPacks:
+    packs = PlannedPacks(open_source(source, options.input), options, plan)
+    warn(packs.tokens.uses.in_words())
+    return packs
 
 
 def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:

@@ -4,7 +4,7 @@
 //! cut the rows into one share for each thread
 //! for each share: counts[min(length, top + 1)] += 1
 //! add up the shares
-//! if any sequence has length 0 or is counted at top + 1: find those sequences one by one
+//! if any sequence is refused or is counted at top + 1: find those sequences one by one
 //! ```
 //!
 //! A negative length wraps to a huge one, so the last bin counts every length that needs a closer look. The shares are
@@ -18,13 +18,15 @@ use rayon::prelude::*;
 
 use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
-use crate::{Error, Overlong};
+use crate::{EmptySequences, Error, Overlong};
 
 /// The histogram of planned lengths, and the sequences over `max_length`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// `by_length[l]` planned sequences have `l` tokens; index 0 is always 0.
     pub by_length: Vec<u64>,
+    /// Number of sequences of no tokens, which are dropped.
+    pub empty: u64,
     /// Number of sequences longer than `max_length`, which are dropped or truncated.
     pub overlong: u64,
     /// Number of their tokens that are not in the plan.
@@ -51,11 +53,12 @@ pub(crate) fn count<I: Id>(
     lengths: &Lengths,
     max_length: u32,
     overlong: Overlong,
+    empty: EmptySequences,
 ) -> Result<(Counts, Vec<Share<I>>), Error> {
     let rows = lengths.len();
     let top = table_top(lengths, max_length, overlong);
     if top > LONGEST {
-        return Err(name_unplannable(lengths, max_length, overlong)?);
+        return Err(name_unplannable(lengths, max_length, overlong, empty)?);
     }
     // One share for each thread. With two or four shares for each, a busy core delays a plan less, but threads then write
     // ids to the same cache lines: planning a million lengths takes a quarter longer.
@@ -79,10 +82,12 @@ pub(crate) fn count<I: Id>(
         }
     }
     let over = by_length.pop().unwrap_or(0);
-    let mut counts = Counts { by_length, overlong: 0, tokens_lost: 0 };
-    if over > 0 || counts.by_length[0] > 0 {
-        let (found, tokens) = find_overlong(lengths, max_length, overlong)?;
-        if found != over || counts.by_length[0] > 0 {
+    let zeros = std::mem::take(&mut by_length[0]);
+    let mut counts = Counts { by_length, empty: zeros, overlong: 0, tokens_lost: 0 };
+    let zeros_refused = zeros > 0 && empty == EmptySequences::Error;
+    if over > 0 || zeros_refused {
+        let (found, tokens) = find_overlong(lengths, max_length, overlong, empty)?;
+        if found != over || zeros_refused {
             return Err(Error::LengthsChanged);
         }
         counts.overlong = over;
@@ -131,11 +136,16 @@ fn table_top(lengths: &Lengths, max_length: u32, overlong: Overlong) -> usize {
 }
 
 /// Find the first length that is refused; otherwise the number of sequences over `max_length`, and their tokens.
-fn find_overlong(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<(u64, u64), Error> {
+fn find_overlong(
+    lengths: &Lengths,
+    max_length: u32,
+    overlong: Overlong,
+    empty: EmptySequences,
+) -> Result<(u64, u64), Error> {
     let (mut sequences, mut tokens) = (0, 0_u64);
     for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
         with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row as u64..) {
-            if let Some(length) = length.not_positive() {
+            if let Some(length) = length.refused(empty) {
                 return Err(Error::NotPositive { row, length });
             }
             let length = length.wrapped();
@@ -152,8 +162,13 @@ fn find_overlong(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Resu
 }
 
 /// Name the first sequence over [`LONGEST`], unless another length is refused.
-fn name_unplannable(lengths: &Lengths, max_length: u32, overlong: Overlong) -> Result<Error, Error> {
-    find_overlong(lengths, max_length, overlong)?;
+fn name_unplannable(
+    lengths: &Lengths,
+    max_length: u32,
+    overlong: Overlong,
+    empty: EmptySequences,
+) -> Result<Error, Error> {
+    find_overlong(lengths, max_length, overlong, empty)?;
     for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
         with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row as u64..) {
             let length = length.wrapped();

@@ -16,7 +16,7 @@ use crate::error::PlanFault;
 use crate::ids::{Id, SequenceIds, with_ids};
 use crate::lengths::{Length, Lengths, with_slice};
 use crate::plan::LeftOut;
-use crate::{Error, PieceStarts};
+use crate::{EmptySequences, Error, PieceStarts};
 
 /// The sequences that are cut, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,24 +43,26 @@ pub(crate) enum TooLong {
 }
 
 impl Cuts {
-    /// Cut the sequences longer than `limit`, each as `treatment` says of its row.
+    /// Cut the sequences longer than `limit`, each as `treatment` says of its row. Sequences of no tokens are counted.
     ///
     /// # Errors
-    /// A length that is zero or negative, or over `i32::MAX` where the sequence is cut.
+    /// A length that is negative, zero unless `empty` drops it, or over `i32::MAX` where the sequence is cut.
     pub fn of_too_long(
         lengths: &Lengths,
         limit: u32,
+        empty: EmptySequences,
         treatment: impl Fn(usize) -> TooLong,
     ) -> Result<(Self, LeftOut), Error> {
         let mut cuts = Self::default();
         let mut left_out = LeftOut::default();
         for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
-                if let Some(length) = length.not_positive() {
+                if let Some(length) = length.refused(empty) {
                     return Err(Error::NotPositive { row: row as u64, length });
                 }
                 let length = length.wrapped();
                 if length <= limit.into() {
+                    left_out.empty += u64::from(length == 0);
                     continue;
                 }
                 let treatment = treatment(row);
@@ -102,7 +104,7 @@ impl Cuts {
                 let own = starts.of_row(row).ok_or(error)?;
                 let row = row as u64;
                 if length == 0 && own.is_empty() {
-                    left_out.sequences += 1;
+                    left_out.empty += 1;
                     continue;
                 }
                 let Some((&last, others)) = own.split_last() else { return Err(error) };
@@ -153,17 +155,14 @@ impl Cuts {
         Self { rows, last_starts, piece_rows, piece_starts }
     }
 
-    /// The length of each item; [`ABSENT`] for rows of no tokens.
+    /// The length of each item; 0 for rows of no tokens.
     pub fn item_lengths(&self, lengths: &Lengths) -> Vec<u32> {
         let mut items = Vec::with_capacity(lengths.len() + self.piece_rows.len());
         for (_, chunk) in lengths.stretches(0..lengths.len()) {
-            with_slice!(chunk, s => items.extend(s.iter().map(|length| match length.wrapped() {
-                0 => ABSENT,
-                length => length.min((ABSENT - 1).into()) as u32,
-            })));
+            with_slice!(chunk, s => items.extend(s.iter().map(|length| length.wrapped().min(u32::MAX.into()) as u32)));
         }
         for (&row, last_start) in self.rows.iter().zip(&self.last_starts) {
-            // 0 where lengths changed since they were cut, which counting then refuses
+            // 0 where lengths changed since they were cut: then more rows have no tokens than cutting counted.
             items[row as usize] = items[row as usize].saturating_sub(*last_start);
         }
         let mut cut = 0;
@@ -255,6 +254,3 @@ impl<'a> PieceStarts<'a> {
         self.starts.get(offset(row)?..offset(row + 1)?)
     }
 }
-
-/// The length of an item that is not planned: more than any pack holds.
-pub(crate) const ABSENT: u32 = u32::MAX;

@@ -158,8 +158,9 @@ impl Keys {
         for (first_row, chunk) in lengths.stretches(rows) {
             with_slice!(chunk, s => for (row, (&length, &group)) in (first_row..).zip(s.iter().zip(&group_of[first_row..])) {
                 let length = length.wrapped();
-                if length <= u64::from(self.top) || self.truncate {
-                    let key = (u64::from(group) & mask) << self.length_bits | length.max(1).min(self.top.into());
+                // A sequence of no tokens is left out.
+                if length.wrapping_sub(1) < u64::from(self.top) || (self.truncate && length > 0) {
+                    let key = (u64::from(group) & mask) << self.length_bits | length.min(self.top.into());
                     take(group as usize >> self.group_bits, Row { id: I::from_index(row), key: key as u32 });
                 }
             })

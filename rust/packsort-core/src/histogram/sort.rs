@@ -88,7 +88,8 @@ fn place<L: Length, I: Id>(
 ) {
     for (row, &length) in (first_row..).zip(lengths) {
         let bin = length.wrapped().min(last_bin as u64) as usize;
-        if bin <= top {
+        // Bin 0 counts sequences of no tokens, which are left out.
+        if bin.wrapping_sub(1) < top {
             let at = next[bin];
             // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count, and the
             // lengths are borrowed, so they are those that were counted.

@@ -20,8 +20,8 @@ use crate::plan::concatenated::Concatenated;
 use crate::plan::patterned::Patterned;
 use crate::plan::{Content, LeftOut};
 use crate::{
-    Classes, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences, Strategy,
-    TruncationSide,
+    Classes, EmptySequences, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences,
+    Strategy, TruncationSide,
 };
 
 impl Plan {
@@ -35,8 +35,8 @@ impl Plan {
     /// search for fewer packs starts (see [`optimal`](crate::optimal)).
     ///
     /// # Errors
-    /// An option out of range, or one that does not go with [`Strategy::Random`]; a length that is zero or negative, or
-    /// over `max_length` under [`Overlong::Error`]; groups, flags or piece starts of another number than the lengths.
+    /// An option out of range, or one that does not go with [`Strategy::Random`]; a length that is negative,
+    /// zero under [`EmptySequences::Error`], or over `max_length` under [`Overlong::Error`]; groups, flags or piece starts of another number than the lengths.
     ///
     /// # Complexity
     /// Two passes over the lengths, two more with groups, and O(max_length) for each group between them. Twice that
@@ -60,14 +60,14 @@ impl Plan {
         sequences.check()?;
         let last_alone = sequences.groups.is_some_and(|groups| groups.last_alone);
         let most_sequences = options.most_sequences();
-        let (cuts, left_out) = cut(sequences, options, room)?;
-        let mut sorted = SortedItems::new(sequences, cuts, options, room)?;
+        let (cuts, before) = cut(sequences, options, room)?;
+        let mut sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
         let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone);
         if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
             && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)
         {
             let cuts = sorted.cuts.cut_further(better.cuts.into_iter());
-            sorted = SortedItems::new(sequences, cuts, options, room)?;
+            sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
             patterns = hybrid::lengths_to_classes(&better.packs, &sorted.classes)?;
             // Lengths are read again to sort the pieces, and may have changed in the meantime.
             patterns.check(&sorted.classes, room).map_err(|_| Error::LengthsChanged)?;
@@ -76,11 +76,14 @@ impl Plan {
             patterns.split_to_multiple(&sorted.classes, options.num_packs_multiple_of.into())?;
         }
         let SortedItems { cuts, classes, items, left_out: dropped } = sorted;
-        // Sequences of no tokens, which have no pieces, are counted by `cut` and dropped by `SortedItems`.
-        let dropped = if sequences.piece_starts.is_some() { LeftOut::default() } else { dropped };
-        let left_out = LeftOut {
-            sequences: left_out.sequences + dropped.sequences,
-            tokens: left_out.tokens.saturating_add(dropped.tokens),
+        let left_out = match sequences.piece_starts {
+            // A sequence without pieces was too long, and none of it is left.
+            Some(_) => LeftOut { sequences: before.empty, ..LeftOut::default() },
+            None => LeftOut {
+                sequences: before.sequences + dropped.sequences,
+                tokens: before.tokens.saturating_add(dropped.tokens),
+                empty: dropped.empty,
+            },
         };
         let rows = sequences.lengths.len() as u64;
         let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items);
@@ -129,9 +132,9 @@ fn cut(sequences: &Sequences, options: Options, room: Room) -> Result<(Cuts, Lef
     match (piece_starts, splittable) {
         (Some(starts), _) => Cuts::at_starts(lengths, limit, *starts),
         (None, Some(splittable)) => {
-            Cuts::of_too_long(lengths, limit, |row| if splittable[row] { TooLong::Split } else { whole })
+            Cuts::of_too_long(lengths, limit, options.empty, |row| if splittable[row] { TooLong::Split } else { whole })
         }
-        (None, None) if whole != TooLong::LeaveToCount => Cuts::of_too_long(lengths, limit, |_| whole),
+        (None, None) if whole != TooLong::LeaveToCount => Cuts::of_too_long(lengths, limit, options.empty, |_| whole),
         _ => Ok(Default::default()),
     }
 }
@@ -145,22 +148,26 @@ pub(crate) struct SortedItems {
 }
 
 impl SortedItems {
-    fn new(sequences: &Sequences, cuts: Cuts, options: Options, room: Room) -> Result<Self, Error> {
+    /// Sort the items of sequences that were cut, of which `empty` had no tokens.
+    fn new(sequences: &Sequences, cuts: Cuts, empty: u64, options: Options, room: Room) -> Result<Self, Error> {
         let Sequences { lengths, groups, piece_starts, .. } = sequences;
         let whole = cuts.rows.is_empty() && piece_starts.is_none();
         let item_lengths = if whole { vec![] } else { cuts.item_lengths(lengths) };
         let lengths = if whole { lengths.clone() } else { Lengths::from(&item_lengths[..]) };
         let item_groups = groups.filter(|_| !cuts.piece_rows.is_empty()).map(|g| cuts.item_groups(g.group_of));
         let groups = groups.map(|g| Groups { group_of: item_groups.as_deref().unwrap_or(g.group_of), ..g });
-        // Given pieces fit a pack; only sequences of no tokens, which are marked as absent, are dropped.
-        let overlong = if piece_starts.is_some() { Overlong::Drop } else { options.overlong };
+        // Given pieces fit a pack; sequences of no tokens have none.
+        let options = if piece_starts.is_some() { Options { empty: EmptySequences::Drop, ..options } } else { options };
         let (classes, items, left_out) = if lengths.len() <= u32::MAX as usize {
-            let (classes, ids, left_out) = sort_items::<u32>(&lengths, groups, options, overlong, room)?;
+            let (classes, ids, left_out) = sort_items::<u32>(&lengths, groups, options, room)?;
             (classes, SequenceIds::U32(ids), left_out)
         } else {
-            let (classes, ids, left_out) = sort_items::<i64>(&lengths, groups, options, overlong, room)?;
+            let (classes, ids, left_out) = sort_items::<i64>(&lengths, groups, options, room)?;
             (classes, SequenceIds::I64(ids), left_out)
         };
+        if !whole && left_out.empty != empty {
+            return Err(Error::LengthsChanged);
+        }
         Ok(Self { cuts, classes, items, left_out })
     }
 }
@@ -170,7 +177,6 @@ fn sort_items<I: Id>(
     lengths: &Lengths,
     groups: Option<Groups>,
     options: Options,
-    overlong: Overlong,
     room: Room,
 ) -> Result<(Classes, Vec<I>, LeftOut), Error> {
     let name_multiple = |error| match error {
@@ -180,13 +186,17 @@ fn sort_items<I: Id>(
         }
         error => error,
     };
-    let (counts, shares) = count::<I>(lengths, room.longest(), overlong).map_err(name_multiple)?;
-    let left_out = LeftOut { sequences: counts.overlong, tokens: counts.tokens_lost };
+    let Options { overlong, empty, .. } = options;
+    let (counts, shares) = count::<I>(lengths, room.longest(), overlong, empty).map_err(name_multiple)?;
+    let left_out = LeftOut { sequences: counts.overlong, tokens: counts.tokens_lost, empty: counts.empty };
     let (classes, ids) = match groups {
         None => (Classes::from_histogram(&counts.by_length), sort(lengths, shares, overlong)?),
         Some(groups) => {
             let top = counts.by_length.len() as u32 - 1;
             let (ids, classes) = sort_grouped(lengths, groups, top, overlong)?;
+            if ids.len() as u64 != counts.by_length.iter().sum() {
+                return Err(Error::LengthsChanged);
+            }
             (classes, ids)
         }
     };

@@ -72,11 +72,12 @@ impl Source {
         let mut source = Self { lengths: zeroed(lengths.len()), ..Self::default() };
         for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
-                if let Some(length) = length.not_positive() {
+                if let Some(length) = length.refused(options.empty) {
                     return Err(Error::NotPositive { row: row as u64, length });
                 }
                 let length = length.wrapped();
                 if length <= limit.into() {
+                    left_out.empty += u64::from(length == 0);
                     source.lengths[row] = length as u32;
                     continue;
                 }
@@ -137,7 +138,7 @@ impl Concatenated {
     /// other, unless they are dropped or truncated. Returns the sequences left out as well.
     ///
     /// # Errors
-    /// A length that is zero, negative or over `i32::MAX`; more than `u32::MAX` sequences.
+    /// A length that is negative, zero unless it is dropped, or over `i32::MAX`; more than `u32::MAX` sequences.
     pub fn new(lengths: &Lengths, options: &Options, seed: Option<u64>, epoch: u64) -> Result<(Self, LeftOut), Error> {
         let (source, left_out) = Source::read(lengths, options)?;
         Ok((Self::from_source(options.max_length, Arc::new(source), seed, epoch), left_out))

@@ -61,10 +61,12 @@ enum Content {
 /// Sequences that were dropped or truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Number of these sequences.
+    /// Number of sequences that are too long.
     pub sequences: u64,
     /// Number of their tokens that are not in the plan.
     pub tokens: u64,
+    /// Number of sequences of no tokens.
+    pub empty: u64,
 }
 
 /// Tokens of packs that belong to no sequence.
