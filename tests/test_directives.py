@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from trl.data_utils import apply_chat_template
@@ -373,6 +374,15 @@ def test_only_templates_that_read_the_date_record_one():
     tokens = tokenize(rows, byte_tokenizer(guarded))
     assert byte_tokenizer(guarded).decode(tokens.read()["input_ids"].to_pylist()[0]).startswith("long ago<|user|>")
     assert tokens.template_date is None
+
+
+def test_date_is_said_and_token_files_hold_it(tmp_path):
+    rows = table({"messages": said(ASKED, FIRST)})
+    assert "the chat template writes a date, here 2024-07-26" in read(rows, DATED, template_date="2024-07-26")[2]
+    tokenizer = byte_tokenizer(DATED)
+    packsort.write_tokens(rows, tmp_path / "t.parquet", tokenizer, template_date="2024-07-26")
+    facts = json.loads(pq.read_schema(tmp_path / "t.parquet").metadata[b"packsort"])
+    assert facts["template_date"] == "2024-07-26"
 
 
 def test_white_space_at_the_start_of_a_template_stays():

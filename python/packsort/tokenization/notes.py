@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 NoteKind = Literal[
     "form",
     "other_forms",
+    "template_date",
     "parts_joined",
     "parts_made",
     "tool_arguments_parsed",
@@ -35,6 +36,7 @@ NoteKind = Literal[
 _WORDS: dict[NoteKind, str] = {
     "form": "read as {form_name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
+    "template_date": "the chat template writes a date, here {date}",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
     "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
