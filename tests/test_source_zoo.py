@@ -245,7 +245,7 @@ SPLITS += [named_json_lines, cached_splits]
 def test_splits_are_never_mixed_unasked(tmp_path, write):
     write(tmp_path)
     for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.[paj]*"):
-        with pytest.raises(SourceError, match=r"`train` \(6 rows\), `validation` \(1 rows\), `test` \(2 rows\)"):
+        with pytest.raises(SourceError, match=r"`train` \(6 rows\), `validation` \(1 row\), `test` \(2 rows\)"):
             open_source(source)
     assert firsts(tmp_path, "train") == list(range(10, 16))
     assert firsts(tmp_path, "val+train") == [*range(10, 16), 70]

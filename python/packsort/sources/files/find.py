@@ -118,6 +118,8 @@ def find_files(
 
 
 def _find(name: str) -> _Given:
+    if not name:
+        raise SourceNotFoundError("source is an empty path: pass '.' for the working folder")
     refuse_undecodable(name, SourceError)
     path = Path(name)
     with naming(name):
@@ -157,7 +159,7 @@ def _with_splits(files: Iterable[Path], folder: Path, above: str) -> dict[Path, 
     named = {split for split in found.values() if split is not None}
     rest = None
     if not named:
-        rest = splits.of_name(above) if above.isalpha() else None
+        rest = splits.of_name(above) if above.partition(".")[0].isalpha() else None
     elif named == {"train"} or named <= {"validation", "test", "validation/test"}:
         rest = "train"  # as `datasets` has it: beside test.jsonl, data.jsonl holds what to train on
     return {path: split or rest for path, split in found.items()}
