@@ -18,7 +18,6 @@ from packsort import _checks
 from packsort._arrow import is_list, is_text
 from packsort._options import InputConfig
 from packsort.errors import OptionError, SourceError
-from packsort.sources.source import Source
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
 from packsort.tokenization.assistant.untrained import trained_turns
 from packsort.tokenization.clock import Clock
@@ -52,7 +51,7 @@ class Renderer:
     """Renderer of one kind of rows: conversations, prompts with completions, or text.
 
     Args:
-        source: The rows. Their columns decide the kind.
+        schema: Columns of the rows, which decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
         config: `loss` says which tokens are to carry loss, `columns` which columns were named, and `template_date`
             which date the template reads.
@@ -65,12 +64,11 @@ class Renderer:
 
     Raises:
         OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
-        SourceError: The source has no usable column.
+        SourceError: There is no usable column.
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
-    def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
-        schema = source.schema
+    def __init__(self, schema: pa.Schema, tokenizer: Any, config: InputConfig) -> None:
         kinds = {name: schema.field(name).type for name in schema.names}
         form, self._other_forms = find_form(schema, config.columns or ())
         self.form, self.kind = form, form.kind
@@ -144,12 +142,16 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
+        return self.rows((dict(zip(self.columns, values, strict=True)) for values in zip(*columns, strict=True)), where)
+
+    def rows(self, rows: Iterable[Mapping[str, Any]], where: Callable[[int], str]) -> Rendered:
+        """Render rows that are given as values by column; see `__call__`."""
         rendered = Rendered(prompts=[] if self.kind.is_prompted else None)
-        for row, values in enumerate(zip(*columns, strict=True)):
+        for number, row in enumerate(rows):
             try:
-                self._render(rendered, dict(zip(self.columns, values, strict=True)))
+                self._render(rendered, row)
             except RowError as error:
-                raise SourceError(f"{where(row)}: {error}") from error.__cause__
+                raise SourceError(f"{where(number)}: {error}") from error.__cause__
         return rendered
 
     def _render(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
