@@ -347,3 +347,37 @@ def test_name_that_is_not_utf8_ends_the_command_in_one_line(tmp_path):
     assert done.stderr.count(b"\n") == 1
     with pytest.raises(SourceError, match=r"\\xe9t\\xe9` is not UTF-8"):
         packsort.pack(os.fsdecode(folder), 8)
+
+
+CARD = """---
+license: mit
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: [chats/*.parquet, more.parquet]
+  - split: heldout
+    path: "extra/**"
+---
+# Chats
+"""
+
+
+def test_splits_that_a_card_declares(tmp_path):
+    for name, first in (("chats/a", 10), ("more", 12), ("extra/b/c", 50), ("raw", 90)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(rows(first, 2)).write_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "README.md").write_text(CARD)
+    with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
+        open_source(tmp_path)
+    with pytest.warns(UserWarning, match=r"raw.parquet` and all files that the README.md of .* are left out"):
+        assert firsts(tmp_path, "train") == [10, 11, 12, 13]
+    theirs = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / ".cache"))
+    assert sorted(row[0] for row in theirs["train"]["input_ids"]) == [10, 11, 12, 13]
+    another = "- config_name: extra\n  data_files: extra/**\n---\n#"
+    (tmp_path / "README.md").write_text(CARD.replace("---\n#", another))
+    with pytest.raises(SourceError, match=r"declares 2 configurations, `default`, `extra`: .*chats/\*.parquet`"):
+        opened(tmp_path, "train")
+    (tmp_path / "README.md").write_text("---\nconfigs: data_files\n---\n")
+    with pytest.raises(SourceError, match=r"README.md` does not declare its files"):
+        open_source(tmp_path)

@@ -290,7 +290,7 @@ class PlanConfig:
         _checks.one_of("strategy", self.strategy, STRATEGIES)
         if str(self.overlong) == "split_turns":
             raise OptionError(
-                "overlong='split_turns' needs conversations and a tokenizer, and there are only lengths or tokens: "
+                "overlong='split_turns' cuts conversations while `packsort.write_shards` tokenizes them: "
                 "pass the conversations to `packsort.write_shards` with `tokenizer`, or choose "
                 f"one of {_checks.listed(get_args(Overlong))}"
             )

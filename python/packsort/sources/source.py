@@ -22,6 +22,7 @@ from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.json import share_types
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.renamed import rename_columns
@@ -204,11 +205,11 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         config: `split` and `columns` say which rows and columns are meant.
 
     Returns:
-        The source. Footers of files are read, but no rows.
+        The source. Of Parquet and Arrow files, only footers are read; JSON and CSV are read once to know them.
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: A file is damaged or neither Parquet nor Arrow, there are no rows, or the object is none of these
+        SourceError: A file is damaged or of an unknown format, there are no rows, or the object is none of these
             kinds; or a folder is refused by `find_files`.
         OptionError: There is no such split.
 
@@ -223,6 +224,7 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
+        share_types(readers)
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -121,3 +121,25 @@ class Note:
         if facts["kind"] not in get_args(NoteKind):
             raise ValueError(f"unknown note {facts['kind']!r}")
         return cls(facts["kind"], dict(facts["values"]))
+
+
+def joined_notes(made: Iterable[Note], cut: Iterable[Note]) -> tuple[Note, ...]:
+    """Join the notes of two passes over the same rows.
+
+    Args:
+        made: Notes of the pass that tokenized them.
+        cut: Notes of the pass that cut them. Conversations rendered in both passes add up; of other kinds that both
+            have, those of the first pass count, which has seen all rows.
+
+    Example:
+        >>> one, other = (Note("turns_by_contents", {"conversations": count}) for count in (3, 1))
+        >>> joined_notes([one], [other])[0].values["conversations"]
+        4
+    """
+    joined = {note.kind: note for note in made}
+    for note in cut:
+        before = joined.setdefault(note.kind, note)
+        if note.kind == "turns_by_contents" and before is not note:
+            counts = (int(one.values["conversations"]) for one in (before, note))
+            joined[note.kind] = Note(note.kind, {"conversations": sum(counts)})
+    return tuple(joined.values())

@@ -2,6 +2,11 @@
 
 - `reader`: what every reader gives, and errors that name the file.
 - `memory`, `parquet`, `arrow`: readers of tables, Parquet files, and Arrow files and streams.
+- `json`, `csv`: readers of text, on top of `blocks`, which reads any text block by block.
+- `json_lines`, `json_values`: JSON in blocks: one object a line, a list, or objects in any lines.
+- `json_block`, `json_rows`, `json_types`: one block to columns, by pyarrow and by Python, and types of columns.
+- `csv_records`: CSV in blocks of whole records, with quotes checked.
+- `compression`: gzip and zstd.
 - `detect`: choice of a reader by what a file holds.
 - `suffixes`: names by which a folder's data files are found.
 """

@@ -1,11 +1,17 @@
-"""Choice of a reader by what a file holds, not by its name."""
+"""Choice of a reader by what a file holds. The suffix only tells CSV from other text."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from packsort.errors import SourceError
 from packsort.sources.formats.arrow import ArrowReader
+from packsort.sources.formats.compression import compression_of, read_chunks
+from packsort.sources.formats.csv import CsvReader
+from packsort.sources.formats.json import JsonReader
+from packsort.sources.formats.json_lines import split_lines
+from packsort.sources.formats.json_values import split_values
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.reader import Reader, naming
 
@@ -14,11 +20,27 @@ _ARROW_FILE = b"ARROW1"
 # An Arrow stream starts with a continuation marker and ends with a message of length 0.
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ARROW_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_NEEDED = "a Parquet or Arrow file is needed"
+_BINARY = (_PARQUET, _ARROW_FILE, _ARROW_STREAM)
+_NEEDED = "a Parquet, Arrow, JSON Lines, JSON or CSV file is needed"
+_KINDS = {
+    b"PK\x03\x04": "is zip-compressed",
+    b"BZh": "is bzip2-compressed",
+    b"\xfd7zXZ": "is xz-compressed",
+    b"PARE": "is encrypted Parquet",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
+    b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
+    b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
+}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+_SPACE = b"\xef\xbb\xbf \t\r\n"
+_HEAD_BYTES = 1 << 20
 
 
 def open_file(path: Path) -> Reader:
     """Open one file as the format that its first and last bytes tell, whatever its name.
+
+    Text that is no JSON is CSV if the name ends in `.csv` or `.tsv`, also before `.gz` or `.zst`.
 
     Args:
         path: The file.
@@ -52,39 +74,49 @@ def open_file(path: Path) -> Reader:
         if tail != _ARROW_STREAM_END:
             raise SourceError(f"`{name}` is a truncated Arrow stream: it has {size:,} bytes and no end-of-stream mark")
         return ArrowReader(name, size, stream=True)
-    error = SourceError(f"`{name}` is neither Parquet nor Arrow: it {_looks_like(head)}; {_NEEDED}")
-    suffix = path.suffix.lower()
-    if suffix in {".json", ".jsonl", ".ndjson", ".csv"}:
-        kind = "csv" if suffix == ".csv" else "json"
-        error.add_note(
-            f'hint: convert it to Parquet: `datasets.load_dataset("{kind}", data_files="{path.name}", split="train")'
-            f'.to_parquet("{path.stem}.parquet")`'
-        )
-    raise error
+    return _open_text(path, size, compression_of(head))
+
+
+def _open_text(path: Path, size: int, compression: str | None) -> Reader:
+    name = str(path)
+    with naming(name):
+        head = next(read_chunks(name, compression, _HEAD_BYTES), b"")
+    if compression and head.startswith(_BINARY):
+        raise SourceError(f"`{name}` is a {compression}-compressed Parquet or Arrow file: decompress it first")
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    suffix = suffixes[-1] if not compression or len(suffixes) < 2 else suffixes[0]
+    begin = head.lstrip(_SPACE)
+    looks_like_json = begin.startswith((b'{"', b"[{")) or (begin[:1] in (b"{", b"[") and suffix not in _DELIMITERS)
+    is_text = not head.startswith(tuple(_KINDS)) and b"\x00" not in head[:256]
+    if looks_like_json or (suffix in _JSON_SUFFIXES and is_text):
+        return JsonReader(name, size, split_lines if _is_lines(begin) else split_values, compression)
+    if suffix in _DELIMITERS and is_text:
+        return CsvReader(name, size, _DELIMITERS[suffix], compression)
+    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}")
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether JSON text has one object a line, as far as its beginning tells."""
+    if head.startswith(b"["):
+        return False
+    line, newline, _ = head.partition(b"\n")
+    try:
+        text = line.decode("utf-8", errors="ignore")
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return not newline
+    return not text[end:].strip()
 
 
 def _looks_like(head: bytes) -> str:
     """Describe the first bytes of a file in words that follow "it"."""
-    compressed = {
-        b"\x1f\x8b": "gzip",
-        b"\x28\xb5\x2f\xfd": "zstd",
-        b"PK\x03\x04": "zip",
-        b"BZh": "bzip2",
-        b"\xfd7zXZ": "xz",
-    }
-    for magic, kind in compressed.items():
+    for magic, words in _KINDS.items():
         if head.startswith(magic):
-            return f"is {kind}-compressed"
-    if head.startswith(b"PARE"):
-        return "is encrypted Parquet"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself"
-    if b"\x00" in head:
-        return f"starts with the bytes {head[:8].hex(' ')}"
-    # The cut at 256 bytes may split a character of a text.
-    text = head.decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
-    if text.startswith(("{", "[")):
-        return "looks like JSON"
-    if text.strip() and len(text.encode()) >= len(head) - 16:
-        return f"looks like text, {text.splitlines()[0][:40]!r}"
+            return words
+    head = head[:256]
+    if b"\x00" not in head:
+        # The cut at 256 bytes may split a character of a text.
+        text = head.decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
+        if text.strip() and len(text.encode()) >= len(head.lstrip(_SPACE)) - 16:
+            return f"looks like text, {text.splitlines()[0][:40]!r}"
     return f"starts with the bytes {head[:8].hex(' ')}"

@@ -1,0 +1,174 @@
+"""One block of JSON text to columns: by pyarrow, and by Python where pyarrow cannot read it or would change it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pj
+
+from packsort.sources.formats.json_rows import JsonError, Row, count_object_lines, is_shallow, kind_of, read_rows
+from packsort.sources.formats.json_types import JSON, is_json, without_dates
+
+_NOT_READ = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+
+
+@dataclass(frozen=True)
+class JsonBlock:
+    """Some whole rows of a file, one JSON object after another.
+
+    Attributes:
+        text: UTF-8 text, if it was decoded already; any bytes otherwise.
+        line: Line of the file that is the text's first, counted from 1.
+        rows: Number of rows if the text was decoded already, None otherwise.
+    """
+
+    text: bytes
+    line: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Columns of a block, each with a type of its own.
+
+    Attributes:
+        rows: Number of rows.
+        table: The columns that one Arrow type holds as they are.
+        mixed: The other columns: the values that tell why, as `(row, kind)` of the first value of each kind.
+    """
+
+    rows: int
+    table: pa.Table
+    mixed: dict[str, list[tuple[int, str]]]
+
+
+def infer_block(block: JsonBlock, known: pa.Schema) -> Inferred:
+    """Read all columns of a block in the types that its values have.
+
+    Args:
+        block: The block.
+        known: Types of columns as blocks before had them, which saves time where they fit.
+
+    Raises:
+        JsonError: A row is wrong.
+    """
+    _check_utf8(block.text)
+    rows = count_object_lines(block.text) if block.rows is None else block.rows
+    if rows == 0:
+        return Inferred(0, pa.table({}), {})
+    if rows is not None and is_shallow(block.text):
+        for schema in (known, pa.schema([])) if len(known) else (known,):
+            try:
+                table = _infer(block.text, schema)
+            except _NOT_READ:
+                continue
+            if table.num_rows == rows:
+                return Inferred(rows, table, {})
+    return _infer_rows(list(read_rows(block.text.decode())))
+
+
+def parse_block(block: JsonBlock, schema: pa.Schema) -> pa.Table:
+    """Read some columns of a block, which `infer_block` has read before, in given types.
+
+    Args:
+        block: The block.
+        schema: The columns. Values of columns of type `JSON` are JSON text.
+
+    Raises:
+        JsonError: A row is wrong.
+    """
+    plain = [field for field in schema if not is_json(field.type)]
+    if len(plain) == len(schema):
+        try:
+            return _parse(block.text, schema, "ignore").select(schema.names)
+        except _NOT_READ:
+            pass  # pyarrow stops at faults of other columns as well
+    rows = list(read_rows(block.text.decode()))
+    columns = {}
+    for field in schema:
+        if is_json(field.type):
+            texts = [
+                None if row.get(field.name) is None else _to_text(row[field.name], i) for i, row in enumerate(rows)
+            ]
+            columns[field.name] = pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
+        else:
+            columns[field.name] = _parse(_one_column(rows, field.name), pa.schema([field]), "ignore")[field.name]
+    return pa.table(columns, schema=schema)
+
+
+def _check_utf8(text: bytes) -> None:
+    """Check that text is UTF-8, at the speed of memory; pyarrow's JSON reader does not."""
+    ends = pa.py_buffer(np.array([0, len(text)], np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)]).validate(full=True)
+    except pa.ArrowInvalid:
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            line = text.count(b"\n", 0, error.start)
+            raise JsonError(f"not valid UTF-8: {error.reason}; save the file as UTF-8", line, None) from error
+        raise
+
+
+def _parse(text: bytes, schema: pa.Schema, unexpected: str, *, checked: bool = True) -> pa.Table:
+    """Parse text as one block, so that types are those of all its rows."""
+    table = pj.read_json(
+        pa.BufferReader(text),
+        pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected),
+    )
+    if checked:
+        table.validate()  # lists of nulls only are damaged
+    return table
+
+
+def _infer(text: bytes, known: pa.Schema) -> pa.Table:
+    """Parse text in the types of its values, dates as the strings that they are."""
+    table = _parse(text, known, "infer", checked=False)
+    wanted = pa.schema([(field.name, without_dates(field.type)) for field in table.schema])
+    # pyarrow 26 loses nulls before the first number of a list in a list, unless it is given the type.
+    if not wanted.equals(table.schema) or (b"null" in text and not wanted.equals(known)):
+        return _parse(text, wanted, "infer")
+    table.validate()
+    return table
+
+
+def _infer_rows(rows: list[Row]) -> Inferred:
+    """Infer the types of columns one by one: pyarrow reads none of them if it cannot read one."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    mixed: dict[str, list[tuple[int, str]]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        try:
+            columns[name] = _infer(_one_column(rows, name), pa.schema([]))[name]
+        except _NOT_READ:
+            mixed[name] = _kinds(row.get(name) for row in rows)
+    return Inferred(len(rows), pa.table(columns), mixed)
+
+
+def _kinds(values: Iterable[Any]) -> list[tuple[int, str]]:
+    found: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if value is not None:
+            found.setdefault(kind_of(value), row)
+    return [(row, kind) for kind, row in found.items()]
+
+
+def _one_column(rows: list[Row], name: str) -> bytes:
+    """Return rows as JSON Lines with one column."""
+    lines = (_to_text({name: row[name]} if name in row else {}, i) for i, row in enumerate(rows))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _to_text(value: Any, row: int) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        fault = f"half of a surrogate pair, \\u{ord(error.object[error.start]):04x}, is no character"
+        raise JsonError(fault, None, row) from error
+    return text

@@ -1,0 +1,176 @@
+"""Rows of JSON text as Python objects: slower than pyarrow, but exact, and with words for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+MAX_DEPTH = 100
+
+Row = dict[str, Any]
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}\n"))
+_LINE_HEADS = re.compile(rb"^[ \t\r]*[^ \t\r\n]", re.MULTILINE)
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+
+
+class JsonError(Exception):
+    """Fault in JSON text.
+
+    Attributes:
+        line: Newlines before it in the text, or None if not known.
+        row: Rows before it in the text, or None if not known.
+    """
+
+    def __init__(self, what: str, line: int | None, row: int | None) -> None:
+        super().__init__(what)
+        self.line = line
+        self.row = row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _DuplicateKeyError(f"key `{twice}` is there twice in one object")
+    return found
+
+
+class _DuplicateKeyError(Exception):
+    pass
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+
+
+def skip_space(text: str, at: int) -> int:
+    """Return the position of the first character from `at` on that is not white space, or the end."""
+    found = _SPACE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def read_row(text: str, at: int, row: int) -> tuple[Row, int]:
+    """Read one JSON object.
+
+    Args:
+        text: The text.
+        at: Position where the object begins.
+        row: Rows before it, for messages.
+
+    Returns:
+        The object, and the position after it.
+
+    Raises:
+        JsonError: There is no valid JSON, a value that is no object, a key twice in one object, or too deep a nesting.
+        json.JSONDecodeError: The text ends before the object does.
+    """
+    try:
+        value, end = _decode(text, at)
+    except json.JSONDecodeError as error:
+        # Text that is cut off is faulty at its end, except that a string is named by its beginning.
+        if error.pos >= len(text) - 16 or error.msg.startswith("Unterminated string"):
+            raise
+        raise invalid(error, text, row) from error
+    except _DuplicateKeyError as error:
+        raise JsonError(f"{error}; keep one", text.count("\n", 0, at), row) from error
+    except RecursionError as error:
+        raise _too_deep(text, at, row) from error
+    if not isinstance(value, dict):
+        fault = f"a row must be a JSON object, got {kind_of(value)}"
+        raise JsonError(fault, text.count("\n", 0, at), row)
+    if _depth(value) > MAX_DEPTH:
+        raise _too_deep(text, at, row)
+    return value, end
+
+
+def invalid(error: json.JSONDecodeError, text: str, row: int) -> JsonError:
+    """Return the fault of text that is not valid JSON."""
+    reason = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at").removesuffix(" starting")
+    before = text.rfind("\n", 0, error.pos) + 1
+    fault = f"not valid JSON: {reason} at character {error.pos - before + 1}"
+    if error.pos >= len(text.rstrip()) or reason.startswith("unterminated"):
+        fault += "; is the file cut off?"
+    return JsonError(fault, text.count("\n", 0, error.pos), row)
+
+
+def read_rows(text: str) -> Iterator[Row]:
+    """Read JSON objects that follow one another, with nothing but white space between them.
+
+    Raises:
+        JsonError: As for `read_row`, also for an object that is cut off.
+
+    Example:
+        >>> list(read_rows('{"a": 1}' + '{"a": 2}'))
+        [{'a': 1}, {'a': 2}]
+    """
+    at, row = skip_space(text, 0), 0
+    while at < len(text):
+        try:
+            value, at = read_row(text, at, row)
+        except json.JSONDecodeError as error:
+            raise invalid(error, text, row) from error
+        yield value
+        at = skip_space(text, at)
+        row += 1
+
+
+def count_object_lines(text: bytes) -> int | None:
+    """Return the number of lines that are not blank, or None if one begins with something other than `{`.
+
+    pyarrow crashes if the first value of a text is `null`, and takes other `null` values for rows of nulls.
+
+    Example:
+        >>> count_object_lines(b'{"a": 1}' + b'{"a": 2}'), count_object_lines(b"null")
+        (1, None)
+    """
+    codes = np.frombuffer(text, np.uint8)
+    starts = np.concatenate([[0], np.flatnonzero(codes[:-1] == ord("\n")) + 1])
+    if (codes[starts] == ord("{")).all():
+        return len(starts)
+    heads = _LINE_HEADS.findall(text)
+    return len(heads) if all(head.endswith(b"{") for head in heads) else None
+
+
+def is_shallow(text: bytes) -> bool:
+    """Whether nesting is surely less deep than `MAX_DEPTH`. pyarrow crashes on text that nests very deep.
+
+    Brackets in strings are counted as well, so text about brackets may seem deep.
+    """
+    brackets = text.translate(None, _NO_BRACKETS)
+    # Brackets that texts do not close add up over the rows, so look at each line by itself if there are many.
+    return _rise(brackets) < MAX_DEPTH or all(_rise(line) < MAX_DEPTH for line in brackets.split(b"\n"))
+
+
+def _rise(brackets: bytes) -> int:
+    """Return the most levels that brackets open above the lowest level."""
+    codes = np.frombuffer(brackets, np.uint8)
+    # In ASCII, `{` and `[` differ in one bit only, and so do `}` and `]`.
+    codes = codes[codes != ord("\n")] | 0x20
+    level = np.cumsum(np.where(codes == ord("{"), 1, -1))
+    return int(level.max()) - min(0, int(level.min())) if len(level) else 0
+
+
+def kind_of(value: Any) -> str:
+    """Name the kind of a JSON value for a message."""
+    return _KINDS.get(type(value), "null")
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return depth
+
+
+def _too_deep(text: str, at: int, row: int) -> JsonError:
+    return JsonError(f"JSON is nested deeper than {MAX_DEPTH} levels", text.count("\n", 0, at), row)
