@@ -70,6 +70,9 @@ _WORDS: dict[NoteKind, str] = {
     "text": "{text}",
 }
 
+_OF_HARM: frozenset[NoteKind] = frozenset(
+    {"tool_calls_not_written", "tools_not_written", "words_not_written", "end_of_turn_without_loss"}
+)
 
 _FORMS = {
     "openai": "rows for OpenAI's fine-tuning",
@@ -99,6 +102,11 @@ class Note:
 
     kind: NoteKind
     values: Mapping[str, int | str] = field(default_factory=dict)
+
+    @property
+    def of_harm(self) -> bool:
+        """Whether a model may learn something else than its user meant."""
+        return self.kind in _OF_HARM
 
     def __str__(self) -> str:
         form_name = _FORMS.get(str(self.values.get("form")))
