@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 NoteKind = Literal[
     "form",
     "other_forms",
+    "template_date",
     "parts_joined",
+    "parts_made",
     "tool_arguments_parsed",
     "tool_arguments_as_text",
     "tool_arguments_kept",
@@ -36,10 +38,13 @@ NoteKind = Literal[
 _WORDS: dict[NoteKind, str] = {
     "form": "read as {form_name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
+    "template_date": "the chat template writes a date, here {date}",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
+    "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
+    "write text alone",
     "tool_arguments_parsed": "in {number:,} tool calls the arguments are JSON text, and given to the chat template as "
-    "objects, because it would write the text in quotes or refuse it",
+    "objects, because it does not write the text as an object",
     "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as "
     "JSON text, because it refuses objects",
     "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",

@@ -62,6 +62,7 @@ class Renderer:
         kind: Kind of row that the form gives.
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
+        date: Date that the chat template may read, `YYYY-MM-DD`, or None if it cannot.
 
     Raises:
         OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
@@ -85,7 +86,8 @@ class Renderer:
         if form.kind.is_chat:
             self._prepare_chat(kinds)
         self._shown = ShownCounts(tokenizer, self.loss_rule)
-        if config.template_date is not None and not any(template.reads_clock for template in self._templates):
+        self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
+        if config.template_date is not None and self.date is None:
             raise OptionError(
                 f"template_date={config.template_date!r} has no effect: "
                 + ("the chat template does not read the date" if form.kind.is_chat else "no chat template is used")
@@ -122,6 +124,8 @@ class Renderer:
         if self._other_forms:
             others = "; ".join(", ".join(other.columns) for other in self._other_forms)
             notes.append(Note("other_forms", {"columns": columns, "others": others}))
+        if self._clock.was_read:
+            notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
         notes += self._shown.notes
         by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))

@@ -42,8 +42,10 @@ class ShownCounts:
             turns: The parts of it that carry loss, if turns do.
         """
         calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
-        self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
-        self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools or ()))
+        if calls:
+            self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
+        if conversation.tools is not None:
+            self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
         self._counts["words_not_written"] += not all(words in text for words in _said(conversation))
         if self._rule.by_turns:
             self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)

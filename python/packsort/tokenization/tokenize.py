@@ -229,6 +229,8 @@ class Tokenization:
             "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
             "loss": self.loss_rule.value,
         }
+        if self._render.date is not None:
+            facts["template_date"] = self._render.date
         if self._split_turns is not None:
             facts["split_turns"] = self._split_turns
         return {b"packsort": json.dumps(facts).encode()}
