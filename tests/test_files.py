@@ -73,7 +73,7 @@ def test_suffixes_are_matched_without_regard_to_case(suffix):
         ("_SUCCESS", "temporary"),
         ("a.parquet.incomplete", "temporary"),
         ("b.incomplete/b.parquet", "temporary"),
-        ("tmp0a9_xyzk", "temporary"),
+        ("tmp0a9_xyzk", "other"),
         ("cache-0a1b2c3d.arrow", "cache"),
         ("cache-0a1b_00000_of_00002.ARROW", "cache"),
         ("checkpoint-500/rows.parquet", "checkpoint"),
@@ -134,6 +134,8 @@ def test_no_path_and_no_text_are_refused():
         find_files([])
     with pytest.raises(SourceError, match="got a int"):
         find_files([3])
+    with pytest.raises(SourceNotFoundError, match="empty path"):
+        find_files("")
 
 
 def test_file_given_twice_is_refused_also_by_a_link():
@@ -290,6 +292,7 @@ def split_of(*names: str) -> dict[str, str | None]:
         ("train.jsonl", "train"),
         ("my-VALID_2.jsonl.gz", "validation"),
         ("dev/x/a.parquet", "validation"),
+        ("test.parquet/part-00000-0a1b.c000.snappy.parquet", "test"),
         ("split=test/a.parquet", "test"),
         ("eval.arrow", "test"),
         ("parquet-train.arrow", "train"),

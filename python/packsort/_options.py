@@ -66,7 +66,13 @@ LossWeights = Literal["token", "sample", "sqrt"]
 
 
 class SourceOptions(TypedDict, total=False):
-    """Keyword arguments that say which rows and columns of a source are meant."""
+    """Keyword arguments that say which rows and columns of a source are meant.
+
+    Attributes:
+        split: Split to read, several joined by "+", or "all". None where the source has only one, else it is refused.
+        columns: Column of the source for each column that packsort looks for, or None for equal names.
+        empty: Treatment of sequences without tokens.
+    """
 
     split: str | None
     columns: Mapping[str, str] | None

@@ -73,7 +73,8 @@ def write_shards(
             column of the source. `separator` is the token between two sequences of a pack: its id, or, with a
             tokenizer, its text. `pad_token_id` is the token id of padding, the tokenizer's or 0 by default.
             `overlong="split_turns"` cuts conversations between turns: each part repeats the system prompt without
-            loss, each turn is trained on once, and a turn that does not fit alone is left out and counted.
+            loss, each turn is trained on once, and a turn that does not fit alone is left out and counted. `split`,
+            `columns` and `empty` say which rows and columns are meant, as `packsort.options.SourceOptions` describes.
 
     Returns:
         The manifest that was written.
@@ -101,7 +102,8 @@ def write_shards(
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
     )
-    warn(manifest.remarks())
+    notes = () if manifest.tokenizer is None else manifest.tokenizer.notes
+    warn([*manifest.remarks(), *(str(note) for note in notes if note.of_harm)])
     return manifest
 
 

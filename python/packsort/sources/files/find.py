@@ -46,6 +46,7 @@ class _Given:
     Attributes:
         name: The path as it was given.
         folder: The folder that was searched, or None for a file, which is read as asked.
+        is_pattern: Whether a pattern was given.
         files: Split of each file.
         real: Real path of each file, also of those of other splits.
         skipped: What is not read.
@@ -53,6 +54,7 @@ class _Given:
 
     name: str
     folder: Path | None
+    is_pattern: bool
     files: dict[Path, str | None]
     real: Mapping[Path, str]
     skipped: list[SkippedFile]
@@ -116,6 +118,8 @@ def find_files(
 
 
 def _find(name: str) -> _Given:
+    if not name:
+        raise SourceNotFoundError("source is an empty path: pass '.' for the working folder")
     refuse_undecodable(name, SourceError)
     path = Path(name)
     with naming(name):
@@ -124,7 +128,7 @@ def _find(name: str) -> _Given:
             folder, found = path, walk(path)
         elif path.is_file():
             real = {path: os.path.realpath(path)}
-            return _Given(name, None, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
+            return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
         elif not glob.has_magic(name):
@@ -140,7 +144,7 @@ def _find(name: str) -> _Given:
         for one in found.files.keys() - files.keys():
             found.skip(one, SkipReason.UNDECLARED)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, files, found.files, skipped)
+    return _Given(name, folder, not path.is_dir(), files, found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -155,7 +159,7 @@ def _with_splits(files: Iterable[Path], folder: Path, above: str) -> dict[Path, 
     named = {split for split in found.values() if split is not None}
     rest = None
     if not named:
-        rest = splits.of_name(above) if above.isalpha() else None
+        rest = splits.of_name(above) if above.partition(".")[0].isalpha() else None
     elif named == {"train"} or named <= {"validation", "test", "validation/test"}:
         rest = "train"  # as `datasets` has it: beside test.jsonl, data.jsonl holds what to train on
     return {path: split or rest for path, split in found.items()}
@@ -187,7 +191,7 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
             yield f"`{left_out[0]}` and all files that the README.md of `{one.name}` does not declare are left out"
-        if one.folder is not None:
+        if one.folder is not None and not one.is_pattern:
             yield from (
                 f"`{name}` tells of {total:,} files, and only {there:,} of them are there"
                 for name, there, total in splits.missing_shards(one.files)
@@ -221,7 +225,7 @@ def _choose(given: Sequence[_Given], split: str) -> list[_Given]:
 
 def _refuse_configurations(given: _Given) -> None:
     """Refuse a folder of several configurations, which often hold the same rows in several forms."""
-    if given.folder is None or (glob.has_magic(given.name) and not Path(given.name).exists()):
+    if given.folder is None or given.is_pattern:
         return
     folders = splits.configurations(given.files, given.folder)
     if folders:
