@@ -149,12 +149,15 @@ class Source:
         with naming(reader.path):
             return table if table.schema.equals(schema) else table.cast(schema)
 
-    def batches(self, columns: Sequence[str], rows: int = 1000) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    def batches(
+        self, columns: Sequence[str], rows: int = 1000, *, from_file: int = 0
+    ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         """Read some columns batch by batch, in little memory.
 
         Args:
             columns: Names of the columns; the batches have them in this order.
             rows: The most rows of a batch.
+            from_file: Index in `files` of the first file to read.
 
         Yields:
             Index of the file in `files`, first row within that file, and the record batch. No batch is empty or spans
@@ -164,7 +167,7 @@ class Source:
             SourceError: As for `read`.
         """
         schema = self._checked(columns)
-        for index, reader in enumerate(self._readers):
+        for index, reader in enumerate(self._readers[from_file:], start=from_file):
             first = 0
             for batch in reader.batches(columns, rows):
                 with naming(reader.path):
