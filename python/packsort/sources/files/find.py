@@ -12,7 +12,7 @@ from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
-from packsort.sources.files.card import declared_splits
+from packsort.sources.files.card import read_card, refuse_configurations, splits_by_card
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
@@ -136,15 +136,19 @@ def _find(name: str) -> _Given:
             raise SourceNotFoundError(f"no file or folder `{name}`")
         else:
             folder, found = match(name)
-    if not found.files:
-        raise _nothing(name, path.is_dir(), found.skipped)
     files = _with_splits(found.files, folder, path.absolute().name)
-    if path.is_dir() and (declared := declared_splits(folder, found.files)):
-        files = dict(declared)
-        for one in found.files.keys() - files.keys():
-            found.skip(one, SkipReason.UNDECLARED)
+    is_pattern = not path.is_dir()
+    if declared := read_card(folder):
+        by_card = splits_by_card(declared, found.files, folder)
+        if not is_pattern:
+            refuse_configurations(declared, folder)
+            for one in found.files.keys() - by_card.keys():
+                found.skip(one, SkipReason.UNDECLARED)
+        files = {one: by_card.get(one, files[one]) for one in found.files if is_pattern or one in by_card}
+    if not files:
+        raise _nothing(name, not is_pattern, found.skipped)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, not path.is_dir(), files, found.files, skipped)
+    return _Given(name, folder, is_pattern, files, found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -190,7 +194,7 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
     for one in given:
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
-            yield f"`{left_out[0]}` and all files that the README.md of `{one.name}` does not declare are left out"
+            yield f"{len(left_out):,} files are left out, such as `{left_out[0]}`: the README.md declares others"
         if one.folder is not None and not one.is_pattern:
             yield from (
                 f"`{name}` tells of {total:,} files, and only {there:,} of them are there"
