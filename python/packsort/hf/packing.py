@@ -85,6 +85,8 @@ def pack_dataset(
     source_format = dataset.format
     added = [name for name in table.column_names if name not in dataset.column_names]
     columns = [name for name in source_format["columns"] if name in table.column_names] + added
+    if source_format["type"] == "custom":
+        return packed  # the transform has made the rows, and knows nothing of packs
     return packed.with_format(
         source_format["type"], columns, source_format["output_all_columns"], **source_format["format_kwargs"]
     )
