@@ -217,6 +217,7 @@ MASKS_REFUSED = {
     "hole": ({"attention_mask": [[1], [1, 0, 1]]}, "is 0 at position 1, between tokens where it is 1"),
     "packed": ({"attention_mask": [[1], [1, 2, 2]]}, "must hold 0 and 1, got 2 at position 1"),
     "additive": ({"attention_mask": [[1.0], [0.0, 0.0, -1e9]]}, "must hold 0 and 1, got -1000000000.0 at position 2"),
+    "nan": ({"attention_mask": [[1.0], [1.0, float("nan"), 1.0]]}, "must hold 0 and 1, got nan at position 1"),
     "short": ({"attention_mask": [[1], [1, 1]]}, "column `attention_mask` has 2 values, but `input_ids` has 3"),
     "null": ({"attention_mask": [[1], None]}, "column `attention_mask` is null"),
     "loss": ({"assistant_masks": [[1], [0, 1, 3]]}, "must hold 0 and 1, got 3 at position 2"),

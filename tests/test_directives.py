@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from trl.data_utils import apply_chat_template
@@ -219,6 +222,18 @@ def test_parts_that_would_be_written_as_python_or_left_out_are_joined():
         assert read(table({"messages": PARTS}), template, loss="all")[0] == ["usera\nbassistantone"]
 
 
+def test_text_is_given_as_a_part_where_the_template_writes_nothing_else():
+    only_parts = (
+        "{% for m in messages %}{{ m.role }}{% for part in m.content if part is mapping %}{{ ':' + part.text }}"
+    )
+    only_parts += "{% endfor %}{% endfor %}"
+    texts, _, notes = read(table({"messages": said(ASKED, FIRST)}), only_parts, loss="all")
+    assert texts == ["user:aassistant:one"]
+    assert notes == [
+        "in 2 messages the content is given to the chat template as a part, because it does not write text alone"
+    ]
+
+
 def test_parts_may_be_strings_and_have_names_of_openai():
     content = [{"type": "input_text", "text": "a"}, "b"]
     rows = pa.table({"messages": [json.dumps([{"role": "user", "content": content}, *said(FIRST)])]})
@@ -259,6 +274,28 @@ def test_arguments_in_json_text_are_given_as_the_template_takes_them(write, text
         "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in one
         for one in changed
     )
+
+
+def stock_templates() -> list[Path]:
+    import trl
+
+    return sorted(Path(trl.__file__).parent.glob("chat_templates/*.jinja"))
+
+
+def test_stock_templates_write_json_text_as_objects():
+    call = {"type": "function", "id": "abcdef123", "function": {"name": "get_weather", "arguments": {"city": "P"}}}
+    called = {**call, "function": {**call["function"], "arguments": '{"city": "P"}'}}
+    answered = [{"role": "tool", "name": "get_weather", "content": "5", "tool_call_id": call["id"]}, *said(FIRST)]
+    same = 0
+    for path in stock_templates():
+        texts = []
+        for one in (call, called):
+            messages = [*said(ASKED), {"role": "assistant", "content": "", "tool_calls": [one]}, *answered]
+            with suppress(SourceError):  # no tools, or no such roles
+                texts += read(table({"messages": messages}), path.read_text(), loss="all")[0]
+        assert not texts or texts[0] == texts[1], path.name
+        same += len(texts) == 2 and "city" in texts[0]
+    assert same >= 30
 
 
 def test_arguments_as_objects_are_written_as_text_where_the_template_needs_text():
@@ -337,6 +374,15 @@ def test_only_templates_that_read_the_date_record_one():
     tokens = tokenize(rows, byte_tokenizer(guarded))
     assert byte_tokenizer(guarded).decode(tokens.read()["input_ids"].to_pylist()[0]).startswith("long ago<|user|>")
     assert tokens.template_date is None
+
+
+def test_date_is_said_and_token_files_hold_it(tmp_path):
+    rows = table({"messages": said(ASKED, FIRST)})
+    assert "the chat template writes a date, here 2024-07-26" in read(rows, DATED, template_date="2024-07-26")[2]
+    tokenizer = byte_tokenizer(DATED)
+    packsort.write_tokens(rows, tmp_path / "t.parquet", tokenizer, template_date="2024-07-26")
+    facts = json.loads(pq.read_schema(tmp_path / "t.parquet").metadata[b"packsort"])
+    assert facts["template_date"] == "2024-07-26"
 
 
 def test_white_space_at_the_start_of_a_template_stays():

@@ -73,7 +73,7 @@ def test_suffixes_are_matched_without_regard_to_case(suffix):
         ("_SUCCESS", "temporary"),
         ("a.parquet.incomplete", "temporary"),
         ("b.incomplete/b.parquet", "temporary"),
-        ("tmp0a9_xyzk", "temporary"),
+        ("tmp0a9_xyzk", "other"),
         ("cache-0a1b2c3d.arrow", "cache"),
         ("cache-0a1b_00000_of_00002.ARROW", "cache"),
         ("checkpoint-500/rows.parquet", "checkpoint"),

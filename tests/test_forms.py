@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.data_utils import maybe_convert_to_chatml
 
+import packsort
+import tiny_tokenizer
 from packsort import tokenize
 from packsort.errors import OptionError, SourceError
 from packsort.tokenization.forms.find import find_form
 from packsort.tokenization.forms.messages import read_messages
+from packsort.tokenization.tokenizer import load_tokenizer
 from tiny_tokenizer import built
 
 
@@ -271,3 +274,71 @@ def test_names_can_be_exchanged(tokenizer):
 def test_wrong_names_are_said(tokenizer, columns, said):
     with pytest.raises((OptionError, SourceError), match=said):
         ids([{"body": "two", "title": "x"}], tokenizer, columns=columns)
+
+
+# From files
+
+
+def test_openai_rows_are_read_from_json_lines(tmp_path, run):
+    template = (
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+        "{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}{{ '<|im_end|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    tokenizer = tiny_tokenizer.build(tmp_path / "tokenizer", template=template)
+    called = {"id": "1", "type": "function", "function": {"name": "get", "arguments": '{"city": "P"}'}}
+    tool = {"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": "weather?"},
+                {"role": "assistant", "content": None, "tool_calls": [called], "weight": 0},
+                {"role": "tool", "tool_call_id": "1", "content": "sun"},
+                {"role": "assistant", "content": "fine", "weight": 1},
+            ],
+            "tools": [tool],
+            "parallel_tool_calls": False,
+        },
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "two?"}]}, SAID_FIVE]},
+    ]
+    path = tmp_path / "openai.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("pack", path, "-o", tmp_path / "packed", "--tokenizer", tokenizer, "--max-length", 2048)
+    assert done.returncode == 0, done.stderr
+    assert "read as rows for OpenAI's fine-tuning: messages -> messages" in done.stdout
+    assert "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in done.stdout
+    assert "1 messages of the assistant carry no loss" in done.stdout
+    (pack,) = packsort.open_shards(tmp_path / "packed")
+    decode = load_tokenizer(tokenizer).decode
+    text = decode(pack["input_ids"])
+    assert '{"name": "get", "arguments": {"city": "P"}}' in text
+    assert text.startswith('[{"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}]')
+    assert decode(pack["labels"][pack["labels"] >= 0]) == "fine<|im_end|>five<|im_end|>"
+    assert packsort.verify(tmp_path / "packed", path, tokenizer=tokenizer)
+
+
+SAID_FIVE = {"role": "assistant", "content": "five"}
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_sharegpt_rows_are_read_from_json(tmp_path, tokenizer_folder, tokenizer, run, name):
+    rows = [{"id": str(i), "conversations": SHAREGPT} for i in range(3)]
+    lines = json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(lines)
+    options = ("--tokenizer", tokenizer_folder, "--max-length", 100)
+    done = run("pack", tmp_path / name, "-o", tmp_path / "packed", *options)
+    assert done.returncode == 0, done.stderr
+    assert "read as ShareGPT: conversations -> messages" in done.stdout
+    (pack,) = packsort.open_shards(tmp_path / "packed")
+    assert pack["input_ids"].tolist() == rendered(tokenizer, *ASKED) * 3
+
+
+def test_columns_of_a_csv_file_are_named_on_the_command_line(tmp_path, tokenizer_folder, tokenizer, run):
+    (tmp_path / "rows.csv").write_text("question,answer\ntwo and, three\n")
+    options = ("-o", tmp_path / "packed", "--tokenizer", tokenizer_folder, "--max-length", 100)
+    done = run("pack", tmp_path / "rows.csv", *options, "--columns", "prompt=question,completion=Answer")
+    assert (done.returncode, "did you mean `answer`?" in done.stderr) == (1, True)
+    done = run("pack", tmp_path / "rows.csv", *options, "--columns", "prompt=question,completion=answer")
+    assert done.returncode == 0, done.stderr
+    (pack,) = packsort.open_shards(tmp_path / "packed")
+    assert [pack["input_ids"].tolist()] == ids([{"prompt": "two and", "completion": " three"}], tokenizer)

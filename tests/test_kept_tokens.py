@@ -25,7 +25,7 @@ def conversation(*contents: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Two short conversations, and two that are longer than 64 tokens."""
+    """Two short conversations, and two that are longer than 64 tokens; the last has two turns."""
     short, long = conversation(*CONTENTS[:2]), conversation(*CONTENTS[1:])
     pq.write_table(pa.table({"messages": [short, long, short, long + short]}), tmp_path / "chats.parquet")
     return tmp_path / "chats.parquet"
@@ -128,6 +128,23 @@ def test_a_folder_of_tokens_serves_all_outputs_and_stays(pack, out: Path, tmp_pa
     failed = pack("--tokens", kept, status=1, out=tmp_path / "third")
     assert "note" not in failed.stderr
     assert not (tmp_path / ".third.tokens").exists()
+
+
+@pytest.mark.parametrize("kept", [".packed.tokens", "kept"])
+def test_kept_conversations_are_cut_like_new_ones(pack, out: Path, tmp_path: Path, kept: str) -> None:
+    """What is kept is uncut, whatever the call that made it did."""
+    cut = ("--overlong", "split_turns", "--max-length", 100, "--json")
+    chosen = () if kept.startswith(".") else ("--tokens", tmp_path / kept)
+    new, other = tmp_path / "new", tmp_path / "other"
+    made = pack(*cut, out=new)
+    assert json.loads(made.stdout)["counts"]["split"] == 1
+    if chosen:
+        assert stages(pack(*cut, *chosen, out=other)) == [*MADE[:2], "cutting", *MADE[2:]]
+        assert content(other) == content(new)
+    else:
+        pack("--max-length", 100, status=1)
+    assert stages(pack(*cut, *chosen)) == [READ[0], "loading the tokenizer", "cutting", *READ[1:]]
+    assert content(out) == content(new)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "replaced"])

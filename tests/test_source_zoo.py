@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -140,6 +141,16 @@ def linked_disks(folder: Path) -> None:
     os.symlink(folder, folder / "loop")
 
 
+def json_lines(folder: Path) -> None:
+    """JSON Lines of three writers, with what describes them beside."""
+    datasets.Dataset.from_dict(rows(10, 2)).to_json(folder / "a.jsonl")
+    pl.DataFrame(rows(12, 2)).write_ndjson(folder / "b.NDJSON")
+    with gzip.open(folder / "c.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"input_ids": row}) + "\n" for row in rows(14, 2)["input_ids"])
+    (folder / "dataset_info.json").write_text('{"chats": {"file_name": "a.jsonl"}}')
+    (folder / ".c.jsonl.swp").touch()
+
+
 ONE_SPLIT: list[tuple[Callable[[Path], None], set[str]]] = [
     (saved, {"cache", "other"}),
     (cached, {"cache", "other", "temporary"}),
@@ -149,6 +160,7 @@ ONE_SPLIT: list[tuple[Callable[[Path], None], set[str]]] = [
     (partitioned_by_polars, set()),
     (partitioned_by_duckdb, set()),
     (training_run, {"checkpoint", "other"}),
+    (json_lines, {"hidden", "other"}),
     (packed_inside, {"packed"}),
     (linked_disks, {"loop", "repeated"}),
 ]
@@ -201,6 +213,11 @@ def named_files(folder: Path) -> None:
         pl.DataFrame(one).write_parquet(folder / f"chats_{name}.parquet")
 
 
+def named_json_lines(folder: Path) -> None:
+    for name, one in (("train", rows(10)), ("TEST", rows(50, 2)), ("val", rows(70, 1))):
+        datasets.Dataset.from_dict(one).to_json(folder / f"{name}.jsonl")
+
+
 def partition_of_splits(folder: Path) -> None:
     names = ["train"] * 6 + ["test"] * 2 + ["valid"]
     ids = rows(10)["input_ids"] + rows(50, 2)["input_ids"] + rows(70, 1)["input_ids"]
@@ -221,13 +238,13 @@ def cached_splits(folder: Path) -> None:
 
 
 SPLITS = [saved_dict, hub_layout, hub_layout_with_digests, converted_by_the_hub, named_files, partition_of_splits]
-SPLITS += [cached_splits]
+SPLITS += [named_json_lines, cached_splits]
 
 
 @pytest.mark.parametrize("write", SPLITS, ids=[write.__name__ for write in SPLITS])
 def test_splits_are_never_mixed_unasked(tmp_path, write):
     write(tmp_path)
-    for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.[pa]*"):
+    for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.[paj]*"):
         with pytest.raises(SourceError, match=r"`train` \(6 rows\), `validation` \(1 rows\), `test` \(2 rows\)"):
             open_source(source)
     assert firsts(tmp_path, "train") == list(range(10, 16))
@@ -294,7 +311,8 @@ def test_split_and_strays_are_recorded_and_shown(tmp_path, run, monkeypatch):
     assert found.stderr.splitlines()[-1] == "hint: use `--split train` or `--split all`"
     found = run("pack", "sft", "--max-length", 8, "-o", "packed", "--split", "train")
     assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines()[:4] == [
+    assert found.stdout.splitlines()[:5] == [
+        "split       train with 6 rows",
         "skipped     1 hidden: `sft/.gitattributes`",
         "            2 of other splits, such as `sft/data/test-00000-of-00001.parquet`",
         "            1 without rows: `sft/README.md`",
@@ -347,3 +365,37 @@ def test_name_that_is_not_utf8_ends_the_command_in_one_line(tmp_path):
     assert done.stderr.count(b"\n") == 1
     with pytest.raises(SourceError, match=r"\\xe9t\\xe9` is not UTF-8"):
         packsort.pack(os.fsdecode(folder), 8)
+
+
+CARD = """---
+license: mit
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: [chats/*.parquet, more.parquet]
+  - split: heldout
+    path: "extra/**"
+---
+# Chats
+"""
+
+
+def test_splits_that_a_card_declares(tmp_path):
+    for name, first in (("chats/a", 10), ("more", 12), ("extra/b/c", 50), ("raw", 90)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(rows(first, 2)).write_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "README.md").write_text(CARD)
+    with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
+        open_source(tmp_path)
+    with pytest.warns(UserWarning, match=r"raw.parquet` and all files that the README.md of .* are left out"):
+        assert firsts(tmp_path, "train") == [10, 11, 12, 13]
+    theirs = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / ".cache"))
+    assert sorted(row[0] for row in theirs["train"]["input_ids"]) == [10, 11, 12, 13]
+    another = "- config_name: extra\n  data_files: extra/**\n---\n#"
+    (tmp_path / "README.md").write_text(CARD.replace("---\n#", another))
+    with pytest.raises(SourceError, match=r"declares 2 configurations, `default`, `extra`: .*chats/\*.parquet`"):
+        opened(tmp_path, "train")
+    (tmp_path / "README.md").write_text("---\nconfigs: data_files\n---\n")
+    with pytest.raises(SourceError, match=r"README.md` does not declare its files"):
+        open_source(tmp_path)

@@ -117,3 +117,19 @@ def test_names_in_the_cache_are_loaded_without_a_network(tmp_path, tokenizer_fol
     Path(stored, ".no_exist", commit).mkdir(parents=True)
     Path(stored, ".no_exist", commit, "config.json").touch()
     assert load_tokenizer("packsort-tests/tiny").eos_token == "<|im_end|>"
+
+
+def test_objects_that_are_no_tokenizer_are_refused_in_words(backend, tokenizer):
+    class Processor:
+        def __init__(self):
+            self.tokenizer = tokenizer
+
+    table = pa.table({"text": ["five"]})
+    wanted = tokenize(table, tokenizer).read()
+    assert tokenize(table, Processor()).read() == wanted
+    with pytest.raises(
+        TokenizerError, match=r"got a tokenizers\.Tokenizer: pass PreTrainedTokenizerFast\(tokenizer_obj"
+    ):
+        tokenize(table, backend)
+    with pytest.raises(TokenizerError, match=r"tokenizer must be a tokenizer of transformers.*got a builtins\.int"):
+        tokenize(table, 3)

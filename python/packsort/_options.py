@@ -66,7 +66,13 @@ LossWeights = Literal["token", "sample", "sqrt"]
 
 
 class SourceOptions(TypedDict, total=False):
-    """Keyword arguments that say which rows and columns of a source are meant."""
+    """Keyword arguments that say which rows and columns of a source are meant.
+
+    Attributes:
+        split: Split to read, several joined by "+", or "all". None where the source has only one, else it is refused.
+        columns: Column of the source for each column that packsort looks for, or None for equal names.
+        empty: Treatment of sequences without tokens.
+    """
 
     split: str | None
     columns: Mapping[str, str] | None
@@ -290,7 +296,7 @@ class PlanConfig:
         _checks.one_of("strategy", self.strategy, STRATEGIES)
         if str(self.overlong) == "split_turns":
             raise OptionError(
-                "overlong='split_turns' needs conversations and a tokenizer, and there are only lengths or tokens: "
+                "overlong='split_turns' cuts conversations while `packsort.write_shards` tokenizes them: "
                 "pass the conversations to `packsort.write_shards` with `tokenizer`, or choose "
                 f"one of {_checks.listed(get_args(Overlong))}"
             )

@@ -11,11 +11,14 @@ from packsort._options import OverlongInComparison, take_input_options
 from packsort.cli.options import add_input_options, add_json, add_source, input_options
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
-from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
+    from packsort._options import InputConfig
     from packsort.comparison.compare import Comparison
     from packsort.comparison.results import AtLength
+    from packsort.sources.source import Source
+    from packsort.tokenization.choice import TokenizerChoice
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     read = rows_read(source.rows_by_split, count_skipped(source.skipped))
     turns = args.turns
     if args.tokenizer is not None:
-        source, turns = _tokenized(source, turns, args, watch)
+        source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
     with watch.stage("comparing"):
         comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
     if args.html is not None:
@@ -103,22 +106,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenized(source: Any, turns: str | None, args: argparse.Namespace, watch: Stopwatch) -> tuple[Any, Any]:
+def _tokenized(
+    source: Source, turns: str | None, choice: TokenizerChoice, given: InputConfig, watch: Stopwatch
+) -> tuple[Any, Any]:
     """Return the lengths and the turns of conversations or text; the tokens are not kept."""
-    import numpy as np
-
+    from packsort.comparison.tokenized import tokenized_lengths
     from packsort.comparison.turns import source_turns
-    from packsort.schema import LENGTH
-    from packsort.tokenization.tokenize import tokenize
 
     with watch.stage("counting turns"):
         found, _ = source_turns(source, turns)
-    with watch.stage("loading the tokenizer"):
-        tokenizer = load_chosen_tokenizer(args)
-    with watch.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        tables = tokenize(source, tokenizer, on_progress=advance)
-        lengths = np.concatenate([table[LENGTH].to_numpy() for table in tables])
-    return lengths, found
+    return tokenized_lengths(source, choice, given, watch.stage), found
 
 
 def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None, watch: Stopwatch) -> None:

@@ -37,7 +37,11 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
         text: Whether the command tokenizes text.
     """
     group = parser.add_argument_group("rows")
-    group.add_argument("--split", metavar="NAME", help="split to read, such as train, where SOURCE has several")
+    group.add_argument(
+        "--split",
+        metavar="NAME",
+        help="split to read, such as train or train+validation, or all, where SOURCE has several",
+    )
     group.add_argument(
         "--columns",
         type=_columns,

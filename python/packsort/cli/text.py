@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def line_width() -> int | None:
     return None
 
 
-def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> list[tuple[str, str]]:
-    """Say which splits were read, unless all rows are of the training split, and what was skipped.
+def rows_read(rows_by_split: Mapping[str, int], skipped: Sequence[Skipped]) -> list[tuple[str, str]]:
+    """Say which splits were read, unless there is only that of training, and what was skipped.
 
     Args:
         rows_by_split: Rows of each split, in the order to show.
@@ -57,7 +57,7 @@ def rows_read(rows_by_split: Mapping[str, int], skipped: Iterable[Skipped]) -> l
         [('splits', 'train with 9 rows, test with 1')]
     """
     pairs = [("" if index else "skipped", str(one)) for index, one in enumerate(skipped)]
-    if set(rows_by_split) - {"train"}:
+    if set(rows_by_split) - {"train"} or any(one.reason == "split" for one in skipped):
         first, *others = rows_by_split
         texts = [
             f"{first} with {rows_by_split[first]:,} rows",

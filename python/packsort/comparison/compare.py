@@ -21,6 +21,7 @@ from packsort.comparison.methods import count_method
 from packsort.comparison.models import ComparedModel, find_model
 from packsort.comparison.packs import greedy_packs, padded_packs, random_packs
 from packsort.comparison.results import AtLength, ComparisonFigures, Method
+from packsort.comparison.tokenized import tokenized_lengths
 from packsort.comparison.turns import multi_turn_flags, source_turns
 from packsort.errors import LengthError, OptionError
 from packsort.gathering.planned import plan_lengths
@@ -31,7 +32,9 @@ from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
 from packsort.sources.source import Source, open_source
+from packsort.tokenization.choice import as_choice
 
+_COLUMNS = (LENGTH, INPUT_IDS, "messages", "conversations", "prompt", "text")  # of a source; lengths have other names
 _WAYS = tuple(way for way in get_args(OverlongInComparison) if way != "error")
 
 
@@ -73,6 +76,7 @@ def compare(
     source: Any,
     max_length: int | Sequence[int],
     *,
+    tokenizer: Any = None,
     batch_size: int = 4,
     world_size: int = 8,
     turns: Any = None,
@@ -94,8 +98,10 @@ def compare(
     small batches use a device.
 
     Args:
-        source: Lengths, as `packsort.plan` takes them, or a source with a column `length` or `input_ids`.
+        source: Lengths, as `packsort.plan` takes them; a source with a column `length` or `input_ids`; or, with a
+            tokenizer, one with conversations or text.
         max_length: Most tokens of a pack: one limit, or several to compare.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
         batch_size: Packs of one rank in a step; for padding, sequences.
         world_size: Ranks that train on different packs.
         turns: Turns of each conversation as integers, or whether each is multi-turn as booleans, (n,). For a source,
@@ -139,7 +145,8 @@ def compare(
         )
     compared = find_model(model)
     given = InputConfig(split=split, columns=columns, empty=empty)
-    opened = open_source(source, given) if _is_source(source) else None
+    choice = as_choice(tokenizer)
+    opened = open_source(source, given) if choice is not None or _is_source(source) else None
     if opened is None:
         column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
@@ -147,8 +154,11 @@ def compare(
                 f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
             )
     else:
-        found, name = source_lengths(opened)
-        column = as_chunked(as_lengths(found)) if not found.null_count else found
+        if choice is None:
+            found, name = source_lengths(opened, "; to make it of conversations or text, pass `tokenizer`")
+            column = as_chunked(as_lengths(found)) if not found.null_count else found
+        else:
+            column, name = as_chunked(tokenized_lengths(opened, choice, given)), INPUT_IDS
         if turns is None or isinstance(turns, str):
             turns, _ = source_turns(opened, turns)
     if not len(column):
@@ -242,7 +252,7 @@ def _is_source(source: Any) -> bool:
     names: Any = getattr(source, "column_names", getattr(source, "columns", None))
     if isinstance(source, pa.RecordBatchReader):
         names = source.schema.names
-    return hasattr(names, "__contains__") and any(name in names for name in (LENGTH, INPUT_IDS))
+    return hasattr(names, "__contains__") and any(name in names for name in _COLUMNS)
 
 
 def _limits(max_length: int | Sequence[int]) -> list[int]:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._options import InputConfig, PackOptions, PlanConfig, names, plan_config, take_input_options
+from packsort.errors import OptionError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
+from packsort.tokenization.choice import TokenizerChoice
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,44 @@ def check_fillers(separator: Any, pad_token_id: Any, vocabulary: int | None = No
     return Fillers(pad_token_id or 0, separator)
 
 
+def find_fillers(separator: int | str | None, pad_token_id: int | None, tokenizer: Any) -> Fillers:
+    """Return the fillers, with the text of a separator looked up in a tokenizer.
+
+    Args:
+        separator: Token between two sequences: its id, its text, or None for none.
+        pad_token_id: Token id of padding; None is the tokenizer's, or 0.
+        tokenizer: The tokenizer, or None where there is none.
+
+    Raises:
+        OptionError: A token is not in the tokenizer, or a text is given and there is no tokenizer.
+    """
+    if tokenizer is None:
+        if isinstance(separator, str):
+            raise OptionError(
+                f"separator={separator!r} is text, and there is no tokenizer to look it up in: pass `tokenizer`, or a "
+                "token id"
+            )
+        return check_fillers(separator, pad_token_id)
+    if isinstance(separator, str):
+        vocabulary = tokenizer.get_vocab()
+        if separator not in vocabulary:
+            known = tokenizer.eos_token or next(iter(vocabulary))
+            raise OptionError(
+                f"separator={separator!r} is no token of the tokenizer; pass one of its tokens, such as {known!r}, or "
+                "a token id"
+            )
+        separator = int(vocabulary[separator])
+    return check_fillers(separator, tokenizer.pad_token_id if pad_token_id is None else pad_token_id, len(tokenizer))
+
+
 def token_config(
-    caller: str, max_length: Any, options: Mapping[str, Any], *, known: Any = PackOptions, **more: Any
+    caller: str,
+    max_length: Any,
+    options: Mapping[str, Any],
+    *,
+    known: Any = PackOptions,
+    choice: TokenizerChoice | None = None,
+    **more: Any,
 ) -> tuple[PlanConfig, Fillers, InputConfig]:
     """Check the options of a plan whose tokens are at hand, so that separators and padding are token ids.
 
@@ -73,6 +111,7 @@ def token_config(
         max_length: Most tokens of a pack.
         options: The keyword arguments given.
         known: The `TypedDict` that declares them.
+        choice: The tokenizer of the rows, or None where they hold tokens. It is loaded here.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Returns:
@@ -81,14 +120,17 @@ def token_config(
     Raises:
         TypeError: A keyword argument is unknown.
         OptionError: A value is not allowed, or two options contradict each other.
+        TokenizerError: The tokenizer cannot be loaded.
     """
     _checks.keywords(caller, options, names(known))
     plan_options = dict(options)
     given = take_input_options(plan_options)
-    fillers = check_fillers(plan_options.pop("separator", None), plan_options.pop("pad_token_id", None))
+    given.check_tokenizer(choice)
     plan_options["empty"] = given.empty
-    plan_options["separator"] = fillers.separator is not None
-    return plan_config(caller, max_length, plan_options, **more), fillers, given
+    separator, pad_token_id = plan_options.pop("separator", None), plan_options.pop("pad_token_id", None)
+    plan_options["separator"] = separator is not None
+    config = plan_config(caller, max_length, plan_options, **more)
+    return config, find_fillers(separator, pad_token_id, choice and choice.load()), given
 
 
 def has_fillers(planned: Plan) -> bool:

@@ -6,34 +6,44 @@ from typing import Any, Unpack
 
 import pyarrow as pa
 
-from packsort._options import InputConfig, PackOptions, PlanConfig
+from packsort._options import PackOptions
+from packsort._progress import no_progress
 from packsort._warn import warn
-from packsort.gathering.fillers import Fillers, token_config
+from packsort.gathering.fillers import token_config
 from packsort.gathering.gather import gather_packs
-from packsort.gathering.planned import plan_lengths
-from packsort.schema import INPUT_IDS
+from packsort.gathering.planned import plan_tokens
 from packsort.sources.source import open_source
-from packsort.sources.tokens import read_tokens
+from packsort.tokenization.choice import as_choice
+from packsort.tokenization.load import load_tokens
 
 # Arrow's `list` has 32-bit offsets, so a chunk of packs stays well below 2**31 tokens.
 _TOKENS_PER_CHUNK = 2**29
 
 
 def pack(
-    table: Any, max_length: int, *, seed: int | None = 0, epoch: int = 0, **options: Unpack[PackOptions]
+    table: Any,
+    max_length: int,
+    *,
+    tokenizer: Any = None,
+    seed: int | None = 0,
+    epoch: int = 0,
+    **options: Unpack[PackOptions],
 ) -> pa.Table:
-    """Pack token columns in memory.
+    """Pack token columns in memory, or with a tokenizer conversations and text.
 
     Args:
         table: Any source: a `pyarrow.Table`, a `datasets.Dataset`, a path, a polars DataFrame. Column `input_ids` is a
             list of token ids. `labels` and other list columns of numbers or booleans, with one value for each token,
-            are packed alongside.
+            are packed alongside. With a tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized, as
+            `packsort.tokenize` does it.
         max_length: Most tokens of a pack.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name. `None` where `table` holds tokens.
         seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
         epoch: Epoch of the shuffle.
         **options: Options of `packsort.plan`, with these differences. `groups`, `splittable` and `alone` may name a
-            column of `table`. `separator` is the token id between two sequences of a pack, `None` for none.
-            `pad_token_id` is the token id of the padding that `pad_to_multiple_of` adds, 0 by default.
+            column of `table`. `separator` is the token between two sequences of a pack, `None` for none: its id, or,
+            with a tokenizer, its text. `pad_token_id` is the token id of the padding that `pad_to_multiple_of` adds,
+            the tokenizer's or 0 by default.
 
     Returns:
         One row for each pack:
@@ -66,16 +76,11 @@ def pack(
          {'input_ids': [1, 2, 3, 99, 8, 0, 0, 0], 'labels': [1, 2, 3, -100, 8, -100, -100, -100],
           'seq_lengths': [3, 1, 1, 3], 'sequence_ids': [0, -2, 2, -1]}]
     """
-    config, fillers, given = token_config("pack", max_length, options, seed=seed, epoch=epoch)
-    given.check_tokenizer(None)
-    return pack_of_config(table, config, fillers, given)
-
-
-def pack_of_config(table: Any, config: PlanConfig, fillers: Fillers, given: InputConfig) -> pa.Table:
-    """Pack token columns in memory with options that are checked already; see `pack`."""
-    tokens = read_tokens(open_source(table, given), given.empty)
-    warn(tokens.uses.in_words())
-    planned = plan_lengths(tokens.source, tokens.lengths, INPUT_IDS, config)
+    choice = as_choice(tokenizer)
+    config, fillers, given = token_config("pack", max_length, options, choice=choice, seed=seed, epoch=epoch)
+    tokens, info = load_tokens(open_source(table, given), choice and choice.load(), no_progress, given)
+    warn(tokens.uses.in_words() if info is None else info.remarks())
+    planned = plan_tokens(tokens, info, config)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
     starts = range(0, max(1, planned.num_packs), step)
     return pa.concat_tables([gather_packs(tokens.table, planned, at, at + step, fillers) for at in starts])

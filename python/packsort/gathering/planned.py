@@ -14,7 +14,10 @@ from packsort.errors import LengthError, OptionError, SourceError
 from packsort.planning.build import plan_of_config
 from packsort.planning.overlong import WAYS, OverlongError
 from packsort.planning.plan import Plan
+from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source
+from packsort.sources.tokens import Tokens
+from packsort.tokenization.info import TokenizerInfo
 
 
 def plan_lengths(
@@ -46,6 +49,22 @@ def plan_lengths(
             raise
         where = f"{source.where(error.row)}: column `{column}`"
         raise LengthError(_reason(where, error), error.row, error.length) from None
+
+
+def plan_tokens(tokens: Tokens, info: TokenizerInfo | None, config: PlanConfig, ways: Sequence[str] = WAYS) -> Plan:
+    """Plan the sequences of a source that was read or tokenized.
+
+    Args:
+        tokens: The sequences.
+        info: How they were tokenized, or None where the source held tokens.
+        config: Options of the plan, as for `plan_lengths`.
+        ways: Values of `overlong` that the caller takes for rows that are too long.
+
+    Raises:
+        LengthError, SourceError, OptionError: As for `plan_lengths`.
+    """
+    column, noun = (INPUT_IDS, "sequence") if info is None else (info.columns[0], info.noun)
+    return plan_lengths(tokens.source, tokens.lengths, column, config, noun=noun, ways=ways)
 
 
 def _reason(where: str, error: LengthError) -> str:

@@ -12,6 +12,7 @@ from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.tokenization.choice import as_choice
 
 # TRL's datasets have no such columns, and its collator would take them for columns of tokens.
 _NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
@@ -23,11 +24,12 @@ def pack_dataset(
     max_length: int,
     strategy: Strategy = "ffd",
     *,
+    tokenizer: Any = None,
     seed: int | None = 0,
     epoch: int = 0,
     **options: Unpack[TokenOptions],
 ) -> Any:
-    """Pack a tokenized dataset into the columns that `trl.pack_dataset` returns.
+    """Pack a dataset into the columns that `trl.pack_dataset` returns.
 
     The result trains with `SFTTrainer` as packed Parquet shards do: `SFTConfig(padding_free=True, packing=False,
     max_length=None, dataset_kwargs={"skip_prepare_dataset": True})`. Unlike TRL, it packs the dataset as a whole
@@ -38,9 +40,11 @@ def pack_dataset(
 
     Args:
         dataset: A `datasets.Dataset` or `DatasetDict` with `input_ids`; `labels` and other list columns with a value
-            for each token are packed as well. Other columns are left out.
+            for each token are packed as well. Other columns are left out. With a tokenizer it has `messages`, `prompt`
+            and `completion`, or `text`, as TRL takes them.
         max_length: Most tokens of a pack; TRL's `seq_length`.
         strategy: Rule that puts sequences into packs, as for `packsort.plan`.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
         seed: Seed of the shuffle of packs and equal lengths. `None` keeps the order of first-fit decreasing.
         epoch: Epoch of the shuffle.
         **options: Further options of `packsort.pack`, such as `overlong`, `max_sequences` and `separator`.
@@ -66,10 +70,13 @@ def pack_dataset(
         if name in options:
             hint = f"pass {ours}" if ours else "leave it out, packing does not call `map`"
             raise OptionError(f"{name} is an option of `trl.pack_dataset`, not of `packsort.hf.pack_dataset`: {hint}")
-    _checks.keywords("pack_dataset", options, names(TokenOptions) | {"max_length", "strategy", "seed", "epoch"})
+    _checks.keywords(
+        "pack_dataset", options, names(TokenOptions) | {"max_length", "strategy", "tokenizer", "seed", "epoch"}
+    )
+    choice = as_choice(tokenizer)
     if isinstance(dataset, datasets.DatasetDict):
         packed = {
-            name: pack_dataset(split, max_length, strategy, seed=seed, epoch=epoch, **options)
+            name: pack_dataset(split, max_length, strategy, tokenizer=choice, seed=seed, epoch=epoch, **options)
             for name, split in dataset.items()
         }
         return datasets.DatasetDict(packed)
@@ -77,9 +84,11 @@ def pack_dataset(
         stream = isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict)
         hint = ": pack a stream with `packsort.torch.PackedStream`" if stream else ""
         raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(dataset)}{hint}")
-    table = pack(dataset, max_length, strategy=strategy, seed=seed, epoch=epoch, **options)
+    table = pack(dataset, max_length, tokenizer=choice, strategy=strategy, seed=seed, epoch=epoch, **options)
     table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
     arguments = sorted((name, value) for name, value in options.items() if name != "on_progress")
+    if choice is not None:
+        arguments.append(("tokenizer", choice.identity))
     fingerprint = Hasher.hash((dataset._fingerprint, max_length, strategy, seed, epoch, arguments))
     packed = datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint)
     source_format = dataset.format

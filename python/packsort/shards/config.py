@@ -19,7 +19,7 @@ from packsort._options import (
     take_input_options,
 )
 from packsort.errors import OptionError
-from packsort.gathering.fillers import Fillers, check_fillers
+from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.tokenization.load import window_limit
 
@@ -55,24 +55,7 @@ class ShardConfig:
         Raises:
             OptionError: A token is not in the tokenizer, or a text is given and there is no tokenizer.
         """
-        separator = self.separator
-        if tokenizer is None:
-            if isinstance(separator, str):
-                raise OptionError(
-                    f"separator={separator!r} is text, and there is no tokenizer to look it up in: pass `tokenizer`, "
-                    "or a token id"
-                )
-            return check_fillers(separator, self.pad_token_id)
-        if isinstance(separator, str):
-            vocabulary = tokenizer.get_vocab()
-            if separator not in vocabulary:
-                known = tokenizer.eos_token or next(iter(vocabulary))
-                raise OptionError(
-                    f"separator={separator!r} is no token of the tokenizer; pass one of its tokens, such as {known!r}, "
-                    "or a token id"
-                )
-            separator = int(vocabulary[separator])
-        return self._fillers(separator, tokenizer.pad_token_id, len(tokenizer))
+        return find_fillers(self.separator, self.pad_token_id, tokenizer)
 
     def fillers_without(self, pad_token_id: int | None, vocabulary: int) -> Fillers | None:
         """Return the fillers where the tokenizer is not loaded, or None if text must be looked up in it.
@@ -81,11 +64,10 @@ class ShardConfig:
             pad_token_id: The tokenizer's token id of padding, or None.
             vocabulary: Number of tokens of the tokenizer.
         """
-        return None if isinstance(self.separator, str) else self._fillers(self.separator, pad_token_id, vocabulary)
-
-    def _fillers(self, separator: int | None, pad_token_id: int | None, vocabulary: int) -> Fillers:
+        if isinstance(self.separator, str):
+            return None
         own = self.pad_token_id
-        return check_fillers(separator, pad_token_id if own is None else own, vocabulary)
+        return check_fillers(self.separator, pad_token_id if own is None else own, vocabulary)
 
     def window(self, tokenizer: Any) -> int | None:
         """Return the most tokens of a part of a conversation; None where conversations stay whole.

@@ -17,10 +17,9 @@ from packsort._progress import Stage, note_search
 from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
-from packsort.gathering.planned import plan_lengths
+from packsort.gathering.planned import plan_tokens
 from packsort.planning.overlong import WAYS
 from packsort.planning.plan import Plan
-from packsort.schema import INPUT_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
@@ -120,12 +119,8 @@ def prepare(
     try:
         with stage("planning") as advance:
             options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
-            column, noun, ways = INPUT_IDS, "sequence", WAYS
-            if info is not None:
-                column = info.columns[0]
-                if info.of_conversations:
-                    noun, ways = "conversation", ("split_turns", *WAYS)
-            planned = plan_lengths(source, tokens.lengths, column, options, noun=noun, ways=ways)
+            ways = WAYS if info is None or not info.of_conversations else ("split_turns", *WAYS)
+            planned = plan_tokens(tokens, info, options, ways)
             counts, files = count_sequences(planned, tokens)
     except PacksortError as error:
         if store is not None:
@@ -142,14 +137,20 @@ def _load(
         fillers = config.fillers(None)
         return *load_tokens(source, None, stage, config.input), fillers
     window = config.window(choice)
-    kept = None if store is None or window is not None else store.find(stage)
-    if kept is not None:
+    kept = None if store is None else store.find(stage)
+    if kept is not None and window is None:
         found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
         return Tokens(kept.table, kept.left_out, source), kept.info, found
     tokenizer = choice.load(stage)
     fillers = config.fillers(tokenizer)
-    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window)
-    if store is not None and window is None:
+    # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
+    cut_later = kept is None and store is not None and store.keeps_all
+    first_window = None if cut_later else window
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept)
+    if store is not None and first_window is None:
         assert info is not None
-        store.made(KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer)))
+        kept = KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer))
+        store.made(kept)
+    if cut_later and window is not None:
+        tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window, kept=kept)
     return tokens, info, fillers

@@ -30,6 +30,11 @@ class TokenStore:
         self._folder, self._own, self._read_only = folder, own, read_only
         self._made: KeptTokens | None = None
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether tokens are kept whatever becomes of them."""
+        return self._own and not self._read_only
+
     def find(self, stage: Stage) -> KeptTokens | None:
         """Return the tokens that an earlier call kept, or None."""
         return self._folder.find(stage)
@@ -40,7 +45,7 @@ class TokenStore:
         Raises:
             OutputError: They cannot be written there.
         """
-        if self._own and not self._read_only:
+        if self.keeps_all:
             self._folder.keep(tokens)
         else:
             self._made = tokens

@@ -73,7 +73,8 @@ def write_shards(
             column of the source. `separator` is the token between two sequences of a pack: its id, or, with a
             tokenizer, its text. `pad_token_id` is the token id of padding, the tokenizer's or 0 by default.
             `overlong="split_turns"` cuts conversations between turns: each part repeats the system prompt without
-            loss, each turn is trained on once, and a turn that does not fit alone is left out and counted.
+            loss, each turn is trained on once, and a turn that does not fit alone is left out and counted. `split`,
+            `columns` and `empty` say which rows and columns are meant, as `packsort.options.SourceOptions` describes.
 
     Returns:
         The manifest that was written.

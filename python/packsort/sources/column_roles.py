@@ -79,8 +79,8 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
                 raise wrong_type(name, "nulls only")
     if INPUT_IDS not in schema.names or not is_list(schema.field(INPUT_IDS).type):
         raise SourceError(
-            f"no usable column: there are {described(schema)}; `{INPUT_IDS}` (lists of integers) is needed, or, with a "
-            "tokenizer, `messages`, `text` or `prompt` and `completion`"
+            f"no usable column: there are {described(schema)}; `{INPUT_IDS}` (lists of integers) is needed; to "
+            "make it of conversations or text, pass `tokenizer`"
         )
     refuse_packs(schema.names)
     for name in MASKS:

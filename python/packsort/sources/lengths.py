@@ -19,14 +19,17 @@ from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
 from packsort.sources.tokens import checked_column
 
+_TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 
-def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
+
+def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedArray, str]:
     """Read the tokens of each row: column `length` if there is one, else the lengths of the lists in `input_ids`.
 
     Where there is an `attention_mask`, it gives the lengths without padding.
 
     Args:
         source: The rows.
+        to_make: How to make such a column of conversations or text, for the message.
 
     Returns:
         Lengths, integers (rows,), as they are stored if there is no padding; and the name of the column they come from.
@@ -54,7 +57,7 @@ def source_lengths(source: Source) -> tuple[pa.ChunkedArray, str]:
             raise SourceError(f"{files}: column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
         f"no usable column: there are {described(source.schema)}; `{LENGTH}` (integers) or `{INPUT_IDS}` (lists) is "
-        "needed"
+        f"needed{to_make}"
     )
 
 

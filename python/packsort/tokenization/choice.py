@@ -18,7 +18,7 @@ import xxhash
 from packsort import _core
 from packsort._progress import Stage, no_progress
 from packsort.errors import TokenizerError
-from packsort.tokenization.tokenizer import load_tokenizer
+from packsort.tokenization.tokenizer import as_tokenizer, load_tokenizer
 
 _TEMPLATES = "additional_chat_templates"  # the folder in which transformers saves all templates but one
 
@@ -41,7 +41,7 @@ class TokenizerChoice:
     def __init__(self, tokenizer: Any, *, trust_remote_code: bool = False, chat_template: str | None = None) -> None:
         named = isinstance(tokenizer, (str, os.PathLike))
         self._name = os.fspath(tokenizer) if named else None
-        self._loaded = None if named else tokenizer
+        self._loaded = None if named else as_tokenizer(tokenizer)
         self._options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "chat_template": chat_template}
 
     def load(self, stage: Stage = no_progress) -> Any:

@@ -31,6 +31,7 @@ _RESERVED = {
 _WEIGHT = "weight"
 _FLAGS = ("train", "training")
 _DETAILS = ("train_detail", "training_detail")
+_KEYS = frozenset({_WEIGHT, *_FLAGS, *_DETAILS})
 
 
 class Untrained(dict[str, Any]):
@@ -54,13 +55,14 @@ def take_directives(messages: Sequence[Message], column: str) -> list[Message]:
         >>> [type(message).__name__ for message in take_directives(said, "messages")]
         ['dict', 'Untrained']
     """
-    return [_taken(message, f"column `{column}`: message {index}") for index, message in enumerate(messages)]
+    return [
+        message if _KEYS.isdisjoint(message) else _taken(message, f"column `{column}`: message {index}")
+        for index, message in enumerate(messages)
+    ]
 
 
 def _taken(message: Message, where: str) -> Message:
     given = [key for key in (_WEIGHT, *_FLAGS, *_DETAILS) if key in message]
-    if not given:
-        return message
     trained = True
     for key in given:
         value = message[key]

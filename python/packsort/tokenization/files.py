@@ -17,6 +17,7 @@ from packsort._atomic import OutputFiles, check_folder
 from packsort._options import InputOptions, names, take_input_options
 from packsort.errors import OptionError
 from packsort.schema import INPUT_IDS
+from packsort.sources.files.strays import stray_file
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note
@@ -154,7 +155,8 @@ def _targets(source: Source, out: Path) -> list[Path]:
 
 def _other_files(folder: Path, targets: Sequence[Path]) -> list[Note]:
     """Note data files of other runs in the folder: whoever reads the folder reads them too."""
-    found = sorted({*folder.glob("*.parquet"), *folder.glob("*.arrow")} - set(targets))
+    files = {path for path in folder.glob("*") if path.is_file() and stray_file(path.name, None) is None}
+    found = sorted(files - set(targets))
     if not found:
         return []
     return [Note("other_files", {"folder": str(folder), "name": found[0].name, "others": len(found)})]

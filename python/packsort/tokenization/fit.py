@@ -1,13 +1,14 @@
 """What a chat template takes: contents in parts or as text, arguments of tool calls as objects or as JSON text.
 
-transformers documents parts and objects, and hands to the template what it is given. Many templates write one of the
-two wrongly: parts as Python's text of a list, JSON text in quotes. Which one, a template's own output tells: the first
-conversation that has either is rendered both ways. All others are then given as the template takes them.
+transformers documents objects for arguments, and hands to the template what it is given. Many templates write one form
+wrongly, or not at all: parts as Python's text of a list, JSON text in quotes. Which one, a template's own output tells:
+the first conversation that has either is rendered both ways. All others are then given as the template takes them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from packsort.tokenization.template import ChatTemplate
 # A template that writes neither form never tells. It is asked this often.
 _MOST_TRIES = 20
 _PART_MARKS = ("'type': 'text'", '"type": "text"')
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,13 @@ class _Change:
     Attributes:
         kind: Kind of the note about it.
         make: Returns the changed conversation, and the number of changes.
-        shows: Whether a text shows the conversation rightly without the change; None if nothing tells.
-        shows_changed: Whether the text of the changed conversation shows the one before the change rightly.
+        is_needed: Whether a template needs the change, from the conversation and its text without and with the change,
+            None where the template refuses it. Returns None if that tells nothing.
     """
 
     kind: NoteKind
     make: Callable[[Conversation], tuple[Conversation, int]]
-    shows: Callable[[Conversation, str], bool | None]
-    shows_changed: Callable[[Conversation, str], bool | None]
+    is_needed: Callable[[Conversation, str | None, str | None], bool | None]
 
 
 @dataclass
@@ -68,15 +70,15 @@ class TemplateFit:
             count: Whether its changes are counted.
         """
         counts = self._counts if count else Counter()
-        if any(isinstance(message.get("content"), list) for message in conversation.messages):
-            conversation = self._fit(template, conversation, _PARTS, counts)
+        in_parts = any(isinstance(message.get("content"), list) for message in conversation.messages)
+        conversation = self._fit(template, conversation, _JOINED if in_parts else _DIVIDED, counts)
         arguments = list(_arguments(conversation))
         if any(isinstance(one, str) for one in arguments):
             fitted = self._fit(template, conversation, _OBJECTS, counts)
             if fitted is not conversation:
                 counts["tool_arguments_kept"] += sum(isinstance(one, str) for one in _arguments(fitted))
             return fitted
-        return self._fit(template, conversation, _TEXT, counts) if arguments else conversation
+        return self._fit(template, conversation, _JSON_TEXT, counts) if arguments else conversation
 
     def _fit(
         self, template: ChatTemplate, conversation: Conversation, change: _Change, counts: Counter[NoteKind]
@@ -86,53 +88,65 @@ class TemplateFit:
             return conversation
         other, number = change.make(conversation)
         if choice.change is None:
-            shown = _shown(template, conversation, lambda text: change.shows(conversation, text))
-            if shown is False and _shown(template, other, lambda text: change.shows_changed(conversation, text)):
-                choice.change = True
-            elif shown or choice.tries == _MOST_TRIES:
-                choice.change = False
+            texts = _rendered(template, conversation), _rendered(template, other)
+            choice.change = change.is_needed(conversation, *texts)
             choice.tries += 1
+            if choice.change is None and choice.tries == _MOST_TRIES:
+                choice.change = False
         if not choice.change:
             return conversation
         counts[change.kind] += number
         return other
 
 
-def _shown(template: ChatTemplate, conversation: Conversation, shows: Callable[[str], bool | None]) -> bool | None:
-    """Return whether a template writes a conversation rightly: False if it refuses it, None if nothing tells."""
+def _rendered(template: ChatTemplate, conversation: Conversation) -> str | None:
     try:
-        text = template.render(conversation)
+        return template.render(conversation)
     except RowError:
-        return False
-    return shows(text)
+        return None
 
 
-def _whatever(conversation: Conversation, text: str) -> bool | None:
-    """Return True: that a template takes a conversation is enough."""
-    return True
+# Contents
 
 
-# Contents in parts
+def _texts(message: Message) -> list[str]:
+    """Return the texts of a message's content."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return [part["text"] for part in content]
+    return [content] if isinstance(content, str) else []
 
 
 def _joined(conversation: Conversation) -> tuple[Conversation, int]:
     """Join the parts of contents by line feeds."""
+    return _with_contents(conversation, lambda content: "\n".join(_texts({"content": content})), list)
+
+
+def _divided(conversation: Conversation) -> tuple[Conversation, int]:
+    """Make each content a part."""
+    return _with_contents(conversation, lambda content: [{"type": "text", "text": content}], str)
+
+
+def _with_contents(
+    conversation: Conversation, change: Callable[[Any], Any], kind: type[list[Any] | str]
+) -> tuple[Conversation, int]:
     messages, number = [], 0
     for message in conversation.messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            message = _with(message, content="\n".join(part["text"] for part in content))
+        if isinstance(message.get("content"), kind):
+            message = _with(message, content=change(message["content"]))
             number += 1
         messages.append(message)
     return conversation.with_messages(messages), number
 
 
-def _shows_parts(conversation: Conversation, text: str) -> bool | None:
-    parts = [part for one in conversation.messages if isinstance(one.get("content"), list) for part in one["content"]]
-    said = [part["text"].strip() for part in parts]
-    return all(words in text for words in said) and not any(
-        mark in text for mark in _PART_MARKS if not any(mark in words for words in said)
-    )
+def _needs_other_contents(conversation: Conversation, text: str | None, changed: str | None) -> bool | None:
+    said = [words.strip() for message in conversation.messages for words in _texts(message)]
+    marks = [mark for mark in _PART_MARKS if not any(mark in words for words in said)]
+
+    def shown(found: str | None) -> bool:
+        return found is not None and all(one in found for one in said) and not any(mark in found for mark in marks)
+
+    return False if shown(text) else True if shown(changed) else None
 
 
 # Arguments of tool calls
@@ -145,13 +159,6 @@ def _arguments(conversation: Conversation) -> Iterator[Any]:
             function = call.get("function", call) if isinstance(call, dict) else None
             if isinstance(function, dict) and "arguments" in function:
                 yield function["arguments"]
-
-
-def _shows_arguments(conversation: Conversation, text: str) -> bool | None:
-    given = [one for one in _arguments(conversation) if isinstance(one, str) and one.strip()]
-    if any(json.dumps(one, ensure_ascii=ascii_only) in text for one in given for ascii_only in (True, False)):
-        return False
-    return True if given and all(one in text for one in given) else None
 
 
 def _as_objects(conversation: Conversation) -> tuple[Conversation, int]:
@@ -169,9 +176,30 @@ def _as_objects(conversation: Conversation) -> tuple[Conversation, int]:
     return _with_arguments(conversation, parsed)
 
 
-def _as_text(conversation: Conversation) -> tuple[Conversation, int]:
+def _needs_objects(conversation: Conversation, text: str | None, changed: str | None) -> bool | None:
+    """Return whether JSON text comes in quotes, is refused, or differs in more than white space from its object."""
+    if text is None or changed is None:
+        return None if text == changed else text is None
+    given = [one for one in _arguments(conversation) if isinstance(one, str) and one.strip()]
+    if any(json.dumps(one, ensure_ascii=ascii_only) in text for one in given for ascii_only in (True, False)):
+        return True
+    if not given or not all(one in text for one in given):
+        return None
+    return _dense(text) != _dense(changed)
+
+
+def _dense(text: str) -> str:
+    """Return a text without white space, and without escapes of JSON."""
+    return _SPACE.sub("", _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text))
+
+
+def _as_json_text(conversation: Conversation) -> tuple[Conversation, int]:
     """Write arguments that are objects as JSON text."""
     return _with_arguments(conversation, lambda one: json.dumps(one, ensure_ascii=False))
+
+
+def _needs_json_text(conversation: Conversation, text: str | None, changed: str | None) -> bool | None:
+    return False if text is not None else True if changed is not None else None
 
 
 def _with_arguments(conversation: Conversation, change: Callable[[Any], Any]) -> tuple[Conversation, int]:
@@ -196,6 +224,7 @@ def _with(message: Message, **values: Any) -> Message:
     return type(message)({**message, **values})
 
 
-_PARTS = _Change("parts_joined", _joined, _shows_parts, _shows_parts)
-_OBJECTS = _Change("tool_arguments_parsed", _as_objects, _shows_arguments, _whatever)
-_TEXT = _Change("tool_arguments_as_text", _as_text, _whatever, _whatever)
+_JOINED = _Change("parts_joined", _joined, _needs_other_contents)
+_DIVIDED = _Change("parts_made", _divided, _needs_other_contents)
+_OBJECTS = _Change("tool_arguments_parsed", _as_objects, _needs_objects)
+_JSON_TEXT = _Change("tool_arguments_as_text", _as_json_text, _needs_json_text)

@@ -46,6 +46,19 @@ class TokenizerInfo(Record):
         """Whether the rows are conversations, which can be cut between turns."""
         return self.columns[0] == "messages" or self.form not in (None, "prompt_completion", "text")
 
+    @property
+    def noun(self) -> str:
+        """Word for one row in messages: `conversation` where it can be cut between turns, else `sequence`."""
+        return "conversation" if self.of_conversations else "sequence"
+
+    def remarks(self) -> list[str]:
+        """Say what a user should know about the tokens, one sentence each."""
+        said = [str(note) for note in self.notes]
+        if self.without_loss:
+            rows = "1 sequence has" if self.without_loss == 1 else f"{self.without_loss:,} sequences have"
+            said.append(f"{rows} no token that carries loss")
+        return said
+
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> TokenizerInfo:
         """Return the record that a manifest holds; `dataclasses.asdict` is the inverse.

@@ -101,7 +101,7 @@ class TokenFolder:
                 return None
             facts = json.loads(stored)
             info = TokenizerInfo.from_json(facts.pop("info"))
-            if getattr(info, "template_date", None) not in (None, self._today):
+            if info.template_date not in (None, self._today):
                 return None
             left_out = tuple(facts.pop("left_out"))
             return KeptTokens(table.replace_schema_metadata(), info, left_out, **facts)

@@ -11,12 +11,20 @@ from packsort.schema import LENGTH, PIECE_STARTS
 from packsort.sources.source import Source
 from packsort.sources.tokens import Tokens, read_tokens
 from packsort.tokenization.info import TokenizerInfo, digest
+from packsort.tokenization.kept import KeptTokens
+from packsort.tokenization.notes import joined_notes
 from packsort.tokenization.tokenize import Tokenization
 from packsort.tokenization.tokenizer import as_tokenizer
 
 
 def load_tokens(
-    source: Source, tokenizer: Any, stage: Stage, config: InputConfig, *, split_turns: int | None = None
+    source: Source,
+    tokenizer: Any,
+    stage: Stage,
+    config: InputConfig,
+    *,
+    split_turns: int | None = None,
+    kept: KeptTokens | None = None,
 ) -> tuple[Tokens, TokenizerInfo | None]:
     """Read the token columns of a source, or tokenize its rows.
 
@@ -26,6 +34,7 @@ def load_tokens(
         stage: Progress reporter, as for `packsort.write_shards`.
         config: How text becomes tokens and labels, and what becomes of sequences without tokens.
         split_turns: The most tokens of a conversation. Longer ones are cut between turns. None cuts none.
+        kept: Tokens of the same rows, uncut, that an earlier call has made. They are only cut.
 
     Returns:
         The tokens; and how they were made, None if they were read.
@@ -38,8 +47,15 @@ def load_tokens(
         with stage("reading"):
             return read_tokens(source, config.empty), None
     tokenizer = as_tokenizer(tokenizer)
-    with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        tokenization = Tokenization(source, tokenizer, config, on_progress=advance, split_turns=split_turns)
+    with stage("tokenizing" if kept is None else "cutting", total=source.num_rows, unit="sequences") as advance:
+        tokenization = Tokenization(
+            source,
+            tokenizer,
+            config,
+            on_progress=advance,
+            split_turns=split_turns,
+            made=None if kept is None else kept.table,
+        )
         table = tokenization.read().drop_columns(LENGTH)
     piece_starts = None
     if split_turns is not None:
@@ -53,10 +69,10 @@ def load_tokens(
         loss_rule=tokenization.loss_rule,
         loss_tokens=tokenization.loss_tokens,
         without_loss=tokenization.without_loss,
-        notes=tokenization.notes,
+        notes=tokenization.notes if kept is None else joined_notes(kept.info.notes, tokenization.notes),
         chat_template=None if template is None else digest(template),
         form=tokenization.form,
-        template_date=tokenization.template_date,
+        template_date=tokenization.template_date if kept is None else kept.info.template_date,
     )
     by_file = tuple(tokenization.split_by_file) if split_turns is not None else ()
     return Tokens(table, left_out, source, piece_starts, by_file), info

@@ -60,12 +60,14 @@ def clean_messages(messages: Any, column: str) -> list[Message]:
         role = message.get("role")
         if not role:
             raise RowError(f"column `{column}`: message {index} has no role")
-        if message.get("content") is None and not message.get("tool_calls"):
+        content = message.get("content")
+        if content is None and not message.get("tool_calls"):
             raise RowError(f"column `{column}`: message {index} ({role}) has neither content nor tool_calls")
-        kept = {key: value for key, value in message.items() if value is not None}
-        if not isinstance(kept.get("content", ""), str):
-            kept["content"] = _parts(kept["content"], f"column `{column}`: message {index} ({role})")
-        cleaned.append(kept)
+        if None in message.values():
+            message = {key: value for key, value in message.items() if value is not None}
+        if content is not None and not isinstance(content, str):
+            message = {**message, "content": _parts(content, f"column `{column}`: message {index} ({role})")}
+        cleaned.append(message)
     return cleaned
 
 
@@ -118,7 +120,10 @@ def without_nulls(value: Any) -> Any:
         {'name': 'add', 'parts': [{}]}
     """
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+        # Most members are text, which needs no call.
+        return {
+            key: item if type(item) is str else without_nulls(item) for key, item in value.items() if item is not None
+        }
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NoteKind = Literal[
     "form",
     "other_forms",
+    "template_date",
     "parts_joined",
+    "parts_made",
     "tool_arguments_parsed",
     "tool_arguments_as_text",
     "tool_arguments_kept",
@@ -34,10 +36,13 @@ NoteKind = Literal[
 _WORDS: dict[NoteKind, str] = {
     "form": "read as {form_name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
+    "template_date": "the chat template writes a date, here {date}",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
+    "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
+    "write text alone",
     "tool_arguments_parsed": "in {number:,} tool calls the arguments are JSON text, and given to the chat template as "
-    "objects, because it would write the text in quotes or refuse it",
+    "objects, because it does not write the text as an object",
     "tool_arguments_as_text": "in {number:,} tool calls the arguments are objects, and given to the chat template as "
     "JSON text, because it refuses objects",
     "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",
@@ -115,3 +120,25 @@ class Note:
         if facts["kind"] not in get_args(NoteKind):
             raise ValueError(f"unknown note {facts['kind']!r}")
         return cls(facts["kind"], dict(facts["values"]))
+
+
+def joined_notes(made: Iterable[Note], cut: Iterable[Note]) -> tuple[Note, ...]:
+    """Join the notes of two passes over the same rows.
+
+    Args:
+        made: Notes of the pass that tokenized them.
+        cut: Notes of the pass that cut them. Conversations rendered in both passes add up; of other kinds that both
+            have, those of the first pass count, which has seen all rows.
+
+    Example:
+        >>> one, other = (Note("turns_by_contents", {"conversations": count}) for count in (3, 1))
+        >>> joined_notes([one], [other])[0].values["conversations"]
+        4
+    """
+    joined = {note.kind: note for note in made}
+    for note in cut:
+        before = joined.setdefault(note.kind, note)
+        if note.kind == "turns_by_contents" and before is not note:
+            counts = (int(one.values["conversations"]) for one in (before, note))
+            joined[note.kind] = Note(note.kind, {"conversations": sum(counts)})
+    return tuple(joined.values())

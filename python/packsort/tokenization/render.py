@@ -62,6 +62,7 @@ class Renderer:
         kind: Kind of row that the form gives.
         columns: Columns that are rendered.
         loss_rule: Tokens that carry loss.
+        date: Date that the chat template may read, `YYYY-MM-DD`, or None if it cannot.
 
     Raises:
         OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
@@ -85,7 +86,8 @@ class Renderer:
         self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
         if form.kind.is_chat:
             self._prepare_chat(kinds)
-        if config.template_date is not None and not any(template.reads_clock for template in self._templates):
+        self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
+        if config.template_date is not None and self.date is None:
             raise OptionError(
                 f"template_date={config.template_date!r} has no effect: "
                 + ("the chat template does not read the date" if form.kind.is_chat else "no chat template is used")
@@ -122,6 +124,8 @@ class Renderer:
         if self._other_forms:
             others = "; ".join(", ".join(other.columns) for other in self._other_forms)
             notes.append(Note("other_forms", {"columns": columns, "others": others}))
+        if self._clock.was_read:
+            notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
         notes += [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
         by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
@@ -202,8 +206,10 @@ class Renderer:
     def _count(self, conversation: Conversation, text: str) -> None:
         """Count what a user should know of a conversation."""
         calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
-        self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
-        self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools or ()))
+        if calls:
+            self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
+        if conversation.tools is not None:
+            self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
         if self.loss_rule.by_turns:
             self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
 

@@ -17,10 +17,11 @@ from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
-from packsort._arrow import from_numpy
+from packsort._arrow import from_numpy, to_numpy
 from packsort._options import InputConfig, InputOptions, names, take_input_options
 from packsort.errors import OptionError, SourceError, TokenizerError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
@@ -43,6 +44,16 @@ class Tokenization:
     """Tokens of a source, computed while they are iterated over; `packsort.tokenize` returns it.
 
     Counts cover the tables given out so far.
+
+    Args:
+        source: The rows.
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
+        config: Options of what goes in.
+        keep: Other columns to copy.
+        on_progress: Called with the number of sequences of each table that is given out.
+        split_turns: The most tokens of a window. None cuts no conversation.
+        made: Tokens of all rows, uncut, as an earlier `Tokenization` of the same rows gave them. Rows are then rendered
+            only to cut them, and `notes` are those of cutting.
 
     Attributes:
         loss_rule: Tokens that carry loss.
@@ -72,8 +83,10 @@ class Tokenization:
         keep: Sequence[str] = (),
         on_progress: Callable[[int], None] | None = None,
         split_turns: int | None = None,
+        made: pa.Table | None = None,
     ) -> None:
         self._source = source
+        self._made = made
         self._config = config
         self._render = Renderer(source, tokenizer, config)
         self._encode = Encoder(tokenizer, plain=not self._render.kind.is_chat)
@@ -153,9 +166,15 @@ class Tokenization:
         with ThreadPoolExecutor(_CALLS_AHEAD, thread_name_prefix="packsort-tokenize") as pool:
             waiting: deque[tuple[int, int, pa.RecordBatch, Future[Encoded]]] = deque()
             try:
+                row = 0
                 for index, first, batch in self._source.batches(columns, _ROWS_A_BATCH):
-                    rendered: Rendered = self._render(batch, self._where(index, first))
-                    waiting.append((index, first, batch, pool.submit(self._encode, rendered, self.loss_rule)))
+                    if self._made is not None:
+                        call = pool.submit(_encoded, self._made.slice(row, len(batch)))
+                        row += len(batch)
+                    else:
+                        rendered: Rendered = self._render(batch, self._where(index, first))
+                        call = pool.submit(self._encode, rendered, self.loss_rule)
+                    waiting.append((index, first, batch, call))
                     if len(waiting) > _CALLS_AHEAD:
                         yield self._finish(*waiting.popleft())
                 while waiting:
@@ -210,6 +229,8 @@ class Tokenization:
             "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
             "loss": self.loss_rule.value,
         }
+        if self._render.date is not None:
+            facts["template_date"] = self._render.date
         if self._split_turns is not None:
             facts["split_turns"] = self._split_turns
         return {b"packsort": json.dumps(facts).encode()}
@@ -306,6 +327,13 @@ def tokenize(
         on_progress=on_progress,
         split_turns=split_turns,
     )
+
+
+def _encoded(table: pa.Table) -> Encoded:
+    """Return tokens that were made before."""
+    ids, labels = (to_numpy(table[name].combine_chunks().flatten()) for name in (INPUT_IDS, LABELS))
+    lengths = to_numpy(pc.list_value_length(table[INPUT_IDS])).astype(np.int64)
+    return Encoded(ids, labels, lengths)
 
 
 def _offsets(lengths: NDArray[np.int64]) -> pa.Array:

@@ -75,8 +75,22 @@ def load_tokenizer(
 
 
 def as_tokenizer(tokenizer: Any) -> Any:
-    """Return a tokenizer as it is, or load the one that a folder or Hub name stands for."""
-    return load_tokenizer(tokenizer) if isinstance(tokenizer, (str, os.PathLike)) else tokenizer
+    """Return a tokenizer as it is, a processor's own, or the one that a folder or Hub name stands for.
+
+    Raises:
+        TokenizerError: It is no tokenizer of transformers, or cannot be loaded.
+    """
+    if isinstance(tokenizer, (str, os.PathLike)):
+        return load_tokenizer(tokenizer)
+    # Told by what it can do: importing transformers takes seconds.
+    for one in (tokenizer, getattr(tokenizer, "tokenizer", None)):
+        if hasattr(one, "convert_tokens_to_ids"):
+            return one
+    kind = f"{type(tokenizer).__module__}.{type(tokenizer).__qualname__}"
+    raise TokenizerError(
+        f"tokenizer must be a tokenizer of transformers, its folder or its Hub name, got a {kind}"
+        + (": pass PreTrainedTokenizerFast(tokenizer_object=...)" if kind.startswith("tokenizers.") else "")
+    )
 
 
 def _check_folder(folder: Path, name: str) -> None:

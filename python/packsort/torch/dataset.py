@@ -23,6 +23,7 @@ class DatasetOptions(PackOptions, total=False):
 
     seed: int | None
     epoch: int
+    tokenizer: Any
     plan: Plan | str | os.PathLike[str] | None
 
 
@@ -35,11 +36,13 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     Args:
         source: A packed directory (its path, or the result of `packsort.open_shards`), or token columns to pack on the
-            fly: a path, a `pyarrow.Table`, a `datasets.Dataset` and whatever else `PackedLoader` takes.
+            fly: a path, a `pyarrow.Table`, a `datasets.Dataset` and whatever else `PackedLoader` takes, or, with a
+            tokenizer, conversations and text.
         max_length: Most tokens of a pack. `None` for a packed directory or a `plan`, which know it.
         **options: Options of packing on the fly, as for `packsort.pack`. They include `seed`, which shuffles the packs
             (default 0, `None` for no shuffle), `epoch` (default 0), and `plan`: a `Plan`, or the file that `Plan.save`
-            wrote, in place of `max_length` and the other options.
+            wrote, in place of `max_length` and the other options. `tokenizer`, as for `PackedLoader`: workers get the
+            tokens and do not make them again.
 
     Attributes:
         max_length: Most tokens of a pack.
@@ -68,7 +71,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         _checks.keywords("PackedDataset", options, names(DatasetOptions))
         own = dict[str, Any](options)
         plan, seed, epoch = own.pop("plan", None), own.pop("seed", 0), own.pop("epoch", 0)
-        packing = PackingOptions.check("PackedDataset", max_length, own, seed)
+        packing = PackingOptions.check("PackedDataset", max_length, own, seed, own.pop("tokenizer", None))
         epoch = _checks.seed("epoch", epoch)
         self._arguments = (source, max_length, {name: options[name] for name in options if name != "on_progress"})  # type: ignore[literal-required]
         self._packs = open_packs(source, packing, plan)
@@ -120,10 +123,12 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     def __getstate__(self) -> tuple[Any, int]:
         source, max_length, options = self._arguments
-        if isinstance(self._packs, PlannedPacks) and self._packs.first.strategy == "optimal":
-            # The plan took long to find, so it goes along; `max_length` and the options of a plan follow from it.
-            fillers = {name: options[name] for name in ("separator", "pad_token_id") if name in options}
-            max_length, options = None, fillers | {"plan": self._packs.first}
+        packs = self._packs
+        if isinstance(packs, PlannedPacks) and (packs.tokenized or packs.first.strategy == "optimal"):
+            # The plan took long to find, so it goes along; `max_length` and the options of a plan follow from it. Rows
+            # are not tokenized again: their tokens go along.
+            max_length, options = None, packs.filler_options | {"plan": packs.first}
+            source = packs.source if packs.tokenized else source
         return (source, max_length, options), self._epoch
 
     def __setstate__(self, state: tuple[Any, int]) -> None:

@@ -64,17 +64,20 @@ class PackedLoader(IterableDataset[Batch]):
     pass with the loader of the main process: call `set_epoch` there, and use `StatefulDataLoader` to save the place.
     Persistent workers count epochs by themselves. Loaders can be pickled, and work in forked and spawned processes.
 
-    The arguments by topic: source and packing (`source`, `max_length`, `plan`, options of packing), batches
-    (`batch_size`, `layout`, `static_shapes`, options of the layout), order (`seed`, `tail`, `balance`), ranks (`rank`,
-    `world_size`, `accumulation`), device (`device`, `prefetch`).
+    The arguments by topic: source and packing (`source`, `max_length`, `tokenizer`, `plan`, options of packing),
+    batches (`batch_size`, `layout`, `static_shapes`, options of the layout), order (`seed`, `tail`, `balance`), ranks
+    (`rank`, `world_size`, `accumulation`), device (`device`, `prefetch`).
 
     Args:
         source: A packed directory: its path, or the result of `packsort.open_shards`. Or token columns to pack on the
             fly: a path, paths, folder or glob of Parquet or Arrow files, a `pyarrow.Table`, a `datasets.Dataset`, a
             polars DataFrame. They have `input_ids`, and may have other list columns with a value for each token. Arrow
             files are mapped, and open at once where a column `length` has the lengths; Parquet files are decoded into
-            memory first.
+            memory first. With a tokenizer, rows have `messages`, `prompt` and `completion`, or `text`.
         max_length: Most tokens of a pack. `None` for a packed directory or a `plan`, which know it.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens. They are
+            tokenized when the loader is made, into memory, on every rank: for large data run `packsort pack` once. The
+            tokens go along when the loader is pickled, as to spawned workers. Notes about them are warnings.
         plan: Plan of the source's sequences, or the file that `Plan.save` wrote, in place of `max_length` and the
             options of packing; it is shuffled by its own seed. `None` makes a plan. Ranks must share a plan made with
             `strategy="optimal"`, because its search computes with floating-point numbers.
@@ -104,6 +107,7 @@ class PackedLoader(IterableDataset[Batch]):
     Raises:
         TypeError: A keyword argument is unknown.
         OptionError: A value is not allowed, or two options contradict each other.
+        TokenizerError: The tokenizer cannot be loaded, or lacks something that the rows need.
         SourceError: The source is none of the above, or its columns are wrong; tokens are checked as they are read.
         SourceNotFoundError: There is no such directory or file.
         LengthError: A sequence is longer than `max_length`.
@@ -131,6 +135,7 @@ class PackedLoader(IterableDataset[Batch]):
         source: Any,
         max_length: int | None = None,
         *,
+        tokenizer: Any = None,
         plan: Plan | str | os.PathLike[str] | None = None,
         batch_size: int = 1,
         layout: Layout = "flat",
@@ -148,7 +153,7 @@ class PackedLoader(IterableDataset[Batch]):
         _checks.keywords(
             "PackedLoader", options, names(LoaderOptions) | set(inspect.signature(PackedLoader).parameters)
         )
-        packing = PackingOptions.check("PackedLoader", max_length, _chosen(options, PACK_NAMES), seed)
+        packing = PackingOptions.check("PackedLoader", max_length, _chosen(options, PACK_NAMES), seed, tokenizer)
         config = _layout_config(layout, packing, options, static_shapes)
         ranks = find_ranks(rank, world_size, batch_size, accumulation, tail)
         balanced = find_balance(balance, config.attention, ranks)
@@ -295,7 +300,7 @@ def _layout_config(
     """Check the options of the layout; the packs add `max_length` and `max_sequences` later."""
     chosen = _chosen(options, _LAYOUT_NAMES)
     if chosen.get("pad_token_id") is None:
-        chosen.pop("pad_token_id", None)
+        chosen["pad_token_id"] = packing.fillers.padding  # the tokenizer's, or 0
     config = layout_config("PackedLoader", layout, packing.config.max_length, chosen)
     if _checks.boolean("static_shapes", static_shapes) and config.layout not in ("flat", "megatron"):
         raise _checks.clash("static_shapes", f"layout={layout!r}", "its shapes are fixed without it")

@@ -7,5 +7,6 @@
 - `skipped`: reasons for skipping a file.
 - `tables`: Delta, Iceberg and Hudi tables, which are refused.
 - `splits`: the split that a file belongs to, and the choice among splits.
+- `card`: the files and splits that the `README.md` of a data set of the Hub declares.
 - `checks`: links and mixtures of formats that are refused.
 """

@@ -12,6 +12,7 @@ from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
+from packsort.sources.files.card import declared_splits
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
@@ -122,8 +123,8 @@ def _find(name: str) -> _Given:
             refuse_part_of_table(path)
             folder, found = path, walk(path)
         elif path.is_file():
-            files = {path: os.path.realpath(path)}
-            return _Given(name, None, _with_splits(files, path.parent, path.absolute().parent.name), files, [])
+            real = {path: os.path.realpath(path)}
+            return _Given(name, None, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
         elif not glob.has_magic(name):
@@ -133,8 +134,13 @@ def _find(name: str) -> _Given:
             folder, found = match(name)
     if not found.files:
         raise _nothing(name, path.is_dir(), found.skipped)
+    files = _with_splits(found.files, folder, path.absolute().name)
+    if path.is_dir() and (declared := declared_splits(folder, found.files)):
+        files = dict(declared)
+        for one in found.files.keys() - files.keys():
+            found.skip(one, SkipReason.UNDECLARED)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, _with_splits(found.files, folder, path.absolute().name), found.files, skipped)
+    return _Given(name, folder, files, found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -178,6 +184,9 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
             f"read one, or split={splits.ALL!r} if this is meant"
         )
     for one in given:
+        left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
+        if left_out:
+            yield f"`{left_out[0]}` and all files that the README.md of `{one.name}` does not declare are left out"
         if one.folder is not None:
             yield from (
                 f"`{name}` tells of {total:,} files, and only {there:,} of them are there"

@@ -28,6 +28,8 @@ class SkipReason(StrEnum):
     """It is a link to a folder that contains it."""
     SPLIT = "split"
     """It belongs to a split that was not asked for."""
+    UNDECLARED = "undeclared"
+    """The `README.md` of the data set declares its files, and leaves it out."""
     OTHER = "other"
     """It holds no rows: its name has no suffix of a data file, or it describes the data."""
 
@@ -41,6 +43,7 @@ _WORDS = {
     SkipReason.REPEATED: "linked to what is read already",
     SkipReason.LOOP: "linked to a folder that contains it",
     SkipReason.SPLIT: "of other splits",
+    SkipReason.UNDECLARED: "left out by README.md",
     SkipReason.OTHER: "without rows",
 }
 

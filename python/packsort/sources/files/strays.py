@@ -7,7 +7,6 @@ Programs leave much beside data: markers, checksums, caches, half-written files,
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,29 @@ from packsort.sources.files.skipped import SkipReason
 from packsort.sources.formats.suffixes import DATA_SUFFIXES
 
 _UNFINISHED = (".incomplete", ".tmp", ".temp", ".part", ".partial", ".inprogress", ".crdownload", ".lock")
-# `tempfile` names files so; `datasets` writes a cache under such a name and renames it at the end.
-_TEMPORARY_NAME = re.compile(r"tmp[a-z0-9_]{8}")
 _DESCRIPTIONS = {
+    "adapter_config.json",
     "added_tokens.json",
+    "all_results.json",
+    "chat_template.json",
     "config.json",
     "croissant.json",
     "dataset_dict.json",
     "dataset_info.json",
     "dataset_infos.json",
+    "eval_results.json",
     "generation_config.json",
     "manifest.json",
     "package.json",
     "special_tokens_map.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "state.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "train_results.json",
     "trainer_state.json",
+    "vocab.json",
 }
 
 
@@ -74,7 +78,7 @@ def _stray_name(name: str) -> SkipReason | None:
     if name.startswith("."):
         return SkipReason.HIDDEN
     # Spark skips such names, too, but for folders of a partition such as `_day=1`.
-    if (name.startswith("_") and "=" not in name) or folded.endswith(_UNFINISHED) or _TEMPORARY_NAME.fullmatch(name):
+    if (name.startswith("_") and "=" not in name) or folded.endswith(_UNFINISHED):
         return SkipReason.TEMPORARY
     return None
 

@@ -62,10 +62,8 @@ def _forms(kinds: Mapping[str, pa.DataType]) -> Iterator[Form]:
         return Form(name, RowKind.CONVERSATION, (column, *system), partial(_conversation, column))
 
     if "messages" in kinds and (name := _chat(kinds["messages"], text=True)):
-        old = name == "messages" and (
-            {"functions", "parallel_tool_calls"} & kinds.keys() or _is_openai(kinds["messages"])
-        )
-        yield conversations("openai" if old else name, "messages")
+        openai = {"functions", "parallel_tool_calls"} & kinds.keys() or _is_openai(kinds["messages"])
+        yield conversations("openai" if openai and name != "sharegpt" else name, "messages")
     if {"prompt", "completion"} <= kinds.keys():
         pair = [kinds["prompt"], kinds["completion"]]
         if all(_chat(kind) for kind in pair):
@@ -124,7 +122,8 @@ def is_json(kind: pa.DataType) -> bool:
 
 def _is_openai(kind: pa.DataType) -> bool:
     """Whether messages have fields that only OpenAI's rows for fine-tuning have."""
-    return bool({"weight", "function_call"} & {field.name for field in kind.value_type})
+    value = kind.value_type if is_list(kind) else kind
+    return types.is_struct(value) and bool({"weight", "function_call"} & {field.name for field in value})
 
 
 def _is_history(kind: pa.DataType) -> bool:

@@ -32,6 +32,8 @@ _ROLES = {
     "tool_response": "tool",
     "ipython": "tool",
 }
+_FUNCTION = "function"
+_FOREIGN = {"from", "function_call"}
 # Their value is the JSON text of calls.
 _CALLS = ("function_call", "tool_call", "tool_calls")
 
@@ -52,24 +54,28 @@ def read_messages(value: Any, column: str) -> list[Message] | None:
         return None
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise RowError(f"column `{column}` must hold a list of messages, got {_short(value)}")
-    messages: list[Any] = []
-    for index, one in enumerate(value):
-        where = f"column `{column}`: message {index}"
-        message = _parsed(one, where) if isinstance(one, str) else one
-        if message is not None and not isinstance(message, dict):
-            raise RowError(f"{where} must be an object with `role` and `content`, got {_short(message)}")
-        messages.append(message if message is None else _read(message, where))
-    return messages
+    return [
+        one
+        if type(one) is dict and "role" in one and _FOREIGN.isdisjoint(one) and one["role"] != _FUNCTION
+        # Most messages need nothing, and a name for each would cost more than the rest.
+        else _read(one, f"column `{column}`: message {index}")
+        for index, one in enumerate(value)
+    ]
 
 
-def _read(message: Message, where: str) -> Message:
-    """Return one message with `role` and `content`."""
+def _read(one: Any, where: str) -> Any:
+    """Return one message with `role` and `content`, or None for a null."""
+    message = _parsed(one, where) if isinstance(one, str) else one
+    if message is None:
+        return None
+    if not isinstance(message, dict):
+        raise RowError(f"{where} must be an object with `role` and `content`, got {_short(message)}")
     if message.get("role") is None and message.get("from") is not None:
         message = _from_sharegpt(message, where)
     if message.get("function_call"):
         calls = [*(message.get("tool_calls") or ()), {"type": "function", "function": message["function_call"]}]
         message = {key: value for key, value in message.items() if key != "function_call"} | {"tool_calls": calls}
-    if message.get("role") == "function":
+    if message.get("role") == _FUNCTION:
         message = {**message, "role": "tool"}
     return message
 

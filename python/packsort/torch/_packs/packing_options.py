@@ -9,9 +9,10 @@ from typing import Any
 from packsort._options import INPUT_NAMES, InputConfig, PackOptions, PlanConfig, names
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.schema import MAX_LENGTH_LIMIT
+from packsort.tokenization.choice import TokenizerChoice, as_choice
 
 PACK_NAMES = names(PackOptions)
-_FILLER_NAMES = ("separator", "pad_token_id")
+_NOT_OF_PLAN = ("separator", "pad_token_id", "tokenizer", *INPUT_NAMES)
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class PackingOptions:
         config: Options of the plan. Without a `max_length` it has the largest one.
         fillers: Tokens of separators and padding.
         input: Options of what goes in.
+        choice: The tokenizer of the rows, or None where they hold tokens.
     """
 
     given: tuple[str, ...]
@@ -31,9 +33,12 @@ class PackingOptions:
     config: PlanConfig
     fillers: Fillers
     input: InputConfig
+    choice: TokenizerChoice | None = None
 
     @classmethod
-    def check(cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0) -> PackingOptions:
+    def check(
+        cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0, tokenizer: Any = None
+    ) -> PackingOptions:
         """Check the options that a callable was given.
 
         Args:
@@ -41,21 +46,23 @@ class PackingOptions:
             max_length: Most tokens of a pack, or None.
             options: Keyword arguments of `PackOptions`.
             seed: Seed of the shuffle, or None.
+            tokenizer: The tokenizer of the rows, its folder or Hub name, or None where they hold tokens.
 
         Raises:
             TypeError: A keyword argument is unknown.
             OptionError: A value is not allowed, or two options contradict each other.
         """
         width = MAX_LENGTH_LIMIT if max_length is None else max_length
-        config, fillers, given = token_config(caller, width, options, seed=seed)
-        given.check_tokenizer(None)
-        return cls(tuple(options), None if max_length is None else config.max_length, config, fillers, given)
+        choice = as_choice(tokenizer)
+        config, fillers, source = token_config(caller, width, options, choice=choice, seed=seed)
+        given = (*options, *([] if choice is None else ["tokenizer"]))
+        return cls(given, None if max_length is None else config.max_length, config, fillers, source, choice)
 
     @property
     def of_plan(self) -> tuple[str, ...]:
         """Names of the passed options that a finished plan has decided already."""
-        return tuple(name for name in self.given if name not in (*_FILLER_NAMES, *INPUT_NAMES))
+        return tuple(name for name in self.given if name not in _NOT_OF_PLAN)
 
-    def without_callbacks(self) -> PackingOptions:
-        """Return the options that a pickle carries: `on_progress` is about a search that is done."""
-        return replace(self, config=replace(self.config, on_progress=None))
+    def of_pickle(self) -> PackingOptions:
+        """Return the options that a pickle carries: `on_progress` and a tokenizer have done their work."""
+        return replace(self, config=replace(self.config, on_progress=None), choice=None)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._progress import no_progress
+from packsort._warn import warn
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
 from packsort.errors import OptionError
@@ -18,8 +20,11 @@ from packsort.gathering.planned import plan_lengths
 from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.lazy_tokens import TokenColumns
 from packsort.sources.source import Source
+from packsort.tokenization.info import TokenizerInfo
+from packsort.tokenization.load import load_tokens
 from packsort.torch._packs.packing_options import PackingOptions
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
 
@@ -30,22 +35,27 @@ class PlannedPacks:
     """Packs of token columns; every epoch has its own packs, as many and as long.
 
     Args:
-        source: The token columns.
-        options: Options of the plan.
+        source: The token columns, or rows to tokenize.
+        options: Options of the plan, and the tokenizer.
         plan: A finished plan of the source, or None to make one.
 
     Attributes:
+        source: The token columns.
+        tokenized: Whether they were made here, of rows.
         first: The plan as it was made or given, in its own epoch.
     """
 
     def __init__(self, source: Source, options: PackingOptions, plan: Plan | None = None) -> None:
-        self.source = source
         self._options = options
         self._given = plan
         self.name = _name(source)
-        self.tokens = TokenColumns(source, options.input.empty)
+        self.source, info = _token_source(source, options)
+        self.tokenized = info is not None
+        self.tokens = TokenColumns(self.source, options.input.empty)
         lengths = self.tokens.lengths
-        if plan is None:
+        if plan is None and info is not None:
+            plan = plan_lengths(source, lengths, info.columns[0], options.config, noun=info.noun)
+        elif plan is None:
             plan = plan_lengths(source, lengths, INPUT_IDS, options.config)
         else:
             _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
@@ -63,6 +73,12 @@ class PlannedPacks:
         """Fingerprint of the tokens."""
         return self.tokens.fingerprint
 
+    @property
+    def filler_options(self) -> dict[str, Any]:
+        """Separator and padding, as options."""
+        fillers = self._options.fillers
+        return {"separator": fillers.separator, "pad_token_id": fillers.padding}
+
     def __len__(self) -> int:
         return self.first.num_packs
 
@@ -76,8 +92,9 @@ class PlannedPacks:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A plan that was given, or took long to find, goes along; any other is made again sooner than it is copied.
-        keep = self._given is not None or self.first.strategy == "optimal"
-        return type(self), (self.source, self._options.without_callbacks(), self.first if keep else None)
+        # Tokens that were made go along in place of their rows, which may have the columns that the plan was made of.
+        keep = self._given is not None or self.first.strategy == "optimal" or self.tokenized
+        return type(self), (self.source, self._options.of_pickle(), self.first if keep else None)
 
 
 def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
@@ -98,6 +115,16 @@ def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: s
             f"the plan is of other sequences: its sequence {row} has {tokens[row]:,} tokens, that of {name} has "
             f"{lengths[row]:,}"
         )
+
+
+def _token_source(source: Source, options: PackingOptions) -> tuple[Source, TokenizerInfo | None]:
+    """Return the token columns of a source, in memory if they have to be made, and how they were made."""
+    if options.choice is None:
+        return source, None
+    tokens, info = load_tokens(source, options.choice.load(), no_progress, options.input)
+    assert info is not None
+    warn(info.remarks())
+    return Source([MemoryReader(tokens.table, source.files[0].path)]), info
 
 
 def _name(source: Source) -> str:

@@ -1,0 +1,40 @@
+"""Lengths of rows that hold no tokens yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from packsort._arrow import to_numpy
+from packsort._options import InputConfig
+from packsort._progress import Stage, no_progress
+from packsort.schema import LENGTH
+from packsort.sources.source import Source
+from packsort.tokenization.choice import TokenizerChoice
+from packsort.tokenization.tokenize import Tokenization
+
+
+def tokenized_lengths(
+    source: Source, choice: TokenizerChoice, config: InputConfig, stage: Stage = no_progress
+) -> NDArray[np.int64]:
+    """Count the tokens of conversations or text; the tokens are not kept.
+
+    Args:
+        source: The rows.
+        choice: Their tokenizer.
+        config: Options of what goes in. The loss does not matter for lengths.
+        stage: Progress reporter, as for `packsort.write_shards`.
+
+    Returns:
+        Tokens of each row: int64, (rows,).
+
+    Raises:
+        SourceError, TokenizerError: As for `packsort.tokenize`.
+    """
+    tokenizer: Any = choice.load(stage)
+    with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
+        tables = Tokenization(source, tokenizer, replace(config, loss="all"), on_progress=advance)
+        return np.concatenate([to_numpy(table[LENGTH]) for table in tables]).astype(np.int64)
