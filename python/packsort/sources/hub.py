@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,27 +14,37 @@ from packsort.sources.files import splits
 from packsort.sources.formats.reader import Reader
 from packsort.sources.hugging_face import dataset_reader
 
-_NAME = re.compile(r"hf:(?P<name>[^/:]+(?:/[^/:]+)?)(?:/(?P<config>[^/:]+))?(?::(?P<split>.+))?")
+_NAME = re.compile(r"hf:(?P<name>[^/:]+/[^/:]+)(?:/(?P<config>[^/:]+))?(?::(?P<split>.+))?")
 
 
-def is_hub_name(source: Any) -> bool:
-    """Whether a source names a data set on the Hub, and no file that is there.
-
-    Example:
-        >>> is_hub_name("hf:owner/name:train"), is_hub_name("owner/name")
-        (True, False)
-    """
-    return isinstance(source, str) and source.startswith("hf:") and not os.path.lexists(source)
-
-
-def hub_readers(source: str, split: str | None) -> tuple[list[Reader], list[str]]:
-    """Return readers of splits of a data set on the Hub, and their names.
-
-    `datasets` downloads it, or takes it from its cache, where the Hub cannot be reached as well.
+def hub_names(source: Any) -> list[str]:
+    """Return the names on the Hub that a source consists of, or nothing if it consists of paths or is an object.
 
     Args:
-        source: `hf:owner/name:split` or `hf:owner/name/config:split`, with or without the split.
-        split: The split, if `source` does not name it.
+        source: Any source. A file that is there is a path, whatever its name.
+
+    Raises:
+        SourceError: Names on the Hub are mixed with paths.
+
+    Example:
+        >>> hub_names("hf:owner/name:train"), hub_names(["a.jsonl"])
+        (['hf:owner/name:train'], [])
+    """
+    given = source if isinstance(source, (list, tuple)) else [source]
+    names = [one for one in given if isinstance(one, str) and one.startswith("hf:") and not os.path.lexists(one)]
+    if names and len(names) < len(given):
+        raise SourceError(f"`{names[0]}` names a data set on the Hub, which cannot be read together with files")
+    return names
+
+
+def hub_readers(names: Sequence[str], split: str | None) -> tuple[list[Reader], list[str | None]]:
+    """Return readers of splits of data sets on the Hub, and the split of each.
+
+    `datasets` downloads them, or takes them from its cache, where the Hub cannot be reached as well.
+
+    Args:
+        names: `hf:owner/name:split` or `hf:owner/name/config:split`, with or without the split.
+        split: The split of names that have none.
 
     Raises:
         SourceError: `datasets` is not installed; there are several splits or configurations, and none is named; or the
@@ -42,6 +52,11 @@ def hub_readers(source: str, split: str | None) -> tuple[list[Reader], list[str]
         SourceNotFoundError: There is no such data set, or the Hub cannot be reached and its cache does not have it.
         OptionError: There is no such split, or two are given.
     """
+    found = [_load(name, split) for name in names]
+    return [reader for readers, _ in found for reader in readers], [one for _, chosen in found for one in chosen]
+
+
+def _load(source: str, split: str | None) -> tuple[list[Reader], list[str]]:
     found = _NAME.fullmatch(source)
     if found is None:
         raise SourceError(
@@ -49,25 +64,26 @@ def hub_readers(source: str, split: str | None) -> tuple[list[Reader], list[str]
         )
     if found["split"] and split is not None:
         raise OptionError(f"split={split!r} does not go with `{source}`, which names its split: leave one out")
+    if os.path.isdir(found["name"]):
+        raise SourceError(
+            f"`{source}` names a data set on the Hub, but `datasets` would read the folder `{found['name']}` that is "
+            "here: pass that folder, or work in another one"
+        )
     try:
         import datasets
     except ImportError as error:
         raise SourceError(f"reading `{source}` needs datasets ({error}): pip install 'packsort[hf]'") from error
-    wanted = found["split"] or split
     base = source if found["split"] is None else source[: found.start("split") - 1]
     cached = not hub_is_reachable()
     with _loading(base, cached):
         builder = datasets.load_dataset_builder(found["name"], found["config"])
-        if builder.info.splits is None and not cached:
+        if not builder.info.splits:  # the files themselves tell
             builder.download_and_prepare()
     known = {name: info.num_examples or None for name, info in (builder.info.splits or {}).items()}
-    chosen = _choose(wanted, known, base)
-    readers = []
+    chosen = _choose(found["split"] or split, known, base)
     with _loading(base, cached):
         builder.download_and_prepare()
-        for name in chosen:
-            readers.append(dataset_reader(builder.as_dataset(split=name), f"{base}:{name}"))
-    return readers, chosen
+        return [dataset_reader(builder.as_dataset(split=name), f"{base}:{name}") for name in chosen], chosen
 
 
 def _choose(split: str | None, known: dict[str, int | None], base: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ _KINDS = (
 _STREAMS = {"datasets": ("IterableDataset", "IterableDatasetDict"), "torch.utils.data": ("IterableDataset",)}
 
 
-def open_object(source: Any, split: str | None) -> tuple[list[Reader], list[str] | None]:
+def open_object(source: Any, split: str | None) -> tuple[list[Reader], Sequence[str | None] | None]:
     """Return readers of the rows of an object, and the split of each or None.
 
     Args:

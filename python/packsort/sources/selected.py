@@ -61,6 +61,10 @@ class SelectedReader:
             yield from _take(batches, starts, self._numbers[first : first + self._part])
 
 
+def _join(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches).combine_chunks()
+
+
 def _take(
     batches: Sequence[pa.RecordBatch], starts: NDArray[np.int64], numbers: NDArray[np.int64]
 ) -> Iterator[pa.Table]:
@@ -77,7 +81,7 @@ def _take(
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
     try:
-        part = pa.Table.from_batches(taken).combine_chunks().take(from_numpy(places))
+        part = _join(taken).take(from_numpy(places))
     except pa.ArrowInvalid:
         if len(numbers) == 1:
             raise

@@ -24,7 +24,7 @@ from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.reader import Reader, naming
-from packsort.sources.hub import hub_readers, is_hub_name
+from packsort.sources.hub import hub_names, hub_readers
 from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
@@ -218,15 +218,18 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """
     if isinstance(source, Source):
         return source
-    if isinstance(source, (str, os.PathLike, list, tuple)) and not is_hub_name(source):
+    if names := hub_names(source):
+        readers, of_files = hub_readers(names, config.split)
+        return Source(_named(readers, config), of_files)
+    if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
         share_types(readers)
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
-    readers, of_files = hub_readers(source, config.split) if is_hub_name(source) else open_object(source, config.split)
-    return Source(_named(readers, config), of_files)
+    readers, of_objects = open_object(source, config.split)
+    return Source(_named(readers, config), of_objects)
 
 
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
