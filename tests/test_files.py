@@ -134,6 +134,8 @@ def test_no_path_and_no_text_are_refused():
         find_files([])
     with pytest.raises(SourceError, match="got a int"):
         find_files([3])
+    with pytest.raises(SourceNotFoundError, match="empty path"):
+        find_files("")
 
 
 def test_file_given_twice_is_refused_also_by_a_link():
@@ -290,6 +292,7 @@ def split_of(*names: str) -> dict[str, str | None]:
         ("train.jsonl", "train"),
         ("my-VALID_2.jsonl.gz", "validation"),
         ("dev/x/a.parquet", "validation"),
+        ("test.parquet/part-00000-0a1b.c000.snappy.parquet", "test"),
         ("split=test/a.parquet", "test"),
         ("eval.arrow", "test"),
         ("parquet-train.arrow", "train"),

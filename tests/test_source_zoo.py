@@ -245,7 +245,7 @@ SPLITS += [named_json_lines, cached_splits]
 def test_splits_are_never_mixed_unasked(tmp_path, write):
     write(tmp_path)
     for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.[paj]*"):
-        with pytest.raises(SourceError, match=r"`train` \(6 rows\), `validation` \(1 rows\), `test` \(2 rows\)"):
+        with pytest.raises(SourceError, match=r"`train` \(6 rows\), `validation` \(1 row\), `test` \(2 rows\)"):
             open_source(source)
     assert firsts(tmp_path, "train") == list(range(10, 16))
     assert firsts(tmp_path, "val+train") == [*range(10, 16), 70]
@@ -315,7 +315,7 @@ def test_split_and_strays_are_recorded_and_shown(tmp_path, run, monkeypatch):
         "split       train with 6 rows",
         "skipped     1 hidden: `sft/.gitattributes`",
         "            2 of other splits, such as `sft/data/test-00000-of-00001.parquet`",
-        "            1 without rows: `sft/README.md`",
+        "            1 of other kinds: `sft/README.md`",
         "sequences   6 of 6 rows",
     ]
     manifest = packsort.open_shards("packed").manifest
@@ -386,9 +386,10 @@ def test_splits_that_a_card_declares(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         pl.DataFrame(rows(first, 2)).write_parquet(tmp_path / f"{name}.parquet")
     (tmp_path / "README.md").write_text(CARD)
-    with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
-        open_source(tmp_path)
-    with pytest.warns(UserWarning, match=r"raw.parquet` and all files that the README.md of .* are left out"):
+    for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.parquet"):
+        with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
+            open_source(source)
+    with pytest.warns(UserWarning, match=r"1 files are left out, such as .*raw.parquet`: the README.md"):
         assert firsts(tmp_path, "train") == [10, 11, 12, 13]
     theirs = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / ".cache"))
     assert sorted(row[0] for row in theirs["train"]["input_ids"]) == [10, 11, 12, 13]
@@ -399,3 +400,16 @@ def test_splits_that_a_card_declares(tmp_path):
     (tmp_path / "README.md").write_text("---\nconfigs: data_files\n---\n")
     with pytest.raises(SourceError, match=r"README.md` does not declare its files"):
         open_source(tmp_path)
+
+
+def test_folder_that_is_not_utf8_may_be_the_working_folder(tmp_path, monkeypatch):
+    folder = os.fsencode(tmp_path) + b"/\xe9"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    monkeypatch.chdir(os.fsdecode(folder))
+    pl.DataFrame(rows(10)).write_parquet("a.parquet")
+    pl.DataFrame(rows(20)).write_ipc("b.arrow")
+    assert packsort.write_shards(".", "packed", 8, format="parquet").counts.rows == 12
+    assert len(packsort.open_shards("packed")[0]["input_ids"]) == 6

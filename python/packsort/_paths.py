@@ -1,4 +1,4 @@
-"""Paths in messages, and paths that pyarrow cannot open."""
+"""Paths in messages and for pyarrow."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ def printable(path: str | os.PathLike[str]) -> str:
     """
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def not_a_uri(path: str | os.PathLike[str]) -> str:
+    """Return a path that pyarrow opens as a file, whereas it may take `s3:a.parquet` for a URI.
+
+    Args:
+        path: The path.
+
+    Example:
+        >>> not_a_uri("s3:a.parquet").replace(os.sep, "/")
+        './s3:a.parquet'
+    """
+    return os.path.join(os.curdir, path)
 
 
 def refuse_undecodable(path: str | os.PathLike[str], error: type[PacksortError]) -> None:

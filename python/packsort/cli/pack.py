@@ -174,9 +174,12 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
 
         info = manifest.tokenizer
         pairs.append(("loss on", f"{describe_loss(info.loss_rule)}; {info.loss_tokens:,} tokens before packing"))
-        if info.without_loss:
+        if info.without_loss and not counts.without_loss:
             pairs.append(("without loss", f"{info.without_loss:,} sequences have no token that carries loss"))
         pairs += [("note", str(note)) for note in info.notes]
+    if counts.without_loss:
+        packs = f", and {counts.packs_without_loss:,} packs hold only such" if counts.packs_without_loss else ""
+        pairs.append(("without loss", f"{counts.without_loss:,} sequences have no token that carries loss{packs}"))
     loss_masks = [f"`{name}`" for name in manifest.masks if name in LOSS_MASKS]
     if loss_masks:
         verb = "is" if len(loss_masks) == 1 else "are"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
-from packsort._paths import refuse_undecodable
+from packsort._paths import not_a_uri, refuse_undecodable
 from packsort.errors import DamagedError, PacksortError, SourceError
 from packsort.schema import SEQ_LENGTHS
 from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
@@ -130,8 +130,8 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
         if path.suffix == ".arrow":
             with pa.memory_map(os.fspath(path)) as file:
                 return pa.ipc.open_file(file).read_all()
-        # `pq.read_table` takes a folder such as `lr=3e-4` for a partition, and a name such as `s3:packed` for a URI.
-        with pq.ParquetFile(os.path.abspath(path)) as file:
+        # `pq.read_table` takes a folder such as `lr=3e-4` for a partition.
+        with pq.ParquetFile(not_a_uri(path)) as file:
             return file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"`{path}` cannot be read: {error}") from error

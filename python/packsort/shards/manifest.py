@@ -164,6 +164,8 @@ class Counts:
         empty: Sequences left out because they have no tokens.
         padded: Sequences whose padding in the source, where `attention_mask` is 0, was left out.
         padding_left_out: Tokens of that padding.
+        without_loss: Sequences in packs of which no token carries loss, also because they were cut.
+        packs_without_loss: Packs in which no token carries loss.
     """
 
     rows: int
@@ -182,6 +184,8 @@ class Counts:
     empty: int = 0
     padded: int = 0
     padding_left_out: int = 0
+    without_loss: int = 0
+    packs_without_loss: int = 0
 
 
 @dataclass(frozen=True)

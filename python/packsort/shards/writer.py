@@ -102,7 +102,8 @@ def write_shards(
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
     )
-    warn(manifest.remarks())
+    notes = () if manifest.tokenizer is None else manifest.tokenizer.notes
+    warn([*manifest.remarks(), *(str(note) for note in notes if note.of_harm)])
     return manifest
 
 

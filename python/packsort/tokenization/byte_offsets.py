@@ -12,12 +12,15 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from packsort.tokenization.spans import Span
+
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
+"""Unicode normal form."""
 
 # A byte-level vocabulary writes a space as this letter.
 _SPACE = "\u0120"
@@ -45,7 +48,7 @@ class ByteOffsets:
     leading: NDArray[np.int64]
     trailing: NDArray[np.int64]
     keeps_first: bool
-    normal_form: str
+    normal_form: NormalForm | Literal[""]
 
     @classmethod
     def of(cls, backend: Any) -> ByteOffsets | None:
@@ -88,7 +91,7 @@ class ByteOffsets:
         edges = np.array(list(accumulate((len(character.encode()) for character in text), initial=0)))
         starts, ends = self(ids, np.zeros(1, dtype=np.int64))
         first, last = np.searchsorted(edges, starts, side="right") - 1, np.searchsorted(edges, ends)
-        return list(zip(first.tolist(), last.tolist(), strict=True)) == encoding.offsets
+        return bool(list(zip(first.tolist(), last.tolist(), strict=True)) == encoding.offsets)
 
     def fits(self, text: str) -> bool:
         """Return whether the tokenizer leaves a text as it is."""
@@ -143,12 +146,12 @@ def _parts(component: Any, name: str) -> list[dict[str, Any]]:
     return [] if component is None else flat(json.loads(component.__getstate__()))
 
 
-def _normal_form(backend: Any) -> str | None:
+def _normal_form(backend: Any) -> NormalForm | Literal[""] | None:
     """Return the Unicode normal form that the tokenizer gives texts, "" for none, or None if it changes them more."""
     forms = [part["type"] for part in _parts(backend.normalizer, "normalizers")]
     if not forms:
         return ""
-    return forms[0] if len(forms) == 1 and forms[0] in ("NFC", "NFKC", "NFD", "NFKD") else None
+    return next((one for one in get_args(NormalForm) if forms == [one]), None)
 
 
 def _trimming(backend: Any) -> tuple[bool, bool] | None:

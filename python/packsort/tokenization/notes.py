@@ -17,7 +17,9 @@ NoteKind = Literal[
     "tool_arguments_kept",
     "tool_calls_not_written",
     "tools_not_written",
+    "words_not_written",
     "messages_without_loss",
+    "end_of_turn_without_loss",
     "no_end_of_sequence",
     "turns_by_contents",
     "bos_in_text",
@@ -48,6 +50,10 @@ _WORDS: dict[NoteKind, str] = {
     "tool_arguments_kept": "in {number:,} tool calls the arguments are text that is no JSON object, and stay text",
     "tool_calls_not_written": "in {number:,} conversations the chat template does not write the tool calls",
     "tools_not_written": "in {number:,} conversations the chat template does not write the tools",
+    "words_not_written": "in {number:,} conversations the chat template leaves out or rewrites words of the "
+    "assistant, such as reasoning in earlier turns",
+    "end_of_turn_without_loss": "in {number:,} conversations no token that ends the assistant's last turn carries "
+    "loss, so a model does not learn to stop",
     "messages_without_loss": "{number:,} messages of the assistant carry no loss, because their rows say so",
     "no_end_of_sequence": "the tokenizer has no end-of-sequence token, so none is appended",
     "turns_by_contents": "in {conversations:,} conversations the chat template renders a turn otherwise once others "
@@ -69,6 +75,9 @@ _WORDS: dict[NoteKind, str] = {
     "text": "{text}",
 }
 
+_OF_HARM: frozenset[NoteKind] = frozenset(
+    {"tool_calls_not_written", "tools_not_written", "words_not_written", "end_of_turn_without_loss"}
+)
 
 _FORMS = {
     "openai": "rows for OpenAI's fine-tuning",
@@ -98,6 +107,11 @@ class Note:
 
     kind: NoteKind
     values: Mapping[str, int | str] = field(default_factory=dict)
+
+    @property
+    def of_harm(self) -> bool:
+        """Whether a model may learn something else than its user meant."""
+        return self.kind in _OF_HARM
 
     def __str__(self) -> str:
         form_name = _FORMS.get(str(self.values.get("form")))

@@ -5,8 +5,7 @@ Rows are checked here, because file and row are still known.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -18,7 +17,6 @@ from packsort import _checks
 from packsort._arrow import is_list, is_text
 from packsort._options import InputConfig
 from packsort.errors import OptionError, SourceError
-from packsort.sources.source import Source
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
 from packsort.tokenization.assistant.untrained import trained_turns
 from packsort.tokenization.clock import Clock
@@ -28,7 +26,8 @@ from packsort.tokenization.forms.find import find_form, is_json
 from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
-from packsort.tokenization.notes import Note, NoteKind
+from packsort.tokenization.notes import Note
+from packsort.tokenization.shown import ShownCounts
 from packsort.tokenization.spans import Span
 from packsort.tokenization.template import ChatTemplate, chat_templates
 
@@ -52,7 +51,7 @@ class Renderer:
     """Renderer of one kind of rows: conversations, prompts with completions, or text.
 
     Args:
-        source: The rows. Their columns decide the kind.
+        schema: Columns of the rows, which decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
         config: `loss` says which tokens are to carry loss, `columns` which columns were named, and `template_date`
             which date the template reads.
@@ -66,12 +65,11 @@ class Renderer:
 
     Raises:
         OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
-        SourceError: The source has no usable column.
+        SourceError: There is no usable column.
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
-    def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
-        schema = source.schema
+    def __init__(self, schema: pa.Schema, tokenizer: Any, config: InputConfig) -> None:
         kinds = {name: schema.field(name).type for name in schema.names}
         form, self._other_forms = find_form(schema, config.columns or ())
         self.form, self.kind = form, form.kind
@@ -81,11 +79,11 @@ class Renderer:
         self._fit = TemplateFit()
         self._clock = Clock(config.template_date)
         self._templates: list[ChatTemplate] = []
-        self._counts: Counter[NoteKind] = Counter()
         choice = {RowKind.CONVERSATION: "assistant", RowKind.TEXT: "all"}.get(form.kind, "completion")
         self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
         if form.kind.is_chat:
             self._prepare_chat(kinds)
+        self._shown = ShownCounts(tokenizer, self.loss_rule)
         self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
         if config.template_date is not None and self.date is None:
             raise OptionError(
@@ -127,7 +125,7 @@ class Renderer:
         if self._clock.was_read:
             notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
-        notes += [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
+        notes += self._shown.notes
         by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
         return [*notes, Note("turns_by_contents", {"conversations": by_contents})] if by_contents else notes
 
@@ -148,12 +146,16 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
+        return self.rows((dict(zip(self.columns, values, strict=True)) for values in zip(*columns, strict=True)), where)
+
+    def rows(self, rows: Iterable[Mapping[str, Any]], where: Callable[[int], str]) -> Rendered:
+        """Render rows that are given as values by column; see `__call__`."""
         rendered = Rendered(prompts=[] if self.kind.is_prompted else None)
-        for row, values in enumerate(zip(*columns, strict=True)):
+        for number, row in enumerate(rows):
             try:
-                self._render(rendered, dict(zip(self.columns, values, strict=True)))
+                self._render(rendered, row)
             except RowError as error:
-                raise SourceError(f"{where(row)}: {error}") from error.__cause__
+                raise SourceError(f"{where(number)}: {error}") from error.__cause__
         return rendered
 
     def _render(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
@@ -178,7 +180,7 @@ class Renderer:
             assert rendered.prompts is not None
             start = conversation.with_messages(conversation.messages[:prompt])
             rendered.prompts.append(self._template(conversation).render(start, prompt=True))
-        self._count(conversation, text)
+        self._shown(conversation, text, turns)
 
     def _conversation(self, row: Mapping[str, Any], *, count: bool = True) -> tuple[Conversation, int]:
         """Return the conversation of a row, given by column, and the number of messages of its prompt."""
@@ -202,16 +204,6 @@ class Renderer:
                     "for loss='assistant'"
                 )
         return fitted, len(parts[0])
-
-    def _count(self, conversation: Conversation, text: str) -> None:
-        """Count what a user should know of a conversation."""
-        calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
-        if calls:
-            self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
-        if conversation.tools is not None:
-            self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
-        if self.loss_rule.by_turns:
-            self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
 
     def conversation(self, batch: pa.RecordBatch, row: int) -> Conversation:
         """Return the conversation of a row that `__call__` has rendered, as `chat` takes it."""
@@ -243,14 +235,6 @@ class Renderer:
     def _template(self, conversation: Conversation) -> ChatTemplate:
         """Return the template of a conversation. A tokenizer may have a separate one for rows with tools."""
         return self._templates[0 if conversation.tools is None else -1]
-
-
-def _names(functions: Iterable[Any]) -> Iterator[str]:
-    """Yield the names of tools, or of the functions that are called."""
-    for one in functions:
-        function = one.get("function", one) if isinstance(one, dict) else None
-        if isinstance(function, dict):
-            yield str(function.get("name", ""))
 
 
 def _holds_objects(kind: pa.DataType) -> bool:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from packsort import _checks, _core
 from packsort._arrow import from_numpy, to_numpy
 from packsort._options import InputConfig, InputOptions, names, take_input_options
-from packsort.errors import OptionError, SourceError, TokenizerError
+from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
@@ -88,13 +88,8 @@ class Tokenization:
         self._source = source
         self._made = made
         self._config = config
-        self._render = Renderer(source, tokenizer, config)
-        self._encode = Encoder(tokenizer, plain=not self._render.kind.is_chat)
-        if self._render.loss_rule.by_turns and not self._encode.has_offsets:
-            raise TokenizerError(
-                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
-                "the rest: use a fast tokenizer, or train on every token with loss='all'"
-            )
+        self._render = Renderer(source.schema, tokenizer, config)
+        self._encode = Encoder.of(self._render, tokenizer)
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
         self.form = self._render.form.name

@@ -12,7 +12,7 @@ from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
-from packsort.sources.files.card import declared_splits
+from packsort.sources.files.card import read_card, refuse_configurations, splits_by_card
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
@@ -46,6 +46,7 @@ class _Given:
     Attributes:
         name: The path as it was given.
         folder: The folder that was searched, or None for a file, which is read as asked.
+        is_pattern: Whether a pattern was given.
         files: Split of each file.
         real: Real path of each file, also of those of other splits.
         skipped: What is not read.
@@ -53,6 +54,7 @@ class _Given:
 
     name: str
     folder: Path | None
+    is_pattern: bool
     files: dict[Path, str | None]
     real: Mapping[Path, str]
     skipped: list[SkippedFile]
@@ -117,6 +119,8 @@ def find_files(
 
 
 def _find(name: str) -> _Given:
+    if not name:
+        raise SourceNotFoundError("source is an empty path: pass '.' for the working folder")
     refuse_undecodable(name, SourceError)
     path = Path(name)
     with naming(name):
@@ -125,7 +129,7 @@ def _find(name: str) -> _Given:
             folder, found = path, walk(path)
         elif path.is_file():
             real = {path: os.path.realpath(path)}
-            return _Given(name, None, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
+            return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
         elif not glob.has_magic(name):
@@ -133,15 +137,19 @@ def _find(name: str) -> _Given:
             raise SourceNotFoundError(f"no file or folder `{name}`")
         else:
             folder, found = match(name)
-    if not found.files:
-        raise _nothing(name, path.is_dir(), found.skipped)
     files = _with_splits(found.files, folder, path.absolute().name)
-    if path.is_dir() and (declared := declared_splits(folder, found.files)):
-        files = dict(declared)
-        for one in found.files.keys() - files.keys():
-            found.skip(one, SkipReason.UNDECLARED)
+    is_pattern = not path.is_dir()
+    if declared := read_card(folder):
+        by_card = splits_by_card(declared, found.files, folder)
+        if not is_pattern:
+            refuse_configurations(declared, folder)
+            for one in found.files.keys() - by_card.keys():
+                found.skip(one, SkipReason.UNDECLARED)
+        files = {one: by_card.get(one, files[one]) for one in found.files if is_pattern or one in by_card}
+    if not files:
+        raise _nothing(name, not is_pattern, found.skipped)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, files, found.files, skipped)
+    return _Given(name, folder, is_pattern, files, found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -156,7 +164,7 @@ def _with_splits(files: Iterable[Path], folder: Path, above: str) -> dict[Path, 
     named = {split for split in found.values() if split is not None}
     rest = None
     if not named:
-        rest = splits.of_name(above) if above.isalpha() else None
+        rest = splits.of_name(above) if above.partition(".")[0].isalpha() else None
     elif named == {"train"} or named <= {"validation", "test", "validation/test"}:
         rest = "train"  # as `datasets` has it: beside test.jsonl, data.jsonl holds what to train on
     return {path: split or rest for path, split in found.items()}
@@ -187,8 +195,8 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
     for one in given:
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
-            yield f"`{left_out[0]}` and all files that the README.md of `{one.name}` does not declare are left out"
-        if one.folder is not None:
+            yield f"{len(left_out):,} files are left out, such as `{left_out[0]}`: the README.md declares others"
+        if one.folder is not None and not one.is_pattern:
             yield from (
                 f"`{name}` tells of {total:,} files, and only {there:,} of them are there"
                 for name, there, total in splits.missing_shards(one.files)
@@ -222,7 +230,7 @@ def _choose(given: Sequence[_Given], split: str) -> list[_Given]:
 
 def _refuse_configurations(given: _Given) -> None:
     """Refuse a folder of several configurations, which often hold the same rows in several forms."""
-    if given.folder is None or (glob.has_magic(given.name) and not Path(given.name).exists()):
+    if given.folder is None or given.is_pattern:
         return
     folders = splits.configurations(given.files, given.folder)
     if folders:

@@ -31,7 +31,7 @@ class SkipReason(StrEnum):
     UNDECLARED = "undeclared"
     """The `README.md` of the data set declares its files, and leaves it out."""
     OTHER = "other"
-    """It holds no rows: its name has no suffix of a data file, or it describes the data."""
+    """It is not taken for data: its name has no suffix of a data file, or is that of a description of the data."""
 
 
 _WORDS = {
@@ -44,7 +44,7 @@ _WORDS = {
     SkipReason.LOOP: "linked to a folder that contains it",
     SkipReason.SPLIT: "of other splits",
     SkipReason.UNDECLARED: "left out by README.md",
-    SkipReason.OTHER: "without rows",
+    SkipReason.OTHER: "of other kinds",
 }
 
 

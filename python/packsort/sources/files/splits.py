@@ -189,7 +189,8 @@ def described(rows: Mapping[str, int | None]) -> str:
         >>> described({"train": 1000, "test": 10})
         '`train` (1,000 rows), `test` (10 rows)'
     """
-    return ", ".join(f"`{name}`" + ("" if n is None else f" ({n:,} rows)") for name, n in rows.items())
+    counted = {name: "" if n is None else f" ({n:,} {'row' if n == 1 else 'rows'})" for name, n in rows.items()}
+    return ", ".join(f"`{name}`{number}" for name, number in counted.items())
 
 
 def _last(names: Sequence[str]) -> str | None:

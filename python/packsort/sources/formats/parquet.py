@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from packsort._paths import not_a_uri
 from packsort.sources.formats.reader import naming
 
 
@@ -27,9 +27,8 @@ class ParquetReader:
             self.rows = file.metadata.num_rows
 
     def _open(self) -> pq.ParquetFile:
-        # Checksums cost little, and tell damage from data. Files without them are read without. An absolute path is no
-        # URI, whereas `s3:a.parquet` may be one.
-        return pq.ParquetFile(os.path.abspath(self.path), page_checksum_verification=True)
+        # Checksums cost little, and tell damage from data. Files without them are read without.
+        return pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
