@@ -305,9 +305,10 @@ def test_openai_rows_are_read_from_json_lines(tmp_path, run):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = run("pack", path, "-o", tmp_path / "packed", "--tokenizer", tokenizer, "--max-length", 2048)
     assert done.returncode == 0, done.stderr
-    assert "read as rows for OpenAI's fine-tuning: messages -> messages" in done.stdout
-    assert "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in done.stdout
-    assert "1 messages of the assistant carry no loss" in done.stdout
+    said = " ".join(done.stdout.split())  # a terminal wraps lines
+    assert "read as rows for OpenAI's fine-tuning: messages -> messages" in said
+    assert "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in said
+    assert "1 messages of the assistant carry no loss" in said
     (pack,) = packsort.open_shards(tmp_path / "packed")
     decode = load_tokenizer(tokenizer).decode
     text = decode(pack["input_ids"])
@@ -328,7 +329,7 @@ def test_sharegpt_rows_are_read_from_json(tmp_path, tokenizer_folder, tokenizer,
     options = ("--tokenizer", tokenizer_folder, "--max-length", 100)
     done = run("pack", tmp_path / name, "-o", tmp_path / "packed", *options)
     assert done.returncode == 0, done.stderr
-    assert "read as ShareGPT: conversations -> messages" in done.stdout
+    assert "read as ShareGPT: conversations -> messages" in " ".join(done.stdout.split())
     (pack,) = packsort.open_shards(tmp_path / "packed")
     assert pack["input_ids"].tolist() == rendered(tokenizer, *ASKED) * 3
 

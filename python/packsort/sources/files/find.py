@@ -96,7 +96,8 @@ def find_files(
     given: list[_Given] = []
     for path in paths:
         if not isinstance(path, (str, os.PathLike)):
-            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}")
+            hint = ": pass `datasets.Dataset.from_list(rows)`" if isinstance(path, dict) else ""
+            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}{hint}")
         given.append(_find(os.fspath(path)))
     if split is None:
         for one in given:
@@ -192,6 +193,13 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
             f"read one, or split={splits.ALL!r} if this is meant"
         )
     for one in given:
+        only = {found for found in one.files.values() if found is not None}
+        if split is None and one.folder is not None and len(only) == 1:
+            (name,) = only
+            # Whoever names the folder of a test set means it.
+            is_named = any(splits.of_name(part.strip("*?")) for part in Path(one.name).parts)
+            if splits.of_name(name) in ("validation", "test", "validation/test") and not is_named:
+                yield f"the only split of `{one.name}` is {name!r}: pass split={name!r} if this is meant"
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
             yield f"{len(left_out):,} files are left out, such as `{left_out[0]}`: the README.md declares others"
