@@ -397,6 +397,39 @@ def test_comparisons_leave_empty_sequences_out_of_all_methods():
         packsort.compare([0, 0], 7, empty="drop")
 
 
+def conversation(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(contents)]
+
+
+CHATS = [conversation("hi", "yes"), [], conversation("a" * 200, "b"), conversation("one", "two", "three", "four"), []]
+
+
+@pytest.mark.parametrize("overlong", ["drop", "split_turns"])
+def test_conversations_without_messages_are_dropped_and_counted(overlong, tmp_path, capsys):
+    pq.write_table(pa.table({"messages": CHATS}), tmp_path / "chats.parquet")
+    tokenizer = built(tmp_path / "tokenizer")
+    options: dict[str, Any] = {"tokenizer": tokenizer, "overlong": overlong}
+    source = tmp_path / "chats.parquet"
+    with pytest.raises(packsort.SourceError, match="row 1: column `messages` is an empty conversation: pass empty="):
+        packsort.write_shards(source, tmp_path / "packed", 60, **options)
+    manifest = packsort.write_shards(source, tmp_path / "packed", 60, empty="drop", **options)
+    assert (manifest.counts.empty, manifest.counts.dropped, manifest.counts.sequences) == (2, 1, 2)
+    assert manifest.sources[0].empty == 2
+    assert packsort.verify(tmp_path / "packed", source, tokenizer=tokenizer)
+    ids = np.concatenate([pack["sequence_ids"] for pack in packsort.open_shards(tmp_path / "packed")])
+    assert set(ids.tolist()) == {0, 3}
+
+
+def test_token_files_keep_empty_rows_so_that_rows_keep_their_numbers(tmp_path, capsys):
+    pq.write_table(pa.table({"messages": CHATS}), tmp_path / "chats.parquet")
+    built(tmp_path / "tokenizer")
+    command = ["tokenize", str(tmp_path / "chats.parquet"), "-o", str(tmp_path / "tokens.parquet")]
+    assert main([*command, "--tokenizer", str(tmp_path / "tokenizer"), "--empty", "drop"]) == 0
+    assert "2 rows have no tokens and stay as empty lists" in capsys.readouterr().out
+    assert (np.array(pq.read_table(tmp_path / "tokens.parquet")["length"]) == 0).tolist() == [0, 1, 0, 0, 1]
+    assert packsort.pack(tmp_path / "tokens.parquet", 512, empty="drop").num_rows
+
+
 def test_a_mapped_file_without_masks_is_not_read_when_it_is_opened(tmp_path):
     """Pages that were read would count as resident."""
     psutil = pytest.importorskip("psutil")

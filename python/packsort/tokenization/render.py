@@ -25,7 +25,14 @@ from packsort.tokenization.fit import TemplateFit
 from packsort.tokenization.forms.find import find_form, is_json
 from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
+from packsort.tokenization.messages import (
+    Conversation,
+    EmptyConversationError,
+    RowError,
+    as_tools,
+    clean_messages,
+    clean_tools,
+)
 from packsort.tokenization.notes import Note
 from packsort.tokenization.shown import ShownCounts
 from packsort.tokenization.spans import Span
@@ -76,6 +83,7 @@ class Renderer:
         self.columns = list(form.columns)
         self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
+        self._empty = config.empty
         self._fit = TemplateFit()
         self._clock = Clock(config.template_date)
         self._templates: list[ChatTemplate] = []
@@ -175,7 +183,15 @@ class Renderer:
         rendered.texts.append("".join(parts))
 
     def _chat_row(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
-        conversation, prompt = self._conversation(row)
+        try:
+            conversation, prompt = self._conversation(row)
+        except EmptyConversationError as error:
+            if any(self.form.convert(row)):
+                raise
+            if self._empty == "error":
+                raise RowError(f"{error}: pass empty='drop' to leave such rows out") from None
+            self._add_nothing(rendered)
+            return
         text, turns = self.chat(conversation)
         rendered.texts.append(text)
         rendered.turns.append(turns)
@@ -184,6 +200,14 @@ class Renderer:
             start = conversation.with_messages(conversation.messages[:prompt])
             rendered.prompts.append(self._template(conversation).render(start, prompt=True))
         self._shown(conversation, text, turns)
+
+    def _add_nothing(self, rendered: Rendered) -> None:
+        """Add a row without text."""
+        rendered.texts.append("")
+        rendered.turns.append([])
+        if self.loss_rule is LossRule.COMPLETION:
+            assert rendered.prompts is not None
+            rendered.prompts.append("")
 
     def _conversation(self, row: Mapping[str, Any], *, count: bool = True) -> tuple[Conversation, int]:
         """Return the conversation of a row, given by column, and the number of messages of its prompt."""

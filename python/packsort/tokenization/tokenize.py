@@ -65,6 +65,7 @@ class Tokenization:
         tokens: Number of tokens.
         loss_tokens: Number of tokens that carry loss.
         without_loss: Number of sequences in which no token carries loss.
+        empty: Number of rows without tokens.
         split: Number of conversations cut between turns.
         windows: Number of windows that they were cut into.
         turns_left_out: Number of turns that are too long for a window.
@@ -100,6 +101,7 @@ class Tokenization:
         self._on_progress = on_progress
         kept = [source.schema.field(name) for name in self._keep]
         self.schema = pa.schema([*created.items(), *kept], metadata=self._metadata(tokenizer))
+        self.empty = 0
         self.sequences = self.tokens = self.loss_tokens = self.without_loss = 0
         self.split = self.windows = self.turns_left_out = self.tokens_left_out = 0
         self.rows_shortened = self.rows_left_out = 0
@@ -183,8 +185,10 @@ class Tokenization:
         encoded = call.result()
         where = self._where(index, first)
         empty = encoded.lengths == 0
-        if empty.any():
-            raise SourceError(f"{where(int(empty.argmax()))}: column `{self._render.columns[0]}` gives no tokens")
+        if empty.any() and self._config.empty == "error":
+            place, column = where(int(empty.argmax())), self._render.columns[0]
+            raise SourceError(f"{place}: column `{column}` gives no tokens: pass empty='drop' to leave such rows out")
+        self.empty += int(empty.sum())
         piece_starts: list[pa.Array] = []
         if self._cut is not None:
             windows = self._cut(batch, encoded, where)

@@ -73,8 +73,8 @@ class SequenceReader:
                 cannot be applied.
 
         Example:
-            >>> SequenceReader().read({"input_ids": [5, 7, 0], "attention_mask": [1, 1, 0], "text": "five seven"}, 0)
-            ({'input_ids': array([5, 7], dtype=int32)}, 1)
+            >>> SequenceReader().read({"input_ids": [5, 7], "attention_mask": [1, 1], "text": "five seven"}, 0)
+            ({'input_ids': array([5, 7], dtype=int32)}, 0)
         """
         where = f"sequence {number} of the stream"
         item = item if isinstance(item, Mapping) else {INPUT_IDS: item}
