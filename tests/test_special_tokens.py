@@ -98,6 +98,15 @@ def test_tokens_that_are_read_as_letters_are_said_and_added():
     ]
 
 
+def test_tokens_of_a_template_that_are_read_as_letters_are_said():
+    tokenizer = byte_tokenizer(split_special_tokens=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content + '</s>' }}{% endfor %}"
+    tokens = tokenize(pa.table({"messages": [[{"role": "user", "content": "a"}]]}), tokenizer, loss="all")
+    (ids,) = tokens.read()["input_ids"].to_pylist()
+    assert ids == tokenizer.apply_chat_template([{"role": "user", "content": "a"}])["input_ids"]
+    assert any(str(note).startswith("the tokenizer has split_special_tokens set") for note in tokens.notes)
+
+
 def test_notes_name_the_token_and_count():
     tokens = tokenize(pa.table({"text": ["[CLS]a", "[CLS]b", "c"]}), byte_tokenizer("[CLS] $A [SEP]", eos_token=None))
     first, *_ = tokens.read()["input_ids"].to_pylist()

@@ -3,6 +3,8 @@
 - `source`: `open_source` and `Source`, rows of any kind behind one interface.
 - `files`: from paths, folders and glob patterns to files, without strays and other splits.
 - `formats`: readers of files, one format a module.
+- `objects`, `hugging_face`, `selected`: readers of tables, of `datasets` objects, and of some rows of a table.
+- `hub`: readers of data sets on the Hugging Face Hub, by their names.
 - `renamed`: columns under the names that packsort looks for.
 - `lengths`: number of tokens of each row.
 - `column_roles`: which columns are token columns, and `column_uses`: what became of those that are not packed.

@@ -17,21 +17,18 @@ import pyarrow as pa
 from packsort._arrow import wider
 from packsort._options import InputConfig
 from packsort._warn import warn
-from packsort.errors import OptionError, SourceError
+from packsort.errors import SourceError
 from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
-from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.hub import hub_names, hub_readers
+from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
-_KINDS = (
-    "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "
-    "an object with `__arrow_c_stream__`"
-)
 _DEFAULTS = InputConfig()
 
 
@@ -149,12 +146,15 @@ class Source:
         with naming(reader.path):
             return table if table.schema.equals(schema) else table.cast(schema)
 
-    def batches(self, columns: Sequence[str], rows: int = 1000) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    def batches(
+        self, columns: Sequence[str], rows: int = 1000, *, from_file: int = 0
+    ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         """Read some columns batch by batch, in little memory.
 
         Args:
             columns: Names of the columns; the batches have them in this order.
             rows: The most rows of a batch.
+            from_file: Index in `files` of the first file to read.
 
         Yields:
             Index of the file in `files`, first row within that file, and the record batch. No batch is empty or spans
@@ -164,7 +164,7 @@ class Source:
             SourceError: As for `read`.
         """
         schema = self._checked(columns)
-        for index, reader in enumerate(self._readers):
+        for index, reader in enumerate(self._readers[from_file:], start=from_file):
             first = 0
             for batch in reader.batches(columns, rows):
                 with naming(reader.path):
@@ -221,6 +221,9 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """
     if isinstance(source, Source):
         return source
+    if names := hub_names(source):
+        readers, of_files = hub_readers(names, config.split)
+        return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
@@ -228,31 +231,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
-    if config.split is not None:
-        raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
-    return Source(_named([MemoryReader(_table(source))], config))
+    readers, of_objects = open_object(source, config.split)
+    return Source(_named(readers, config), of_objects)
 
 
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
     """Return readers of the columns that the user meant."""
     return readers if config.columns is None else rename_columns(readers, config.columns)
-
-
-def _table(source: Any) -> pa.Table:
-    if isinstance(source, pa.Table):
-        return source
-    if isinstance(source, pa.RecordBatch):
-        return pa.Table.from_batches([source])
-    with naming("<table>"):
-        if isinstance(source, pa.RecordBatchReader):
-            return source.read_all()
-        # A `datasets.Dataset`, recognized by its attributes: `datasets` takes a second to import and is optional.
-        if hasattr(source, "with_format") and hasattr(source, "_indices"):
-            table: pa.Table = source.with_format("arrow")[:]
-            return table
-        if hasattr(source, "__arrow_c_stream__"):
-            return pa.RecordBatchReader.from_stream(source).read_all()
-    if isinstance(source, dict) and source:
-        names = ", ".join(f"`{name}`" for name in source)
-        raise SourceError(f"source must be one dataset, got a {type(source).__name__} of {names}: pass one of them")
-    raise SourceError(f"source must be {_KINDS}, got a {type(source).__name__}")

@@ -96,7 +96,8 @@ def find_files(
     given: list[_Given] = []
     for path in paths:
         if not isinstance(path, (str, os.PathLike)):
-            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}")
+            hint = ": pass `datasets.Dataset.from_list(rows)`" if isinstance(path, dict) else ""
+            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}{hint}")
         given.append(_find(os.fspath(path)))
     if split is None:
         for one in given:
