@@ -95,10 +95,7 @@ class TokenFolder:
         """
         if not self.folder.is_dir() or not self._path.is_file():
             return None
-        with (
-            stage("reading kept tokens"),
-            suppress(pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError),
-        ):
+        with stage("reading kept tokens"), suppress(*_DAMAGES):
             with pa.memory_map(str(self._path)) as file:
                 table = pa.ipc.open_file(file).read_all()
             stored = table.schema.metadata[_FACTS]
