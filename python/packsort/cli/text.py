@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -40,9 +39,7 @@ def lines(pairs: list[tuple[str, str]]) -> str:
 
 def line_width() -> int | None:
     """Return the columns of the terminal that stdout is, or None for a pipe."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def rows_read(rows_by_split: Mapping[str, int], skipped: Sequence[Skipped]) -> list[tuple[str, str]]:
