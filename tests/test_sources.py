@@ -341,7 +341,7 @@ WRONG = {
     "length_null": ({"input_ids": [[1], [2]], "length": [1, None]}, ["row 1: column `length` is None"]),
     "no_input_ids": (
         {"text": ["a"], "n": [1]},
-        ["no usable column", "`text`: string", "`n`: int64", "`input_ids`", "`messages`"],
+        ["no usable column", "`text`: string", "`n`: int64", "`input_ids`", "pass `tokenizer`"],
     ),
     "strings": ({"input_ids": [["a"]]}, ["`input_ids` must hold a list of integers, got a list of string"]),
     "not_a_list": ({"input_ids": [1]}, ["no usable column", "`input_ids`: int64"]),

@@ -8,6 +8,7 @@
 - `renamed`: columns under the names that packsort looks for.
 - `lengths`: number of tokens of each row.
 - `column_roles`: which columns are token columns, and `column_uses`: what became of those that are not packed.
+- `disagreeing`: list columns that only some files have.
 - `padding`: padding of an earlier step, and `loss_masks`: labels made of masks.
 - `tokens`: token columns, read into memory and checked.
 - `lazy_tokens`: token columns that are checked as they are read.

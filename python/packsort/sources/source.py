@@ -116,8 +116,25 @@ class Source:
         for name, reader in first.items():
             for other in self._readers:
                 if name not in other.schema.names:
-                    self._problems[name] = f"`{reader.path}` has a column `{name}`, but `{other.path}` has none"
+                    pair = f"`{reader.path}` has a column `{name}`, but `{other.path}` has none"
+                    self._problems[name] = f"{pair}: add it there, or remove it"
         return pa.schema(list(fields.values()))
+
+    def agrees(self, name: str) -> bool:
+        """Whether all files have a column, once, in types that one type holds."""
+        return name not in self._problems
+
+    def stored(self, index: int, name: str) -> pa.ChunkedArray | None:
+        """Read a column of one file as it is stored; None if the file has no such column.
+
+        Raises:
+            SourceError: The file has several such columns, or cannot be read.
+        """
+        reader = self._readers[index]
+        there = reader.schema.names.count(name)
+        if there > 1:
+            raise SourceError(self._problems[name])
+        return reader.read([name])[name] if there else None
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, in as many chunks as the files have.

@@ -253,7 +253,7 @@ def _flat(rows: Iterable[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int6
     ids: array[int] = array("i")
     lengths: array[int] = array("q")
     for row in rows:
-        ids.extend(row)
+        ids.fromlist(row)  # twice as fast as `extend`
         lengths.append(len(row))
     return np.frombuffer(ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int64)
 

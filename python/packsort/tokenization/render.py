@@ -95,8 +95,9 @@ class Renderer:
         self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
         if config.template_date is not None and self.date is None:
             raise OptionError(
-                f"template_date={config.template_date!r} has no effect: "
+                f"template_date={config.template_date!r} has no effect, because "
                 + ("the chat template does not read the date" if form.kind.is_chat else "no chat template is used")
+                + ": leave it out"
             )
 
     def _rule(self, loss: str) -> LossRule:
@@ -130,6 +131,8 @@ class Renderer:
         if self._other_forms:
             others = "; ".join(", ".join(other.columns) for other in self._other_forms)
             notes.append(Note("other_forms", {"columns": columns, "others": others}))
+        if self.kind.is_chat and getattr(self._tokenizer, "split_special_tokens", False):
+            notes.append(Note("template_tokens_in_letters"))
         if self._clock.was_read:
             notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
