@@ -81,6 +81,15 @@ def test_format_is_told_by_content_not_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_two_columns_of_one_name_do_not_matter_unless_they_are_read(tmp_path, stream):
+    arrays = [pa.array([0, 0, 0]), pa.array([0, 0, 0]), lists()]
+    path = arrow(tmp_path / "a.arrow", pa.Table.from_arrays(arrays, ["id", "id", "input_ids"]), stream=stream)
+    assert rows(path) == LISTS
+    with pytest.raises(SourceError, match=says("a.arrow", "more than one column `id`")):
+        open_source(path).read(["id"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_mapped_arrow_is_not_copied(tmp_path, stream):
     big = pa.table({"input_ids": lists([list(range(1000))] * 1000), "other": list(range(1000))})
     path = arrow(tmp_path / "a.arrow", big, stream=stream)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from packsort.tokenization.tokenizer import special_tokens
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -23,9 +25,7 @@ def decoded_runs(tokenizer: Any, ids: Any, labels: Any, *, special: bool = False
     with_loss = np.ones(len(ids), bool) if labels is None else np.asarray(labels) >= 0
     kinds = with_loss.astype(np.int64)
     if special:
-        added = tokenizer.added_tokens_decoder.items()
-        own = [token for token, one in added if one.special]
-        kinds += 2 * np.isin(ids, [*own, *tokenizer.all_special_ids])
+        kinds += 2 * np.isin(ids, list(special_tokens(tokenizer)))
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
     runs = []
     for a, b in pairwise(edges):

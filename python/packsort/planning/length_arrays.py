@@ -64,7 +64,7 @@ def array_of_sequence(lengths: Any) -> NDArray[np.int64]:
     for row, length in enumerate(lengths):
         if length is None:
             raise null_at(row)
-        if isinstance(length, bool) or not hasattr(length, "__index__") or getattr(length, "ndim", 0):
+        if isinstance(length, bool) or not hasattr(length, "__index__") or getattr(length, "ndim", None):
             raise LengthTypeError(f"lengths {RULE}, got {_described(length, row)}", row)
     try:
         return np.fromiter((length.__index__() for length in lengths), np.int64, len(lengths))
@@ -77,7 +77,7 @@ def _described(length: Any, row: int) -> str:
     """Describe what is no length; tokens of a whole sequence would fill pages."""
     if isinstance(length, dict):
         return f"a dict at sequence {row}; for rows pass [len(row['input_ids']) for row in rows]"
-    if isinstance(length, (list, tuple)) or getattr(length, "ndim", 0):
+    if isinstance(length, (list, tuple)) or getattr(length, "ndim", None):
         return f"a {type(length).__name__} at sequence {row}{FOR_TOKENS}"
     return f"{length!r} at sequence {row}"
 

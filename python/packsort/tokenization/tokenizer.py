@@ -97,6 +97,18 @@ def as_tokenizer(tokenizer: Any) -> Any:
     )
 
 
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Return a tokenizer's special tokens by id, those that were added without a role among them.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
+    """
+    # In mistral-common's tokenizers, which list all of theirs under a role, this is a method that raises.
+    added = tokenizer.added_tokens_decoder
+    others = {token_id: str(one) for token_id, one in added.items() if one.special} if isinstance(added, dict) else {}
+    return dict(zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)) | others
+
+
 def _check_folder(folder: Path, name: str) -> None:
     """Refuse a folder without any file of a tokenizer."""
     try:
