@@ -14,6 +14,7 @@ BENCHES = (
     "first_plan",
     "gather",
     "read",
+    "read_json",
     "layouts",
     "loader",
     "streaming",
