@@ -15,6 +15,7 @@ BENCHES = (
     "gather",
     "read",
     "tokenize_rows",
+    "read_json",
     "layouts",
     "loader",
     "streaming",

@@ -309,6 +309,22 @@ def test_the_manifest_says_which_lists_are_left_out_and_how_often_they_differ(tm
     assert packsort.open_shards(tmp_path / "packed").manifest == manifest
 
 
+@pytest.mark.parametrize("other", [{}, {"turns": ["a", "b"]}, {"turns": [1, 2]}])
+@pytest.mark.parametrize("door", ["pack", "PackedDataset"])
+def test_lists_that_only_some_files_have_are_judged_alike(door, other, tmp_path):
+    rows = {"input_ids": [[1, 2, 3], [4, 5, 6]]}
+    for turns in ([[1], [2]], [[1, 2, 3], [4, 5, 6]]):
+        pq.write_table(pa.table({**rows, "turns": turns}), tmp_path / "a.parquet")
+        pq.write_table(pa.table({**rows, **other}), tmp_path / "b.parquet")
+        files: Any = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+        if turns == [[1], [2]]:
+            with pytest.warns(UserWarning, match="`turns` is left out: in 4 rows it does not have one value"):
+                assert len(DOORS[door](files, tmp_path / "packed")) == 1
+        else:
+            with pytest.raises(packsort.SourceError, match=r"column `turns`.*: add it|column `turns` is list"):
+                DOORS[door](files, tmp_path / "packed")
+
+
 @pytest.mark.parametrize("door", [door for door in DOORS if door != "PackedStream"])
 def test_a_list_that_fits_most_rows_is_damaged(door, tmp_path):
     """A column that is left out because of one wrong row would change the training."""
@@ -395,6 +411,39 @@ def test_comparisons_leave_empty_sequences_out_of_all_methods():
     assert found[7].ffd == packsort.compare([3, 5, 2], 7, world_size=1, batch_size=1)[7].ffd
     with pytest.raises(packsort.LengthError, match="nothing to compare"):
         packsort.compare([0, 0], 7, empty="drop")
+
+
+def conversation(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(contents)]
+
+
+CHATS = [conversation("hi", "yes"), [], conversation("a" * 200, "b"), conversation("one", "two", "three", "four"), []]
+
+
+@pytest.mark.parametrize("overlong", ["drop", "split_turns"])
+def test_conversations_without_messages_are_dropped_and_counted(overlong, tmp_path, capsys):
+    pq.write_table(pa.table({"messages": CHATS}), tmp_path / "chats.parquet")
+    tokenizer = built(tmp_path / "tokenizer")
+    options: dict[str, Any] = {"tokenizer": tokenizer, "overlong": overlong}
+    source = tmp_path / "chats.parquet"
+    with pytest.raises(packsort.SourceError, match="row 1: column `messages` is an empty conversation: pass empty="):
+        packsort.write_shards(source, tmp_path / "packed", 60, **options)
+    manifest = packsort.write_shards(source, tmp_path / "packed", 60, empty="drop", **options)
+    assert (manifest.counts.empty, manifest.counts.dropped, manifest.counts.sequences) == (2, 1, 2)
+    assert manifest.sources[0].empty == 2
+    assert packsort.verify(tmp_path / "packed", source, tokenizer=tokenizer)
+    ids = np.concatenate([pack["sequence_ids"] for pack in packsort.open_shards(tmp_path / "packed")])
+    assert set(ids.tolist()) == {0, 3}
+
+
+def test_token_files_keep_empty_rows_so_that_rows_keep_their_numbers(tmp_path, capsys):
+    pq.write_table(pa.table({"messages": CHATS}), tmp_path / "chats.parquet")
+    built(tmp_path / "tokenizer")
+    command = ["tokenize", str(tmp_path / "chats.parquet"), "-o", str(tmp_path / "tokens.parquet")]
+    assert main([*command, "--tokenizer", str(tmp_path / "tokenizer"), "--empty", "drop"]) == 0
+    assert "2 rows have no tokens and stay as empty lists" in capsys.readouterr().out
+    assert (np.array(pq.read_table(tmp_path / "tokens.parquet")["length"]) == 0).tolist() == [0, 1, 0, 0, 1]
+    assert packsort.pack(tmp_path / "tokens.parquet", 512, empty="drop").num_rows
 
 
 def test_a_mapped_file_without_masks_is_not_read_when_it_is_opened(tmp_path):

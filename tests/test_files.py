@@ -342,8 +342,13 @@ def test_several_splits_are_refused_and_chosen():
 def test_one_split_is_read():
     put("x/train-00000-of-00002.parquet", "x/train-00001-of-00002.parquet", "x/more.parquet")
     assert len(found("x")) == 3
-    put("y/data/test-00000-of-00001.parquet")
-    assert find_files("y").splits == ("test",)
+    assert find_files("x").doubts == ()
+    put("y/data/test_sft-00000-of-00001.parquet", "test/a.parquet")
+    assert find_files("y").splits == ("test_sft",)
+    assert find_files("y").doubts == ("the only split of `y` is 'test_sft': pass split='test_sft' if this is meant",)
+    for source, split in (("y", "test_sft"), ("y/data/test*", None), ("y/data/test_sft-00000-of-00001.parquet", None)):
+        assert find_files(source, split).doubts == ()
+    assert find_files("test").doubts == ()
 
 
 def test_files_beside_a_test_split_are_for_training():

@@ -70,7 +70,7 @@ FORMS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "dolly": (
         {"instruction": "two and three?", "context": None, "response": "five"},
-        "read as instructions and responses: instruction, context, response -> messages",
+        "read as instructions and responses: instruction, response -> messages",
     ),
     "question": (
         {"question": "two and three?", "answer": "five"},
@@ -90,8 +90,6 @@ FORMS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("row", "said"), FORMS.values(), ids=FORMS.keys())
 def test_each_form_gives_the_conversation_and_is_said(tokenizer, row, said):
     table = pa.Table.from_pylist([row])
-    if row.get("context", "") is None:
-        table = table.set_column(1, "context", pa.array([None], pa.string()))
     assert ids(table, tokenizer) == [rendered(tokenizer, *ASKED)]
     assert notes(table, tokenizer) == [said]
     labels = tokenize(table, tokenizer).read()["labels"].to_pylist()[0]
@@ -128,6 +126,17 @@ def test_system_column_comes_first_unless_the_conversation_has_one(tokenizer):
         rendered(tokenizer, ("system", "long"), *ASKED),
         rendered(tokenizer, *ASKED),
     ]
+
+
+def test_system_column_beside_messages_is_left_out_as_in_trl(tokenizer):
+    row = {"messages": [{"role": role, "content": content} for role, content in ASKED], "system": "linux"}
+    assert ids([row], tokenizer) == [rendered(tokenizer, *ASKED)]
+
+
+@pytest.mark.parametrize("more", [{"input": [1, 2]}, {"history": ["a", "b"]}])
+def test_columns_that_would_be_lost_are_refused(tokenizer, more):
+    with pytest.raises(SourceError, match="no usable column"):
+        ids([{"instruction": "add", "output": "five", **more}], tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -305,9 +314,10 @@ def test_openai_rows_are_read_from_json_lines(tmp_path, run):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = run("pack", path, "-o", tmp_path / "packed", "--tokenizer", tokenizer, "--max-length", 2048)
     assert done.returncode == 0, done.stderr
-    assert "read as rows for OpenAI's fine-tuning: messages -> messages" in done.stdout
-    assert "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in done.stdout
-    assert "1 messages of the assistant carry no loss" in done.stdout
+    said = " ".join(done.stdout.split())  # a terminal wraps lines
+    assert "read as rows for OpenAI's fine-tuning: messages -> messages" in said
+    assert "in 1 tool calls the arguments are JSON text, and given to the chat template as objects" in said
+    assert "1 messages of the assistant carry no loss" in said
     (pack,) = packsort.open_shards(tmp_path / "packed")
     decode = load_tokenizer(tokenizer).decode
     text = decode(pack["input_ids"])
@@ -328,7 +338,7 @@ def test_sharegpt_rows_are_read_from_json(tmp_path, tokenizer_folder, tokenizer,
     options = ("--tokenizer", tokenizer_folder, "--max-length", 100)
     done = run("pack", tmp_path / name, "-o", tmp_path / "packed", *options)
     assert done.returncode == 0, done.stderr
-    assert "read as ShareGPT: conversations -> messages" in done.stdout
+    assert "read as ShareGPT: conversations -> messages" in " ".join(done.stdout.split())
     (pack,) = packsort.open_shards(tmp_path / "packed")
     assert pack["input_ids"].tolist() == rendered(tokenizer, *ASKED) * 3
 

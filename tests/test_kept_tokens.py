@@ -220,3 +220,14 @@ def test_a_tokenizer_in_memory_is_told_by_what_it_saves(source: Path, out: Path,
         with pytest.raises(packsort.LengthError):
             packsort.write_shards(source, out, 64, tokenizer=one, loss="all")
         assert (content(tmp_path / ".packed.tokens") == before) == same or one is tokenizer
+
+
+def test_kept_tokens_are_not_taken_for_rows(pack, source: Path, out: Path, tmp_path: Path) -> None:
+    """Their folder may lie in a folder of rows."""
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    source.rename(rows / source.name)
+    source.symlink_to(rows, target_is_directory=True)
+    options = ("--overlong", "truncate", "--json", "--tokens", rows / "tokens")
+    assert stages(pack(*options)) == MADE
+    assert stages(pack(*options, "--overwrite")) == READ

@@ -131,3 +131,21 @@ def test_a_dry_run_says_the_same_and_writes_nothing(tmp_path: Path, run: Run, to
 
 def test_only_a_dry_run_needs_no_folder(tmp_path: Path, run: Run) -> None:
     assert run("pack", tmp_path, "--max-length", 8).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([[1, 2], [3]], "got a list at sequence 0; for tokens pass [len(ids) for ids in sequences]"),
+        ([np.array([1, 2])], "got a ndarray at sequence 0; for tokens pass [len(ids) for ids in sequences]"),
+        (np.ones((2, 3), int), "got int64 of shape (2, 3); for tokens pass [len(ids) for ids in sequences]"),
+        ([{"input_ids": [1]}], "got a dict at sequence 0; for rows pass [len(row['input_ids']) for row in rows]"),
+        (pa.array([[1, 2]]), "for a column of tokens pass pyarrow.compute.list_value_length(column)"),
+        (pa.table({"input_ids": [[1]], "labels": [[1]]}), "; `packsort.pack` takes rows with tokens"),
+        ("tokens.parquet", "got str; rows of a file are planned where they are packed"),
+    ],
+)
+def test_tokens_in_place_of_lengths_are_told_apart(given, said):
+    with pytest.raises(packsort.LengthTypeError, match=r"^lengths must be ") as caught:
+        packsort.plan(given, 8)
+    assert said in str(caught.value)

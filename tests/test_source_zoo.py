@@ -386,9 +386,10 @@ def test_splits_that_a_card_declares(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         pl.DataFrame(rows(first, 2)).write_parquet(tmp_path / f"{name}.parquet")
     (tmp_path / "README.md").write_text(CARD)
-    with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
-        open_source(tmp_path)
-    with pytest.warns(UserWarning, match=r"raw.parquet` and all files that the README.md of .* are left out"):
+    for source in (tmp_path, f"{tmp_path}/*", f"{tmp_path}/**/*.parquet"):
+        with pytest.raises(SourceError, match=r"`train` \(4 rows\), `heldout` \(2 rows\)"):
+            open_source(source)
+    with pytest.warns(UserWarning, match=r"1 files are left out, such as .*raw.parquet`: the README.md"):
         assert firsts(tmp_path, "train") == [10, 11, 12, 13]
     theirs = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / ".cache"))
     assert sorted(row[0] for row in theirs["train"]["input_ids"]) == [10, 11, 12, 13]

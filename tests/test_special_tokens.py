@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from trl.data_utils import common_prefix_length
 
 from packsort import tokenize
 from packsort.errors import TokenizerError
@@ -98,6 +99,15 @@ def test_tokens_that_are_read_as_letters_are_said_and_added():
     ]
 
 
+def test_tokens_of_a_template_that_are_read_as_letters_are_said():
+    tokenizer = byte_tokenizer(split_special_tokens=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content + '</s>' }}{% endfor %}"
+    tokens = tokenize(pa.table({"messages": [[{"role": "user", "content": "a"}]]}), tokenizer, loss="all")
+    (ids,) = tokens.read()["input_ids"].to_pylist()
+    assert ids == tokenizer.apply_chat_template([{"role": "user", "content": "a"}])["input_ids"]
+    assert any(str(note).startswith("the tokenizer has split_special_tokens set") for note in tokens.notes)
+
+
 def test_notes_name_the_token_and_count():
     tokens = tokenize(pa.table({"text": ["[CLS]a", "[CLS]b", "c"]}), byte_tokenizer("[CLS] $A [SEP]", eos_token=None))
     first, *_ = tokens.read()["input_ids"].to_pylist()
@@ -145,6 +155,24 @@ def test_pairs_end_once_and_train_on_the_completion_and_its_end(single):
         ) + ("[SEP]" if "[SEP]" in single else "")
 
 
+plain_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>[]"), max_size=12)
+tokenizers_of_trl = st.sampled_from(["", "<s> $A", "[CLS] $A [SEP]"]).map(byte_tokenizer)
+
+
+@settings(deadline=None)
+@given(plain_text, plain_text, tokenizers_of_trl)
+def test_plain_text_and_pairs_are_those_of_trl(prompt, completion, tokenizer):
+    whole = tokenizer(text=prompt + completion + tokenizer.eos_token)["input_ids"]
+    (ids,) = tokenize(pa.table({"text": [prompt + completion]}), tokenizer).read()["input_ids"].to_pylist()
+    assert ids == whole
+    table = pa.table({"prompt": [prompt], "completion": [completion]})
+    (row,) = tokenize(table, tokenizer).read().to_pylist()
+    start = common_prefix_length(tokenizer(text=prompt)["input_ids"], whole)
+    assert row["input_ids"] == whole
+    assert row["labels"] == [-100] * start + whole[start:]
+
+
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["<s>", "</s>", "two", " ", "\n", "é", "[CLS]"]), max_size=5).map("".join),
     st.sampled_from(["", "<s> $A", "<s> $A </s>", "$A </s>", "[CLS] $A [SEP]", "<s> [CLS] $A"]),

@@ -167,3 +167,15 @@ def test_options_of_text_need_text(tokenizer, tmp_path):
     for call in (PackedLoader, PackedDataset):
         with pytest.raises(packsort.OptionError, match=r"tokenizer does not go with `.*`, which is packed already"):
             call(tmp_path / "packed", tokenizer=tokenizer)
+
+
+def test_a_template_that_reads_the_date_wants_it_fixed(tmp_path):
+    dated = tiny_tokenizer.built(tmp_path, template="{{ strftime_now('%Y-%m-%d') }} " + tiny_tokenizer.TEMPLATE)
+    with pytest.warns(UserWarning, match="date") as caught:
+        PackedLoader(CHATS, LIMIT, tokenizer=dated)
+    assert "the chat template reads the date, which is" in str(caught[-1].message)
+    assert "today: pass template_date='" in str(caught[-1].message)
+    with pytest.warns(UserWarning, match="writes a date, here 2024-07-26") as caught:
+        fixed = PackedLoader(CHATS, LIMIT, tokenizer=dated, template_date="2024-07-26")
+    assert len(caught) == 1
+    assert "2024-07-26" in dated.decode(next(iter(fixed))["input_ids"][0])

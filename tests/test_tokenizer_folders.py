@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import pyarrow as pa
 import pytest
@@ -133,3 +133,45 @@ def test_objects_that_are_no_tokenizer_are_refused_in_words(backend, tokenizer):
         tokenize(table, backend)
     with pytest.raises(TokenizerError, match=r"tokenizer must be a tokenizer of transformers.*got a builtins\.int"):
         tokenize(table, 3)
+
+
+# Other libraries' files
+
+
+def mistral_file(pattern: str) -> Path:
+    """A vocabulary that mistral-common's wheel has."""
+    data = Path(pytest.importorskip("mistral_common").__file__).parent / "data"
+    return sorted(data.glob(pattern))[-1]
+
+
+def test_tekken_files_are_loaded_with_their_ends_of_sequences(tmp_path):
+    copy(mistral_file("tekken_*.json"), tmp_path / "tekken.json")
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.name_or_path) == (1, 2, str(tmp_path))
+    tokens = tokenize(pa.table({"text": ["hello", "<s>hello"]}), tokenizer)
+    for ids in tokens.read()["input_ids"].to_pylist():
+        assert (ids[0], ids[-1], ids.count(1), ids.count(2)) == (1, 2, 1, 1)
+    assert [note.kind for note in tokens.notes] == ["bos_in_letters"]
+    pair = tokenize(pa.table({"prompt": ["a"], "completion": [" b"]}), tokenizer).read().to_pylist()[0]
+    assert pair["labels"] == [-100, -100, *pair["input_ids"][2:]]
+    with pytest.raises(TokenizerError, match="a tokenizer of mistral-common renders no chat template"):
+        tokenize(pa.table({"messages": [[{"role": "user", "content": "a"}]]}), tokenizer)
+
+
+def test_sentencepiece_files_are_loaded(tmp_path):
+    pytest.importorskip("sentencepiece")
+    copy(mistral_file("*.model.v3"), tmp_path / "tokenizer.model")
+    tokens = tokenize(pa.table({"text": ["hello", "hello</s>\n"]}), str(tmp_path))
+    for ids in tokens.read()["input_ids"].to_pylist():
+        assert ids.count(2) == 1
+    assert [note.kind for note in tokens.notes] == ["eos_in_text"]
+
+
+def test_suffix_of_t5_comes_once(tmp_path):
+    pytest.importorskip("sentencepiece")
+    copy(mistral_file("*.model.v3"), tmp_path / "spiece.model")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer("hello")["input_ids"].count(tokenizer.eos_token_id) == 1
+    (ids,) = tokenize(pa.table({"text": ["hello"]}), tokenizer).read()["input_ids"].to_pylist()
+    assert ids == tokenizer("hello")["input_ids"]

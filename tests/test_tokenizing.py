@@ -296,7 +296,7 @@ def test_tokenizer_without_rust_cannot_tell_turns():
 
 BAD_CHATS = {
     "null": (None, "column `messages` is null"),
-    "empty": ([], "column `messages` is an empty conversation"),
+    "empty": ([], "column `messages` is an empty conversation: pass empty='drop' to leave such rows out"),
     "null_message": ([None], "column `messages`: message 0 is null"),
     "no_role": ([{"role": None, "content": "x"}], "column `messages`: message 0 has no role"),
     "no_content": (

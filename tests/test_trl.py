@@ -63,9 +63,9 @@ def test_splits_formats_and_selections_are_kept(source):
 
 
 def test_what_is_no_dataset_and_what_is_too_long_is_named(source):
-    with pytest.raises(
-        packsort.SourceError, match=r"dataset must be a datasets\.Dataset or DatasetDict, got an Itera.*PackedStream"
-    ):
+    with pytest.raises(packsort.SourceError, match=r"dataset must be a datasets\.Dataset or DatasetDict, got a dict"):
+        pack_dataset(source.to_dict(), MAX_LENGTH)
+    with pytest.raises(packsort.SourceError, match=r"is a stream \(IterableDataset\).*PackedStream"):
         pack_dataset(source.to_iterable_dataset(), MAX_LENGTH)
     with pytest.raises(packsort.LengthError, match="longer than 32 tokens; the longest has 64"):
         pack_dataset(source, 32)

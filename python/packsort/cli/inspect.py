@@ -1,13 +1,14 @@
-"""`packsort inspect`: the sequences of one pack, and their text."""
+"""`packsort inspect`: the sequences of one pack, and their text; `inspect_rows` shows rows before they are packed."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packsort.cli.options import add_json
+from packsort.cli.decoded import decoded_runs, marked_text, shortened
+from packsort.cli.options import add_input_options, add_json
 from packsort.cli.text import lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
@@ -20,16 +21,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "inspect",
-        help="show the sequences of one pack",
-        description="Show where each sequence of a pack begins and ends, and which row of the source it is. With a "
-        "tokenizer, show its text and mark the text that carries loss.",
+        help="show rows of a source before they are packed, or the sequences of one pack",
+        description="With --rows, show rows of SOURCE before anything is packed: how they are read and rendered, and "
+        "which tokens carry loss. Without it, show where each sequence of a pack begins and ends, and which row of the "
+        "source it is; with a tokenizer, show its text and mark the text that carries loss.",
     )
-    parser.add_argument("packed", metavar="DIR", help="packed directory")
     parser.add_argument(
-        "--pack", type=int, default=0, metavar="N", help="number of the pack, from 0; -1 is the last (default: 0)"
+        "packed", nargs="+", metavar="DIR|SOURCE", help="packed directory; with --rows, files, folders or patterns"
     )
+    parser.add_argument("--pack", type=int, metavar="N", help="number of the pack, from 0; -1 is the last (default: 0)")
+    parser.add_argument("--rows", action="store_true", help="show rows of a source instead of a pack")
+    parser.add_argument("--row", type=int, metavar="N", help="with --rows, the first row to show, from 0 (default: 0)")
+    parser.add_argument("--count", type=int, metavar="K", help="with --rows, the most rows to show (default: 3)")
     parser.add_argument("--full", action="store_true", help="show whole texts instead of their beginnings and ends")
     add_json(parser)
+    add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
 
@@ -38,11 +44,21 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort import _checks
     from packsort.errors import OptionError
+    from packsort.shards.manifest import NAME
     from packsort.shards.reader import open_shards
 
-    shards = open_shards(args.packed)
+    if args.rows:
+        from packsort.cli.inspect_rows import show_rows
+
+        return show_rows(args)
+    _refuse_options_of_rows(args)
+    (packed, *more), number = args.packed, args.pack or 0
+    path = Path(packed)
+    if more or (path.exists() and not (path / NAME).exists()):
+        raise OptionError(f"`{more[0] if more else packed}` is no packed directory; to see rows, pass rows=True")
+    shards = open_shards(packed)
     try:
-        number = _checks.pack_number(args.pack, len(shards), f"`{args.packed}`")
+        number = _checks.pack_number(number, len(shards), f"`{packed}`")
     except IndexError as error:
         raise OptionError(str(error)) from None
     tokenizer: Any = load_chosen_tokenizer(args) if args.tokenizer else None
@@ -52,6 +68,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(shards, facts, full=args.full)
     return 0
+
+
+def _refuse_options_of_rows(args: argparse.Namespace) -> None:
+    """Refuse options that do nothing without --rows."""
+    from packsort.errors import OptionError
+
+    for name in ("row", "count", *args.input_options):
+        if getattr(args, name) != args.parser.get_default(name):
+            raise OptionError(f"{name} is for rows, and there are packs; to see rows, pass rows=True")
 
 
 def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, Any]:
@@ -72,7 +97,7 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
         if tokenizer is None:
             one["input_ids"] = ids.tolist()
         else:
-            one["runs"] = _runs(tokenizer, ids, None if labels is None else labels[begin:end])
+            one["runs"] = decoded_runs(tokenizer, ids, None if labels is None else labels[begin:end])
         sequences.append(one)
         begin = end
     return {
@@ -93,18 +118,6 @@ def _origin(shards: Shards, row: int) -> dict[str, Any]:
             return {"file": source.path, "file_row": row}
         row -= source.rows
     return {}
-
-
-def _runs(tokenizer: Any, ids: Any, labels: Any) -> list[dict[str, Any]]:
-    """Return the text in runs of tokens that carry loss or do not."""
-    import numpy as np
-
-    with_loss = np.zeros(len(ids), bool) if labels is None else labels >= 0
-    edges = [0, *(np.flatnonzero(np.diff(with_loss)) + 1).tolist(), len(ids)]
-    return [
-        {"loss": bool(with_loss[a]), "text": tokenizer.decode(ids[a:b].tolist(), skip_special_tokens=False)}
-        for a, b in pairwise(edges)
-    ]
 
 
 def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
@@ -136,25 +149,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
         table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(source, overflow="fold"))
     console.print(table)
     for i, one in enumerate(facts["sequences"]):
-        text = Text()
-        if "runs" in one:
-            for run in one["runs"]:
-                # A pipe has no colours, so brackets mark loss as well.
-                shown = f"⟦{run['text']}⟧" if run["loss"] else run["text"]
-                text.append(shown, style="bold green" if run["loss"] else "dim")
-        else:
-            text.append(" ".join(map(str, one["input_ids"])))
+        text = marked_text(one["runs"]) if "runs" in one else Text(" ".join(map(str, one["input_ids"])))
         console.print()
         console.rule(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}", align="left", characters="-")
-        console.print(text if full else _shortened(text), soft_wrap=True)
-
-
-def _shortened(text: object, most: int = 600) -> object:
-    """Cut the middle out of a long text."""
-    from rich.text import Text
-
-    assert isinstance(text, Text)
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return Text.assemble(text[:half], (f" ... {len(text) - most:,} characters ... ", "yellow"), text[-half:])
+        console.print(text if full else shortened(text), soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -28,21 +27,24 @@ def lines(pairs: list[tuple[str, str]]) -> str:
     """
     names = max(len(name) for name, _ in pairs) + 2
     width = line_width()
+    if width is None:
+        return "\n".join(f"{name:<{names}}{text}" for name, text in pairs)
     wrap = textwrap.TextWrapper(
-        width=max(width or 0, names + _NARROWEST),
+        width=max(width, names + _NARROWEST),
         subsequent_indent=" " * names,
-        break_long_words=False,
+        break_long_words=False,  # paths
         break_on_hyphens=False,
     )
-    found = [f"{name:<{names}}{text}" for name, text in pairs]
-    return "\n".join(found if width is None else [wrap.fill(line) for line in found])
+    found = []
+    for name, text in pairs:
+        wrap.initial_indent = f"{name:<{names}}"
+        found.append(wrap.fill(text))
+    return "\n".join(found)
 
 
 def line_width() -> int | None:
     """Return the columns of the terminal that stdout is, or None for a pipe."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def rows_read(rows_by_split: Mapping[str, int], skipped: Sequence[Skipped]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "tokenize",
         help="turn conversations or text into token files",
         description="Tokenize the column `messages` (with the chat template), `prompt` and `completion`, or `text` of "
-        "Parquet or Arrow files. The column `labels` marks the tokens that carry loss.",
+        "any source. The column `labels` marks the tokens that carry loss.",
     )
     add_source(parser)
     parser.add_argument(
@@ -70,13 +70,15 @@ def _as_json(written: TokenizedFiles, seconds: float) -> str:
 def _summary(written: TokenizedFiles, seconds: float) -> list[tuple[str, str]]:
     from packsort.tokenization.loss import describe_loss
 
-    share = written.loss_tokens / written.tokens
+    share = written.loss_tokens / max(1, written.tokens)
     pairs = [
         ("sequences", f"{written.sequences:,}"),
         ("tokens", f"{written.tokens:,}"),
         ("loss on", describe_loss(written.loss_rule)),
         ("loss tokens", f"{written.loss_tokens:,} ({share:.1%})"),
     ]
+    if written.empty:
+        pairs.append(("empty", f"{written.empty:,} rows have no tokens and stay as empty lists"))
     if written.without_loss:
         pairs.append(("without loss", f"{written.without_loss:,} sequences have no token that carries loss"))
     pairs += [("note", str(note)) for note in written.notes]

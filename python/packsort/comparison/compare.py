@@ -31,6 +31,7 @@ from packsort.planning.overlong import OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.lengths import source_lengths
+from packsort.sources.objects import refuse_stream
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.choice import as_choice
 
@@ -245,7 +246,8 @@ def _plan(source: Source | None, column: pa.ChunkedArray, name: str, config: Pla
 
 def _is_source(source: Any) -> bool:
     """Tell a source with rows from lengths."""
-    if isinstance(source, (str, os.PathLike, Source)):
+    refuse_stream(source)
+    if isinstance(source, (str, os.PathLike, Source, Mapping)):
         return True
     if isinstance(source, (list, tuple)):
         return bool(source) and isinstance(source[0], (str, os.PathLike))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ def tokenized_lengths(
     Args:
         source: The rows.
         choice: Their tokenizer.
-        config: Options of what goes in. The loss does not matter for lengths.
+        config: Options of what goes in.
         stage: Progress reporter, as for `packsort.write_shards`.
 
     Returns:
@@ -36,5 +35,6 @@ def tokenized_lengths(
     """
     tokenizer: Any = choice.load(stage)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
-        tables = Tokenization(source, tokenizer, replace(config, loss="all"), on_progress=advance)
+        # With the loss that packs will have: it may choose another chat template, and with it other lengths.
+        tables = Tokenization(source, tokenizer, config, on_progress=advance)
         return np.concatenate([to_numpy(table[LENGTH]) for table in tables]).astype(np.int64)

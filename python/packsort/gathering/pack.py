@@ -34,8 +34,9 @@ def pack(
     Args:
         table: Any source: a `pyarrow.Table`, a `datasets.Dataset`, a path, a polars DataFrame. Column `input_ids` is a
             list of token ids. `labels` and other list columns of numbers or booleans, with one value for each token,
-            are packed alongside. With a tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized, as
-            `packsort.tokenize` does it.
+            are packed alongside. Padding, where `attention_mask` is 0, is left out, and `completion_mask` and
+            `assistant_masks` become labels. With a tokenizer, `messages`, `prompt` and `completion`, or `text` are
+            tokenized, as `packsort.tokenize` does it.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name. `None` where `table` holds tokens.
         seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
@@ -43,7 +44,7 @@ def pack(
         **options: Options of `packsort.plan`, with these differences. `groups`, `splittable` and `alone` may name a
             column of `table`. `separator` is the token between two sequences of a pack, `None` for none: its id, or,
             with a tokenizer, its text. `pad_token_id` is the token id of the padding that `pad_to_multiple_of` adds,
-            the tokenizer's or 0 by default.
+            the tokenizer's or 0 by default. `empty="drop"` leaves out rows without tokens.
 
     Returns:
         One row for each pack:

@@ -12,6 +12,7 @@ from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.sources.objects import refuse_stream
 from packsort.tokenization.choice import as_choice
 
 # TRL's datasets have no such columns, and its collator would take them for columns of tokens.
@@ -80,10 +81,9 @@ def pack_dataset(
             for name, split in dataset.items()
         }
         return datasets.DatasetDict(packed)
+    refuse_stream(dataset)
     if not isinstance(dataset, datasets.Dataset):
-        stream = isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict)
-        hint = ": pack a stream with `packsort.torch.PackedStream`" if stream else ""
-        raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(dataset)}{hint}")
+        raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(dataset)}")
     table = pack(dataset, max_length, tokenizer=choice, strategy=strategy, seed=seed, epoch=epoch, **options)
     table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
     arguments = sorted((name, value) for name, value in options.items() if name != "on_progress")
@@ -94,6 +94,8 @@ def pack_dataset(
     source_format = dataset.format
     added = [name for name in table.column_names if name not in dataset.column_names]
     columns = [name for name in source_format["columns"] if name in table.column_names] + added
+    if source_format["type"] == "custom":
+        return packed  # the transform has made the rows, and knows nothing of packs
     return packed.with_format(
         source_format["type"], columns, source_format["output_all_columns"], **source_format["format_kwargs"]
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FOR_TOKENS = "; for tokens pass [len(ids) for ids in sequences]"
 RULE = "must be integers, int8 to int64 or uint8 to uint64"
 
 
@@ -35,7 +36,8 @@ def array_of_numpy(lengths: Any) -> NDArray[Any]:
     if array.dtype.kind == "O" and array.ndim == 1:
         return array_of_sequence(array.tolist())
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise LengthTypeError(f"lengths {RULE}, of shape (n,), got {array.dtype} of shape {array.shape}")
+        hint = FOR_TOKENS if array.ndim > 1 else ""
+        raise LengthTypeError(f"lengths {RULE}, of shape (n,), got {array.dtype} of shape {array.shape}{hint}")
     dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "iu" else np.int64
     return np.require(array, dtype, ["C", "ALIGNED"])
 
@@ -54,20 +56,30 @@ def array_of_sequence(lengths: Any) -> NDArray[np.int64]:
         LengthError: There is a null, or an integer that 64 bits do not hold.
     """
     if isinstance(lengths, (str, bytes, dict)) or not hasattr(lengths, "__iter__"):
-        raise LengthTypeError(f"lengths {RULE}, got {type(lengths).__name__}")
+        hint = "; rows of a file are planned where they are packed: pass it to `packsort.pack`"
+        raise LengthTypeError(f"lengths {RULE}, got {type(lengths).__name__}{hint * isinstance(lengths, str)}")
     import numpy as np
 
     lengths = list(lengths)
     for row, length in enumerate(lengths):
         if length is None:
             raise null_at(row)
-        if isinstance(length, bool) or not hasattr(length, "__index__"):
-            raise LengthTypeError(f"lengths {RULE}, got {length!r} at sequence {row}", row)
+        if isinstance(length, bool) or not hasattr(length, "__index__") or getattr(length, "ndim", None):
+            raise LengthTypeError(f"lengths {RULE}, got {_described(length, row)}", row)
     try:
         return np.fromiter((length.__index__() for length in lengths), np.int64, len(lengths))
     except OverflowError:
         row = next(r for r, length in enumerate(lengths) if not -(2**63) <= int(length) < 2**63)
         raise LengthError(f"sequence {row} has length {lengths[row]}, more than 64 bits hold", row) from None
+
+
+def _described(length: Any, row: int) -> str:
+    """Describe what is no length; tokens of a whole sequence would fill pages."""
+    if isinstance(length, dict):
+        return f"a dict at sequence {row}; for rows pass [len(row['input_ids']) for row in rows]"
+    if isinstance(length, (list, tuple)) or getattr(length, "ndim", None):
+        return f"a {type(length).__name__} at sequence {row}{FOR_TOKENS}"
+    return f"{length!r} at sequence {row}"
 
 
 def null_at(row: int) -> LengthError:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from packsort._arrow import as_chunked, first_null
 from packsort.errors import LengthTypeError
 from packsort.planning.length_arrays import RULE, null_at
+from packsort.schema import INPUT_IDS
 
 
 def as_column(lengths: Any) -> pa.ChunkedArray:
@@ -60,5 +61,6 @@ def _of_stream(lengths: Any) -> pa.ChunkedArray:
 def _only_column(table: pa.Table | pa.RecordBatch) -> pa.ChunkedArray:
     if table.num_columns != 1:
         names = ", ".join(f"`{name}`" for name in table.column_names)
-        raise LengthTypeError(f"lengths must be one column of integers, got a table of columns {names}")
+        hint = "; `packsort.pack` takes rows with tokens" if INPUT_IDS in table.column_names else ""
+        raise LengthTypeError(f"lengths must be one column of integers, got a table of columns {names}{hint}")
     return as_chunked(table.column(0))

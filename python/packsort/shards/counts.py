@@ -38,12 +38,12 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
     ends = np.cumsum([file.rows for file in tokens.source.files])
     none = np.zeros(len(ends), np.int64)
     by_reason = {
-        "dropped": _per_file(overlong, ends) if planned.num_dropped else none,
+        "dropped": _per_file(overlong, ends) if planned.num_dropped else none.copy(),
         "truncated": _per_file(overlong, ends) if planned.num_truncated else none,
         "split": _per_file(split, ends),
         "tokens_lost": np.bincount(_files_of(overlong, ends), lost[overlong], len(ends)).astype(np.int64),
         "turns_left_out": none.copy(),
-        "empty": _per_file(np.flatnonzero(lengths == 0), ends) if planned.num_empty else none,
+        "empty": _per_file(np.flatnonzero(lengths == 0), ends) if planned.num_empty else none.copy(),
         "padded": none,
         "padding_left_out": none,
     }
@@ -53,6 +53,9 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
         sums = np.bincount(_files_of(padded, ends), tokens.uses.padding[padded], len(ends))
         by_reason["padding_left_out"] = sums.astype(np.int64)
     for index, file in enumerate(tokens.by_file):
+        # Of the rows without tokens, those that lost all their turns were too long.
+        by_reason["empty"][index] = by_reason["dropped"][index] - file["rows_left_out"]
+        by_reason["dropped"][index] = file["rows_left_out"]
         by_reason["tokens_lost"][index] += file["tokens_left_out"]
         by_reason["turns_left_out"][index] += file["turns_left_out"]
     files = tuple(

@@ -18,7 +18,7 @@ from pyarrow import types
 
 from packsort._arrow import described, is_list
 from packsort.errors import SourceError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LENGTH, LOSS_MASKS, SEGMENT_COLUMNS
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, LOSS_MASKS, SEGMENT_COLUMNS
 
 MASKS = (ATTENTION_MASK, *LOSS_MASKS)
 """Masks that packsort applies. They are not packed."""
@@ -75,8 +75,8 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
             kind = schema.field(name).type
             if is_list(kind) and not types.is_integer(kind.value_type):
                 raise wrong_type(name, f"a list of {kind.value_type}")
-            if types.is_null(kind):
-                raise wrong_type(name, "nulls only")
+            if name == LABELS and not is_list(kind):
+                raise wrong_type(name, str(kind))
     if INPUT_IDS not in schema.names or not is_list(schema.field(INPUT_IDS).type):
         raise SourceError(
             f"no usable column: there are {described(schema)}; `{INPUT_IDS}` (lists of integers) is needed; to "

@@ -24,6 +24,7 @@ from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LE
 from packsort.sources import token_rules
 from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.column_uses import ColumnUses
+from packsort.sources.disagreeing import uneven_across_files, values_in_rows
 from packsort.sources.loss_masks import masked_labels
 from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
@@ -64,14 +65,14 @@ class TokenColumns:
     def __init__(self, source: Source, empty: EmptySequences = "error") -> None:
         self.source = source
         roles = column_roles(source.schema)
-        table = source.read(roles.read)
+        uneven = uneven_across_files(source, roles.lists)
+        table = source.read([name for name in roles.read if name not in uneven])
         self._columns: dict[str, tuple[_core.ListColumn, Any]] = {}
         lengths = self._add(INPUT_IDS, _lists(source, table, INPUT_IDS))
-        uneven: dict[str, int] = {}
         padding = None
-        for name in roles.lists[1:]:
+        for name in table.column_names[1 : len(table.column_names) - roles.has_length]:
             if name != LABELS and name not in MASKS:
-                found = to_numpy(pc.fill_null(pc.list_value_length(table[name]), -1)).astype(np.int64)
+                found = values_in_rows(table[name])
                 if not fits(name, found, lengths):
                     uneven[name] = int((found != lengths).sum())
                     continue

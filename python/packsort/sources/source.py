@@ -17,21 +17,18 @@ import pyarrow as pa
 from packsort._arrow import wider
 from packsort._options import InputConfig
 from packsort._warn import warn
-from packsort.errors import OptionError, SourceError
+from packsort.errors import SourceError
 from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
-from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.hub import hub_names, hub_readers
+from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
 from packsort.sources.token_rules import no_column
 
-_KINDS = (
-    "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "
-    "an object with `__arrow_c_stream__`"
-)
 _DEFAULTS = InputConfig()
 
 
@@ -119,8 +116,25 @@ class Source:
         for name, reader in first.items():
             for other in self._readers:
                 if name not in other.schema.names:
-                    self._problems[name] = f"`{reader.path}` has a column `{name}`, but `{other.path}` has none"
+                    pair = f"`{reader.path}` has a column `{name}`, but `{other.path}` has none"
+                    self._problems[name] = f"{pair}: add it there, or remove it"
         return pa.schema(list(fields.values()))
+
+    def agrees(self, name: str) -> bool:
+        """Whether all files have a column, once, in types that one type holds."""
+        return name not in self._problems
+
+    def stored(self, index: int, name: str) -> pa.ChunkedArray | None:
+        """Read a column of one file as it is stored; None if the file has no such column.
+
+        Raises:
+            SourceError: The file has several such columns, or cannot be read.
+        """
+        reader = self._readers[index]
+        there = reader.schema.names.count(name)
+        if there > 1:
+            raise SourceError(self._problems[name])
+        return reader.read([name])[name] if there else None
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, in as many chunks as the files have.
@@ -149,12 +163,15 @@ class Source:
         with naming(reader.path):
             return table if table.schema.equals(schema) else table.cast(schema)
 
-    def batches(self, columns: Sequence[str], rows: int = 1000) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    def batches(
+        self, columns: Sequence[str], rows: int = 1000, *, from_file: int = 0
+    ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         """Read some columns batch by batch, in little memory.
 
         Args:
             columns: Names of the columns; the batches have them in this order.
             rows: The most rows of a batch.
+            from_file: Index in `files` of the first file to read.
 
         Yields:
             Index of the file in `files`, first row within that file, and the record batch. No batch is empty or spans
@@ -164,7 +181,7 @@ class Source:
             SourceError: As for `read`.
         """
         schema = self._checked(columns)
-        for index, reader in enumerate(self._readers):
+        for index, reader in enumerate(self._readers[from_file:], start=from_file):
             first = 0
             for batch in reader.batches(columns, rows):
                 with naming(reader.path):
@@ -199,9 +216,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """Open rows of any kind.
 
     Args:
-        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
-            `RecordBatch` or `RecordBatchReader`, which is read to its end; a `datasets.Dataset`, with the rows that it
-            selects; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a name on the Hugging Face Hub,
+            `hf:owner/name:split`; a `pyarrow.Table`, `RecordBatch` or `RecordBatchReader`, which is read to its end; a
+            `datasets.Dataset`, with the rows that it selects or that its transform makes, or a `DatasetDict`; or an
+            object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
         config: `split` and `columns` say which rows and columns are meant.
 
     Returns:
@@ -221,6 +239,9 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """
     if isinstance(source, Source):
         return source
+    if names := hub_names(source):
+        readers, of_files = hub_readers(names, config.split)
+        return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
         readers = [open_file(path) for path in found.paths]
@@ -228,31 +249,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
-    if config.split is not None:
-        raise OptionError(f"split={config.split!r} does not go with a {type(source).__name__}: leave it out")
-    return Source(_named([MemoryReader(_table(source))], config))
+    readers, of_objects = open_object(source, config.split)
+    return Source(_named(readers, config), of_objects)
 
 
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
     """Return readers of the columns that the user meant."""
     return readers if config.columns is None else rename_columns(readers, config.columns)
-
-
-def _table(source: Any) -> pa.Table:
-    if isinstance(source, pa.Table):
-        return source
-    if isinstance(source, pa.RecordBatch):
-        return pa.Table.from_batches([source])
-    with naming("<table>"):
-        if isinstance(source, pa.RecordBatchReader):
-            return source.read_all()
-        # A `datasets.Dataset`, recognized by its attributes: `datasets` takes a second to import and is optional.
-        if hasattr(source, "with_format") and hasattr(source, "_indices"):
-            table: pa.Table = source.with_format("arrow")[:]
-            return table
-        if hasattr(source, "__arrow_c_stream__"):
-            return pa.RecordBatchReader.from_stream(source).read_all()
-    if isinstance(source, dict) and source:
-        names = ", ".join(f"`{name}`" for name in source)
-        raise SourceError(f"source must be one dataset, got a {type(source).__name__} of {names}: pass one of them")
-    raise SourceError(f"source must be {_KINDS}, got a {type(source).__name__}")

@@ -22,6 +22,7 @@ from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LE
 from packsort.sources import token_rules
 from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.column_uses import ColumnUses
+from packsort.sources.disagreeing import uneven_across_files, values_in_rows
 from packsort.sources.loss_masks import apply_masks
 from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
@@ -79,13 +80,14 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
         [[1, 2], [3]]
     """
     roles = column_roles(source.schema)
+    uneven = uneven_across_files(source, roles.lists)
+    columns = [name for name in roles.read if name not in uneven]
     first = 0
     files: list[_FileTokens] = []
     for index, file in enumerate(source.files):
-        files.append(_FileTokens(source.read_file(index, roles.read), source, first, empty))
+        files.append(_FileTokens(source.read_file(index, columns), source, first, empty))
         first += file.rows
     lengths = np.concatenate([file.lengths for file in files])
-    uneven: dict[str, int] = {}
     for name in files[0].undecided:
         found = np.concatenate([file.found(name) for file in files])
         if not fits(name, found, lengths):
@@ -144,8 +146,8 @@ class _FileTokens:
         self._ready = apply_masks(pa.table(columns), self._where, first)
 
     def found(self, name: str) -> NDArray[np.int64]:
-        """Return the values of an undecided column in each row, -1 where it is null: int64 (rows,)."""
-        return to_numpy(pc.fill_null(pc.list_value_length(self._table[name]), -1)).astype(np.int64)
+        """Return the number of values of an undecided column in each row, -1 where it is null: int64 (rows,)."""
+        return values_in_rows(self._table[name])
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return token columns, in the order of `names`; labels that masks became follow `input_ids`."""

@@ -19,7 +19,7 @@ from packsort.schema import NO_LOSS
 from packsort.tokenization.byte_offsets import ByteOffsets, byte_spans
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import NoteKind
-from packsort.tokenization.render import Rendered
+from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.spans import Span, between_edges, overlapping, transformers_marks_overlaps
 from packsort.tokenization.special_tokens import SpecialTokens
 
@@ -70,6 +70,21 @@ class Encoder:
         self._backend = _own_backend(tokenizer)
         self.has_offsets = self._backend is not None
         self.special_tokens = SpecialTokens.of(tokenizer, self._encode_one) if plain else None
+
+    @classmethod
+    def of(cls, render: Renderer, tokenizer: Any) -> Encoder:
+        """Return the encoder of what a renderer renders.
+
+        Raises:
+            TokenizerError: The tokenizer does not tell which characters a token covers, but the loss depends on it.
+        """
+        encoder = cls(tokenizer, plain=not render.kind.is_chat)
+        if render.loss_rule.by_turns and not encoder.has_offsets:
+            raise TokenizerError(
+                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
+                "the rest: use a fast tokenizer, or train on every token with loss='all'"
+            )
+        return encoder
 
     def __call__(self, rendered: Rendered, rule: LossRule) -> Encoded:
         """Tokenize rows and mark the tokens that carry loss.
@@ -238,7 +253,7 @@ def _flat(rows: Iterable[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int6
     ids: array[int] = array("i")
     lengths: array[int] = array("q")
     for row in rows:
-        ids.extend(row)
+        ids.fromlist(row)  # twice as fast as `extend`
         lengths.append(len(row))
     return np.frombuffer(ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int64)
 

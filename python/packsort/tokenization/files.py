@@ -39,6 +39,7 @@ class TokenizedFiles:
         without_loss: Number of sequences in which no token carries loss.
         loss_rule: Tokens that carry loss.
         notes: Facts that a user should know; `str` of a note says it in words.
+        empty: Number of rows without tokens, which stay in the files so that rows keep their numbers.
     """
 
     files: tuple[Path, ...]
@@ -48,6 +49,7 @@ class TokenizedFiles:
     without_loss: int
     loss_rule: LossRule
     notes: tuple[Note, ...]
+    empty: int = 0
 
 
 def write_tokens(
@@ -130,6 +132,7 @@ def write_tokens(
         tokens=tokenization.tokens,
         loss_tokens=tokenization.loss_tokens,
         without_loss=tokenization.without_loss,
+        empty=tokenization.empty,
         loss_rule=tokenization.loss_rule,
         notes=(*tokenization.notes, *notes),
     )

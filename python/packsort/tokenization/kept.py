@@ -2,8 +2,9 @@
 
 One Arrow file holds the tokens of one source: a token file as `packsort.write_tokens` writes it, with the record of
 how it was made and a digest of all of it in its metadata. Its name is the key: a digest of whatever decides the tokens,
-which are the files and their dates, the tokenizer, and the options of what goes in. A file that is damaged, or was not
-finished, counts as absent.
+which are the files and their dates, the tokenizer, and the options of what goes in. It starts with an underscore, so
+that a folder of rows that holds the folder does not take it for rows. A file that is damaged, or was not finished,
+counts as absent.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from packsort.tokenization.choice import TokenizerChoice, stamps
 from packsort.tokenization.info import TokenizerInfo, digest
 
 _VERSION = 1
+_DAMAGES = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError)  # what damage may raise
 _FACTS, _DIGEST = b"packsort.kept", b"packsort.kept.digest"
 
 
@@ -83,7 +85,7 @@ class TokenFolder:
     @cached_property
     def _path(self) -> Path:
         facts = [*self._facts, self._choice.identity]
-        return self.folder / f"tokens-{digest(json.dumps(facts, default=str))}.arrow"
+        return self.folder / f"_tokens-{digest(json.dumps(facts, default=str))}.arrow"
 
     def find(self, stage: Stage) -> KeptTokens | None:
         """Return the tokens that the folder holds; None if it holds none of these rows.
@@ -93,7 +95,7 @@ class TokenFolder:
         """
         if not self.folder.is_dir() or not self._path.is_file():
             return None
-        with stage("reading kept tokens"), suppress(pa.ArrowException, OSError, LookupError, TypeError, ValueError):
+        with stage("reading kept tokens"), suppress(*_DAMAGES):
             with pa.memory_map(str(self._path)) as file:
                 table = pa.ipc.open_file(file).read_all()
             stored = table.schema.metadata[_FACTS]
@@ -137,10 +139,10 @@ class TokenFolder:
             but_own: Whether the tokens of these rows stay.
         """
         with suppress(OSError):
-            for path in self.folder.glob("tokens-*.arrow"):
+            for path in self.folder.glob("_tokens-*.arrow"):
                 if not (but_own and path == self._path):
                     path.unlink()
-            for path in self.folder.glob(".tokens-*.part"):  # of a run that was killed
+            for path in self.folder.glob("._tokens-*.part"):  # of a run that was killed
                 path.unlink()
             if not but_own:
                 self.folder.rmdir()

@@ -39,6 +39,10 @@ class Conversation:
         return replace(self, messages=messages)
 
 
+class EmptyConversationError(RowError):
+    """A row has no messages."""
+
+
 def clean_messages(messages: Any, column: str) -> list[Message]:
     """Check one conversation and drop null keys of its messages, as transformers does.
 
@@ -52,7 +56,7 @@ def clean_messages(messages: Any, column: str) -> list[Message]:
     if messages is None:
         raise RowError(f"column `{column}` is null")
     if not messages:
-        raise RowError(f"column `{column}` is an empty conversation")
+        raise EmptyConversationError(f"column `{column}` is an empty conversation")
     cleaned: list[Message] = []
     for index, message in enumerate(messages):
         if message is None:

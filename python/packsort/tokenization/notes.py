@@ -10,6 +10,7 @@ NoteKind = Literal[
     "form",
     "other_forms",
     "template_date",
+    "template_tokens_in_letters",
     "parts_joined",
     "parts_made",
     "tool_arguments_parsed",
@@ -38,6 +39,8 @@ NoteKind = Literal[
 _WORDS: dict[NoteKind, str] = {
     "form": "read as {form_name}: {columns} -> {becomes}",
     "other_forms": "read from {columns}, though {others} would do as well; a column that is mapped comes first",
+    "template_tokens_in_letters": "the tokenizer has split_special_tokens set, so it reads the special tokens of the "
+    "chat template, such as the end of a turn, as letters",
     "template_date": "the chat template writes a date, here {date}",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",

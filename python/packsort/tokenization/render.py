@@ -5,7 +5,7 @@ Rows are checked here, because file and row are still known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -17,7 +17,6 @@ from packsort import _checks
 from packsort._arrow import is_list, is_text
 from packsort._options import InputConfig
 from packsort.errors import OptionError, SourceError
-from packsort.sources.source import Source
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
 from packsort.tokenization.assistant.untrained import trained_turns
 from packsort.tokenization.clock import Clock
@@ -26,7 +25,14 @@ from packsort.tokenization.fit import TemplateFit
 from packsort.tokenization.forms.find import find_form, is_json
 from packsort.tokenization.forms.form import RowKind
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import Conversation, RowError, as_tools, clean_messages, clean_tools
+from packsort.tokenization.messages import (
+    Conversation,
+    EmptyConversationError,
+    RowError,
+    as_tools,
+    clean_messages,
+    clean_tools,
+)
 from packsort.tokenization.notes import Note
 from packsort.tokenization.shown import ShownCounts
 from packsort.tokenization.spans import Span
@@ -52,7 +58,7 @@ class Renderer:
     """Renderer of one kind of rows: conversations, prompts with completions, or text.
 
     Args:
-        source: The rows. Their columns decide the kind.
+        schema: Columns of the rows, which decide the kind.
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
         config: `loss` says which tokens are to carry loss, `columns` which columns were named, and `template_date`
             which date the template reads.
@@ -66,18 +72,18 @@ class Renderer:
 
     Raises:
         OptionError: Rows of this kind have no such loss; or a date is given for a template that reads none.
-        SourceError: The source has no usable column.
+        SourceError: There is no usable column.
         TokenizerError: The tokenizer has no chat template, but the rows are conversations.
     """
 
-    def __init__(self, source: Source, tokenizer: Any, config: InputConfig) -> None:
-        schema = source.schema
+    def __init__(self, schema: pa.Schema, tokenizer: Any, config: InputConfig) -> None:
         kinds = {name: schema.field(name).type for name in schema.names}
         form, self._other_forms = find_form(schema, config.columns or ())
         self.form, self.kind = form, form.kind
         self.columns = list(form.columns)
         self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
+        self._empty = config.empty
         self._fit = TemplateFit()
         self._clock = Clock(config.template_date)
         self._templates: list[ChatTemplate] = []
@@ -89,8 +95,9 @@ class Renderer:
         self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
         if config.template_date is not None and self.date is None:
             raise OptionError(
-                f"template_date={config.template_date!r} has no effect: "
+                f"template_date={config.template_date!r} has no effect, because "
                 + ("the chat template does not read the date" if form.kind.is_chat else "no chat template is used")
+                + ": leave it out"
             )
 
     def _rule(self, loss: str) -> LossRule:
@@ -124,6 +131,8 @@ class Renderer:
         if self._other_forms:
             others = "; ".join(", ".join(other.columns) for other in self._other_forms)
             notes.append(Note("other_forms", {"columns": columns, "others": others}))
+        if self.kind.is_chat and getattr(self._tokenizer, "split_special_tokens", False):
+            notes.append(Note("template_tokens_in_letters"))
         if self._clock.was_read:
             notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
@@ -148,12 +157,16 @@ class Renderer:
             TokenizerError: The chat template is not valid.
         """
         columns = [_to_python(batch.column(name), name, where) for name in self.columns]
+        return self.rows((dict(zip(self.columns, values, strict=True)) for values in zip(*columns, strict=True)), where)
+
+    def rows(self, rows: Iterable[Mapping[str, Any]], where: Callable[[int], str]) -> Rendered:
+        """Render rows that are given as values by column; see `__call__`."""
         rendered = Rendered(prompts=[] if self.kind.is_prompted else None)
-        for row, values in enumerate(zip(*columns, strict=True)):
+        for number, row in enumerate(rows):
             try:
-                self._render(rendered, dict(zip(self.columns, values, strict=True)))
+                self._render(rendered, row)
             except RowError as error:
-                raise SourceError(f"{where(row)}: {error}") from error.__cause__
+                raise SourceError(f"{where(number)}: {error}") from error.__cause__
         return rendered
 
     def _render(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
@@ -170,7 +183,15 @@ class Renderer:
         rendered.texts.append("".join(parts))
 
     def _chat_row(self, rendered: Rendered, row: Mapping[str, Any]) -> None:
-        conversation, prompt = self._conversation(row)
+        try:
+            conversation, prompt = self._conversation(row)
+        except EmptyConversationError as error:
+            if any(self.form.convert(row)):
+                raise
+            if self._empty == "error":
+                raise RowError(f"{error}: pass empty='drop' to leave such rows out") from None
+            self._add_nothing(rendered)
+            return
         text, turns = self.chat(conversation)
         rendered.texts.append(text)
         rendered.turns.append(turns)
@@ -179,6 +200,14 @@ class Renderer:
             start = conversation.with_messages(conversation.messages[:prompt])
             rendered.prompts.append(self._template(conversation).render(start, prompt=True))
         self._shown(conversation, text, turns)
+
+    def _add_nothing(self, rendered: Rendered) -> None:
+        """Add a row without text."""
+        rendered.texts.append("")
+        rendered.turns.append([])
+        if self.loss_rule is LossRule.COMPLETION:
+            assert rendered.prompts is not None
+            rendered.prompts.append("")
 
     def _conversation(self, row: Mapping[str, Any], *, count: bool = True) -> tuple[Conversation, int]:
         """Return the conversation of a row, given by column, and the number of messages of its prompt."""

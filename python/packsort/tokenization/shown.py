@@ -11,6 +11,7 @@ from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import ASSISTANT, Conversation
 from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.spans import Span
+from packsort.tokenization.tokenizer import special_tokens
 
 
 class ShownCounts:
@@ -24,7 +25,8 @@ class ShownCounts:
     def __init__(self, tokenizer: Any, rule: LossRule) -> None:
         self._rule = rule
         # A tokenizer that splits special tokens reads them as letters, so no turn ends in one.
-        self._ends = () if getattr(tokenizer, "split_special_tokens", False) else _special_tokens(tokenizer)
+        split = getattr(tokenizer, "split_special_tokens", False)
+        self._ends = () if split else tuple(filter(None, special_tokens(tokenizer).values()))
         self._last_end = self._ends[:1]
         self._counts: Counter[NoteKind] = Counter()
 
@@ -61,13 +63,6 @@ class ShownCounts:
         if found is not None:
             self._last_end = (found,)
         return found is not None
-
-
-def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Return the texts of a tokenizer's special tokens; each may end a turn."""
-    added = tokenizer.added_tokens_decoder.values()
-    found = [token for token in tokenizer.all_special_tokens if isinstance(token, str)]
-    return tuple(dict.fromkeys(one for one in [*found, *(token.content for token in added if token.special)] if one))
 
 
 def _said(conversation: Conversation) -> Iterator[str]:

@@ -318,11 +318,11 @@ def _search(cut: _Cut, limit: int) -> Generator[tuple[int, int], _WindowTokens, 
 
 def _joined(encoded: Encoded, cuts: list[_Cut], counts: SplitCounts) -> Windows:
     """Put the windows in place of the rows that are cut."""
-    rows = len(encoded.lengths)
+    per_row = (encoded.lengths > 0).astype(np.int64)  # a row without tokens has no window
     if not cuts:
-        return Windows(encoded, np.ones(rows, dtype=np.int64), np.zeros(rows, dtype=np.int32), counts)
+        return Windows(encoded, per_row, np.zeros(per_row.sum(), dtype=np.int32), counts)
     ends = np.cumsum(encoded.lengths).tolist()
-    lengths, per_row = encoded.lengths.copy(), np.ones(rows, dtype=np.int64)
+    lengths = encoded.lengths.copy()
     parts: list[_WindowTokens] = []
     starts: list[NDArray[np.int32]] = []
     row = start = 0
@@ -330,10 +330,10 @@ def _joined(encoded: Encoded, cuts: list[_Cut], counts: SplitCounts) -> Windows:
         stop = ends[cut.row] - cut.length
         parts += [(encoded.input_ids[start:stop], encoded.labels[start:stop]), *cut.found]
         windows = np.array([len(ids) for ids, _ in cut.found], dtype=np.int32)
-        starts += [np.zeros(cut.row - row, dtype=np.int32), np.cumsum(windows, dtype=np.int32) - windows]
+        starts += [np.zeros(per_row[row : cut.row].sum(), dtype=np.int32), np.cumsum(windows, dtype=np.int32) - windows]
         lengths[cut.row], per_row[cut.row] = windows.sum(), len(windows)
         row, start = cut.row + 1, ends[cut.row]
     parts.append((encoded.input_ids[start:], encoded.labels[start:]))
-    starts.append(np.zeros(rows - row, dtype=np.int32))
+    starts.append(np.zeros(per_row[row:].sum(), dtype=np.int32))
     input_ids, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Windows(Encoded(input_ids, labels, lengths, encoded.merged), per_row, np.concatenate(starts), counts)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from packsort import _checks, _core
 from packsort._arrow import from_numpy, to_numpy
 from packsort._options import InputConfig, InputOptions, names, take_input_options
-from packsort.errors import OptionError, SourceError, TokenizerError
+from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.encode import Encoded, Encoder
@@ -65,6 +65,7 @@ class Tokenization:
         tokens: Number of tokens.
         loss_tokens: Number of tokens that carry loss.
         without_loss: Number of sequences in which no token carries loss.
+        empty: Number of rows without tokens.
         split: Number of conversations cut between turns.
         windows: Number of windows that they were cut into.
         turns_left_out: Number of turns that are too long for a window.
@@ -88,13 +89,8 @@ class Tokenization:
         self._source = source
         self._made = made
         self._config = config
-        self._render = Renderer(source, tokenizer, config)
-        self._encode = Encoder(tokenizer, plain=not self._render.kind.is_chat)
-        if self._render.loss_rule.by_turns and not self._encode.has_offsets:
-            raise TokenizerError(
-                "the tokenizer does not tell which characters a token covers, so assistant turns cannot be told from "
-                "the rest: use a fast tokenizer, or train on every token with loss='all'"
-            )
+        self._render = Renderer(source.schema, tokenizer, config)
+        self._encode = Encoder.of(self._render, tokenizer)
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)
         self.form = self._render.form.name
@@ -105,6 +101,7 @@ class Tokenization:
         self._on_progress = on_progress
         kept = [source.schema.field(name) for name in self._keep]
         self.schema = pa.schema([*created.items(), *kept], metadata=self._metadata(tokenizer))
+        self.empty = 0
         self.sequences = self.tokens = self.loss_tokens = self.without_loss = 0
         self.split = self.windows = self.turns_left_out = self.tokens_left_out = 0
         self.rows_shortened = self.rows_left_out = 0
@@ -188,8 +185,10 @@ class Tokenization:
         encoded = call.result()
         where = self._where(index, first)
         empty = encoded.lengths == 0
-        if empty.any():
-            raise SourceError(f"{where(int(empty.argmax()))}: column `{self._render.columns[0]}` gives no tokens")
+        if empty.any() and self._config.empty == "error":
+            place, column = where(int(empty.argmax())), self._render.columns[0]
+            raise SourceError(f"{place}: column `{column}` gives no tokens: pass empty='drop' to leave such rows out")
+        self.empty += int(empty.sum())
         piece_starts: list[pa.Array] = []
         if self._cut is not None:
             windows = self._cut(batch, encoded, where)
@@ -271,7 +270,7 @@ def tokenize(
     a window is left out and counted. A conversation that has only such turns becomes an empty row.
 
     Args:
-        source: Rows: paths, folders or glob patterns of Parquet and Arrow files, a `pyarrow.Table`, a
+        source: Rows: paths, folders, glob patterns, a name on the Hub (`hf:owner/name:split`), a `pyarrow.Table`, a
             `datasets.Dataset`, a polars DataFrame, or any object with `__arrow_c_stream__`.
         tokenizer: A `transformers.PreTrainedTokenizerBase`, its folder or its Hub name. It is not changed.
         keep: Other columns to copy.

@@ -17,6 +17,7 @@ from packsort.errors import TokenizerError
 _VOCABULARIES = ("tokenizer.json", "tekken.json", "vocab.*", "*.model", "*.model.*", "*.spm", "*.tiktoken", "*.bpe")
 _SETTINGS = ("tokenizer_config.json",)
 _MISTRAL = "tekken.json"
+_LONGEST_REASON = 300  # characters of a foreign message
 
 
 def load_tokenizer(
@@ -53,10 +54,13 @@ def load_tokenizer(
     if path.is_dir():
         _check_folder(path, name)
     try:
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
     except ImportError as error:
         raise TokenizerError(f"tokenizing needs transformers ({error}): pip install 'packsort[hf]'") from error
-    loader = _mistral_loader(path) or AutoTokenizer
+    loader: Any = _mistral_loader(path) or AutoTokenizer
+    if loader is AutoTokenizer and not _names_class(path):
+        # transformers before 5 asks for the model of a folder that has nothing but this file.
+        loader = PreTrainedTokenizerFast
     cached = not path.is_dir() and not hub_is_reachable()
     try:
         tokenizer = loader.from_pretrained(
@@ -93,6 +97,18 @@ def as_tokenizer(tokenizer: Any) -> Any:
     )
 
 
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Return a tokenizer's special tokens by id, those that were added without a role among them.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
+    """
+    # In mistral-common's tokenizers, which list all of theirs under a role, this is a method that raises.
+    added = tokenizer.added_tokens_decoder
+    others = {token_id: str(one) for token_id, one in added.items() if one.special} if isinstance(added, dict) else {}
+    return dict(zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)) | others
+
+
 def _check_folder(folder: Path, name: str) -> None:
     """Refuse a folder without any file of a tokenizer."""
     try:
@@ -119,6 +135,12 @@ def _mistral_loader(folder: Path) -> Any:
     return getattr(transformers, "MistralCommonBackend", None) or getattr(transformers, "MistralCommonTokenizer", None)
 
 
+def _names_class(folder: Path) -> bool:
+    """Whether anything but a `tokenizer.json` is there to tell the class of a tokenizer."""
+    settings = any((folder / file).is_file() for file in ("config.json", *_SETTINGS))
+    return settings or not (folder / "tokenizer.json").is_file()
+
+
 def _has_words(tokenizer: Any) -> bool:
     """Whether a tokenizer has more than its special tokens."""
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
@@ -131,7 +153,7 @@ def _reason(error: Exception, cached: bool) -> str:
         return "it comes with Python code; pass trust_remote_code=True to run it"
     if cached:
         return "the Hugging Face Hub cannot be reached, and its cache holds no such tokenizer"
-    if "backend tokenizer from one of" in text:
+    if "backend tokenizer from one of" in text or "Unrecognized model" in text:
         return (
             "transformers does not know its class; add a tokenizer_config.json with `tokenizer_class`, or a "
             "tokenizer.json"
@@ -142,4 +164,4 @@ def _reason(error: Exception, cached: bool) -> str:
         package = "sentencepiece" if missing[1] == "tiktoken" and not find_spec("sentencepiece") else missing[1]
         return f"it needs {package}: pip install {package}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".")
+    return (lines or [type(error).__name__])[0][:_LONGEST_REASON].rstrip(".")

@@ -18,7 +18,7 @@ from packsort import _checks
 from packsort._options import Tail
 from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.balance.schedule import WINDOW, schedule_costs, schedule_options
-from packsort.errors import OptionError
+from packsort.errors import OptionError, SourceError
 from packsort.torch._packs.protocol import EpochPacks
 
 
@@ -65,6 +65,8 @@ class Ranks:
             packs: Number of packs.
             name: The source, for messages.
         """
+        if not packs:
+            raise SourceError(f"{name} has no packs: no sequence is left to pack")
         if self.batch_size > packs:
             raise OptionError(
                 f"batch_size must be at most {packs}, the number of packs in {name}, got {self.batch_size}"

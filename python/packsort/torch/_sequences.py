@@ -73,20 +73,21 @@ class SequenceReader:
                 cannot be applied.
 
         Example:
-            >>> SequenceReader().read({"input_ids": [5, 7, 0], "attention_mask": [1, 1, 0], "text": "five seven"}, 0)
-            ({'input_ids': array([5, 7], dtype=int32)}, 1)
+            >>> SequenceReader().read({"input_ids": [5, 7], "attention_mask": [1, 1], "text": "five seven"}, 0)
+            ({'input_ids': array([5, 7], dtype=int32)}, 0)
         """
         where = f"sequence {number} of the stream"
         item = item if isinstance(item, Mapping) else {INPUT_IDS: item}
         if self._read is None:
             refuse_packs(item, where)
         if INPUT_IDS not in item:
-            raise token_rules.no_column(INPUT_IDS, item, where)
+            error = token_rules.no_column(INPUT_IDS, item, where)
+            raise SourceError(f"{error}; to make it of conversations or text, pass `tokenizer`")
         ids = _as_array(item[INPUT_IDS], INPUT_IDS, where)
         if len(ids):
             self._decide(item, len(ids), where)
         if self._read is None:
-            return self._without_tokens(where, padding=0)
+            return self.without_tokens(where, padding=0)
         found = {INPUT_IDS: ids}
         for name in self._read[1:]:
             if name not in item:
@@ -105,7 +106,7 @@ class SequenceReader:
             self._say_padding(where)
             found = {name: values[first : first + kept].copy() for name, values in found.items()}
         if not kept:
-            return self._without_tokens(where, padding=len(ids))
+            return self.without_tokens(where, padding=len(ids))
         masks: dict[str, NDArray[Any]] = {name: found.pop(name) for name in LOSS_MASKS if name in found}
         if masks:
             found[LABELS] = masked_labels(
@@ -135,7 +136,8 @@ class SequenceReader:
             self._read = packed
             warn(describe_uses(0, 0, {}, unknown_masks(packed)))
 
-    def _without_tokens(self, where: str, *, padding: int) -> tuple[None, int]:
+    def without_tokens(self, where: str, *, padding: int) -> tuple[None, int]:
+        """Refuse a sequence without tokens, or return None and its padding if it is dropped."""
         if self._empty == "error":
             token_rules.check_not_empty(np.zeros(1, np.int64), lambda row: where, np.array([padding]))
         return None, padding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, SupportsIndex, Unpack, overload
 
 from numpy.typing import NDArray
@@ -133,5 +134,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     def __setstate__(self, state: tuple[Any, int]) -> None:
         (source, max_length, options), epoch = state
-        self.__init__(source, max_length, **options)  # type: ignore[misc]
+        with warnings.catch_warnings():  # given where the dataset was made; each worker would repeat them
+            warnings.simplefilter("ignore", UserWarning)
+            self.__init__(source, max_length, **options)  # type: ignore[misc]
         self.set_epoch(epoch)

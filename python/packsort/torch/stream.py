@@ -12,9 +12,22 @@ from typing import Any, Unpack, get_args
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
-from packsort._options import EmptySequences, Layout, LayoutOptions, OverlongInStream, layout_config, names
+from packsort._options import (
+    EmptySequences,
+    InputConfig,
+    Layout,
+    LayoutOptions,
+    LossChoice,
+    OverlongInStream,
+    layout_config,
+    names,
+)
+from packsort._warn import warn
 from packsort.errors import LengthError, OptionError
-from packsort.schema import INPUT_IDS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.schema import INPUT_IDS, LABELS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.tokenization.choice import as_choice
+from packsort.tokenization.notes import Note
+from packsort.tokenization.rows import RowTokenizer
 from packsort.torch._buffer import PackBuffer
 from packsort.torch._device import DeviceMover, find_device
 from packsort.torch._prefetch import Prefetcher
@@ -23,7 +36,18 @@ from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
 _VERSION = 1
-_COUNTS = ("packs", "sequences", "tokens", "dropped", "truncated", "empty", "padded", "padding_left_out")
+_ROWS_AT_ONCE = 256  # rows that are tokenized in one call, for the tokenizer's threads
+_COUNTS = (
+    "packs",
+    "sequences",
+    "tokens",
+    "dropped",
+    "truncated",
+    "empty",
+    "padded",
+    "padding_left_out",
+    "without_loss",
+)
 
 
 class PackedStream(IterableDataset[Batch]):
@@ -52,8 +76,9 @@ class PackedStream(IterableDataset[Batch]):
     which are skipped on resuming. Batches then continue exactly, provided that the source repeats its sequences.
     `datasets` does not save its shuffle buffer, so a source with `shuffle` does not.
 
-    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`, `empty`), batches
-    (`batch_size`, `layout`, options of the layout), device (`device`, `prefetch`).
+    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`, `empty`), text
+    (`tokenizer`, `loss`, `columns`, `template_date`), batches (`batch_size`, `layout`, options of the layout), device
+    (`device`, `prefetch`).
 
     Args:
         source: Any iterable of sequences, such as a `datasets.IterableDataset`. A sequence is a dict with `input_ids`
@@ -63,6 +88,14 @@ class PackedStream(IterableDataset[Batch]):
         buffer_size: Most sequences that wait. Their tokens are what the stream holds in memory.
         overlong: Treatment of longer sequences: `"error"`, `"drop"`, or `"truncate"` to `max_length`.
         empty: Treatment of sequences without tokens: `"error"` or `"drop"`.
+        tokenizer: A `transformers` tokenizer, its folder or its Hub name, for a source of dicts with `messages`,
+            `prompt` and `completion`, or `text`, which are tokenized as they are read, as `packsort.tokenize` does it.
+            The state then holds the rows that are tokenized and wait.
+        loss: Tokens that carry loss, as for `packsort.tokenize`. With a tokenizer.
+        columns: Column of the rows for each column that packsort looks for, such as `{"messages": "chat"}`. With a
+            tokenizer.
+        template_date: Date that a chat template sees, such as `"2024-07-26"`; None is the day on which the pass begins,
+            and stays it when the pass is resumed. With a tokenizer.
         batch_size: Packs of a batch.
         layout: Shapes and names of the tensors, as for `PackedLoader`.
         device: Device of the batches, as for `PackedLoader`.
@@ -90,6 +123,10 @@ class PackedStream(IterableDataset[Batch]):
         buffer_size: int = 10_000,
         overlong: OverlongInStream = "error",
         empty: EmptySequences = "error",
+        tokenizer: Any = None,
+        loss: LossChoice = "auto",
+        columns: Mapping[str, str] | None = None,
+        template_date: str | None = None,
         batch_size: int = 1,
         layout: Layout = "flat",
         device: Any = None,
@@ -109,7 +146,14 @@ class PackedStream(IterableDataset[Batch]):
         self.batch_size = _checks.integer("batch_size", batch_size, 1)
         self.prefetch = _checks.integer("prefetch", prefetch, 0)
         self.overlong = _checks.one_of("overlong", overlong, get_args(OverlongInStream))
-        self.empty = _checks.one_of("empty", empty, get_args(EmptySequences))
+        self._input = InputConfig(columns=columns, empty=empty, loss=loss, template_date=template_date)
+        self._choice = as_choice(tokenizer)
+        self._input.check_tokenizer(self._choice)
+        if self._choice is not None:
+            self._choice.load()  # refuses a wrong one here
+        if columns is not None and self._choice is None:
+            raise _checks.clash("columns", "tokenizer=None", "a stream of tokens has its columns by their own names")
+        self.empty = self._input.empty
         self.device = find_device(device)
         self.layout = config.layout
         if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
@@ -143,6 +187,12 @@ class PackedStream(IterableDataset[Batch]):
                 raise OptionError(
                     f"state is of a stream with {name}={state[name]!r}, this one has {name}={getattr(self, name)!r}"
                 )
+        of_text = state.get("rows") is not None
+        if of_text != (self._choice is not None) and (of_text or state.get("columns") is not None):
+            taken, given = ("with", "without") if of_text else ("without", "with")
+            raise OptionError(
+                f"state is of a stream {taken} a tokenizer, this one is {given}: pass the same `tokenizer`"
+            )
         self._state, self._packer = state, None
 
     @property
@@ -150,7 +200,8 @@ class PackedStream(IterableDataset[Batch]):
         """Counts of this pass.
 
         `packs`, `sequences` and `tokens` received; sequences `dropped` and `truncated` because they are too long;
-        `empty` ones that were dropped; and `padded` ones, whose `padding_left_out` counts tokens.
+        `empty` ones that were dropped; `padded` ones, whose `padding_left_out` counts tokens; and, with a tokenizer,
+        those `without_loss` on any token.
         """
         return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
 
@@ -184,8 +235,15 @@ class _StreamPacker:
         self._restored: deque[tuple[list[int], TokenArrays]] = deque()
         self._empty = stream.empty
         self._reader = SequenceReader(self._empty)
+        self._choice, self._input = stream._choice, stream._input
+        self._rows = None if self._choice is None else RowTokenizer(self._choice, self._input)
+        self._chunk = min(_ROWS_AT_ONCE, stream.buffer_size)
+        self._tokenized: deque[tuple[int, TokenArrays]] = deque()  # rows that were tokenized with those before
+        self._failed_at: tuple[Any] | None = None  # the source's own state before rows that could not be tokenized
+        self._said: set[str] = set()
         self._num_read = 0
-        self._ended = False
+        self._exhausted = False  # the source
+        self._ended = False  # the source, and the rows that were tokenized
         self._items: Iterator[Any] | None = None
         self.counts = dict.fromkeys(_COUNTS, 0)
         self._source_state: Any = None
@@ -215,8 +273,6 @@ class _StreamPacker:
         with self._lock:
             numbers = self._buffer.numbers()
             packs = [pack for batch in self._unreceived for pack in batch] + list(self._restored)
-            opened = self._items is not None
-            own = getattr(self._source, "state_dict", None)
             return {
                 "version": _VERSION,
                 **self._options,
@@ -224,15 +280,23 @@ class _StreamPacker:
                 "ended": self._ended,
                 "counts": dict(self.counts),
                 "columns": self._reader.columns,
-                "source": own() if own is not None and opened else self._source_state,
-                "waiting": {"numbers": numbers, **to_state([self._waiting[number] for number in numbers])},
+                "exhausted": self._exhausted,
+                "rows": None if self._rows is None else self._rows.state,
+                "tokenized": _state_of(list(self._tokenized)),
+                "source": self._source_place(),
+                "waiting": _state_of([(number, self._waiting[number]) for number in numbers]),
                 "packs": [{"numbers": numbers, **to_state(_sequences(pack))} for numbers, pack in packs],
             }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._num_read, self._ended = state["taken"], state["ended"]
+        self._exhausted = state.get("exhausted", self._ended)
         self._source_state = state["source"]
         self.counts |= state["counts"]
+        if self._choice is not None:
+            self._rows = RowTokenizer(self._choice, self._input, state.get("rows"))
+        if state.get("tokenized"):
+            self._tokenized.extend(zip(*self._restored_sequences(state, state["tokenized"]), strict=True))
         self._reader = SequenceReader(self._empty, state.get("columns"))
         for number, sequence in zip(*self._restored_sequences(state, state["waiting"]), strict=True):
             self._waiting[number] = sequence
@@ -251,6 +315,13 @@ class _StreamPacker:
         read = [(number, self._reader.read(one, number)[0]) for number, one in zip(numbers, sequences, strict=True)]
         kept = [(number, one) for number, one in read if one is not None]
         return [number for number, _ in kept], [one for _, one in kept]
+
+    def _source_place(self) -> Any:
+        """Return the source's own state before the next item, or None if it has none."""
+        own = getattr(self._source, "state_dict", None)
+        if self._failed_at is not None:
+            return self._failed_at[0]
+        return self._source_state if own is None or self._items is None else own()
 
     def _open_source(self) -> Iterator[Any]:
         """Return the source's items from the place of the state on."""
@@ -277,16 +348,12 @@ class _StreamPacker:
         """Read sequences until the buffer is full or the source ends."""
         if self._ended:
             return
-        if self._items is None:
-            self._items = self._open_source()
         while len(self._buffer) < self._options["buffer_size"]:
-            try:
-                item = next(self._items)
-            except StopIteration:
+            found = self._next_sequence() if self._rows is None else self._next_row(self._rows)
+            if found is None:
                 self._ended = True
                 return
-            number, self._num_read = self._num_read, self._num_read + 1
-            sequence, padding = self._reader.read(item, number)
+            number, sequence, padding = found
             self.counts["padded"] += padding > 0
             self.counts["padding_left_out"] += padding
             self.counts["empty"] += sequence is None
@@ -295,6 +362,58 @@ class _StreamPacker:
             if sequence is not None:
                 self._waiting[number] = sequence
                 self._buffer.add(number, len(sequence[INPUT_IDS]))
+
+    def _next_sequence(self) -> tuple[int, TokenArrays | None, int] | None:
+        """Return the next sequence of tokens, its number and its padding; None at the end."""
+        for item in self._take(1):
+            number = self._num_read - 1
+            return number, *self._reader.read(item, number)
+        return None
+
+    def _next_row(self, tokenize: RowTokenizer) -> tuple[int, TokenArrays | None, int] | None:
+        """Return the tokens of the next row and its number; None at the end.
+
+        Rows are tokenized many at once. Those that are not wanted yet are part of the state, so that it continues with
+        the same ones.
+        """
+        if not self._tokenized:
+            first, place = self._num_read, self._source_place()
+            try:
+                items = self._take(self._chunk)
+                pairs = tokenize(items, lambda row: f"row {first + row} of the stream") if items else []
+            except BaseException:
+                # A state that is taken now must not leave out rows that were read with the one that failed.
+                self._num_read, self._exhausted, self._failed_at = first, False, (place,)
+                raise
+            self._tokenized.extend(
+                (number, {INPUT_IDS: ids, LABELS: labels}) for number, (ids, labels) in enumerate(pairs, start=first)
+            )
+            self._say(tokenize.notes)
+            if not items:
+                return None
+        number, sequence = self._tokenized.popleft()
+        if not len(sequence[INPUT_IDS]):
+            where = f"row {number} of the stream"
+            return number, *self._reader.without_tokens(where, padding=0)
+        self.counts["without_loss"] += not (sequence[LABELS] >= 0).any()
+        return number, sequence, 0
+
+    def _take(self, most: int) -> list[Any]:
+        """Return the next items of the source, at least one unless it has ended."""
+        if self._exhausted:
+            return []
+        if self._items is None:
+            self._items = self._open_source()
+        items = list(islice(self._items, most))
+        self._num_read += len(items)
+        self._exhausted = len(items) < most
+        return items
+
+    def _say(self, notes: list[Note]) -> None:
+        """Warn of what was not said before."""
+        new = [note for note in notes if note.kind not in self._said]
+        self._said.update(note.kind for note in new)
+        warn(map(str, new))
 
     def _limited(self, sequence: TokenArrays, number: int) -> TokenArrays | None:
         """Return a sequence of at most `max_length` tokens, or None if it is dropped."""
@@ -343,3 +462,8 @@ def _sequences(pack: TokenArrays) -> list[TokenArrays]:
         {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
         for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
     ]
+
+
+def _state_of(sequences: list[tuple[int, TokenArrays]]) -> dict[str, Any]:
+    """Return numbered sequences as a state holds them."""
+    return {"numbers": [number for number, _ in sequences], **to_state([one for _, one in sequences])}

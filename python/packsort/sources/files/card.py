@@ -6,48 +6,65 @@ files need not tell then that some are a test set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
 from packsort.errors import SourceError
 
+Declared = Mapping[str, Sequence[tuple[str, str]]]
+"""For each configuration, pairs of a split and a pattern of its files."""
 
-def declared_splits(folder: Path, files: Iterable[Path]) -> dict[Path, str] | None:
-    """Return the split of each file that the `README.md` of a folder declares.
+
+def splits_by_card(declared: Declared, files: Iterable[Path], folder: Path) -> dict[Path, str]:
+    """Return the splits of the files that a `README.md` declares.
 
     Args:
+        declared: What `read_card` returns.
+        files: Data files in the folder and its subfolders.
         folder: The folder.
-        files: Data files in it and its subfolders.
-
-    Returns:
-        The files that are declared with their splits, or None if there is no such file or it declares none.
-
-    Raises:
-        SourceError: Several configurations are declared, or the declaration cannot be read.
     """
-    configurations = _configurations(folder)
-    if not configurations:
-        return None
-    if len(configurations) > 1:
-        names = ", ".join(f"`{name}`" for name in configurations)
-        _, pattern = next(iter(configurations.values()))[0]
-        raise SourceError(
-            f"`{folder / 'README.md'}` declares {len(configurations):,} configurations, {names}: pass the files of "
-            f"one, such as `{folder / pattern}`"
-        )
-    (pairs,) = configurations.values()
+    pairs = [pair for pairs in declared.values() for pair in pairs]
     found: dict[Path, str] = {}
     for path in files:
         split = next((split for split, pattern in pairs if _fits(path.relative_to(folder), pattern)), None)
         if split is not None:
             found[path] = split
-    return found or None
+    return found
 
 
-def _configurations(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return pairs of split and pattern for each configuration that declares its files."""
+def refuse_configurations(declared: Declared, folder: Path) -> None:
+    """Refuse a folder whose `README.md` declares several configurations.
+
+    Args:
+        declared: What `read_card` returns.
+        folder: The folder.
+
+    Raises:
+        SourceError: There are several.
+    """
+    if len(declared) > 1:
+        names = ", ".join(f"`{name}`" for name in declared)
+        _, pattern = next(iter(declared.values()))[0]
+        raise SourceError(
+            f"`{folder / 'README.md'}` declares {len(declared):,} configurations, {names}: pass the files of one, such "
+            f"as `{folder / pattern}`"
+        )
+
+
+def read_card(folder: Path) -> Declared:
+    """Read the files that the `README.md` of a folder declares.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Pairs of a split and a pattern for each configuration, empty where there are none.
+
+    Raises:
+        SourceError: The declaration cannot be read.
+    """
     header = _header(folder / "README.md")
     if "data_files" not in header:
         return {}
@@ -62,7 +79,7 @@ def _configurations(folder: Path) -> dict[str, list[tuple[str, str]]]:
         facts = yaml.safe_load(header)
         found = {
             str(one["config_name"]): list(_pairs(one["data_files"], one.get("data_dir")))
-            for one in facts["configs"]
+            for one in facts.get("configs", [])
             if one.get("data_files")
         }
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:

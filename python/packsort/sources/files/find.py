@@ -12,7 +12,7 @@ from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
-from packsort.sources.files.card import declared_splits
+from packsort.sources.files.card import read_card, refuse_configurations, splits_by_card
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
@@ -96,7 +96,8 @@ def find_files(
     given: list[_Given] = []
     for path in paths:
         if not isinstance(path, (str, os.PathLike)):
-            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}")
+            hint = ": pass `datasets.Dataset.from_list(rows)`" if isinstance(path, dict) else ""
+            raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}{hint}")
         given.append(_find(os.fspath(path)))
     if split is None:
         for one in given:
@@ -136,15 +137,19 @@ def _find(name: str) -> _Given:
             raise SourceNotFoundError(f"no file or folder `{name}`")
         else:
             folder, found = match(name)
-    if not found.files:
-        raise _nothing(name, path.is_dir(), found.skipped)
     files = _with_splits(found.files, folder, path.absolute().name)
-    if path.is_dir() and (declared := declared_splits(folder, found.files)):
-        files = dict(declared)
-        for one in found.files.keys() - files.keys():
-            found.skip(one, SkipReason.UNDECLARED)
+    is_pattern = not path.is_dir()
+    if declared := read_card(folder):
+        by_card = splits_by_card(declared, found.files, folder)
+        if not is_pattern:
+            refuse_configurations(declared, folder)
+            for one in found.files.keys() - by_card.keys():
+                found.skip(one, SkipReason.UNDECLARED)
+        files = {one: by_card.get(one, files[one]) for one in found.files if is_pattern or one in by_card}
+    if not files:
+        raise _nothing(name, not is_pattern, found.skipped)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, not path.is_dir(), files, found.files, skipped)
+    return _Given(name, folder, is_pattern, files, found.files, skipped)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -188,9 +193,16 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
             f"read one, or split={splits.ALL!r} if this is meant"
         )
     for one in given:
+        only = {found for found in one.files.values() if found is not None}
+        if split is None and one.folder is not None and len(only) == 1:
+            (name,) = only
+            # Whoever names the folder of a test set means it.
+            is_named = any(splits.of_name(part.strip("*?")) for part in Path(one.name).parts)
+            if splits.of_name(name) in ("validation", "test", "validation/test") and not is_named:
+                yield f"the only split of `{one.name}` is {name!r}: pass split={name!r} if this is meant"
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
-            yield f"`{left_out[0]}` and all files that the README.md of `{one.name}` does not declare are left out"
+            yield f"{len(left_out):,} files are left out, such as `{left_out[0]}`: the README.md declares others"
         if one.folder is not None and not one.is_pattern:
             yield from (
                 f"`{name}` tells of {total:,} files, and only {there:,} of them are there"

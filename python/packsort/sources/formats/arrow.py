@@ -32,21 +32,24 @@ class ArrowReader:
                     self.schema = file.schema
                     self.rows = file.count_rows()
             if stream:
-                # A stream stores no count, so its messages are walked. One column keeps decompression low.
-                self.rows = sum(batch.num_rows for batch in self._record_batches(self.schema.names[:1]))
+                # A stream stores no count, so its messages are walked. One column keeps decompression low; its name may
+                # be that of another, too.
+                self.rows = sum(batch.num_rows for batch in self._all_batches(range(len(self.schema))[:1]))
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in self._all_batches(sorted(self.schema.get_field_index(name) for name in columns)):
+            yield batch.select(list(columns))
+
+    def _all_batches(self, fields: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches; those of a stream have only some of its fields."""
         with naming(self.path), pa.memory_map(self.path) as source:
             if self._stream:
-                wanted = sorted(self.schema.get_field_index(name) for name in columns)
-                options = ipc.IpcReadOptions(included_fields=wanted)
-                batches: Iterator[pa.RecordBatch] = iter(ipc.open_stream(source, options=options))
+                options = ipc.IpcReadOptions(included_fields=list(fields))
+                yield from ipc.open_stream(source, options=options)
             else:
                 # With `included_fields`, pyarrow copies fields of a file instead of pointing into the map.
                 file = ipc.open_file(source)
-                batches = (file.get_batch(i) for i in range(file.num_record_batches))
-            for batch in batches:
-                yield batch.select(list(columns))
+                yield from (file.get_batch(i) for i in range(file.num_record_batches))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""

@@ -83,8 +83,7 @@ def _open_text(path: Path, size: int, compression: str | None) -> Reader:
         head = next(read_chunks(name, compression, _HEAD_BYTES), b"")
     if compression and head.startswith(_BINARY):
         raise SourceError(f"`{name}` is a {compression}-compressed Parquet or Arrow file: decompress it first")
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    suffix = suffixes[-1] if not compression or len(suffixes) < 2 else suffixes[0]
+    suffix = (Path(path.stem) if compression else path).suffix.lower()
     begin = head.lstrip(_SPACE)
     looks_like_json = begin.startswith((b'{"', b"[{")) or (begin[:1] in (b"{", b"[") and suffix not in _DELIMITERS)
     is_text = not head.startswith(tuple(_KINDS)) and b"\x00" not in head[:256]

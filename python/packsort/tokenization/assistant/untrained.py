@@ -29,9 +29,11 @@ def trained_turns(template: ChatTemplate, conversation: Conversation, text: str,
     Raises:
         RowError: Nothing tells which turn belongs to a message without loss.
     """
+    untrained = {index for index, message in enumerate(conversation.messages) if isinstance(message, Untrained)}
+    if not untrained:
+        return turns
     places = [index for index, message in enumerate(conversation.messages) if message["role"] == ASSISTANT]
-    untrained = {index for index in places if isinstance(conversation.messages[index], Untrained)}
-    if untrained and len(turns) != len(places):
+    if len(turns) != len(places):
         raise RowError(
             f"message {min(untrained)} is to carry no loss, but there are {len(turns)} turns for {len(places)} "
             "messages of the assistant, so nothing tells which is its turn: leave such rows out"
@@ -50,7 +52,7 @@ def trained_turns(template: ChatTemplate, conversation: Conversation, text: str,
                 f"message {index} is to carry no loss, but nothing tells where the chat template writes it: leave such "
                 "rows out"
             )
-    return [turn for index, turn in zip(places, turns, strict=True) if index not in untrained] if untrained else turns
+    return [turn for index, turn in zip(places, turns, strict=True) if index not in untrained]
 
 
 def _changed(message: Message) -> Message:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import IterableDataset
-
 from packsort._warn import warn
-from packsort.errors import OptionError, SourceError, SourceNotFoundError
+from packsort.errors import OptionError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import NAME
 from packsort.shards.reader import Shards, open_shards
 from packsort.sources.files.find import find_files
+from packsort.sources.objects import refuse_stream
 from packsort.sources.source import open_source
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.packing_options import PackingOptions
@@ -39,11 +37,7 @@ def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = N
             the packs are planned already; the plan is not of these sequences.
         SourceError: The source is a stream.
     """
-    if isinstance(source, (IterableDataset, Generator)):
-        raise SourceError(
-            f"source is a stream ({type(source).__name__}), whose lengths are not known in advance: pack it with "
-            "`packsort.torch.PackedStream`"
-        )
+    refuse_stream(source)
     if plan is not None and not isinstance(plan, (Plan, str, os.PathLike)):
         raise OptionError(f"plan must be a Plan, the path of a saved one, or None, got {plan!r}")
     if isinstance(source, Shards) or _is_packed(source, options.max_length):

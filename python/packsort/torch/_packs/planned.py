@@ -124,6 +124,13 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
     tokens, info = load_tokens(source, options.choice.load(), no_progress, options.input)
     assert info is not None
     warn(info.remarks())
+    if info.template_date is not None and options.input.template_date is None:
+        warn(
+            [
+                f"the chat template reads the date, which is {info.template_date} today: pass "
+                f"template_date={info.template_date!r}, or ranks and resumed runs may see another one"
+            ]
+        )
     return Source([MemoryReader(tokens.table, source.files[0].path)]), info
 
 

@@ -1,0 +1,59 @@
+"""Text of tokens, with marks around what carries loss."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from packsort.tokenization.tokenizer import special_tokens
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def decoded_runs(tokenizer: Any, ids: Any, labels: Any, *, special: bool = False) -> list[dict[str, Any]]:
+    """Return the text of tokens in runs that carry loss or do not.
+
+    Args:
+        tokenizer: A `transformers.PreTrainedTokenizerBase`.
+        ids: Token ids, (tokens,).
+        labels: Labels, (tokens,), or None where every token is its own.
+        special: Whether special tokens have runs of their own, which say so.
+    """
+    import numpy as np
+
+    with_loss = np.ones(len(ids), bool) if labels is None else np.asarray(labels) >= 0
+    kinds = with_loss.astype(np.int64)
+    if special:
+        kinds += 2 * np.isin(ids, list(special_tokens(tokenizer)))
+    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
+    runs = []
+    for a, b in pairwise(edges):
+        text = tokenizer.decode(ids[a:b].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        runs.append({"loss": bool(with_loss[a]), **({"special": bool(kinds[a] >= 2)} if special else {}), "text": text})
+    return runs
+
+
+def marked_text(runs: list[dict[str, Any]]) -> Text:
+    """Return runs as text, what carries loss in brackets and in colour: a pipe has no colours."""
+    from rich.text import Text
+
+    text, inside = Text(), False
+    for run in [*runs, {"loss": False, "text": ""}]:
+        if run["loss"] != inside:
+            inside = run["loss"]
+            text.append("⟦" if inside else "⟧", style="bold green")
+        style = "bold green" if run["loss"] else "dim"
+        # What a row holds must not command the terminal.
+        text.append(run["text"].replace("\x1b", "␛"), style=f"{style} italic" if run.get("special") else style)
+    return text
+
+
+def shortened(text: Text, most: int = 600) -> Text:
+    """Cut the middle out of a long text."""
+    from rich.text import Text
+
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return Text.assemble(text[:half], (f" ... {len(text) - most:,} characters ... ", "yellow"), text[-half:])

@@ -1,0 +1,49 @@
+"""List columns that files disagree about: one file has none, or has another type.
+
+If they have no value for each token, they are about something else and are left out like others of their kind. If they
+have, reading them raises, because a column of the training would be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from packsort._arrow import is_list, to_numpy
+from packsort.schema import INPUT_IDS, LABELS
+from packsort.sources.column_roles import MASKS, fits
+from packsort.sources.source import Source
+
+
+def values_in_rows(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the number of values of a list column in each row, -1 where it is null: int64 (rows,)."""
+    return to_numpy(pc.fill_null(pc.list_value_length(column), -1)).astype(np.int64)
+
+
+def uneven_across_files(source: Source, lists: Sequence[str]) -> dict[str, int]:
+    """Find the list columns that files disagree about and that have no value for each token.
+
+    Args:
+        source: The rows.
+        lists: List columns of numbers, with `input_ids`.
+
+    Returns:
+        The columns, each with the number of rows where its number of values differs.
+    """
+    names = [name for name in lists if not source.agrees(name) and name not in (INPUT_IDS, LABELS, *MASKS)]
+    if not names:
+        return {}
+    lengths = values_in_rows(source.read([INPUT_IDS])[INPUT_IDS])
+    found = {name: np.concatenate([_stored(source, at, name) for at in range(len(source.files))]) for name in names}
+    return {name: int((one != lengths).sum()) for name, one in found.items() if not fits(name, one, lengths)}
+
+
+def _stored(source: Source, index: int, name: str) -> NDArray[np.int64]:
+    column = source.stored(index, name)
+    if column is None or not is_list(column.type):
+        return np.full(source.files[index].rows, -1)
+    return values_in_rows(column)
