@@ -10,8 +10,10 @@
 - `template`, `clock`: one chat template, and the date that it reads.
 - `assistant`: the assistant's turns in a rendered conversation.
 - `render`: from conversations, prompts and text to the text that is tokenized.
+- `shown`: counts of what a chat template leaves out, and of turns whose end is not trained.
 - `special_tokens`: tokens at the ends of plain text.
 - `encode`: from text to token ids and labels.
+- `spans`, `byte_offsets`: which tokens belong to a part of a text.
 - `split_turns`: cutting of long conversations between turns.
 - `loss`: rules that decide which tokens carry loss.
 - `notes`: facts that a user should know.
