@@ -15,6 +15,7 @@ from packsort import options
 from packsort._options import names
 from packsort.cli.hints import hint
 from packsort.cli.main import _parser
+from packsort.cli.text import lines
 
 COMMANDS = ("pack", "tokenize", "plan", "compare", "inspect", "verify", "export")
 
@@ -102,3 +103,16 @@ def test_options_are_checked_before_anything_is_opened(tmp_path: Path, run: Run)
         result = run(*common, *wrong)
         assert result.returncode == 1
         assert said in result.stderr
+
+
+def test_summaries_wrap_on_a_terminal_and_keep_long_words_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/data/" + "long/" * 20
+    pairs = [("wrote", path), ("packs", "one two three four five six seven eight nine ten"), ("", "")]
+    assert lines(pairs).splitlines()[:2] == [f"wrote  {path}", f"packs  {pairs[1][1]}"]
+    monkeypatch.setattr("packsort.cli.text.line_width", lambda: 30)
+    assert lines(pairs[:2]).splitlines() == [
+        f"wrote  {path}",
+        "packs  one two three four five",
+        "       six seven eight nine",
+        "       ten",
+    ]

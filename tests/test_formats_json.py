@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,8 @@ def test_one_object_that_holds_the_rows_is_refused(write):
         ("hello\n", "line 1 (row 0)", "not valid JSON"),
         ('[{"a": 1}', "line 1 (row 1)", "the list has no end: the file is cut off"),
         ('[{"a": 1},\n', "line 2 (row 1)", "is the file cut off?"),
+        ('{"a": 1}\n{"a": 1\n{"a": 1}\n', "line 2 (row 1)", "expecting ',' delimiter at character 8"),
+        ('{"a": 1}\n{"a": 1\n', "line 2 (row 1)", "is the file cut off?"),
         ('[{"a": 1}\n{"a": 2}]', "line 2 (row 1)", "`,` or `]` is missing"),
         ('[{"a": 1}]\n[{"a": 1}]', "line 2 (row 1)", "more after the end of the list"),
         ('{"a": 1}\n{"a": "tab\there"}\n', "line 2 (row 1)", "control character"),
@@ -350,3 +353,20 @@ def test_types_are_those_of_pyarrow_but_for_dates(write):
     rows = [{"a": i, "b": i / 3, "c": [i], "d": {"e": str(i)}, "f": bool(i % 2), "g": None} for i in range(100)]
     path = write(lines(rows))
     assert open_file(path).schema.equals(pa.json.read_json(path).schema)
+
+
+def test_sources_can_be_pickled_without_what_they_keep(write):
+    source = open_source(write(lines([{"text": "x" * 1000}] * 1000)))
+    sent = pickle.dumps(source)
+    assert len(sent) < 10_000
+    assert pickle.loads(sent).read(["text"]).equals(source.read(["text"]))
+
+
+def test_readers_together_keep_no_more_than_allowed(write, monkeypatch):
+    monkeypatch.setattr(blocks, "KEPT_BYTES", blocks._room._taken + 150_000)
+    rows = [{"text": "x" * 1000}] * 100
+    first, second = (open_file(write(lines(rows), name)) for name in ("a.jsonl", "b.jsonl"))
+    assert [one._kept[0] is None for one in (first, second)] == [False, True]
+    assert second.read(["text"]).to_pylist() == rows
+    del first
+    assert open_file(write(lines(rows)))._kept[0] is not None

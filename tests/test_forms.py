@@ -70,7 +70,7 @@ FORMS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "dolly": (
         {"instruction": "two and three?", "context": None, "response": "five"},
-        "read as instructions and responses: instruction, context, response -> messages",
+        "read as instructions and responses: instruction, response -> messages",
     ),
     "question": (
         {"question": "two and three?", "answer": "five"},
@@ -90,8 +90,6 @@ FORMS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("row", "said"), FORMS.values(), ids=FORMS.keys())
 def test_each_form_gives_the_conversation_and_is_said(tokenizer, row, said):
     table = pa.Table.from_pylist([row])
-    if row.get("context", "") is None:
-        table = table.set_column(1, "context", pa.array([None], pa.string()))
     assert ids(table, tokenizer) == [rendered(tokenizer, *ASKED)]
     assert notes(table, tokenizer) == [said]
     labels = tokenize(table, tokenizer).read()["labels"].to_pylist()[0]
@@ -128,6 +126,17 @@ def test_system_column_comes_first_unless_the_conversation_has_one(tokenizer):
         rendered(tokenizer, ("system", "long"), *ASKED),
         rendered(tokenizer, *ASKED),
     ]
+
+
+def test_system_column_beside_messages_is_left_out_as_in_trl(tokenizer):
+    row = {"messages": [{"role": role, "content": content} for role, content in ASKED], "system": "linux"}
+    assert ids([row], tokenizer) == [rendered(tokenizer, *ASKED)]
+
+
+@pytest.mark.parametrize("more", [{"input": [1, 2]}, {"history": ["a", "b"]}])
+def test_columns_that_would_be_lost_are_refused(tokenizer, more):
+    with pytest.raises(SourceError, match="no usable column"):
+        ids([{"instruction": "add", "output": "five", **more}], tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_options_of_text_need_text(tokenizer, tmp_path):
 
 def test_a_template_that_reads_the_date_wants_it_fixed(tmp_path):
     dated = tiny_tokenizer.built(tmp_path, template="{{ strftime_now('%Y-%m-%d') }} " + tiny_tokenizer.TEMPLATE)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="date") as caught:
         PackedLoader(CHATS, LIMIT, tokenizer=dated)
     assert "the chat template reads the date, which is" in str(caught[-1].message)
     assert "today: pass template_date='" in str(caught[-1].message)

@@ -26,7 +26,12 @@ _DEFAULTS = {one.name: one.default for one in fields(PlanConfig)}
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add the source: one or more files, folders or patterns."""
-    parser.add_argument("source", nargs="+", metavar="SOURCE", help="Parquet or Arrow files, folders or glob patterns")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="Parquet, Arrow, JSON Lines, JSON or CSV files, folders, glob patterns, or hf:owner/name:split",
+    )
 
 
 def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:

@@ -27,14 +27,19 @@ def lines(pairs: list[tuple[str, str]]) -> str:
     """
     names = max(len(name) for name, _ in pairs) + 2
     width = line_width()
+    if width is None:
+        return "\n".join(f"{name:<{names}}{text}" for name, text in pairs)
     wrap = textwrap.TextWrapper(
-        width=max(width or 0, names + _NARROWEST),
+        width=max(width, names + _NARROWEST),
         subsequent_indent=" " * names,
-        break_long_words=False,
+        break_long_words=False,  # paths
         break_on_hyphens=False,
     )
-    found = [f"{name:<{names}}{text}" for name, text in pairs]
-    return "\n".join(found if width is None else [wrap.fill(line) for line in found])
+    found = []
+    for name, text in pairs:
+        wrap.initial_indent = f"{name:<{names}}"
+        found.append(wrap.fill(text))
+    return "\n".join(found)
 
 
 def line_width() -> int | None:

@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "tokenize",
         help="turn conversations or text into token files",
         description="Tokenize the column `messages` (with the chat template), `prompt` and `completion`, or `text` of "
-        "Parquet or Arrow files. The column `labels` marks the tokens that carry loss.",
+        "any source. The column `labels` marks the tokens that carry loss.",
     )
     add_source(parser)
     parser.add_argument(

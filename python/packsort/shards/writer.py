@@ -53,7 +53,7 @@ def write_shards(
     or is interrupted, what was there before stays. After a kill, the same call resumes from the finished shards.
 
     Args:
-        source: Files, folders or glob patterns of Parquet or Arrow; a table; a `datasets.Dataset`. It holds
+        source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
         out: Directory to write.
         max_length: Most tokens of a pack.

@@ -216,9 +216,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """Open rows of any kind.
 
     Args:
-        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a `pyarrow.Table`,
-            `RecordBatch` or `RecordBatchReader`, which is read to its end; a `datasets.Dataset`, with the rows that it
-            selects; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a name on the Hugging Face Hub,
+            `hf:owner/name:split`; a `pyarrow.Table`, `RecordBatch` or `RecordBatchReader`, which is read to its end; a
+            `datasets.Dataset`, with the rows that it selects or that its transform makes, or a `DatasetDict`; or an
+            object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
         config: `split` and `columns` say which rows and columns are meant.
 
     Returns:

@@ -270,7 +270,7 @@ def tokenize(
     a window is left out and counted. A conversation that has only such turns becomes an empty row.
 
     Args:
-        source: Rows: paths, folders or glob patterns of Parquet and Arrow files, a `pyarrow.Table`, a
+        source: Rows: paths, folders, glob patterns, a name on the Hub (`hf:owner/name:split`), a `pyarrow.Table`, a
             `datasets.Dataset`, a polars DataFrame, or any object with `__arrow_c_stream__`.
         tokenizer: A `transformers.PreTrainedTokenizerBase`, its folder or its Hub name. It is not changed.
         keep: Other columns to copy.

@@ -70,7 +70,7 @@ class PackedLoader(IterableDataset[Batch]):
 
     Args:
         source: A packed directory: its path, or the result of `packsort.open_shards`. Or token columns to pack on the
-            fly: a path, paths, folder or glob of Parquet or Arrow files, a `pyarrow.Table`, a `datasets.Dataset`, a
+            fly: a path, paths, folder or glob pattern, a name on the Hub, a `pyarrow.Table`, a `datasets.Dataset`, a
             polars DataFrame. They have `input_ids`, and may have other list columns with a value for each token. Arrow
             files are mapped, and open at once where a column `length` has the lengths; Parquet files are decoded into
             memory first. With a tokenizer, rows have `messages`, `prompt` and `completion`, or `text`.

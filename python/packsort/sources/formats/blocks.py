@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -75,6 +75,10 @@ class BlockReader(ABC, Generic[_Block]):
         self.schema = pa.schema([])
         self._block_rows: list[int] = []
         self._kept: list[pa.Table | None] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: parsing it again is faster than sending it to another process."""
+        return self.__dict__ | {"_kept": [None] * len(self._kept)}
 
     @abstractmethod
     def _split(self) -> Iterator[_Block]:

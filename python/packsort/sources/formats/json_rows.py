@@ -93,11 +93,14 @@ def read_row(text: str, at: int, row: int) -> tuple[Row, int]:
 def invalid(error: json.JSONDecodeError, text: str, row: int) -> JsonError:
     """Return the fault of text that is not valid JSON."""
     reason = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at").removesuffix(" starting")
-    before = text.rfind("\n", 0, error.pos) + 1
-    fault = f"not valid JSON: {reason} at character {error.pos - before + 1}"
-    if error.pos >= len(text.rstrip()) or reason.startswith("unterminated"):
+    at_end = error.pos >= len(text.rstrip())
+    # What is missing is missing at the end of the line before, not where the next one begins.
+    place = len(text[: error.pos].rstrip()) if at_end or "delimiter" in reason else error.pos
+    before = text.rfind("\n", 0, place)
+    fault = f"not valid JSON: {reason} at character {place - before}"
+    if at_end or reason.startswith("unterminated"):
         fault += "; is the file cut off?"
-    return JsonError(fault, text.count("\n", 0, error.pos), row)
+    return JsonError(fault, text.count("\n", 0, place), row)
 
 
 def read_rows(text: str) -> Iterator[Row]:

@@ -59,7 +59,9 @@ def _forms(kinds: Mapping[str, pa.DataType]) -> Iterator[Form]:
     system = tuple(name for name in ("system",) if name in kinds and is_text(kinds[name]))
 
     def conversations(name: FormName, column: str) -> Form:
-        return Form(name, RowKind.CONVERSATION, (column, *system), partial(_conversation, column))
+        # TRL reads no system prompt beside `messages`.
+        columns = (column, *(() if column == "messages" and name != "sharegpt" else system))
+        return Form(name, RowKind.CONVERSATION, columns, partial(_conversation, column))
 
     if "messages" in kinds and (name := _chat(kinds["messages"], text=True)):
         openai = {"functions", "parallel_tool_calls"} & kinds.keys() or _is_openai(kinds["messages"])
@@ -78,8 +80,13 @@ def _forms(kinds: Mapping[str, pa.DataType]) -> Iterator[Form]:
             yield conversations("conversations" if name == "messages" else name, column)
     for name, asked, answered in _EXCHANGES:
         if all(column in kinds and is_text(kinds[column]) for column in (asked[0], answered)):
-            asking = tuple(column for column in asked if column in kinds and is_text(kinds[column]))
-            history = tuple(column for column in ("history",) if column in kinds and _is_history(kinds[column]))
+            # A null column says nothing. One of another type says what nobody would read.
+            more = {column: kinds[column] for column in (*asked[1:], "history") if column in kinds}
+            more = {column: kind for column, kind in more.items() if not types.is_null(kind)}
+            if not all(_is_history(kind) if column == "history" else is_text(kind) for column, kind in more.items()):
+                continue
+            asking = (asked[0], *(column for column in more if column != "history"))
+            history = tuple(column for column in more if column == "history")
             convert: Callable[[Mapping[str, Any]], tuple[Any, ...]] = exchange(asking, answered)
             yield Form(name, RowKind.CONVERSATION, (*asking, answered, *system, *history), convert)
 
