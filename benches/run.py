@@ -14,6 +14,7 @@ BENCHES = (
     "first_plan",
     "gather",
     "read",
+    "tokenize_rows",
     "read_json",
     "layouts",
     "loader",

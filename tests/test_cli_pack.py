@@ -135,6 +135,11 @@ def _text(path: Path) -> Path:
     return path
 
 
+def _broken(path: Path) -> Path:
+    path.write_text('{"input_ids": [1]}\n{"input_ids": [2\n')
+    return path
+
+
 def _bytes(path: Path) -> Path:
     path.write_bytes(b"")
     return path
@@ -142,7 +147,8 @@ def _bytes(path: Path) -> Path:
 
 BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "missing file": (lambda p: p, ["no file or folder `{path}`"]),
-    "not Parquet": (_text, ["`{path}`", "JSON"]),
+    "conversations without a tokenizer": (_text, ["no usable column", "pass `tokenizer`"]),
+    "broken JSON": (_broken, ["`{path}` line 3 (row 1)", "not valid JSON"]),
     "truncated Parquet": (_truncated, ["`{path}`", "truncated"]),
     "no bytes": (_bytes, ["`{path}`", "empty"]),
     "no rows": (lambda p: _write(p, token_table(5).slice(0, 0)), ["`{path}` holds no rows"]),

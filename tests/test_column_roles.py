@@ -309,17 +309,16 @@ def test_the_manifest_says_which_lists_are_left_out_and_how_often_they_differ(tm
     assert packsort.open_shards(tmp_path / "packed").manifest == manifest
 
 
-@pytest.mark.parametrize("other", [{}, {"turns": ["a", "b"]}, {"turns": [1, 2]}])
+@pytest.mark.parametrize("other", [{}, {"turns": ["a"]}, {"turns": [1]}])
 @pytest.mark.parametrize("door", ["pack", "PackedDataset"])
 def test_lists_that_only_some_files_have_are_judged_alike(door, other, tmp_path):
-    rows = {"input_ids": [[1, 2, 3], [4, 5, 6]]}
-    for turns in ([[1], [2]], [[1, 2, 3], [4, 5, 6]]):
-        pq.write_table(pa.table({**rows, "turns": turns}), tmp_path / "a.parquet")
-        pq.write_table(pa.table({**rows, **other}), tmp_path / "b.parquet")
+    for turns in ([1], [1, 2, 3]):
+        pq.write_table(pa.table({"input_ids": [[1, 2, 3]] * 20, "turns": [turns] * 20}), tmp_path / "a.parquet")
+        pq.write_table(pa.table({"input_ids": [[4, 5, 6]], **other}), tmp_path / "b.parquet")
         files: Any = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-        if turns == [[1], [2]]:
-            with pytest.warns(UserWarning, match="`turns` is left out: in 4 rows it does not have one value"):
-                assert len(DOORS[door](files, tmp_path / "packed")) == 1
+        if turns == [1]:
+            with pytest.warns(UserWarning, match="`turns` is left out: in 21 rows it does not have one value"):
+                assert DOORS[door](files, tmp_path / "packed")
         else:
             with pytest.raises(packsort.SourceError, match=r"column `turns`.*: add it|column `turns` is list"):
                 DOORS[door](files, tmp_path / "packed")

@@ -70,14 +70,17 @@ pieces = st.sampled_from(
 texts = st.lists(st.one_of(pieces, st.text(max_size=4)), max_size=12).map("".join)
 
 
-def masks_of(tokenizer: PreTrainedTokenizerFast, parts: list[str]) -> tuple[list[int], list[int]]:
-    """Ids and mask of transformers for a text whose every second part is marked."""
+def masks_of(tokenizer: PreTrainedTokenizerFast, parts: list[str]) -> tuple[list[int], list[int]] | None:
+    """Ids and mask of transformers for a text whose every second part is marked, or None where it fails."""
     tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
         "{% else %}{{ m.content }}{% endif %}{% endfor %}"
     )
     chat = [{"role": "assistant" if number % 2 else "user", "content": part} for number, part in enumerate(parts)]
-    made = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)
+    try:
+        made = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    except OverflowError:  # An empty span where the text begins, before version 5.24.
+        return None
     return list(made["input_ids"]), list(made["assistant_masks"])
 
 
@@ -102,7 +105,10 @@ def test_marked_parts_are_masked_as_transformers_masks_them(name, rows):
     ends = np.cumsum(encoded.lengths)[:-1]
     found = zip(np.split(encoded.input_ids, ends), np.split(encoded.labels, ends), strict=True)
     for (ids, labels), parts in zip(found if rows else (), rows, strict=True):
-        wanted, mask = masks_of(tokenizer, parts)
+        made = masks_of(tokenizer, parts)
+        if made is None:
+            continue
+        wanted, mask = made
         assert ids.tolist() == wanted
         assert (labels != NO_LOSS).astype(int).tolist() == mask
         assert labels[labels != NO_LOSS].tolist() == ids[labels != NO_LOSS].tolist()

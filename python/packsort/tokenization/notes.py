@@ -79,7 +79,17 @@ _WORDS: dict[NoteKind, str] = {
 }
 
 _OF_HARM: frozenset[NoteKind] = frozenset(
-    {"tool_calls_not_written", "tools_not_written", "words_not_written", "end_of_turn_without_loss"}
+    {
+        "tool_calls_not_written",
+        "tools_not_written",
+        "words_not_written",
+        "tool_arguments_kept",
+        "template_tokens_in_letters",
+        "end_of_turn_without_loss",
+        "no_end_of_sequence",
+        "bos_repeated",
+        "bos_in_letters",
+    }
 )
 
 _FORMS = {

@@ -46,7 +46,11 @@ def content_places(template: ChatTemplate, conversation: Conversation, text: str
 
 
 def turns_by_contents(
-    template: ChatTemplate, conversation: Conversation, text: str, special: re.Pattern[str]
+    template: ChatTemplate,
+    conversation: Conversation,
+    text: str,
+    places: list[Span] | None,
+    special: re.Pattern[str],
 ) -> list[Span] | None:
     """Return the assistant's turns, or None if they cannot be told exactly.
 
@@ -54,10 +58,10 @@ def turns_by_contents(
         template: The chat template.
         conversation: The conversation.
         text: Its whole text.
+        places: Where the content of each message is, or None if that cannot be told.
         special: Pattern of the tokenizer's added tokens.
     """
     messages = conversation.messages
-    places = content_places(template, conversation, text)
     if places is None:
         return None
     turns: list[Span] = []

@@ -77,8 +77,8 @@ class KnownGaps:
             turns: The assistant's turns.
         """
         contents = _contents(conversation)
-        if contents is None or any(content != content.strip() for content in contents):
-            return  # White space around a content would become part of a gap.
+        if contents is None or any(not content or content != content.strip() for content in contents):
+            return  # White space around a content would become part of a gap, and an empty content lies on its edge.
         of_message = iter(turns)
         turn_of = [next(of_message) if one["role"] == ASSISTANT else None for one in conversation.messages]
         keys = _keys(conversation)

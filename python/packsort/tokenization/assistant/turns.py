@@ -17,7 +17,7 @@ from packsort.tokenization.assistant.gaps import KnownGaps
 from packsort.tokenization.assistant.prefixes import turns_by_prefixes
 from packsort.tokenization.assistant.training import training_template
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import Conversation, RowError
+from packsort.tokenization.messages import ASSISTANT, Conversation, RowError
 from packsort.tokenization.spans import Span
 from packsort.tokenization.template import ChatTemplate
 
@@ -50,7 +50,10 @@ class MarkedTurns:
         return self.template.render_marked(conversation)
 
 
-WAYS_OUT = "use a chat template that marks them with {% generation %}, or train on every token with loss='all'"
+WAYS_OUT = (
+    "use a chat template that marks them with {% generation %}, such as TRL has for many models, or train on every "
+    "token with loss='all'"
+)
 
 _ASKED = {"role": "user", "content": "What is it?"}
 _THANKED = {"role": "user", "content": "And then?"}
@@ -101,16 +104,16 @@ class SearchedTurns:
             self.by_contents += 1
             return text, turns
         known = self._known
+        places = content_places(self.template, conversation, text)
         turns = turns_by_prefixes(self.template, conversation, text)
-        if turns is None:
+        if turns is None or _holds_others(conversation, places, turns):
             known = self._known_by_contents
-            turns = turns_by_contents(self.template, conversation, text, self._special)
+            turns = turns_by_contents(self.template, conversation, text, places, self._special)
             self.by_contents += turns is not None
         if turns is None:
             raise RowError(
                 f"nothing tells the assistant's turns in the rendered conversation from the rest: {WAYS_OUT}"
             )
-        places = content_places(self.template, conversation, text)
         if places is not None:
             known.remember(conversation, text, places, turns)
         return text, turns
@@ -154,6 +157,16 @@ def _renders_parts_alike(template: ChatTemplate) -> bool:
         if turns_by_prefixes(template, conversation, text) is None:
             return False
     return True
+
+
+def _holds_others(conversation: Conversation, places: list[Span] | None, turns: list[Span]) -> bool:
+    """Return whether a turn holds words of another role, as where a system prompt is written into the next message."""
+    others = [
+        place
+        for message, place in zip(conversation.messages, places or (), strict=False)
+        if message["role"] != ASSISTANT
+    ]
+    return any(begin < end and start < end and begin < stop for start, stop in others for begin, end in turns)
 
 
 def _opens_turns_unasked(template: ChatTemplate) -> bool:
