@@ -279,7 +279,7 @@ def test_one_object_that_holds_the_rows_is_refused(write):
         ('{"a": 1}\n{"a": 1\n{"a": 1}\n', "line 2 (row 1)", "expecting ',' delimiter at character 8"),
         ('{"a": 1}\n{"a": 1\n', "line 2 (row 1)", "is the file cut off?"),
         ('[{"a": 1}\n{"a": 2}]', "line 2 (row 1)", "`,` or `]` is missing"),
-        ('[{"a": 1}]\n[{"a": 1}]', "line 2 (row 1)", "more after the end of the list"),
+        ('[{"a": 1}]\n[{"a": 1}]', "line 2 (row 1)", "more after the end of the list of rows"),
         ('{"a": 1}\n{"a": "tab\there"}\n', "line 2 (row 1)", "control character"),
     ],
 )
