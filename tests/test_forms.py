@@ -183,6 +183,7 @@ def test_conversions_equal_those_of_trl(chat):
     ("value", "said"),
     [
         ("{", "column `messages` is text, but not JSON"),
+        ("[{'role': 'user'}]", "write it with `json.dumps`"),
         ('"hello"', "column `messages` must hold a list of messages, got 'hello'"),
         ('{"role": "user"}', "column `messages` must hold a list of messages"),
         ("[1]", "message 0 must be an object with `role` and `content`, got 1"),

@@ -10,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
+_MOST_DESCRIBED = 12  # columns in a message
+
 
 def from_numpy(array: NDArray[Any]) -> pa.Array:
     """Wrap a NumPy array as an Arrow array without importing pandas.
@@ -160,7 +162,9 @@ def described(schema: pa.Schema) -> str:
         >>> described(pa.schema({"text": pa.string(), "n": pa.int64()}))
         '`text`: string, `n`: int64'
     """
-    return ", ".join(f"`{field.name}`: {_short(str(field.type))}" for field in schema) or "none"
+    shown = [f"`{field.name}`: {_short(str(field.type))}" for field in [*schema][:_MOST_DESCRIBED]]
+    more = len(schema) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "") or "none"
 
 
 def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
