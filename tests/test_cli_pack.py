@@ -148,7 +148,7 @@ def _bytes(path: Path) -> Path:
 BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "missing file": (lambda p: p, ["no file or folder `{path}`"]),
     "conversations without a tokenizer": (_text, ["no usable column", "pass `tokenizer`"]),
-    "broken JSON": (_broken, ["`{path}` line 3 (row 1)", "not valid JSON"]),
+    "broken JSON": (_broken, ["`{path}` line 2 (row 1)", "not valid JSON"]),
     "truncated Parquet": (_truncated, ["`{path}`", "truncated"]),
     "no bytes": (_bytes, ["`{path}`", "empty"]),
     "no rows": (lambda p: _write(p, token_table(5).slice(0, 0)), ["`{path}` holds no rows"]),

@@ -207,6 +207,18 @@ def test_large_integers_are_refused_where_they_are_read(write):
         read(path, "n")
 
 
+def test_objects_with_keys_of_their_own_stay_json(write):
+    """A struct of these would have 30,000 fields in each of 3,000 rows, and take a gigabyte."""
+    rows = [{"text": "x", "votes": {f"user-{i * 10 + k}": k for k in range(10)}} for i in range(3_000)]
+    rows.append({"text": "y", "votes": None})
+    path = write(lines(rows))
+    before = pa.total_allocated_bytes()
+    source = open_source(path)
+    assert pa.total_allocated_bytes() - before < 10_000_000
+    assert source.schema.field("votes").type == json_types.JSON
+    assert read(path) == rows
+
+
 def test_lines_longer_than_a_block(write, small_blocks):
     rows = [{"text": "x" * n} for n in (1, 1000, 10, 5000)]
     assert read(write(lines(rows))) == rows
