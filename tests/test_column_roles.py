@@ -236,6 +236,11 @@ MASKS_REFUSED = {
     ),
     "length": ({"attention_mask": [[1], [1, 1, 0]], "length": [1, 1]}, "column `length` is 1, but `input_ids` has 3"),
     "weights": ({"token_weights": [[0.5], [0.5]]}, "column `token_weights` has 1 values, but `input_ids` has 3"),
+    "several": ({"position_ids": [[0], [0, 1, 0]]}, "`position_ids` starts anew within the row"),
+    "several_behind_padding": (
+        {"attention_mask": [[1], [0, 1, 1]], "position_ids": [[0], [1, 0, 0]]},
+        "`position_ids` starts anew within the row",
+    ),
     "all_padding": ({"attention_mask": [[1], [0, 0, 0]]}, "column `attention_mask` is 0 everywhere; every sequence"),
 }
 

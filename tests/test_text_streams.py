@@ -140,6 +140,14 @@ def test_rows_are_as_python_has_them(tokenizer):
         tokenizer.chat_template = before
 
 
+def test_a_stream_may_begin_with_an_empty_conversation(tokenizer):
+    for nothing in ({"messages": []}, {"messages": [], "id": 3}):
+        one = [digest(batch) for batch in text_stream(tokenizer, [nothing, *ROWS[:9]], empty="drop", buffer_size=1)]
+        assert one
+        with pytest.raises(packsort.SourceError, match="row 0 .* pass empty=.drop"):
+            list(text_stream(tokenizer, [nothing, *ROWS[:9]], buffer_size=1))
+
+
 def test_what_is_wrong_is_named_with_its_row(tokenizer):
     cases = [
         ([*ROWS[:7], {"messages": None}], "row 7 of the stream: column `messages` is null"),
