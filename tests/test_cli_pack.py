@@ -65,6 +65,14 @@ def test_pack_verify_inspect_and_plan_say_what_a_person_needs(tmp_path: Path, ru
     assert (again.returncode, "--overwrite" in again.stderr) == (1, True)
 
 
+def test_a_summary_compares_no_cut_sequences_with_whole_ones(tmp_path: Path, run: Run) -> None:
+    pq.write_table(pa.table({"input_ids": [[1] * 20, [2] * 3]}), tmp_path / "tokens.parquet")
+    for overlong in ("truncate", "split"):
+        summary = run("pack", tmp_path / "tokens.parquet", "--dry-run", "--max-length", 8, "--overlong", overlong)
+        assert summary.returncode == 0, summary.stderr
+        assert ("one sequence per pack" in summary.stdout) == (overlong == "truncate")
+
+
 def test_json_is_json(tmp_path: Path, run: Run) -> None:
     source, out = tokens(tmp_path), tmp_path / "packed"
     packed = json.loads(run("pack", source, "-o", out, "--max-length", 128, "--json").stdout)

@@ -144,7 +144,7 @@ def test_a_stream_may_begin_with_an_empty_conversation(tokenizer):
     for nothing in ({"messages": []}, {"messages": [], "id": 3}):
         one = [digest(batch) for batch in text_stream(tokenizer, [nothing, *ROWS[:9]], empty="drop", buffer_size=1)]
         assert one
-        with pytest.raises(packsort.SourceError, match="row 0 .* pass empty=.drop"):
+        with pytest.raises(packsort.SourceError, match=r"row 0 .* pass empty=.drop"):
             list(text_stream(tokenizer, [nothing, *ROWS[:9]], buffer_size=1))
 
 
