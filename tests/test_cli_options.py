@@ -73,6 +73,11 @@ def test_help_fits_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> 
             "`--chat-template FILE`",
         ),
         ("tokenizer `x` cannot be loaded: its code runs only with trust_remote_code=True", "`--trust-remote-code`"),
+        ("no usable column: there are `a`; `text` is needed, or columns={'text': ...}", "`--columns text=COLUMN`"),
+        (
+            "there is a column `text` already: map that one, as in columns={'text': 'a', 'other': 'text'}",
+            "`--columns text=a,other=text`",
+        ),
         ("no column `x`; there are `input_ids`, `groups`", None),
         ("max_length must be at least 1, got 0", None),
         ("folder overwrite=True: packs were tokenized from `messages`", None),

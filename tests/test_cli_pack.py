@@ -65,6 +65,14 @@ def test_pack_verify_inspect_and_plan_say_what_a_person_needs(tmp_path: Path, ru
     assert (again.returncode, "--overwrite" in again.stderr) == (1, True)
 
 
+def test_a_summary_compares_no_cut_sequences_with_whole_ones(tmp_path: Path, run: Run) -> None:
+    pq.write_table(pa.table({"input_ids": [[1] * 20, [2] * 3]}), tmp_path / "tokens.parquet")
+    for overlong in ("truncate", "split"):
+        summary = run("pack", tmp_path / "tokens.parquet", "--dry-run", "--max-length", 8, "--overlong", overlong)
+        assert summary.returncode == 0, summary.stderr
+        assert ("one sequence per pack" in summary.stdout) == (overlong == "truncate")
+
+
 def test_json_is_json(tmp_path: Path, run: Run) -> None:
     source, out = tokens(tmp_path), tmp_path / "packed"
     packed = json.loads(run("pack", source, "-o", out, "--max-length", 128, "--json").stdout)
@@ -135,6 +143,11 @@ def _text(path: Path) -> Path:
     return path
 
 
+def _broken(path: Path) -> Path:
+    path.write_text('{"input_ids": [1]}\n{"input_ids": [2\n')
+    return path
+
+
 def _bytes(path: Path) -> Path:
     path.write_bytes(b"")
     return path
@@ -142,7 +155,8 @@ def _bytes(path: Path) -> Path:
 
 BAD_TOKENS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "missing file": (lambda p: p, ["no file or folder `{path}`"]),
-    "not Parquet": (_text, ["`{path}`", "JSON"]),
+    "conversations without a tokenizer": (_text, ["no usable column", "pass `tokenizer`"]),
+    "broken JSON": (_broken, ["`{path}` line 2 (row 1)", "not valid JSON"]),
     "truncated Parquet": (_truncated, ["`{path}`", "truncated"]),
     "no bytes": (_bytes, ["`{path}`", "empty"]),
     "no rows": (lambda p: _write(p, token_table(5).slice(0, 0)), ["`{path}` holds no rows"]),

@@ -88,11 +88,11 @@ def test_errors_are_short_and_have_a_status(tmp_path, chats, tokenizer_folder, a
 
 
 def test_hint_has_its_own_line(tmp_path, tokenizer_folder, run):
-    (tmp_path / "chats.jsonl").write_text('{"messages": []}\n')
+    (tmp_path / "chats.jsonl").write_text('{"messages": []}\n{"messages": [{"role": "user", "content": "hi"}]}\n')
     done = run("tokenize", tmp_path / "chats.jsonl", "-o", tmp_path / "t", "--tokenizer", tokenizer_folder)
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: `")
-    assert hint.startswith("hint: convert it to Parquet")
+    assert hint == "hint: use `--empty drop`"
 
 
 def test_version_and_help_are_results(run):

@@ -319,7 +319,7 @@ def test_losses_are_counted_by_file_and_reason(tmp_path: Path) -> None:
         ({"truncation_side": "up"}, "truncation_side must be one of 'right', 'left', got 'up'"),
         (
             {"overlong": "split_turns"},
-            "overlong='split_turns' needs conversations and a tokenizer, and there are only lengths",
+            "overlong='split_turns' cuts conversations while `packsort.write_shards` tokenizes them",
         ),
         ({"piece_starts": [[0], [1]]}, "piece_starts of sequence 1 must begin with 0, ascend, and lie"),
         ({"piece_starts": [[0], [0, 2]]}, "piece_starts of sequence 1 must begin with 0"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from trl.data_utils import apply_chat_template
 
 import packsort
+from chat_templates import stock_templates, tokenizer_of, training_templates
 from packsort import tokenize
 from packsort.errors import OptionError, SourceError
 
@@ -129,13 +129,42 @@ def test_directives_need_a_loss_by_turns(loss):
 
 
 def test_turns_that_cannot_be_told_apart_are_refused():
-    twice = MARKED.replace("{% endgeneration %}", "{% endgeneration %}{% generation %}{{ '!' }}{% endgeneration %}")
+    twice = MARKED.replace("{% endgeneration %}", "{% endgeneration %}?{% generation %}{{ '!' }}{% endgeneration %}")
     with pytest.raises(SourceError, match="message 1 is to carry no loss, but there are 4 turns for 2 messages"):
         read(table({"messages": weighed("weight", 0)}), twice)
     # As many marks as messages, but in the order of another list.
     backwards = MARKED.replace("for m in messages", "for m in messages | reverse")
     with pytest.raises(SourceError, match="message 1 is to carry no loss, but nothing tells where"):
         read(table({"messages": weighed("weight", 0)}), backwards)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *(
+            (name, form)
+            for name in ("phi3", "gptoss", "llama3", "qwen3", "gemma4")
+            for form in ("text", "blank", "call")
+        ),
+        ("diffusion_gemma", "text"),
+    ],
+)
+def test_stock_templates_leave_out_any_message_without_loss(name, form):
+    stock = stock_templates()[name]
+    tokenizer = tokenizer_of(stock + training_templates().get(name, ""))
+    tokenizer.chat_template = stock
+    messages = weighed("weight", 0)
+    messages[1]["content"] = {"text": "one", "blank": " ", "call": ""}[form]
+    if form == "call":
+        call = {"type": "function", "function": {"name": "find", "arguments": {"at": "sea"}}}
+        messages[1] |= {"tool_calls": [call]}
+        messages.insert(2, {"role": "tool", "name": "find", "content": "found"})
+    (labels,) = tokenize(pa.table({"messages": [json.dumps(messages)]}), tokenizer).read()["labels"].to_pylist()
+    runs = tokenizer.decode([label if label >= 0 else tokenizer.pad_token_id for label in labels]).split("<pad>")
+    (trained,) = [run for run in runs if run]
+    assert "two" in trained
+    assert "one" not in trained
+    assert "find" not in trained
 
 
 def test_windows_keep_messages_without_loss():
@@ -276,24 +305,18 @@ def test_arguments_in_json_text_are_given_as_the_template_takes_them(write, text
     )
 
 
-def stock_templates() -> list[Path]:
-    import trl
-
-    return sorted(Path(trl.__file__).parent.glob("chat_templates/*.jinja"))
-
-
 def test_stock_templates_write_json_text_as_objects():
     call = {"type": "function", "id": "abcdef123", "function": {"name": "get_weather", "arguments": {"city": "P"}}}
     called = {**call, "function": {**call["function"], "arguments": '{"city": "P"}'}}
     answered = [{"role": "tool", "name": "get_weather", "content": "5", "tool_call_id": call["id"]}, *said(FIRST)]
     same = 0
-    for path in stock_templates():
+    for name, template in [*stock_templates().items(), *training_templates().items()]:
         texts = []
         for one in (call, called):
             messages = [*said(ASKED), {"role": "assistant", "content": "", "tool_calls": [one]}, *answered]
             with suppress(SourceError):  # no tools, or no such roles
-                texts += read(table({"messages": messages}), path.read_text(), loss="all")[0]
-        assert not texts or texts[0] == texts[1], path.name
+                texts += read(table({"messages": messages}), template, loss="all")[0]
+        assert not texts or texts[0] == texts[1], name
         same += len(texts) == 2 and "city" in texts[0]
     assert same >= 30
 

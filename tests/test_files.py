@@ -300,6 +300,14 @@ def split_of(*names: str) -> dict[str, str | None]:
         ("test/train/a.parquet", "train"),
         ("train-test.parquet", "train/test"),
         ("latest.parquet", None),
+        ("my_testset.csv", "test"),
+        ("tests.jsonl", "test"),
+        ("devset/a.jsonl", "validation"),
+        ("sft-trainset.jsonl", "train"),
+        ("held_out.jsonl", "test"),
+        ("heldout/a.parquet", "test"),
+        ("dataset.parquet", None),
+        ("testimony.parquet", None),
         ("training-data1.parquet", "train"),
         ("trained.parquet", None),
         ("part-00000-of-00002.parquet", None),
@@ -342,7 +350,10 @@ def test_several_splits_are_refused_and_chosen():
 def test_one_split_is_read():
     put("x/train-00000-of-00002.parquet", "x/train-00001-of-00002.parquet", "x/more.parquet")
     assert len(found("x")) == 3
-    assert find_files("x").doubts == ()
+    (doubt,) = find_files("x").doubts
+    assert doubt.startswith("1 file of `x` beside those of 'train' tell no split by their names")
+    assert "`more.parquet`" in doubt
+    assert find_files("x", "train").doubts == ()
     put("y/data/test_sft-00000-of-00001.parquet", "test/a.parquet")
     assert find_files("y").splits == ("test_sft",)
     assert find_files("y").doubts == ("the only split of `y` is 'test_sft': pass split='test_sft' if this is meant",)

@@ -124,7 +124,7 @@ def test_lengths_are_integers(write):
     [
         ("a,b\n1,2\n1,2,3\n", "row 1: expected 2 columns, got 3"),
         ("a,b\n1,2\n\n1\n", "row 1: expected 2 columns, got 1"),
-        (b"a,b\n1,2\n\xff,2\n", "row 1: CSV conversion error to string: invalid UTF8"),
+        (b"a,b\n1,2\n\xff,2\n", "row 1: not valid UTF-8: save the file as UTF-8"),
         ('a,b\n1,"x\n2,y\n', "line 2: a quote is opened and never closed"),
         ('a,b\n"x" ,1\n', "line 2: a quote stands inside a cell"),
         ('a,b\n1,2\n5" pipe,1\n', "line 3: a quote stands inside a cell"),

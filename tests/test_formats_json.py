@@ -207,6 +207,18 @@ def test_large_integers_are_refused_where_they_are_read(write):
         read(path, "n")
 
 
+def test_objects_with_keys_of_their_own_stay_json(write):
+    """A struct of these would have 30,000 fields in each of 3,000 rows, and take a gigabyte."""
+    rows = [{"text": "x", "votes": {f"user-{i * 10 + k}": k for k in range(10)}} for i in range(3_000)]
+    rows.append({"text": "y", "votes": None})
+    path = write(lines(rows))
+    before = pa.total_allocated_bytes()
+    source = open_source(path)
+    assert pa.total_allocated_bytes() - before < 10_000_000
+    assert source.schema.field("votes").type == json_types.JSON
+    assert read(path) == rows
+
+
 def test_lines_longer_than_a_block(write, small_blocks):
     rows = [{"text": "x" * n} for n in (1, 1000, 10, 5000)]
     assert read(write(lines(rows))) == rows
@@ -267,7 +279,7 @@ def test_one_object_that_holds_the_rows_is_refused(write):
         ('{"a": 1}\n{"a": 1\n{"a": 1}\n', "line 2 (row 1)", "expecting ',' delimiter at character 8"),
         ('{"a": 1}\n{"a": 1\n', "line 2 (row 1)", "is the file cut off?"),
         ('[{"a": 1}\n{"a": 2}]', "line 2 (row 1)", "`,` or `]` is missing"),
-        ('[{"a": 1}]\n[{"a": 1}]', "line 2 (row 1)", "more after the end of the list"),
+        ('[{"a": 1}]\n[{"a": 1}]', "line 2 (row 1)", "more after the end of the list of rows"),
         ('{"a": 1}\n{"a": "tab\there"}\n', "line 2 (row 1)", "control character"),
     ],
 )

@@ -128,6 +128,20 @@ def test_system_column_comes_first_unless_the_conversation_has_one(tokenizer):
     ]
 
 
+def test_categories_are_text(tokenizer):
+    rows = [{"conversations": SHAREGPT, "system": "short", "text": "a"}] * 3
+    table = pa.Table.from_pylist(rows)
+    for name in ("system", "text"):
+        table = table.set_column(table.schema.names.index(name), name, table[name].dictionary_encode())
+    for columns in (["conversations", "system"], ["text"]):
+        found, expected = (packsort.tokenize(one.select(columns), tokenizer).read() for one in (table, as_text(table)))
+        assert found.to_pydict() == expected.to_pydict()
+
+
+def as_text(table):
+    return pa.Table.from_pylist(table.to_pylist())
+
+
 def test_system_column_beside_messages_is_left_out_as_in_trl(tokenizer):
     row = {"messages": [{"role": role, "content": content} for role, content in ASKED], "system": "linux"}
     assert ids([row], tokenizer) == [rendered(tokenizer, *ASKED)]
@@ -183,6 +197,7 @@ def test_conversions_equal_those_of_trl(chat):
     ("value", "said"),
     [
         ("{", "column `messages` is text, but not JSON"),
+        ("[{'role': 'user'}]", "write it with `json.dumps`"),
         ('"hello"', "column `messages` must hold a list of messages, got 'hello'"),
         ('{"role": "user"}', "column `messages` must hold a list of messages"),
         ("[1]", "message 0 must be an object with `role` and `content`, got 1"),

@@ -113,6 +113,13 @@ def test_other_rows_another_tokenizer_and_other_options_are_tokenized_anew(
     os.utime(source, ns=(0, 1))
     assert "tokenizing" in stages(pack("--dry-run", "--overlong", "drop", "--json"))
     pack(status=1)
+    old = source.stat()
+    time.sleep(0.01)
+    source.write_bytes(source.read_bytes().replace(b"where", b"there"))
+    os.utime(source, ns=(old.st_atime_ns, old.st_mtime_ns))  # as `cp -p` does
+    assert source.stat().st_size == old.st_size
+    assert "tokenizing" in stages(pack("--dry-run", "--overlong", "drop", "--json"))
+    pack(status=1)
     assert len(list((tmp_path / ".packed.tokens").iterdir())) == 1, "only the newest are kept beside an output"
 
 
@@ -126,7 +133,7 @@ def test_a_folder_of_tokens_serves_all_outputs_and_stays(pack, out: Path, tmp_pa
     assert pq.read_table(tmp_path / "chats.parquet").num_rows == 4
     assert packsort.pack(file, 64, overlong="truncate").num_rows == len(packsort.open_shards(out)), "a token file"
     failed = pack("--tokens", kept, status=1, out=tmp_path / "third")
-    assert "note" not in failed.stderr
+    assert f"4 rows are kept in `{kept}`, and the next call with the same folder uses them" in failed.stderr
     assert not (tmp_path / ".third.tokens").exists()
 
 

@@ -276,6 +276,19 @@ def test_unfinished_and_damaged_directories_are_refused(packed: tuple[Path, pa.T
             packsort.open_shards(folder)
 
 
+@pytest.mark.parametrize("source", [".", "train-00000-of-00001.parquet", "../rows/*.parquet"])
+def test_shards_never_take_the_place_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    (tmp_path / "rows").mkdir()
+    monkeypatch.chdir(tmp_path / "rows")
+    pq.write_table(pa.table({"input_ids": [[1, 2]]}), "train-00000-of-00001.parquet")
+    for out in (".", tmp_path / "rows"):
+        with pytest.raises(packsort.OptionError, match=r"holds a file of the source.*choose another folder"):
+            packsort.write_shards(source, out, 8, format="parquet", overwrite=True)
+    assert pq.read_table("train-00000-of-00001.parquet").to_pydict() == {"input_ids": [[1, 2]]}
+    packsort.write_shards(source, "packed", 8)
+    assert packsort.verify("packed", source=source).ok
+
+
 def test_what_is_there_is_not_touched_without_overwrite(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
     before = {p.name: p.read_bytes() for p in folder.iterdir()}

@@ -140,6 +140,14 @@ def test_rows_are_as_python_has_them(tokenizer):
         tokenizer.chat_template = before
 
 
+def test_a_stream_may_begin_with_an_empty_conversation(tokenizer):
+    for nothing in ({"messages": []}, {"messages": [], "id": 3}):
+        one = [digest(batch) for batch in text_stream(tokenizer, [nothing, *ROWS[:9]], empty="drop", buffer_size=1)]
+        assert one
+        with pytest.raises(packsort.SourceError, match=r"row 0 .* pass empty=.drop"):
+            list(text_stream(tokenizer, [nothing, *ROWS[:9]], buffer_size=1))
+
+
 def test_what_is_wrong_is_named_with_its_row(tokenizer):
     cases = [
         ([*ROWS[:7], {"messages": None}], "row 7 of the stream: column `messages` is null"),
@@ -210,3 +218,21 @@ def test_a_row_that_waits_keeps_no_others_in_memory(tokenizer):
     next(iter(taken))
     assert all(values.base is None for one in taken._packer._waiting.values() for values in one.values())
     assert all(isinstance(values, np.ndarray) for one in taken._packer._waiting.values() for values in one.values())
+
+
+def test_rows_without_loss_are_counted_and_said_once(tokenizer):
+    asked = {"messages": [{"role": "user", "content": "five"}]}
+    rows = [ROWS[0], asked, asked, ROWS[1]]
+    stream = text_stream(tokenizer, rows)
+    with pytest.warns(UserWarning, match="row 1 of the stream has no token that carries loss") as caught:
+        list(stream)
+    assert sum("carries loss" in str(one.message) for one in caught) == 1
+    assert stream.counts["without_loss"] == 2
+
+
+def test_rows_that_lose_their_loss_by_truncation_are_counted(tokenizer):
+    pair = {"prompt": "two three four" * 20, "completion": " five"}
+    stream = PackedStream([pair, pair], 8, tokenizer=tokenizer, overlong="truncate")
+    with pytest.warns(UserWarning, match="row 0 of the stream has no token that carries loss"):
+        list(stream)
+    assert (stream.counts["truncated"], stream.counts["without_loss"]) == (2, 2)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from shutil import copy, copytree
 
+import mistral_common
 import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
@@ -140,7 +141,7 @@ def test_objects_that_are_no_tokenizer_are_refused_in_words(backend, tokenizer):
 
 def mistral_file(pattern: str) -> Path:
     """A vocabulary that mistral-common's wheel has."""
-    data = Path(pytest.importorskip("mistral_common").__file__).parent / "data"
+    data = Path(mistral_common.__file__).parent / "data"
     return sorted(data.glob(pattern))[-1]
 
 
@@ -159,7 +160,6 @@ def test_tekken_files_are_loaded_with_their_ends_of_sequences(tmp_path):
 
 
 def test_sentencepiece_files_are_loaded(tmp_path):
-    pytest.importorskip("sentencepiece")
     copy(mistral_file("*.model.v3"), tmp_path / "tokenizer.model")
     tokens = tokenize(pa.table({"text": ["hello", "hello</s>\n"]}), str(tmp_path))
     for ids in tokens.read()["input_ids"].to_pylist():
@@ -168,7 +168,6 @@ def test_sentencepiece_files_are_loaded(tmp_path):
 
 
 def test_suffix_of_t5_comes_once(tmp_path):
-    pytest.importorskip("sentencepiece")
     copy(mistral_file("*.model.v3"), tmp_path / "spiece.model")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     tokenizer = load_tokenizer(tmp_path)

@@ -267,7 +267,7 @@ def test_options_of_another_callable_are_refused(name, option):
         ("PackedLoader", {"labels": "both"}, "labels must be one of"),
         ("PackedLoader", {"layout": "rows", "static_shapes": True}, "static_shapes does not go with layout='rows'"),
         ("PackedLoader", {"tail": "keep"}, "tail must be one of"),
-        ("PackedLoader", {"separator": "x"}, "separator must be an integer"),
+        ("PackedLoader", {"separator": "x"}, "separator='x' is text, and there is no tokenizer"),
         ("PackedDataset", {"overlong": "cut"}, "overlong must be one of"),
         ("PackedDataset", {"epoch": -1}, "epoch must be between 0 and"),
         ("PackedDataset", {"max_sequences": True}, "max_sequences must be an integer"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import packsort
 import tiny_tokenizer
+from chat_templates import stock_templates, tokenizer_of
 from packsort.tokenization.notes import Note
 from packsort.tokenization.tokenize import tokenize
 from tiny_tokenizer import built
@@ -62,6 +65,21 @@ def test_words_that_the_template_leaves_out_are_said(tmp_path):
     tokens = tokenize(pa.table({"messages": [CHAT, thinking]}), tokenizer)
     tokens.read()
     assert Note("words_not_written", {"number": 1}) in tokens.notes
+
+
+def test_messages_that_no_template_writes_are_said_by_role():
+    template = stock_templates()["qwen2_5"]
+    chats = [
+        [{"role": "developer", "content": "Be brief."}, *CHAT],
+        [{"role": "human", "content": "wind"}, {"role": "gpt", "content": [{"type": "text", "text": "rain"}]}],
+        [*CHAT, {"role": "tool", "content": "sea"}, {"role": "tool", "content": "{}"}, CHAT[1]],
+    ]
+    tokens = tokenize(pa.table({"messages": [json.dumps(chat) for chat in chats]}), tokenizer_of(template))
+    tokens.read()
+    values = {"number": 3, "roles": "`developer`, `human`, `gpt`"}
+    assert [note for note in tokens.notes if note.kind == "messages_not_written"] == [
+        Note("messages_not_written", values)
+    ]
 
 
 labels = st.lists(st.sampled_from([-100, -100, 5]), min_size=1, max_size=12)

@@ -10,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
+_MOST_DESCRIBED = 12  # columns in a message
+
 
 def from_numpy(array: NDArray[Any]) -> pa.Array:
     """Wrap a NumPy array as an Arrow array without importing pandas.
@@ -140,7 +142,11 @@ def is_list_view(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is one of Arrow's three string types."""
+    """Whether a type is text: one of Arrow's three string types, or a dictionary of one, as categories have it."""
+    return _is_string(kind.value_type if types.is_dictionary(kind) else kind)
+
+
+def _is_string(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
@@ -160,7 +166,9 @@ def described(schema: pa.Schema) -> str:
         >>> described(pa.schema({"text": pa.string(), "n": pa.int64()}))
         '`text`: string, `n`: int64'
     """
-    return ", ".join(f"`{field.name}`: {_short(str(field.type))}" for field in schema) or "none"
+    shown = [f"`{field.name}`: {_short(_said(field.type))}" for field in [*schema][:_MOST_DESCRIBED]]
+    more = len(schema) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "") or "none"
 
 
 def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
@@ -179,7 +187,7 @@ def wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
         return b
     if types.is_integer(a) and types.is_integer(b):
         return _wider_integer(a, b)
-    if is_text(a) and is_text(b):
+    if _is_string(a) and _is_string(b):
         return pa.large_string()
     # Casting a sliced list view gives an invalid array in pyarrow 26, so views must be equal.
     if is_list(a) and is_list(b) and not is_list_view(a) and not is_list_view(b):
@@ -201,6 +209,10 @@ def _wider_integer(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     if signed.bit_width > unsigned.bit_width:
         return signed
     return pa.int64() if unsigned.bit_width < 64 else None
+
+
+def _said(kind: pa.DataType) -> str:
+    return str(kind).replace("extension<arrow.json>", "JSON")
 
 
 def _short(text: str, limit: int = 80) -> str:

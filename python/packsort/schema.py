@@ -22,6 +22,7 @@ __all__ = [
     "NO_LOSS",
     "PADDING",
     "PIECE_STARTS",
+    "POSITION_IDS",
     "SEGMENT_COLUMNS",
     "SEPARATOR",
     "SEQUENCE_IDS",
@@ -42,6 +43,9 @@ LOSS_MASKS: _Final = ("completion_mask", "assistant_masks")
 
 LENGTH: _Final = "length"
 """Tokens of each row of a token file: an integer column that makes reading the lists unnecessary."""
+
+POSITION_IDS: _Final = "position_ids"
+"""Positions of an earlier step, one for each token. They must not start anew within a row; batches have their own."""
 
 SEQ_LENGTHS: _Final = "seq_lengths"
 """Tokens of each segment of a pack: list<int32>."""

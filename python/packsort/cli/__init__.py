@@ -5,7 +5,9 @@
 - `hints`: the command-line option for each Python option that an error names.
 - `stopwatch`, `progress`: the time of each stage, and its progress bar.
 - `text`: numbers and pairs as a person reads them.
-- `pack`, `tokenize`, `plan`, `compare`, `inspect`, `verify`, `export`: one module per command.
+- `decoded`: text of tokens, with marks around what carries loss.
+- `pack`, `tokenize`, `plan`, `compare`, `inspect`, `verify`, `export`: one module per command; `inspect_rows` is
+  `inspect --rows`.
 """
 
 from packsort.cli.main import main

@@ -16,6 +16,8 @@ _OPTION = re.compile(
     r"|(?:pass|set|set its|with) `(?P<bare>[a-z]\w*)`"
 )
 _CLAUSES = re.compile(r"[:;] ")
+_COLUMNS = re.compile(r"columns=\{(?P<pairs>[^}]*)\}")
+_PAIR = re.compile(r"'([^']+)': (?:'([^']+)'|\.\.\.)")
 
 
 def hint(message: str, parser: argparse.ArgumentParser) -> str | None:
@@ -35,8 +37,12 @@ def hint(message: str, parser: argparse.ArgumentParser) -> str | None:
         '`--overlong drop`'
     """
     actions = {action.dest: action for action in parser._actions if action.option_strings}
-    way_out = _CLAUSES.split(message)[-1]
+    way_out = _CLAUSES.split(_COLUMNS.sub("", message))[-1]
     found: list[str] = []
+    if "columns" in actions:
+        for match in _COLUMNS.finditer(message):
+            pairs = [f"{name}={column or 'COLUMN'}" for name, column in _PAIR.findall(match["pairs"])]
+            found.append(f"--columns {','.join(pairs)}")
     for match in _OPTION.finditer(way_out):
         action = actions.get(match["name"] or match["bare"])
         if action is not None:

@@ -158,12 +158,15 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
         ("tokens", f"{counts.tokens:,}"),
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
         ("efficiency", f"{manifest.efficiency:.2%} of the room in packs holds tokens"),
-        (
-            "padding",
-            f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} of their room used: "
-            f"{counts.sequences / max(1, counts.packs):.1f} times as many",
-        ),
     ]
+    if not counts.split:  # a sequence that is cut does not fit one pack
+        pairs.append(
+            (
+                "padding",
+                f"one sequence per pack would take {counts.sequences:,} packs, {padded:.2%} of their room used: "
+                f"{counts.sequences / max(1, counts.packs):.1f} times as many",
+            )
+        )
     if counts.separators:
         pairs.append(("separators", f"{counts.separators:,} tokens, {counts.separators / room:.2%} of the packs"))
     if counts.padding:

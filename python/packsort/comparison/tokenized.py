@@ -37,4 +37,5 @@ def tokenized_lengths(
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         # With the loss that packs will have: it may choose another chat template, and with it other lengths.
         tables = Tokenization(source, tokenizer, config, on_progress=advance)
-        return np.concatenate([to_numpy(table[LENGTH]) for table in tables]).astype(np.int64)
+        lengths: NDArray[np.int64] = np.concatenate([to_numpy(table[LENGTH]) for table in tables]).astype(np.int64)
+    return lengths

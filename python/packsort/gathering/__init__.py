@@ -1,6 +1,6 @@
 """List the packs of a plan and move their tokens.
 
-- `pack`: `packsort.pack`, from token columns to packs in memory.
+- `pack`: `packsort.pack`, from token columns or text to packs in memory.
 - `planned`: the plan of a source, with errors that name the file and the row.
 - `fillers`: the tokens of padding and separators.
 - `segments`: the segments of a range of packs.

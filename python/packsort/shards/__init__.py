@@ -8,6 +8,8 @@
 - `export`: packs as the Parquet files of other trainers.
 - `config`: the options of `write_shards`, checked before any data is opened.
 - `counts`: what happened to the sequences of a source, in total and by file.
+- `token_store`: tokens that one call of `write_shards` leaves to the next.
+- `prepare`: tokens and their plan, before anything is written.
 - `directory`: the output directory while it is written.
 - `writer`: `write_shards`.
 

@@ -29,6 +29,7 @@ class TokenStore:
     def __init__(self, folder: TokenFolder, *, own: bool, read_only: bool) -> None:
         self._folder, self._own, self._read_only = folder, own, read_only
         self._made: KeptTokens | None = None
+        self._kept = 0  # rows whose tokens the folder holds
 
     @property
     def keeps_all(self) -> bool:
@@ -37,7 +38,9 @@ class TokenStore:
 
     def find(self, stage: Stage) -> KeptTokens | None:
         """Return the tokens that an earlier call kept, or None."""
-        return self._folder.find(stage)
+        found = self._folder.find(stage)
+        self._kept = 0 if found is None else found.table.num_rows
+        return found
 
     def made(self, tokens: KeptTokens) -> None:
         """Take tokens that this call has made; only a folder that the user chose keeps them at once.
@@ -47,23 +50,27 @@ class TokenStore:
         """
         if self.keeps_all:
             self._folder.keep(tokens)
+            self._kept = tokens.table.num_rows
         else:
             self._made = tokens
 
     def keep_after(self, error: PacksortError) -> None:
         """Keep the tokens of a call that fails, and say so in a note of its error."""
-        if self._made is None or self._read_only:
-            return
-        rows = f"the tokens of {self._made.table.num_rows:,} rows"
-        try:
-            self._folder.keep(self._made)
-            self._folder.remove(but_own=True)
-        except PacksortError as failure:
-            error.add_note(f"note: {rows} are lost: {failure}")
-        else:
+        if self._made is not None and not self._read_only:
+            rows = self._made.table.num_rows
+            try:
+                self._folder.keep(self._made)
+                self._folder.remove(but_own=True)
+            except PacksortError as failure:
+                error.add_note(f"note: the tokens of {rows:,} rows are lost: {failure}")
+            else:
+                self._kept = rows
+        if self._kept:
+            call = (
+                "the next call with the same folder" if self._own else "the next call that packs them to the same place"
+            )
             error.add_note(
-                f"note: {rows} are kept in `{self._folder.folder}`, and the next call that packs them to the same "
-                "place uses them"
+                f"note: the tokens of {self._kept:,} rows are kept in `{self._folder.folder}`, and {call} uses them"
             )
 
     def done(self) -> None:

@@ -18,6 +18,7 @@ from packsort._atomic import output_error
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._warn import warn
+from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
@@ -84,7 +85,7 @@ def write_shards(
         LengthError: A sequence is longer than `max_length`.
         OutputExistsError: `out` is not empty, and `overwrite` is False.
         OutputError: `out` cannot be written.
-        OptionError: A value is not allowed, or two options contradict each other.
+        OptionError: A value is not allowed, two options contradict each other, or `out` holds files of the source.
         TypeError: A keyword argument is unknown.
 
     Example:
@@ -122,6 +123,7 @@ def write_shards_of_config(
     config.input.check_tokenizer(choice)
     config.window(choice)
     opened = open_source(source, config.input)
+    _refuse_folder_of(opened, Path(out))
     store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
         prepared = prepare(opened, config, choice, stage, store)
@@ -132,6 +134,13 @@ def write_shards_of_config(
     if store is not None:
         store.done()
     return manifest
+
+
+def _refuse_folder_of(source: Source, out: Path) -> None:
+    """Refuse to write beside rows: shards may have the names of their files, and the folder would hold both."""
+    for file in source.files:
+        if Path(file.path).is_file() and Path(file.path).resolve().parent == out.resolve():
+            raise OptionError(f"out `{out}` holds a file of the source, `{file.path}`: choose another folder")
 
 
 class _Writer:

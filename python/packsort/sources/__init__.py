@@ -6,6 +6,7 @@
 - `objects`, `hugging_face`, `selected`: readers of tables, of `datasets` objects, and of some rows of a table.
 - `hub`: readers of data sets on the Hugging Face Hub, by their names.
 - `renamed`: columns under the names that packsort looks for.
+- `sliced`: some rows of a source.
 - `lengths`: number of tokens of each row.
 - `column_roles`: which columns are token columns, and `column_uses`: what became of those that are not packed.
 - `disagreeing`: list columns that only some files have.

@@ -25,7 +25,7 @@ MASKS = (ATTENTION_MASK, *LOSS_MASKS)
 
 # A column of such a name has a value for each token. If its numbers of values differ, it is damaged.
 _PER_TOKEN_NAME = re.compile("mask|weight|label")
-_MOST_FITTING = 0.1  # share of rows in which a column that is not per token may have one value for each token
+_MOST_FITTING = 0.9  # share of rows in which a column that is not per token may have one value for each token
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
 def fits(name: str, found: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:
     """Whether a list column of numbers is meant to have a value for each token.
 
-    A damaged column has a value for each token in most rows; a column about something else has so by chance, in few.
+    A damaged column has a value for each token in nearly all rows; a column about something else, in the rows where
+    its number happens to be that of the tokens.
     A column whose name speaks of a mask, weights or labels is always meant to: leaving it out would change the loss.
 
     Args:

@@ -20,7 +20,7 @@ from packsort._arrow import to_numpy
 from packsort._lazy import lazy_property
 from packsort._options import EmptySequences
 from packsort.errors import DamagedError, PacksortError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, POSITION_IDS
 from packsort.sources import token_rules
 from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.column_uses import ColumnUses
@@ -113,7 +113,7 @@ class TokenColumns:
             Values of each column, (tokens,): int32 for `input_ids` and `labels`, the column's own type for others.
 
         Raises:
-            SourceError: A token id or label is out of range.
+            SourceError: A token id or label is out of range, or `position_ids` start anew within a row.
             DamagedError: Rows changed since they were planned.
         """
         if self._first is not None:
@@ -129,6 +129,10 @@ class TokenColumns:
                 if index is not None:
                     raise token_rules.out_of_range(name, values[index], *self._locate(index, ids, lengths, starts))
                 values = values.astype(np.int32, copy=False)
+            if name == POSITION_IDS:
+                index = token_rules.first_restart(values, np.cumsum(lengths) - lengths)
+                if index is not None:
+                    raise token_rules.restarts(self._locate(index, ids, lengths, starts)[1])
             found[name] = values
         if self._masks:
             masks = {name: found.pop(name) for name in self._masks}

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._arrow import to_numpy
+from packsort._arrow import list_offsets, to_numpy
 from packsort.errors import SourceError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LENGTH, MAX_TOKEN_ID
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LENGTH, MAX_TOKEN_ID, POSITION_IDS
 
 Where = Callable[[int], str]
 
@@ -88,6 +88,48 @@ def check_same_lengths(name: str, found: NDArray[np.int64], lengths: NDArray[np.
             f"{where(row)}: column `{name}` has {found[row]} values, but `{INPUT_IDS}` has {lengths[row]}{others}; "
             "every token needs one value: correct or remove the column"
         )
+
+
+def check_positions(column: pa.ChunkedArray, where: Where) -> None:
+    """Check that `position_ids` count through each row: where they start anew, another sequence begins.
+
+    Args:
+        column: The column, `list` or `large_list` of numbers without nulls, without padding: (rows,).
+        where: Names a row.
+    """
+    first_row = 0
+    for chunk in column.chunks:
+        offsets = list_offsets(chunk)
+        at = first_restart(to_numpy(chunk.flatten()), offsets[:-1])
+        if at is not None:
+            raise restarts(where(first_row + int(np.searchsorted(offsets, at, side="right")) - 1))
+        first_row += len(chunk)
+
+
+def first_restart(positions: NDArray[Any], starts: NDArray[Any]) -> int | None:
+    """Return the index of the first position that starts anew, or None.
+
+    Args:
+        positions: Positions of rows or pieces, one after another: (tokens,).
+        starts: Index of the first token of each: (rows,).
+
+    Example:
+        >>> import numpy as np
+        >>> first_restart(np.array([0, 1, 0, 1, 2, 0]), np.array([0, 2]))
+        5
+    """
+    anew = np.zeros(len(positions), np.bool_)
+    anew[1:] = (positions[1:] == 0) | (positions[1:] < positions[:-1])
+    anew[starts[starts < len(positions)]] = False
+    return _first(anew)
+
+
+def restarts(where: str) -> SourceError:
+    """Return the error for a row of several sequences."""
+    return SourceError(
+        f"{where}: column `{POSITION_IDS}` starts anew within the row, which holds several sequences or padding: pass "
+        "one sequence a row, or remove the column if it is one"
+    )
 
 
 def check_stored_lengths(

@@ -18,7 +18,7 @@ from pyarrow import types
 
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort._options import EmptySequences
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, MAX_TOKEN_ID
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, MAX_TOKEN_ID, POSITION_IDS
 from packsort.sources import token_rules
 from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.column_uses import ColumnUses
@@ -156,6 +156,8 @@ class _FileTokens:
             if name in self.undecided:
                 column = self._checked(name)
                 columns[name] = column if self._padding is None else self._padding.strip(column)
+                if name == POSITION_IDS:
+                    token_rules.check_positions(columns[name], self._where)
             elif name in self._ready.column_names:
                 columns[name] = self._ready[name]
         return pa.table({INPUT_IDS: columns.pop(INPUT_IDS), **columns})

@@ -3,7 +3,9 @@
 - `tokenize`: `tokenize`, from a source to tables of tokens.
 - `files`: `write_tokens`, from a source to token files.
 - `load`: tokens of a source, read or tokenized.
-- `tokenizer`: loading of tokenizers.
+- `rows`: tokens of rows that come one after another.
+- `kept`: tokens that are kept in a folder.
+- `tokenizer`: loading of tokenizers; `choice`: a tokenizer that is loaded when it is first needed.
 - `forms`: which columns hold a row, and its conversion from other formats to messages.
 - `messages`, `directives`: messages of a conversation, checked; what rows say of their loss and to the template.
 - `fit`: what a chat template takes, parts or text, objects or JSON text.

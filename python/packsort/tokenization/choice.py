@@ -91,9 +91,12 @@ def as_choice(tokenizer: Any) -> TokenizerChoice | None:
 
 
 def stamps(files: Iterable[Path]) -> list[Any]:
-    """Return the path, size and date of files, which tell whether one has changed."""
+    """Return the path, size and dates of files, which tell whether one has changed.
+
+    Programs that copy files set the date of their content, but not that of their last change.
+    """
     found = [(path.resolve(), path.stat()) for path in files]
-    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in found]
+    return [[str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in found]
 
 
 def _version(package: str) -> str | None:

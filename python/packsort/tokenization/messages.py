@@ -12,6 +12,9 @@ Message = dict[str, Any]
 ASSISTANT = "assistant"
 """Role whose messages carry loss."""
 
+TOOL = "tool"
+"""Role of answers of tools."""
+
 # Names of text in parts of contents: of chat templates, and of OpenAI's responses.
 _TEXT_PARTS = ("text", "input_text", "output_text")
 

@@ -19,6 +19,7 @@ NoteKind = Literal[
     "tool_calls_not_written",
     "tools_not_written",
     "words_not_written",
+    "messages_not_written",
     "messages_without_loss",
     "end_of_turn_without_loss",
     "no_end_of_sequence",
@@ -55,6 +56,7 @@ _WORDS: dict[NoteKind, str] = {
     "tools_not_written": "in {number:,} conversations the chat template does not write the tools",
     "words_not_written": "in {number:,} conversations the chat template leaves out or rewrites words of the "
     "assistant, such as reasoning in earlier turns",
+    "messages_not_written": "the chat template leaves out or rewrites {number:,} messages of {roles}",
     "end_of_turn_without_loss": "in {number:,} conversations no token that ends the assistant's last turn carries "
     "loss, so a model does not learn to stop",
     "messages_without_loss": "{number:,} messages of the assistant carry no loss, because their rows say so",
@@ -79,7 +81,18 @@ _WORDS: dict[NoteKind, str] = {
 }
 
 _OF_HARM: frozenset[NoteKind] = frozenset(
-    {"tool_calls_not_written", "tools_not_written", "words_not_written", "end_of_turn_without_loss"}
+    {
+        "tool_calls_not_written",
+        "tools_not_written",
+        "words_not_written",
+        "messages_not_written",
+        "tool_arguments_kept",
+        "template_tokens_in_letters",
+        "end_of_turn_without_loss",
+        "no_end_of_sequence",
+        "bos_repeated",
+        "bos_in_letters",
+    }
 )
 
 _FORMS = {

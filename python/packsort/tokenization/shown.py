@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from packsort.tokenization.directives import Untrained
 from packsort.tokenization.loss import LossRule
-from packsort.tokenization.messages import ASSISTANT, Conversation
+from packsort.tokenization.messages import ASSISTANT, TOOL, Conversation
 from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.spans import Span
 from packsort.tokenization.tokenizer import special_tokens
+
+_WORD = re.compile(r"\w+")
 
 
 class ShownCounts:
@@ -29,11 +32,16 @@ class ShownCounts:
         self._ends = () if split else tuple(filter(None, special_tokens(tokenizer).values()))
         self._last_end = self._ends[:1]
         self._counts: Counter[NoteKind] = Counter()
+        self._unwritten: Counter[str] = Counter()
 
     @property
     def notes(self) -> list[Note]:
         """The counts above 0."""
-        return [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
+        notes = [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
+        if self._unwritten:
+            values = {"number": self._unwritten.total(), "roles": ", ".join(f"`{role}`" for role in self._unwritten)}
+            notes.append(Note("messages_not_written", values))
+        return notes
 
     def __call__(self, conversation: Conversation, text: str, turns: Sequence[Span]) -> None:
         """Count one conversation.
@@ -49,6 +57,7 @@ class ShownCounts:
         if conversation.tools is not None:
             self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
         self._counts["words_not_written"] += not all(words in text for words in _said(conversation))
+        self._unwritten.update(_unwritten(conversation, text))
         if self._rule.by_turns:
             self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
         if turns or not self._rule.by_turns:
@@ -68,13 +77,31 @@ class ShownCounts:
 def _said(conversation: Conversation) -> Iterator[str]:
     """Yield what the assistant says and thinks, without outer white space."""
     for message in conversation.messages:
-        if message["role"] != ASSISTANT:
+        if message["role"] == ASSISTANT:
+            yield from _texts(message.get("content"))
+            yield from _texts(message.get("reasoning_content"))
+
+
+def _unwritten(conversation: Conversation, text: str) -> Iterator[str]:
+    """Yield the roles of others whose messages are not in a text as they are, one for each message."""
+    for message in conversation.messages:
+        role = message["role"]
+        if role == ASSISTANT:
             continue
-        for words in (message.get("content"), message.get("reasoning_content")):
-            for part in words if isinstance(words, list) else [words]:
-                text = part.get("text") if isinstance(part, dict) else part
-                if isinstance(text, str):
-                    yield text.strip()
+        for words in _texts(message.get("content")):
+            # A template may write the answer of a tool in a form of its own, but not without any of its words.
+            found = words in text or (role == TOOL and any(word in text for word in _WORD.findall(words)))
+            if not found:
+                yield role
+                break
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Yield the texts of a content, without outer white space."""
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            yield text.strip()
 
 
 def _names(functions: Iterable[Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from packsort.schema import (
     LABELS,
     LENGTH,
     LOSS_MASKS,
+    POSITION_IDS,
     SEQ_LENGTHS,
     SEQUENCE_IDS,
 )
@@ -107,6 +108,8 @@ class SequenceReader:
             found = {name: values[first : first + kept].copy() for name, values in found.items()}
         if not kept:
             return self.without_tokens(where, padding=len(ids))
+        if POSITION_IDS in found and token_rules.first_restart(found[POSITION_IDS], np.zeros(1, np.int64)) is not None:
+            raise token_rules.restarts(where)
         masks: dict[str, NDArray[Any]] = {name: found.pop(name) for name in LOSS_MASKS if name in found}
         if masks:
             found[LABELS] = masked_labels(

@@ -200,8 +200,8 @@ class PackedStream(IterableDataset[Batch]):
         """Counts of this pass.
 
         `packs`, `sequences` and `tokens` received; sequences `dropped` and `truncated` because they are too long;
-        `empty` ones that were dropped; `padded` ones, whose `padding_left_out` counts tokens; and, with a tokenizer,
-        those `without_loss` on any token.
+        `empty` ones that were dropped; `padded` ones, whose `padding_left_out` counts tokens; and those `without_loss`
+        on any token, also because they were truncated.
         """
         return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
 
@@ -360,6 +360,7 @@ class _StreamPacker:
             if sequence is not None:
                 sequence = self._limited(sequence, number)
             if sequence is not None:
+                self._count_loss(sequence, number)
                 self._waiting[number] = sequence
                 self._buffer.add(number, len(sequence[INPUT_IDS]))
 
@@ -395,7 +396,6 @@ class _StreamPacker:
         if not len(sequence[INPUT_IDS]):
             where = f"row {number} of the stream"
             return number, *self._reader.without_tokens(where, padding=0)
-        self.counts["without_loss"] += not (sequence[LABELS] >= 0).any()
         return number, sequence, 0
 
     def _take(self, most: int) -> list[Any]:
@@ -414,6 +414,13 @@ class _StreamPacker:
         new = [note for note in notes if note.kind not in self._said]
         self._said.update(note.kind for note in new)
         warn(map(str, new))
+
+    def _count_loss(self, sequence: TokenArrays, number: int) -> None:
+        """Count a sequence without loss, also one that was cut; warn of the first that was text."""
+        if LABELS in sequence and not (sequence[LABELS] >= 0).any():
+            if self._rows is not None and not self.counts["without_loss"]:
+                warn([f"row {number} of the stream has no token that carries loss; `counts` counts such rows"])
+            self.counts["without_loss"] += 1
 
     def _limited(self, sequence: TokenArrays, number: int) -> TokenArrays | None:
         """Return a sequence of at most `max_length` tokens, or None if it is dropped."""

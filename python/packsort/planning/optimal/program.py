@@ -86,8 +86,9 @@ class Program:
         if len(self._parts) > 1:
             starts = np.cumsum([0] + [part[0][-1] for part in self._parts])
             offsets = [part[0][1:] + start for part, start in zip(self._parts, starts, strict=False)]
-            joined = (np.concatenate([part[i] for part in self._parts]) for i in (1, 2))
-            self._parts = [(np.concatenate([np.zeros(1, np.int64), *offsets]), *joined)]  # type: ignore[list-item]
+            rows = np.concatenate([part[1] for part in self._parts])
+            copies = np.concatenate([part[2] for part in self._parts])
+            self._parts = [(np.concatenate([np.zeros(1, np.int64), *offsets]), rows, copies)]
         return self._parts[0]
 
     def restricted(self, left: NDArray[np.int64], duals: NDArray[np.float64]) -> Program:

@@ -50,6 +50,7 @@ class _Given:
         files: Split of each file.
         real: Real path of each file, also of those of other splits.
         skipped: What is not read.
+        untold: Files whose names tell no split, read with those of training.
     """
 
     name: str
@@ -58,6 +59,7 @@ class _Given:
     files: dict[Path, str | None]
     real: Mapping[Path, str]
     skipped: list[SkippedFile]
+    untold: Sequence[Path] = ()
 
 
 def find_files(
@@ -149,7 +151,8 @@ def _find(name: str) -> _Given:
     if not files:
         raise _nothing(name, not is_pattern, found.skipped)
     skipped = sorted(found.skipped, key=lambda file: file.path)
-    return _Given(name, folder, is_pattern, files, found.files, skipped)
+    untold = [] if declared else splits.untold(files, folder)
+    return _Given(name, folder, is_pattern, files, found.files, skipped, untold)
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:
@@ -200,6 +203,12 @@ def _doubts(given: Sequence[_Given], split: str | None) -> Iterator[str]:
             is_named = any(splits.of_name(part.strip("*?")) for part in Path(one.name).parts)
             if splits.of_name(name) in ("validation", "test", "validation/test") and not is_named:
                 yield f"the only split of `{one.name}` is {name!r}: pass split={name!r} if this is meant"
+        if split is None and one.untold and set(one.files.values()) == {"train"}:
+            files = "1 file" if len(one.untold) == 1 else f"{len(one.untold):,} files"
+            yield (
+                f"{files} of `{one.name}` beside those of 'train' tell no split by their names and are read as well, "
+                f"such as `{one.untold[0].name}`: pass the files that are meant if it is not for training"
+            )
         left_out = [file.path for file in one.skipped if file.reason == SkipReason.UNDECLARED]
         if left_out:
             yield f"{len(left_out):,} files are left out, such as `{left_out[0]}`: the README.md declares others"

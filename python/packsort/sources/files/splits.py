@@ -2,7 +2,8 @@
 
 Names are read as `datasets` reads them: `data/NAME-00000-of-00002.parquet` is a file of split NAME, and the words
 train, validation and test, and those that `datasets` takes for them, count in the names of folders and files. Case does
-not matter here, and `split=train/` counts as well: rows of a test set that train a model cost more than a question.
+not matter here, and `split=train/`, `testset` and `held_out` count as well: rows of a test set that train a model cost
+more than a question.
 """
 
 from __future__ import annotations
@@ -22,10 +23,21 @@ ALL = "all"
 _KEYWORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": (
+        "test",
+        "testing",
+        "eval",
+        "evaluation",
+        "heldout",
+        "held_out",
+        "held-out",
+        "holdout",
+        "hold_out",
+        "hold-out",
+    ),
 }
 _BY_KEYWORD = {keyword: split for split, keywords in _KEYWORDS.items() for keyword in keywords}
-_KEYWORD = re.compile(rf"(?<![^-._ 0-9=])(?:{'|'.join(_BY_KEYWORD)})(?![^-._ 0-9])", re.IGNORECASE)
+_KEYWORD = re.compile(rf"(?<![^-._ 0-9=])({'|'.join(_BY_KEYWORD)})(?:s|set|split|data)?(?![^-._ 0-9])", re.IGNORECASE)
 _SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}")
 _PART = re.compile(r"(?P<start>.*)-(?P<index>\d{5})-of-(?P<total>\d{5})(?!\d)")
 _CONVERTED = re.compile(r"\d{4}\.parquet", re.IGNORECASE)  # as the Hub names the Parquet files that it makes
@@ -62,6 +74,17 @@ def splits_of(files: Iterable[Path], folder: Path) -> dict[Path, str | None]:
                 or of_name(path.name)
             )
     return found
+
+
+def untold(files: Iterable[Path], folder: Path) -> list[Path]:
+    """Return the files whose names tell no split, or nothing if no name does.
+
+    Args:
+        files: Files in the folder and its subfolders.
+        folder: The folder.
+    """
+    found = splits_of(files, folder)
+    return [path for path, split in found.items() if split is None] if any(found.values()) else []
 
 
 def of_name(name: str) -> str | None:

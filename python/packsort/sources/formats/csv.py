@@ -117,6 +117,8 @@ class CsvReader(BlockReader[CsvBlock]):
         if found is None:
             return SourceError(f"`{self.path}` after row {self.rows}: {error}")
         fault = found[2].replace("Expected", "expected", 1)
+        if "invalid UTF8" in fault:
+            fault = "not valid UTF-8: save the file as UTF-8"
         return SourceError(f"`{self.path}` row {self.rows + int(found[1]) - 1}: {fault}")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 
 import pyarrow as pa
 from pyarrow import types
 
 from packsort.errors import SourceError
 from packsort.sources.formats.blocks import BlockReader, in_order
-from packsort.sources.formats.json_block import Inferred, JsonBlock, infer_block, parse_block
+from packsort.sources.formats.json_block import Inferred, JsonBlock, find_maps, infer_block, parse_block
 from packsort.sources.formats.json_rows import JsonError
 from packsort.sources.formats.json_types import JSON, inexact_row, is_json, kind_of_type, merged
 from packsort.sources.formats.reader import Reader, naming
@@ -40,6 +40,7 @@ class JsonReader(BlockReader[JsonBlock]):
         self._compression = compression
         self._types: dict[str, pa.DataType] = {}
         self._problems: dict[str, str] = {}
+        self._maps: Set[str] = set()
         with naming(path, "is not a readable JSON file"):
             self._scan()
         self.schema = pa.schema(self._types)
@@ -53,17 +54,27 @@ class JsonReader(BlockReader[JsonBlock]):
 
     def _scan(self) -> None:
         # The types are those of blocks before this one, in order, whatever the threads do.
-        typed = ((block, pa.schema(self._types)) for block in self._split())
+        typed = ((block, pa.schema(self._types)) for block in self._sampled())
         for block, found in in_order(lambda one: (one[0], self._infer(*one)), typed):
             if isinstance(found, JsonError):
                 raise self._error(found, block.line, self.rows) from found
             self._merge(found)
             self._add_block(found.rows, found.table)
 
+    def _sampled(self) -> Iterator[JsonBlock]:
+        """Yield the blocks, after the first rows have told which columns are maps."""
+        for index, block in enumerate(self._split()):
+            if index == 0:
+                try:
+                    self._maps = find_maps(block)
+                except JsonError as fault:
+                    raise self._error(fault, block.line) from fault
+            yield block
+
     def _infer(self, block: JsonBlock, known: pa.Schema) -> Inferred | JsonError:
         usable = [field for field in known if field.name not in self._problems and not is_json(field.type)]
         try:
-            return infer_block(block, pa.schema(usable))
+            return infer_block(block, pa.schema(usable), self._maps)
         except JsonError as fault:
             return fault
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pyarrow.json as pj
 from packsort.sources.formats.json_rows import JsonError, Row, count_object_lines, is_shallow, kind_of, read_rows
 from packsort.sources.formats.json_types import JSON, is_json, without_dates
 
+_SAMPLED_ROWS = 32
+_MANY_KEYS = 100
 _NOT_READ = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
 
@@ -47,12 +50,13 @@ class Inferred:
     mixed: dict[str, list[tuple[int, str]]]
 
 
-def infer_block(block: JsonBlock, known: pa.Schema) -> Inferred:
+def infer_block(block: JsonBlock, known: pa.Schema, maps: Set[str] = frozenset()) -> Inferred:
     """Read all columns of a block in the types that its values have.
 
     Args:
         block: The block.
         known: Types of columns as blocks before had them, which saves time where they fit.
+        maps: Columns that no struct can hold, from `find_maps`.
 
     Raises:
         JsonError: A row is wrong.
@@ -61,7 +65,7 @@ def infer_block(block: JsonBlock, known: pa.Schema) -> Inferred:
     rows = count_object_lines(block.text) if block.rows is None else block.rows
     if rows == 0:
         return Inferred(0, pa.table({}), {})
-    if rows is not None and is_shallow(block.text):
+    if rows is not None and not maps and is_shallow(block.text):
         for schema in (known, pa.schema([])) if len(known) else (known,):
             try:
                 table = _infer(block.text, schema)
@@ -69,7 +73,34 @@ def infer_block(block: JsonBlock, known: pa.Schema) -> Inferred:
                 continue
             if table.num_rows == rows:
                 return Inferred(rows, table, {})
-    return _infer_rows(list(read_rows(block.text.decode())))
+    return _infer_rows(list(read_rows(block.text.decode())), maps)
+
+
+def find_maps(block: JsonBlock) -> set[str]:
+    """Find columns whose objects are maps, such as votes by user: each row has keys of its own.
+
+    A struct of them would have a field for each key of any row, in every row: the square of the rows.
+
+    Args:
+        block: The first block of a file. A few rows of it tell.
+    """
+    if not is_shallow(block.text):
+        return set()
+    rows = list(islice(read_rows(block.text.decode("utf-8", "replace")), _SAMPLED_ROWS))
+    found = set()
+    for name in {name for row in rows for name in row}:
+        keys = [_keys(row.get(name)) for row in rows]
+        number, most = len(set().union(*keys)), max(map(len, keys))
+        if number > _MANY_KEYS and number > 4 * most:
+            found.add(name)
+    return found
+
+
+def _keys(value: Any) -> set[str]:
+    """Return the keys of all objects in a value, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(_keys, value.values()))
+    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
 
 
 def parse_block(block: JsonBlock, schema: pa.Schema) -> pa.Table:
@@ -138,15 +169,19 @@ def _infer(text: bytes, known: pa.Schema) -> pa.Table:
     return table
 
 
-def _infer_rows(rows: list[Row]) -> Inferred:
+def _infer_rows(rows: list[Row], maps: Set[str]) -> Inferred:
     """Infer the types of columns one by one: pyarrow reads none of them if it cannot read one."""
     columns: dict[str, pa.ChunkedArray] = {}
     mixed: dict[str, list[tuple[int, str]]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        try:
-            columns[name] = _infer(_one_column(rows, name), pa.schema([]))[name]
-        except _NOT_READ:
-            mixed[name] = _kinds(row.get(name) for row in rows)
+        if name not in maps:
+            try:
+                columns[name] = _infer(_one_column(rows, name), pa.schema([]))[name]
+                continue
+            except _NOT_READ:
+                pass
+        if kinds := _kinds(row.get(name) for row in rows):
+            mixed[name] = kinds
     return Inferred(len(rows), pa.table(columns), mixed)
 
 

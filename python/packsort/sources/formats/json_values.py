@@ -58,7 +58,7 @@ def _listed(window: _Window) -> Iterator[str]:
         window.at += more
     window.at += 1
     if window.peek():
-        window.fail("there is more after the end of the list")
+        window.fail("there is more after the end of the list of rows: write one list, or one object a line")
 
 
 def _block(objects: list[str], line: int) -> JsonBlock:

@@ -28,6 +28,9 @@ _NEEDED = (
 )
 
 
+_MESSAGES = pa.list_(pa.struct({"role": pa.string()}))
+
+
 def find_form(schema: pa.Schema, wanted: Collection[str] = ()) -> tuple[Form, list[Form]]:
     """Find the form of rows.
 
@@ -47,7 +50,11 @@ def find_form(schema: pa.Schema, wanted: Collection[str] = ()) -> tuple[Form, li
         >>> form.name, [other.name for other in others]
         ('text', ['question_answer'])
     """
-    found = list(_forms({field.name: field.type for field in schema}))
+    kinds = {field.name: field.type for field in schema}
+    # Rows without any message do not tell what theirs would be.
+    found = list(_forms(kinds)) or list(
+        _forms({name: _MESSAGES if _is_blank(kind) else kind for name, kind in kinds.items()})
+    )
     if not found:
         raise SourceError(f"no usable column: there are {described(schema)}; {_NEEDED}")
     chosen = next((form for form in found if not set(wanted).isdisjoint(form.columns)), found[0])
@@ -131,6 +138,10 @@ def _is_openai(kind: pa.DataType) -> bool:
     """Whether messages have fields that only OpenAI's rows for fine-tuning have."""
     value = kind.value_type if is_list(kind) else kind
     return types.is_struct(value) and bool({"weight", "function_call"} & {field.name for field in value})
+
+
+def _is_blank(kind: pa.DataType) -> bool:
+    return is_list(kind) and types.is_null(kind.value_type)
 
 
 def _is_history(kind: pa.DataType) -> bool:

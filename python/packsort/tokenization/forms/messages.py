@@ -105,7 +105,7 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise RowError(f"{where} is text, but not JSON: {error}") from error
+        raise RowError(f"{where} is text, but not JSON ({error}): write it with `json.dumps`") from error
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,58 @@
+"""Choices of options, as types for annotations and as tuples."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "optimal"]
+"""Rule that puts sequences into packs; `packsort.plan` describes each."""
+
+Overlong = Literal["error", "drop", "truncate", "split"]
+"""Treatment of sequences longer than `max_length`."""
+
+OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
+"""`Overlong`, and `split_turns` for conversations that are tokenized on the way."""
+
+OverlongInStream = Literal["error", "drop", "truncate"]
+"""Treatment of sequences longer than `max_length` in a stream."""
+
+OverlongInComparison = Literal["error", "drop", "truncate"]
+"""Treatment of sequences longer than `max_length` in padding and greedy packing."""
+
+EmptySequences = Literal["error", "drop"]
+"""Treatment of sequences without tokens."""
+
+LossChoice = Literal["auto", "assistant", "completion", "all"]
+"""Tokens that carry loss where text is tokenized; `packsort.tokenize` describes each."""
+
+TruncationSide = Literal["right", "left"]
+"""Side on which `overlong="truncate"` removes tokens."""
+
+ShardFormat = Literal["arrow", "parquet"]
+"""File format of shards: memory-mapped Arrow IPC, or Parquet."""
+
+ExportFormat = Literal["megatron", "trl"]
+"""Trainer whose files `packsort.export` writes."""
+
+Tail = Literal["pad", "drop"]
+"""Treatment of packs that do not fill the last step."""
+
+Layout = Literal["flat", "rows", "megatron", "torchtune"]
+"""Shapes and names of a batch's tensors."""
+
+LabelPlacement = Literal["unshifted", "shifted"]
+"""Position of labels: at the token they name, or at the token before it."""
+
+Attention = Literal["document", "pack"]
+"""Tokens that a token attends to: those of its own sequence, or all earlier ones of its pack."""
+
+RowPadding = Literal["own", "last"]
+"""Segment that the padding at the end of a row belongs to: its own, or the last sequence's."""
+
+LossWeights = Literal["token", "sample", "sqrt"]
+"""Weighting of the loss over a step."""
+
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "optimal")
+"""Strategies that can pack pieces that were cut beforehand."""

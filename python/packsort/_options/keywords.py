@@ -1,0 +1,122 @@
+"""Keyword arguments that callables take, for editors, type checkers and the check of unknown names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from packsort._options.choices import (
+    Attention,
+    EmptySequences,
+    LabelPlacement,
+    LossChoice,
+    LossWeights,
+    Overlong,
+    OverlongInShards,
+    RowPadding,
+    Strategy,
+    TruncationSide,
+)
+from packsort._progress import SearchProgress
+
+
+class SourceOptions(TypedDict, total=False):
+    """Keyword arguments that say which rows and columns of a source are meant.
+
+    Attributes:
+        split: Split to read, several joined by "+", or "all". None where the source has only one, else it is refused.
+        columns: Column of the source for each column that packsort looks for, or None for equal names.
+        empty: Treatment of sequences without tokens.
+    """
+
+    split: str | None
+    columns: Mapping[str, str] | None
+    empty: EmptySequences
+
+
+class InputOptions(SourceOptions, total=False):
+    """`SourceOptions`, and how text becomes tokens and labels."""
+
+    loss: LossChoice
+    template_date: str | None
+
+
+class _Constraints(TypedDict, total=False):
+    """Constraints on packs, shared by every callable that plans."""
+
+    truncation_side: TruncationSide
+    max_sequences: int | None
+    pad_to_multiple_of: int
+    num_packs_multiple_of: int
+    groups: Any
+    splittable: Any
+    alone: Any
+    gap: float | None
+    max_iterations: int | None
+    max_seconds: float | None
+
+
+class PlanOptions(_Constraints, total=False):
+    """Keyword arguments of `packsort.plan` beside `seed` and `epoch`."""
+
+    strategy: Strategy
+    overlong: Overlong
+    empty: EmptySequences
+    separator: bool
+    piece_starts: Any
+    on_progress: SearchProgress | None
+
+
+class ShardOptions(_Constraints, InputOptions, total=False):
+    """Keyword arguments of `packsort.write_shards` that concern its source and its plan, beside `seed` and `epoch`."""
+
+    strategy: Strategy
+    overlong: OverlongInShards
+    separator: int | str | None
+    pad_token_id: int | None
+
+
+class TokenOptions(_Constraints, InputOptions, total=False):
+    """Options of plans whose tokens are at hand: separators and padding are token ids."""
+
+    overlong: Overlong
+    separator: int | None
+    pad_token_id: int | None
+    piece_starts: Any
+    on_progress: SearchProgress | None
+
+
+class PackOptions(TokenOptions, total=False):
+    """Keyword arguments of `packsort.pack` beside `seed` and `epoch`."""
+
+    strategy: Strategy
+
+
+class LayoutOptions(TypedDict, total=False):
+    """Keyword arguments of `packsort.torch.Batcher` beside `layout` and `max_length`."""
+
+    labels: LabelPlacement | None
+    attention: Attention
+    seq_idx: bool
+    max_sequences: int | None
+    padding: RowPadding
+    loss_weights: LossWeights | None
+    block_mask: bool
+    pad_token_id: int
+
+
+class LoaderOptions(PackOptions, total=False):
+    """Keyword arguments of `packsort.torch.PackedLoader` that concern its plan and its layout."""
+
+    labels: LabelPlacement | None
+    attention: Attention
+    seq_idx: bool
+    padding: RowPadding
+    loss_weights: LossWeights | None
+    block_mask: bool
+
+
+def names(declared: Any) -> frozenset[str]:
+    """Return the keys of a `TypedDict`."""
+    keys: frozenset[str] = declared.__required_keys__ | declared.__optional_keys__
+    return keys

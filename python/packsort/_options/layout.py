@@ -1,0 +1,78 @@
+"""Options of a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from packsort import _checks
+from packsort._options.choices import LAYOUTS, Attention, LabelPlacement, Layout, LossWeights, RowPadding
+from packsort._options.keywords import LayoutOptions, names
+
+_LAYOUT_CLASHES = (
+    ("labels", "unshifted", ("megatron",), "Megatron does not shift labels itself"),
+    ("labels", "shifted", ("torchtune",), "torchtune's recipes shift labels themselves"),
+    ("seq_idx", True, ("megatron", "torchtune"), "Megatron's `PackedSeqParams` derives it, torchtune has none"),
+    ("max_sequences", ..., ("rows", "torchtune"), "its shapes are fixed without it"),
+    ("padding", "last", ("flat", "megatron", "torchtune"), "the layout defines what its padding belongs to"),
+    ("block_mask", True, ("megatron",), "Megatron's attention takes `cu_seqlens_*`"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutConfig:
+    """Options of a layout, complete and checked.
+
+    Attributes:
+        layout: Shapes and names of the tensors.
+        max_length: Most tokens of a pack, and the width of rows.
+        labels: Placement of labels; None is what the layout's readers expect.
+        attention: Tokens that a token attends to.
+        seq_idx: Whether to add each token's sequence number.
+        max_sequences: Most segments of a pack, which fixes all shapes; None leaves them free.
+        padding: Segment that the padding of a row belongs to.
+        loss_weights: Weighting of the loss over a step; None adds no weights.
+        block_mask: Whether to add a FlexAttention `BlockMask`.
+        pad_token_id: Token id of padding.
+
+    Raises:
+        OptionError: A value is not allowed, or an option does not go with the layout.
+    """
+
+    layout: Layout = "flat"
+    max_length: int
+    labels: LabelPlacement | None = None
+    attention: Attention = "document"
+    seq_idx: bool = False
+    max_sequences: int | None = None
+    padding: RowPadding = "own"
+    loss_weights: LossWeights | None = None
+    block_mask: bool = False
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        _checks.one_of("layout", self.layout, LAYOUTS)
+        _checks.one_of("labels", self.labels, (None, *get_args(LabelPlacement)))
+        _checks.one_of("attention", self.attention, get_args(Attention))
+        _checks.one_of("padding", self.padding, get_args(RowPadding))
+        _checks.one_of("loss_weights", self.loss_weights, (None, *get_args(LossWeights)))
+        object.__setattr__(self, "max_length", _checks.max_length(self.max_length))
+        object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
+        for name in ("seq_idx", "block_mask"):
+            object.__setattr__(self, name, _checks.boolean(name, getattr(self, name)))
+        if self.max_sequences is not None:
+            most = _checks.integer("max_sequences", self.max_sequences, 1, 2**31 - 1, ", or None")
+            object.__setattr__(self, "max_sequences", most)
+        for name, value, layouts, why in _LAYOUT_CLASHES:
+            found = getattr(self, name)
+            if self.layout in layouts and (found == value or (value is ... and found is not None)):
+                option = name if value is ... or value is True else f"{name}={value!r}"
+                others = _checks.listed(one for one in LAYOUTS if one not in layouts)
+                raise _checks.clash(option, f"layout={self.layout!r}", f"{why}; layouts that take it: {others}")
+
+
+def layout_config(caller: str, layout: Any, max_length: Any, options: Mapping[str, Any]) -> LayoutConfig:
+    """Check the keyword arguments that concern a layout and complete them; see `plan_config`."""
+    _checks.keywords(caller, options, names(LayoutOptions))
+    return LayoutConfig(layout=layout, max_length=max_length, **options)
