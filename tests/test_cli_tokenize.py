@@ -50,11 +50,15 @@ def test_json_is_one_object_on_stdout(tmp_path, chats, tokenizer_folder, run):
     assert report["seconds"] > 0
 
 
-def test_chat_template_is_read_from_a_file(tmp_path, chats, tokenizer_folder, run):
-    (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_chat_template_is_read_from_a_file(tmp_path, chats, tokenizer_folder, tokenizer, run, encoding):
+    (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding=encoding)
     options = ("--tokenizer", tokenizer_folder, "--chat-template", tmp_path / "mine.jinja", "--json")
     done = run("tokenize", chats, "-o", tmp_path / "t.parquet", *options)
     assert json.loads(done.stdout)["loss_rule"] == "assistant"
+    first = pq.read_table(tmp_path / "t.parquet")["input_ids"][0].as_py()
+    # Editors write a byte order mark, which would begin every conversation.
+    assert not tokenizer.decode(first).startswith("\ufeff")
 
 
 def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, tokenizer_folder, run):

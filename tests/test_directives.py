@@ -71,7 +71,9 @@ def weighed(key: str, value: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("template", [MARKED, UNMARKED], ids=["marked", "unmarked"])
-@pytest.mark.parametrize(("key", "value"), [("weight", 0), ("weight", 0.0), ("train", False), ("training", False)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("weight", 0), ("weight", 0.0), ("train", False), ("training", False), ("loss", False)]
+)
 def test_a_message_can_be_without_loss(template, key, value):
     texts, trained, notes = read(table({"messages": weighed(key, value)}), template)
     assert texts == ["<|user|>a<|assistant|>one</s><|user|>b<|assistant|>two</s>"]
@@ -263,6 +265,17 @@ def test_text_is_given_as_a_part_where_the_template_writes_nothing_else():
     )
 
 
+def test_text_beside_parts_is_given_as_the_template_takes_it():
+    mixed = table({"messages": json.dumps([PARTS[0], *said(("assistant", "seven"))])})
+    only_parts = TAKES_PARTS.replace("m.content[0].text", "(m.content[0].text if m.content is not string else '')")
+    texts, trained, notes = read(mixed, only_parts)
+    assert (texts, trained) == (["<|user|>a;b;<|assistant|>seven</s>"], ["seven</s>"])
+    assert any("in 1 messages the content is given to the chat template as a part" in note for note in notes)
+    texts, trained, notes = read(mixed, MARKED)
+    assert (texts, trained) == (["<|user|>a\nb<|assistant|>seven</s>"], ["seven</s>"])
+    assert sum("content" in note for note in notes) == 1
+
+
 def test_parts_may_be_strings_and_have_names_of_openai():
     content = [{"type": "input_text", "text": "a"}, "b"]
     rows = pa.table({"messages": [json.dumps([{"role": "user", "content": content}, *said(FIRST)])]})
@@ -319,6 +332,11 @@ def test_stock_templates_write_json_text_as_objects():
         assert not texts or texts[0] == texts[1], name
         same += len(texts) == 2 and "city" in texts[0]
     assert same >= 30
+
+
+def test_arguments_that_are_empty_text_are_an_empty_object():
+    text, _ = calling("", CALLS.replace("WRITE", "{{ c.function | tojson }}"))
+    assert text == '{"name": "get", "arguments": {}}'
 
 
 def test_arguments_as_objects_are_written_as_text_where_the_template_needs_text():

@@ -246,10 +246,10 @@ def test_name_that_is_not_utf8_is_refused_in_printable_words():
 def test_tables_with_deleted_rows_are_refused_by_name(log, data, kind):
     put(f"lake/table/{log}", f"lake/table/{data}")
     parent = Path("lake/table", data).parent
-    for source in ("lake", "lake/table", str(parent), "lake/*", "lake/table/*", f"{parent}/*.parquet", "**/*.parquet"):
+    patterns = ("lake", "lake/table", str(parent), "lake/*", "lake/table/*", f"{parent}/*.parquet", "**/*.parquet")
+    for source in (*patterns, [f"lake/table/{data}"]):
         with pytest.raises(SourceError, match=says("lake/table", f"{kind} table")):
             find_files(source)
-    assert found([f"lake/table/{data}"]) == [f"lake/table/{data}"]
 
 
 # Formats

@@ -115,6 +115,14 @@ def test_input_follows_its_instruction_and_history_comes_before_it(tokenizer):
     assert ids([row], tokenizer) == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("instruction", "response"), ("question", "answer"), ("prompt", "response")]
+)
+def test_context_follows_what_is_asked(tokenizer, asked, answered):
+    row = {"context": "two and three", asked: "add", answered: "five"}
+    assert ids([row], tokenizer) == [rendered(tokenizer, ("user", "add\ntwo and three"), ("assistant", "five"))]
+
+
 def test_system_column_comes_first_unless_the_conversation_has_one(tokenizer):
     rows = [
         {"conversations": SHAREGPT, "system": "short"},

@@ -140,6 +140,15 @@ def test_rows_are_as_python_has_them(tokenizer):
         tokenizer.chat_template = before
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_rows_of_a_formatted_stream_are_read_alike(tokenizer, kind):
+    rows = [{"messages": [{**one, "weight": n % 2} for one in row["messages"]], "n": n} for n, row in enumerate(ROWS)]
+    formatted = datasets.Dataset.from_list(rows).to_iterable_dataset().with_format(kind)
+    one, other = ([digest(batch) for batch in text_stream(tokenizer, given)] for given in (rows, formatted))
+    assert one == other
+
+
 def test_a_stream_may_begin_with_an_empty_conversation(tokenizer):
     for nothing in ({"messages": []}, {"messages": [], "id": 3}):
         one = [digest(batch) for batch in text_stream(tokenizer, [nothing, *ROWS[:9]], empty="drop", buffer_size=1)]

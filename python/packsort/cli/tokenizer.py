@@ -39,7 +39,7 @@ def choose_tokenizer(args: argparse.Namespace) -> TokenizerChoice:
     template = None
     if args.chat_template is not None:
         try:
-            template = Path(args.chat_template).read_text(encoding="utf-8")
+            template = Path(args.chat_template).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise OptionError(f"chat template `{args.chat_template}` is not UTF-8 text") from error
         except OSError as error:

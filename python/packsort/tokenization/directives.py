@@ -29,7 +29,7 @@ _RESERVED = {
     "tokenizer_kwargs",
 }
 _WEIGHT = "weight"
-_FLAGS = ("train", "training")
+_FLAGS = ("train", "training", "loss")
 _DETAILS = ("train_detail", "training_detail")
 _KEYS = frozenset({_WEIGHT, *_FLAGS, *_DETAILS})
 
@@ -41,7 +41,8 @@ class Untrained(dict[str, Any]):
 def take_directives(messages: Sequence[Message], column: str) -> list[Message]:
     """Remove what messages say of their loss; those that are to carry none become `Untrained`.
 
-    OpenAI's `weight` is 0 or 1. Axolotl's `train` and `training` are booleans. None of them reaches the template.
+    OpenAI's `weight` is 0 or 1. Axolotl's `train` and `training` are booleans, as is ms-swift's `loss`. None of them
+    reaches the template.
 
     Args:
         messages: The messages of a conversation, without nulls.

@@ -70,8 +70,10 @@ class TemplateFit:
             count: Whether its changes are counted.
         """
         counts = self._counts if count else Counter()
-        in_parts = any(isinstance(message.get("content"), list) for message in conversation.messages)
-        conversation = self._fit(template, conversation, _JOINED if in_parts else _DIVIDED, counts)
+        if _has_contents(conversation, list):
+            conversation = self._fit(template, conversation, _JOINED, counts)
+        if _has_contents(conversation, str):
+            conversation = self._fit(template, conversation, _DIVIDED, counts)
         arguments = list(_arguments(conversation))
         if any(isinstance(one, str) for one in arguments):
             fitted = self._fit(template, conversation, _OBJECTS, counts)
@@ -107,6 +109,11 @@ def _rendered(template: ChatTemplate, conversation: Conversation) -> str | None:
 
 
 # Contents
+
+
+def _has_contents(conversation: Conversation, kind: type) -> bool:
+    """Return whether any content is of a kind, text or a list of parts."""
+    return any(isinstance(message.get("content"), kind) for message in conversation.messages)
 
 
 def _texts(message: Message) -> list[str]:
@@ -180,9 +187,11 @@ def _needs_objects(conversation: Conversation, text: str | None, changed: str | 
     """Return whether JSON text comes in quotes, is refused, or differs in more than white space from its object."""
     if text is None or changed is None:
         return None if text == changed else text is None
-    given = [one for one in _arguments(conversation) if isinstance(one, str) and one.strip()]
-    if any(json.dumps(one, ensure_ascii=ascii_only) in text for one in given for ascii_only in (True, False)):
+    given = [one for one in _arguments(conversation) if isinstance(one, str)]
+    quoted = [json.dumps(one, ensure_ascii=ascii_only) for one in given for ascii_only in (True, False)]
+    if any(one in text and one not in changed for one in quoted):
         return True
+    given = [one for one in given if one.strip()]
     if not given or not all(one in text for one in given):
         return None
     return _dense(text) != _dense(changed)

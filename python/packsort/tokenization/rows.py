@@ -107,7 +107,7 @@ class RowTokenizer:
                     f"{type(row).__name__}"
                 )
         if self._render is None:
-            self._open(_schema_of(rows))
+            self._open(_schema_of([_plain(row) for row in rows]))
         assert self._render is not None
         rendered = self._render.rows((self._named(row, number, where) for number, row in enumerate(rows)), where)
         encoded = self._encode(rendered, self._render.loss_rule)
@@ -141,7 +141,7 @@ class RowTokenizer:
             old = self._old.get(name, name)
             if old not in row and name not in _OPTIONAL:
                 raise SourceError(f"{where(number)}: there is no column `{old}`, which the rows before had")
-            named[name] = row.get(old)
+            named[name] = _plain(row.get(old))
         return named
 
     def _fingerprint(self) -> str:
@@ -151,6 +151,15 @@ class RowTokenizer:
         template = getattr(tokenizer, "chat_template", None)
         facts = {"template": str(template), "tokens": str(len(tokenizer)), "special": str(tokenizer.special_tokens_map)}
         return digest({**facts, "loss": self._render.loss_rule.value})
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy array, as rows in the format "numpy" have for lists, or a tensor as lists."""
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _schema_of(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:

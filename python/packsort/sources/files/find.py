@@ -130,6 +130,7 @@ def _find(name: str) -> _Given:
             refuse_part_of_table(path)
             folder, found = path, walk(path)
         elif path.is_file():
+            refuse_part_of_table(path.parent)  # a shell gives the files of `table/*.parquet` one by one
             real = {path: os.path.realpath(path)}
             return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
         elif path.exists():

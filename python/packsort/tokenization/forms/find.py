@@ -19,8 +19,8 @@ from packsort.tokenization.forms.messages import read_messages
 _EXCHANGES: tuple[tuple[FormName, tuple[str, ...], str], ...] = (
     ("alpaca", ("instruction", "input"), "output"),
     ("instruction_response", ("instruction", "context"), "response"),
-    ("question_answer", ("question",), "answer"),
-    ("prompt_response", ("prompt",), "response"),
+    ("question_answer", ("question", "context"), "answer"),
+    ("prompt_response", ("prompt", "context"), "response"),
 )
 _NEEDED = (
     "`messages` (lists of structs with `role` and `content`), `prompt` and `completion` (strings or such lists), or "
