@@ -17,7 +17,7 @@ from packsort.sources.source import Source
 from packsort.sources.tokens import rules
 from packsort.sources.tokens.padding import find_padding
 from packsort.sources.tokens.read import checked_column
-from packsort.sources.tokens.roles import wrong_type
+from packsort.sources.tokens.roles import refuse_packs, wrong_type
 
 _TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 
@@ -35,7 +35,8 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         Lengths, integers (rows,), as they are stored if there is no padding; and the name of the column they come from.
 
     Raises:
-        SourceError: There is no such column, `length` does not hold integers, or the mask cannot be applied.
+        SourceError: There is no such column, `length` does not hold integers, the mask cannot be applied, or the rows
+            are packs.
 
     Example:
         >>> import pyarrow as pa
@@ -44,6 +45,7 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         >>> lengths.to_pylist(), column
         ([2, 1], 'input_ids')
     """
+    refuse_packs(source.schema.names)
     for name in (LENGTH, INPUT_IDS):
         if name not in source.schema.names:
             continue
