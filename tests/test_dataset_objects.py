@@ -18,7 +18,7 @@ import packsort
 import packsort.hf
 from packsort._options import InputConfig
 from packsort.errors import OptionError, SourceError
-from packsort.sources import selected
+from packsort.sources.hugging_face import selected
 from packsort.sources.source import open_source
 from packsort.torch import PackedDataset, PackedLoader, PackedStream
 

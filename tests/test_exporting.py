@@ -51,6 +51,15 @@ def test_megatron_bridge_takes_loss_where_the_labels_say(tmp_path, monkeypatch, 
         assert mask == [int(mark != -100) for one in marks for mark in one[1:].tolist()]
 
 
+@pytest.mark.parametrize("format", ["megatron", "trl"])
+def test_what_was_exported_is_not_packed_again(tmp_path, format):
+    export(packed(tmp_path, rows(labels=True)), tmp_path / "out", format=format)
+    with pytest.raises(packsort.SourceError, match="the rows are packed already"):
+        packsort.pack(tmp_path / "out", 4096)
+    with pytest.raises(packsort.SourceError, match="the rows are packed already"):
+        packsort.compare(tmp_path / "out", 4096)
+
+
 def test_filler_is_sequences_without_loss():
     table = pa.table({"input_ids": [[5, 6, 7, 0, 0]], "seq_lengths": [[3, 2]], "sequence_ids": [[4, -1]]})
     assert exporting._megatron(table, "here").to_pylist() == [

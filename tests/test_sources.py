@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from packsort.errors import SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
-from packsort.sources.tokens import read_tokens
+from packsort.sources.tokens.read import read_tokens
 
 LISTS = [[1, 2, 3], [4], [5, 6]]
 

@@ -67,6 +67,12 @@ def test_words_that_the_template_leaves_out_are_said(tmp_path):
     assert Note("words_not_written", {"number": 1}) in tokens.notes
 
 
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_thoughts_that_the_template_leaves_out_are_said(tmp_path, key):
+    thinking = [CHAT[0], {**CHAT[1], key: "two and three"}]
+    assert "words_not_written" in kinds(tokenize(pa.table({"messages": [thinking]}), built(tmp_path)))
+
+
 def test_messages_that_no_template_writes_are_said_by_role():
     template = stock_templates()["qwen2_5"]
     chats = [

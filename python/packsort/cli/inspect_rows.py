@@ -116,10 +116,10 @@ def _read_tokens(rows: SlicedSource, config: InputConfig) -> tuple[pa.Table, dic
     """Return tokens that the rows hold, checked as packing checks them."""
     import pyarrow as pa
 
-    from packsort.sources.column_roles import column_roles
     from packsort.sources.formats.memory import MemoryReader
     from packsort.sources.source import Source
-    from packsort.sources.tokens import read_tokens
+    from packsort.sources.tokens.read import read_tokens
+    from packsort.sources.tokens.roles import column_roles
 
     columns = column_roles(rows.schema).read
     batches = [batch for _, _, batch in rows.batches(columns)]

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from packsort._progress import note_search
     from packsort.gathering.planned import plan_lengths
     from packsort.sources.files.skipped import count_skipped
-    from packsort.sources.lengths import source_lengths
     from packsort.sources.source import open_source
+    from packsort.sources.tokens.lengths import source_lengths
 
     options, given = plan_options(args), take_input_options(input_options(args))
     seed, epoch = options.pop("seed"), options.pop("epoch")

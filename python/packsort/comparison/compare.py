@@ -30,9 +30,9 @@ from packsort.planning.lengths import as_lengths
 from packsort.planning.overlong import OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
-from packsort.sources.lengths import source_lengths
 from packsort.sources.objects import refuse_stream
 from packsort.sources.source import Source, open_source
+from packsort.sources.tokens.lengths import source_lengths
 from packsort.tokenization.choice import as_choice
 
 _COLUMNS = (LENGTH, INPUT_IDS, "messages", "conversations", "prompt", "text")  # of a source; lengths have other names

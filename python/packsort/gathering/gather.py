@@ -1,7 +1,7 @@
 """Gather the tokens of segments, one row after another.
 
 `gather_packs` reads whole columns that were checked before (`sources.tokens`) on all threads. `gather_rows` reads
-columns that are checked as they are read (`sources.lazy_tokens`), for loaders.
+columns that are checked as they are read (`sources.tokens.lazy`), for loaders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Ids, Plan
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
-from packsort.sources.lazy_tokens import TokenColumns
+from packsort.sources.tokens.lazy import TokenColumns
 
 
 def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers: Fillers | None = None) -> pa.Table:

@@ -16,7 +16,7 @@ from packsort.planning.overlong import WAYS, OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source
-from packsort.sources.tokens import Tokens
+from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.info import TokenizerInfo
 
 

@@ -12,7 +12,7 @@ from packsort.planning.plan import Plan
 from packsort.schema import LABELS
 from packsort.shards.loss_counts import count_without_loss
 from packsort.shards.manifest import Counts, SourceFileInfo
-from packsort.sources.tokens import Tokens
+from packsort.sources.tokens.read import Tokens
 
 
 def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[SourceFileInfo, ...]]:

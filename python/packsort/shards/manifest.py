@@ -14,10 +14,10 @@ from packsort._atomic import replace_file
 from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
-from packsort.sources.column_roles import unknown_masks
-from packsort.sources.column_uses import describe_uses
 from packsort.sources.files.skipped import Skipped
 from packsort.sources.files.splits import rows_by_split
+from packsort.sources.tokens.roles import unknown_masks
+from packsort.sources.tokens.uses import describe_uses
 from packsort.tokenization.info import TokenizerInfo
 
 NAME = "manifest.json"

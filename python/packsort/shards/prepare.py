@@ -26,7 +26,7 @@ from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestO
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
 from packsort.sources.source import Source
-from packsort.sources.tokens import Tokens
+from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.choice import TokenizerChoice
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.kept import KeptTokens

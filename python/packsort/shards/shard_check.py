@@ -23,7 +23,7 @@ from packsort.schema import (
     SEQUENCE_IDS,
 )
 from packsort.shards.manifest import Manifest, ShardInfo
-from packsort.sources.tokens import Tokens
+from packsort.sources.tokens.read import Tokens
 
 
 class PackingRules:

@@ -21,7 +21,7 @@ from packsort.shards.files import ShardFiles
 from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
 from packsort.sources.source import Source, open_source
-from packsort.sources.tokens import Tokens
+from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.load import load_tokens, window_limit
 

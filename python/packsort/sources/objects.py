@@ -11,7 +11,7 @@ import pyarrow as pa
 from packsort.errors import OptionError, SourceError
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader, naming
-from packsort.sources.hugging_face import dataset_reader, dict_readers, is_dataset, refuse_split
+from packsort.sources.hugging_face.datasets import dataset_reader, dict_readers, is_dataset, refuse_split
 
 _KINDS = (
     "a path, a list of paths, a folder, a glob pattern, a pyarrow Table or RecordBatchReader, a datasets.Dataset, or "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -24,10 +24,9 @@ from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.reader import Reader, naming
-from packsort.sources.hub import hub_names, hub_readers
+from packsort.sources.hugging_face.hub import hub_names, hub_readers
 from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
-from packsort.sources.token_rules import no_column
 
 _DEFAULTS = InputConfig()
 
@@ -256,3 +255,15 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:
     """Return readers of the columns that the user meant."""
     return readers if config.columns is None else rename_columns(readers, config.columns)
+
+
+def no_column(name: str, names: Iterable[str], where: str | None = None) -> SourceError:
+    """Return the error for a column that is missing.
+
+    Args:
+        name: The column.
+        names: Columns that there are.
+        where: Names the row. None if no row has the column.
+    """
+    fault = f"no column `{name}`; there are {', '.join(f'`{one}`' for one in names) or 'none'}"
+    return SourceError(fault if where is None else f"{where}: {fault}")

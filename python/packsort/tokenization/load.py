@@ -9,7 +9,7 @@ from packsort._options import InputConfig
 from packsort._progress import Stage
 from packsort.schema import LENGTH, PIECE_STARTS
 from packsort.sources.source import Source
-from packsort.sources.tokens import Tokens, read_tokens
+from packsort.sources.tokens.read import Tokens, read_tokens
 from packsort.tokenization.info import TokenizerInfo, digest
 from packsort.tokenization.kept import KeptTokens
 from packsort.tokenization.notes import joined_notes

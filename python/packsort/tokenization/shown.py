@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from packsort.tokenization.directives import Untrained
@@ -15,6 +16,8 @@ from packsort.tokenization.spans import Span
 from packsort.tokenization.tokenizer import special_tokens
 
 _WORD = re.compile(r"\w+")
+# Keys of what a message says, and of what it thinks, by the names that transformers knows.
+_SAID = ("content", "reasoning_content", "thinking", "reasoning")
 
 
 class ShownCounts:
@@ -90,8 +93,7 @@ def _said(conversation: Conversation) -> Iterator[str]:
     """Yield what the assistant says and thinks, without outer white space."""
     for message in conversation.messages:
         if message["role"] == ASSISTANT:
-            yield from _texts(message.get("content"))
-            yield from _texts(message.get("reasoning_content"))
+            yield from chain.from_iterable(_texts(message.get(key)) for key in _SAID)
 
 
 def _unwritten(conversation: Conversation, text: str) -> Iterator[str]:

@@ -24,11 +24,12 @@ from packsort.schema import (
     SEQ_LENGTHS,
     SEQUENCE_IDS,
 )
-from packsort.sources import token_rules
-from packsort.sources.column_roles import MASKS, fits, refuse_packs, unknown_masks, wrong_type
-from packsort.sources.column_uses import describe_uses
-from packsort.sources.loss_masks import masked_labels
-from packsort.sources.padding import stretch_of
+from packsort.sources.source import no_column
+from packsort.sources.tokens import rules
+from packsort.sources.tokens.loss_masks import masked_labels
+from packsort.sources.tokens.padding import stretch_of
+from packsort.sources.tokens.roles import MASKS, fits, refuse_packs, unknown_masks, wrong_type
+from packsort.sources.tokens.uses import describe_uses
 
 TokenArrays = dict[str, NDArray[Any]]
 """Values of each token column of a sequence or pack, (tokens,) each."""
@@ -82,7 +83,7 @@ class SequenceReader:
         if self._read is None:
             refuse_packs(item, where)
         if INPUT_IDS not in item:
-            error = token_rules.no_column(INPUT_IDS, item, where)
+            error = no_column(INPUT_IDS, item, where)
             raise SourceError(f"{error}; to make it of conversations or text, pass `tokenizer`")
         ids = _as_array(item[INPUT_IDS], INPUT_IDS, where)
         if len(ids):
@@ -92,24 +93,24 @@ class SequenceReader:
         found = {INPUT_IDS: ids}
         for name in self._read[1:]:
             if name not in item:
-                raise token_rules.no_column(name, item, where)
+                raise no_column(name, item, where)
             found[name] = _as_array(item[name], name, where)
             if len(found[name]) != len(ids):
                 lengths = [np.array([len(values)]) for values in (found[name], ids)]
-                token_rules.check_same_lengths(name, lengths[0], lengths[1], lambda row: where)
+                rules.check_same_lengths(name, lengths[0], lengths[1], lambda row: where)
         first, kept = 0, len(ids)
         if ATTENTION_MASK in found:
             first, kept = stretch_of(found.pop(ATTENTION_MASK), where)
         stored = item.get(LENGTH)
         if isinstance(stored, (int, np.integer)) and not isinstance(stored, bool) and stored not in (len(ids), kept):
-            raise token_rules.wrong_length(stored, len(ids), where)
+            raise rules.wrong_length(stored, len(ids), where)
         if kept < len(ids):
             self._say_padding(where)
             found = {name: values[first : first + kept].copy() for name, values in found.items()}
         if not kept:
             return self.without_tokens(where, padding=len(ids))
-        if POSITION_IDS in found and token_rules.first_restart(found[POSITION_IDS], np.zeros(1, np.int64)) is not None:
-            raise token_rules.restarts(where)
+        if POSITION_IDS in found and rules.first_restart(found[POSITION_IDS], np.zeros(1, np.int64)) is not None:
+            raise rules.restarts(where)
         masks: dict[str, NDArray[Any]] = {name: found.pop(name) for name in LOSS_MASKS if name in found}
         if masks:
             found[LABELS] = masked_labels(
@@ -142,7 +143,7 @@ class SequenceReader:
     def without_tokens(self, where: str, *, padding: int) -> tuple[None, int]:
         """Refuse a sequence without tokens, or return None and its padding if it is dropped."""
         if self._empty == "error":
-            token_rules.check_not_empty(np.zeros(1, np.int64), lambda row: where, np.array([padding]))
+            rules.check_not_empty(np.zeros(1, np.int64), lambda row: where, np.array([padding]))
         return None, padding
 
     def _say_padding(self, where: str) -> None:
@@ -199,7 +200,7 @@ def _is_column(name: str, value: Any) -> bool:
 
 def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
     if values is None:
-        raise token_rules.null_list(name, where)
+        raise rules.null_list(name, where)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
@@ -207,16 +208,16 @@ def _as_array(values: Any, name: str, where: str) -> NDArray[Any]:
     if array.dtype.kind == "O" and array.ndim == 1:
         null = next((position for position, value in enumerate(array) if value is None), None)
         if null is not None:
-            raise token_rules.null_value(name, null, where)
+            raise rules.null_value(name, null, where)
     if array.ndim != 1:
         raise wrong_type(name, f"an array of shape {array.shape}", where)
     if len(array) and array.dtype.kind not in ("iu" if name in INT32_COLUMNS else "iufb"):
         raise wrong_type(name, f"a list of {_type_name(array.dtype)}", where)
     if name not in INT32_COLUMNS:
         return array.copy()  # a stream may use its buffers again
-    index = token_rules.first_out_of_range(array, name) if len(array) else None
+    index = rules.first_out_of_range(array, name) if len(array) else None
     if index is not None:
-        raise token_rules.out_of_range(name, array[index], index, where)
+        raise rules.out_of_range(name, array[index], index, where)
     return array.astype(np.int32)
 
 

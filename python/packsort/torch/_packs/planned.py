@@ -21,8 +21,8 @@ from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.formats.memory import MemoryReader
-from packsort.sources.lazy_tokens import TokenColumns
 from packsort.sources.source import Source
+from packsort.sources.tokens.lazy import TokenColumns
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.load import load_tokens
 from packsort.torch._packs.packing_options import PackingOptions

@@ -19,14 +19,14 @@ from pyarrow import types
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort._options import EmptySequences
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, MAX_TOKEN_ID, POSITION_IDS
-from packsort.sources import token_rules
-from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
-from packsort.sources.column_uses import ColumnUses
-from packsort.sources.disagreeing import uneven_across_files, values_in_rows
-from packsort.sources.loss_masks import apply_masks
-from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
-from packsort.sources.token_rules import Where
+from packsort.sources.tokens import rules
+from packsort.sources.tokens.disagreeing import uneven_across_files, values_in_rows
+from packsort.sources.tokens.loss_masks import apply_masks
+from packsort.sources.tokens.padding import find_padding
+from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
+from packsort.sources.tokens.rules import Where
+from packsort.sources.tokens.uses import ColumnUses
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ class _FileTokens:
             kept, first, self.padding_left_out = self._padding.kept, self._padding.first, self._padding.left_out
             columns = {name: self._padding.strip(column) for name, column in columns.items()}
         if empty == "error":
-            token_rules.check_not_empty(kept, self._where, self.padding_left_out)
+            rules.check_not_empty(kept, self._where, self.padding_left_out)
         if LENGTH in table.column_names:
-            token_rules.check_stored_lengths(table[LENGTH], self.lengths, kept, self._where)
+            rules.check_stored_lengths(table[LENGTH], self.lengths, kept, self._where)
         self._ready = apply_masks(pa.table(columns), self._where, first)
 
     def found(self, name: str) -> NDArray[np.int64]:
@@ -157,14 +157,14 @@ class _FileTokens:
                 column = self._checked(name)
                 columns[name] = column if self._padding is None else self._padding.strip(column)
                 if name == POSITION_IDS:
-                    token_rules.check_positions(columns[name], self._where)
+                    rules.check_positions(columns[name], self._where)
             elif name in self._ready.column_names:
                 columns[name] = self._ready[name]
         return pa.table({INPUT_IDS: columns.pop(INPUT_IDS), **columns})
 
     def _checked(self, name: str) -> pa.ChunkedArray:
         column, found = checked_column(self._table[name], name, self._where)
-        token_rules.check_same_lengths(name, found, self.lengths, self._where)
+        rules.check_same_lengths(name, found, self.lengths, self._where)
         return column
 
 
@@ -189,16 +189,16 @@ def _checked_chunk(chunk: pa.Array, name: str, where: Where) -> pa.Array:
         # Offsets of a damaged file may point anywhere. This costs time by rows, not by tokens.
         chunk.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise token_rules.damaged(name, error, where(0)) from error
+        raise rules.damaged(name, error, where(0)) from error
     if chunk.null_count:
-        raise token_rules.null_list(name, where(int(np.argmax(to_numpy(chunk.is_null())))))
+        raise rules.null_list(name, where(int(np.argmax(to_numpy(chunk.is_null())))))
     target = _target_type(chunk.type, name)
     # `flatten` returns the values of the slice only, so nulls and values outside it do not count.
     values = chunk.flatten()
     offsets = list_offsets(chunk)
     if values.null_count:
         row, position = _locate(int(np.argmax(to_numpy(values.is_null()))), offsets)
-        raise token_rules.null_value(name, position, where(row))
+        raise rules.null_value(name, position, where(row))
     if name in INT32_COLUMNS:
         _check_range(values, name, offsets, where)
     if chunk.type.equals(target):
@@ -214,10 +214,10 @@ def _check_range(values: pa.Array, name: str, offsets: NDArray[Any], where: Wher
     if bounds is None or (bounds["min"] >= INT32_COLUMNS[name] and bounds["max"] <= MAX_TOKEN_ID):
         return
     numbers = to_numpy(values)
-    index = token_rules.first_out_of_range(numbers, name)
+    index = rules.first_out_of_range(numbers, name)
     assert index is not None
     row, position = _locate(index, offsets)
-    raise token_rules.out_of_range(name, numbers[index], position, where(row))
+    raise rules.out_of_range(name, numbers[index], position, where(row))
 
 
 def _target_type(kind: pa.DataType, name: str) -> pa.DataType:

@@ -23,6 +23,9 @@ from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LE
 MASKS = (ATTENTION_MASK, *LOSS_MASKS)
 """Masks that packsort applies. They are not packed."""
 
+# Columns of packs that other programs wrote: Megatron's and NeMo's, and batches of transformers. Taken for sequences,
+# the sequences of a pack would see each other.
+_OTHER_PACKS = ("seq_start_id", "cu_seqlens", "cu_seq_lens_q")
 # A column of such a name has a value for each token. If its numbers of values differ, it is damaged.
 _PER_TOKEN_NAME = re.compile("mask|weight|label")
 _MOST_FITTING = 0.9  # share of rows in which a column that is not per token may have one value for each token
@@ -127,7 +130,7 @@ def refuse_packs(names: Iterable[str], where: str | None = None) -> None:
         names: Columns of the rows.
         where: Names the row. None if all rows have the columns.
     """
-    for name in SEGMENT_COLUMNS:
+    for name in (*SEGMENT_COLUMNS, *_OTHER_PACKS):
         if name in names:
             fault = f"column `{name}` is one that packing adds: the rows are packed already, or rename it"
             raise SourceError(fault if where is None else f"{where}: {fault}")

@@ -21,14 +21,14 @@ from packsort._lazy import lazy_property
 from packsort._options import EmptySequences
 from packsort.errors import DamagedError, PacksortError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, POSITION_IDS
-from packsort.sources import token_rules
-from packsort.sources.column_roles import MASKS, column_roles, fits, unknown_masks
-from packsort.sources.column_uses import ColumnUses
-from packsort.sources.disagreeing import uneven_across_files, values_in_rows
-from packsort.sources.loss_masks import masked_labels
-from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
-from packsort.sources.tokens import checked_column
+from packsort.sources.tokens import rules
+from packsort.sources.tokens.disagreeing import uneven_across_files, values_in_rows
+from packsort.sources.tokens.loss_masks import masked_labels
+from packsort.sources.tokens.padding import find_padding
+from packsort.sources.tokens.read import checked_column
+from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
+from packsort.sources.tokens.uses import ColumnUses
 
 _SAMPLED_ROWS = 64  # rows whose tokens are part of a fingerprint
 
@@ -77,16 +77,16 @@ class TokenColumns:
                     uneven[name] = int((found != lengths).sum())
                     continue
             lists = _lists(source, table, name)
-            token_rules.check_same_lengths(name, self._add(name, lists), lengths, source.where)
+            rules.check_same_lengths(name, self._add(name, lists), lengths, source.where)
             if name == ATTENTION_MASK:
                 del self._columns[name]
                 padding = find_padding(lists, source.where)
         self.lengths = lengths if padding is None else padding.kept
         self._first = None if padding is None else padding.first
         if empty == "error":
-            token_rules.check_not_empty(self.lengths, source.where, None if padding is None else padding.left_out)
+            rules.check_not_empty(self.lengths, source.where, None if padding is None else padding.left_out)
         if roles.has_length:
-            token_rules.check_stored_lengths(table[LENGTH], lengths, self.lengths, source.where)
+            rules.check_stored_lengths(table[LENGTH], lengths, self.lengths, source.where)
         self._masks = roles.loss_masks
         packed = [name for name in self._columns if name not in self._masks]
         if self._masks and LABELS not in packed:
@@ -125,14 +125,14 @@ class TokenColumns:
             except PacksortError as error:
                 raise DamagedError(f"column `{name}`: {error}") from error
             if name in INT32_COLUMNS:
-                index = token_rules.first_out_of_range(values, name)
+                index = rules.first_out_of_range(values, name)
                 if index is not None:
-                    raise token_rules.out_of_range(name, values[index], *self._locate(index, ids, lengths, starts))
+                    raise rules.out_of_range(name, values[index], *self._locate(index, ids, lengths, starts))
                 values = values.astype(np.int32, copy=False)
             if name == POSITION_IDS:
-                index = token_rules.first_restart(values, np.cumsum(lengths) - lengths)
+                index = rules.first_restart(values, np.cumsum(lengths) - lengths)
                 if index is not None:
-                    raise token_rules.restarts(self._locate(index, ids, lengths, starts)[1])
+                    raise rules.restarts(self._locate(index, ids, lengths, starts)[1])
             found[name] = values
         if self._masks:
             masks = {name: found.pop(name) for name in self._masks}
@@ -167,7 +167,7 @@ class TokenColumns:
         try:
             return self._columns[name][0].lengths()
         except PacksortError as error:
-            raise token_rules.damaged(name, error, self.source.where(0)) from error
+            raise rules.damaged(name, error, self.source.where(0)) from error
 
     def _locate(
         self,
@@ -193,7 +193,7 @@ def _lists(source: Source, table: pa.Table, name: str) -> pa.ChunkedArray:
     for chunk in column.chunks:
         if chunk.null_count:
             at = row + pc.index(chunk.is_null(), True).as_py()
-            raise token_rules.null_list(name, source.where(at))
+            raise rules.null_list(name, source.where(at))
         if chunk.values.null_count:
             _check_nulls(source, name, chunk, row)
         row += len(chunk)
@@ -209,4 +209,4 @@ def _check_nulls(source: Source, name: str, chunk: pa.Array, first_row: int) -> 
     ends = np.cumsum(to_numpy(pc.list_value_length(chunk)))
     row = int(np.searchsorted(ends, at, side="right"))
     first = int(ends[row - 1]) if row else 0
-    raise token_rules.null_value(name, at - first, source.where(first_row + row))
+    raise rules.null_value(name, at - first, source.where(first_row + row))

@@ -13,11 +13,11 @@ from pyarrow import types
 from packsort._arrow import described, from_numpy, is_list, to_numpy
 from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LENGTH
-from packsort.sources import token_rules
-from packsort.sources.column_roles import wrong_type
-from packsort.sources.padding import find_padding
 from packsort.sources.source import Source
-from packsort.sources.tokens import checked_column
+from packsort.sources.tokens import rules
+from packsort.sources.tokens.padding import find_padding
+from packsort.sources.tokens.read import checked_column
+from packsort.sources.tokens.roles import refuse_packs, wrong_type
 
 _TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 
@@ -35,7 +35,8 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         Lengths, integers (rows,), as they are stored if there is no padding; and the name of the column they come from.
 
     Raises:
-        SourceError: There is no such column, `length` does not hold integers, or the mask cannot be applied.
+        SourceError: There is no such column, `length` does not hold integers, the mask cannot be applied, or the rows
+            are packs.
 
     Example:
         >>> import pyarrow as pa
@@ -44,6 +45,7 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         >>> lengths.to_pylist(), column
         ([2, 1], 'input_ids')
     """
+    refuse_packs(source.schema.names)
     for name in (LENGTH, INPUT_IDS):
         if name not in source.schema.names:
             continue
@@ -70,7 +72,7 @@ def _without_padding(source: Source, lengths: pa.ChunkedArray, column: str) -> t
     padding = find_padding(mask, source.where)
     kept = padded if padding is None else padding.kept
     if column == LENGTH:
-        token_rules.check_stored_lengths(lengths, padded, kept, source.where)
+        rules.check_stored_lengths(lengths, padded, kept, source.where)
     else:
-        token_rules.check_same_lengths(ATTENTION_MASK, padded, to_numpy(lengths).astype(np.int64), source.where)
+        rules.check_same_lengths(ATTENTION_MASK, padded, to_numpy(lengths).astype(np.int64), source.where)
     return (lengths, column) if padding is None else (pa.chunked_array([from_numpy(kept)]), ATTENTION_MASK)

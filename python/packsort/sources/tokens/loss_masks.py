@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, NO_LOSS
-from packsort.sources.padding import first_not_0_or_1, not_0_or_1
-from packsort.sources.token_rules import Where
+from packsort.sources.tokens.padding import first_not_0_or_1, not_0_or_1
+from packsort.sources.tokens.rules import Where
 
 Locate = Callable[[int], tuple[int, str]]
 """From the index of a value to its position in its row, and the name of the row."""

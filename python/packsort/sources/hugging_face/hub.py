@@ -12,7 +12,7 @@ from packsort._hub import hub_is_reachable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
 from packsort.sources.formats.reader import Reader
-from packsort.sources.hugging_face import dataset_reader
+from packsort.sources.hugging_face.datasets import dataset_reader
 
 _NAME = re.compile(r"hf:(?P<name>[^/:]+/[^/:]+)(?:/(?P<config>[^/:]+))?(?::(?P<split>.+))?")
 

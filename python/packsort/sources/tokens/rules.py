@@ -9,7 +9,7 @@ whole columns find the first wrong row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -23,18 +23,6 @@ from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LENGTH, MAX_TOKEN_ID, POSITION_IDS
 
 Where = Callable[[int], str]
-
-
-def no_column(name: str, names: Iterable[str], where: str | None = None) -> SourceError:
-    """Return the error for a column that is missing.
-
-    Args:
-        name: The column.
-        names: Columns that there are.
-        where: Names the row. None if no row has the column.
-    """
-    fault = f"no column `{name}`; there are {', '.join(f'`{one}`' for one in names) or 'none'}"
-    return SourceError(fault if where is None else f"{where}: {fault}")
 
 
 def null_list(name: str, where: str) -> SourceError:

@@ -18,7 +18,7 @@ from packsort.errors import OptionError, SourceError
 from packsort.sources.files import splits
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.formats.reader import Reader
-from packsort.sources.selected import SelectedReader
+from packsort.sources.hugging_face.selected import SelectedReader
 
 _TRANSFORM_ROWS = 1000
 

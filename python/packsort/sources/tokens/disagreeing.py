@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from packsort._arrow import is_list, to_numpy
 from packsort.schema import INPUT_IDS, LABELS
-from packsort.sources.column_roles import MASKS, fits
 from packsort.sources.source import Source
+from packsort.sources.tokens.roles import MASKS, fits
 
 
 def values_in_rows(column: pa.ChunkedArray) -> NDArray[np.int64]:

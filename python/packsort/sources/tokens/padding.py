@@ -19,7 +19,7 @@ from packsort import _core
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK
-from packsort.sources.token_rules import Where
+from packsort.sources.tokens.rules import Where
 
 _ROWS_AT_A_TIME = 1 << 14  # of a mask, so that what is found in it takes little memory
 

@@ -1,0 +1,10 @@
+"""Read token columns of a source, checked.
+
+- `read`: token columns, read into memory and checked.
+- `lazy`: token columns that are checked as they are read.
+- `lengths`: number of tokens of each row.
+- `roles`: which columns are token columns; `uses`: what became of those that are not packed.
+- `disagreeing`: list columns that only some files have.
+- `padding`: padding of an earlier step; `loss_masks`: labels made of masks.
+- `rules`: rules that token columns keep, and the words for breaking them.
+"""
