@@ -126,10 +126,18 @@ def test_wrong_calls_name_the_right_one(folder: Path, run: Run, tokenizer_folder
 
 
 def test_what_rows_hold_does_not_command_the_terminal(tmp_path: Path, run: Run, tokenizer_folder) -> None:
-    pq.write_table(pa.table({"text": ["\x1b[31mred"]}), tmp_path / "text.parquet")
+    pq.write_table(pa.table({"text": ["\x1b[31mred\x9b0m\r\u202eback"]}), tmp_path / "text.parquet")
     shown = run("inspect", "--rows", tmp_path / "text.parquet", "--tokenizer", tokenizer_folder).stdout
-    assert "␛[31mred" in shown
+    assert "␛[31mred\ufffd0m␍\ufffdback" in shown
     assert "\x1b" not in shown
+
+
+def test_rows_without_tokens_are_shown_too(tmp_path: Path, run: Run, tokenizer_folder) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": []}\n')
+    refused = run("inspect", "--rows", tmp_path / "a.jsonl", "--tokenizer", tokenizer_folder)
+    assert "--empty drop" in refused.stderr
+    shown = run("inspect", "--rows", tmp_path / "a.jsonl", "--tokenizer", tokenizer_folder, "--empty", "drop")
+    assert "row 0: 0 tokens, none with loss" in shown.stdout
 
 
 @pytest.mark.skipif(shutil.which("script") is None, reason="no `script` here to make a terminal with")

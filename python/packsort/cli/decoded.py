@@ -10,6 +10,10 @@ from packsort.tokenization.tokenizer import special_tokens
 if TYPE_CHECKING:
     from rich.text import Text
 
+# Control characters, 8-bit ones too, and those that turn the direction of text, as characters that show them.
+_SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_SHOWN |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+
 
 def decoded_runs(tokenizer: Any, ids: Any, labels: Any, *, special: bool = False) -> list[dict[str, Any]]:
     """Return the text of tokens in runs that carry loss or do not.
@@ -26,6 +30,8 @@ def decoded_runs(tokenizer: Any, ids: Any, labels: Any, *, special: bool = False
     kinds = with_loss.astype(np.int64)
     if special:
         kinds += 2 * np.isin(ids, list(special_tokens(tokenizer)))
+    if not len(ids):
+        return []
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
     runs = []
     for a, b in pairwise(edges):
@@ -45,7 +51,7 @@ def marked_text(runs: list[dict[str, Any]]) -> Text:
             text.append("⟦" if inside else "⟧", style="bold green")
         style = "bold green" if run["loss"] else "dim"
         # What a row holds must not command the terminal.
-        text.append(run["text"].replace("\x1b", "␛"), style=f"{style} italic" if run.get("special") else style)
+        text.append(run["text"].translate(_SHOWN), style=f"{style} italic" if run.get("special") else style)
     return text
 
 
