@@ -444,6 +444,8 @@ def test_manifest_records_the_date_and_verify_uses_it(tmp_path):
     )
     assert manifest.tokenizer["template_date"] == "2024-07-26"
     assert packsort.verify(tmp_path / "packed", rows, tokenizer=byte_tokenizer(DATED))
+    other = packsort.verify(tmp_path / "packed", rows, tokenizer=byte_tokenizer(MARKED))
+    assert "the packs were made with" in str(other)
     today = packsort.write_shards(rows, tmp_path / "today", 100, tokenizer=byte_tokenizer(DATED))
     assert today.options["template_date"] is None
     # Packed on another day, as its manifest says.

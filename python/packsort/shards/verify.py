@@ -205,7 +205,14 @@ def _source_tokens(
     if manifest.tokenizer is not None and tokenizer is not None:
         # A chat template may write the date: it has to be the day of packing again.
         config = replace(config, template_date=manifest.tokenizer.template_date)
-    tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
+    try:
+        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
+    except OptionError:
+        if config.template_date is None:
+            raise
+        # This template reads no date: it is another one, as `_tokenizer_differences` then says.
+        config = replace(config, template_date=None)
+        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if tokens.table.num_rows != manifest.counts.rows:
