@@ -15,7 +15,7 @@ import packsort
 from packsort.tokenization.tokenizer import load_tokenizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-ROWS = {"multi_turn": 4_000, "single_turn": 8_000}
+ROWS = {"multi_turn": 2_000, "single_turn": 4_000}
 LEAST = 1 / 1.3  # packsort takes at most 1.3 times as long
 
 
@@ -25,7 +25,7 @@ def run(name: str, rounds: int) -> list[Figure]:
     plain = load_tokenizer(DATA / "tokenizer", chat_template=text)
     table = pq.read_table(DATA / f"{name}.parquet", columns=["messages"])
     # Rows are grouped by their source, so every n-th is taken.
-    table = table.take(range(0, len(table), len(table) // ROWS[name]))
+    table = table.take(list(range(0, len(table), len(table) // ROWS[name])))
     texts = marked.apply_chat_template(table["messages"].to_pylist(), tokenize=False)
     backend = marked.backend_tokenizer
     tokens = packsort.tokenize(table, marked).read()

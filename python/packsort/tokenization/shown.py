@@ -54,6 +54,13 @@ class ShownCounts:
             text: Its whole text.
             turns: The parts of it that carry loss, if turns do.
         """
+        if not _written_plainly(conversation, text):
+            self._count_unwritten(conversation, text)
+        if turns or not self._rule.by_turns:
+            trained = (text[slice(*turns[-1])] if turns else text).rstrip()
+            self._counts["end_of_turn_without_loss"] += not self._ends_turn(trained)
+
+    def _count_unwritten(self, conversation: Conversation, text: str) -> None:
         calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
         if calls:
             self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
@@ -63,9 +70,6 @@ class ShownCounts:
         self._unwritten.update(_unwritten(conversation, text))
         if self._rule.by_turns:
             self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
-        if turns or not self._rule.by_turns:
-            trained = (text[slice(*turns[-1])] if turns else text).rstrip()
-            self._counts["end_of_turn_without_loss"] += not self._ends_turn(trained)
 
     def _ends_turn(self, trained: str) -> bool:
         """Return whether a text ends in a special token; most end in the same one."""
@@ -75,6 +79,14 @@ class ShownCounts:
         if found is not None:
             self._last_end = (found,)
         return found is not None
+
+
+def _written_plainly(conversation: Conversation, text: str) -> bool:
+    """Return whether all messages are a role and a text, and the text is written as it is: most are."""
+    return conversation.tools is None and all(
+        type(one) is dict and len(one) == 2 and type(one.get("content")) is str and one["content"] in text
+        for one in conversation.messages
+    )
 
 
 def _said(conversation: Conversation) -> Iterator[str]:

@@ -39,6 +39,7 @@ class ChatTemplate:
         self.marked = _GENERATION.search(text) is not None
         self.reads_clock = "strftime_now" in text
         self._clock = clock
+        self._direct: dict[bool, bool] = {}  # with marks or without, once a conversation has told
         # transformers caches compiled templates by their text. A comment keeps one with a stopped clock apart.
         self._source = f"{{# {clock.day} +#}}{text}" if self.reads_clock else text
 
@@ -70,22 +71,20 @@ class ChatTemplate:
 
     def _render(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]]:
         from jinja2 import TemplateError, TemplateSyntaxError
-        from transformers.utils.chat_template_utils import render_jinja_template
 
         # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
         try:
             if self.reads_clock:
                 self._stop_clock()
-            # transformers annotates the result as a string, but returns a pair.
-            result: Any = render_jinja_template(
-                conversations=[conversation.messages],
-                tools=conversation.tools,
-                chat_template=self._source,
-                return_assistant_tokens_mask=marks,
-                add_generation_prompt=prompt,
-                **{**self.special, **conversation.variables},
-            )
-            rendered, spans = result
+            direct = None
+            if self._direct.get(marks, True) and _is_plain(conversation):
+                direct = self._directly(conversation, prompt=prompt, marks=marks)
+            if direct is not None and marks in self._direct:
+                return direct
+            found = self._by_transformers(conversation, prompt=prompt, marks=marks)
+            if direct is not None:
+                self._direct[marks] = direct == found
+            return found
         except ImportError as error:
             raise TokenizerError(
                 f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
@@ -95,13 +94,58 @@ class ChatTemplate:
         # A template is foreign code. It may raise any of these for a conversation that it does not expect.
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise RowError(f"the chat template refuses the conversation: {error}") from error
+
+    def _by_transformers(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]]:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        # transformers annotates the result as a string, but returns a pair.
+        result: Any = render_jinja_template(
+            conversations=[conversation.messages],
+            tools=conversation.tools,
+            chat_template=self._source,
+            return_assistant_tokens_mask=marks,
+            add_generation_prompt=prompt,
+            **{**self.special, **conversation.variables},
+        )
+        rendered, spans = result
         return rendered[0], spans[0] if marks else []
+
+    def _directly(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]] | None:
+        """Render a plain conversation by the parts of transformers' function, without the copies that it makes first.
+
+        A plain conversation is what the copies make of it. The first one is rendered both ways, and where a version of
+        transformers has other parts, or gives another text, all are rendered by its function.
+        """
+        from transformers.utils import chat_template_utils as parts
+
+        compiled: Any = getattr(parts, "_compile_jinja_template", lambda text: None)(self._source)
+        with_marks: Any = getattr(parts, "_render_with_assistant_indices", None)
+        if compiled is None or with_marks is None:
+            return None
+        given = {"messages": conversation.messages, "tools": None, "documents": None, "add_generation_prompt": prompt}
+        if marks:
+            text, spans = with_marks(compiled_template=compiled, **given, **self.special)
+            return text, spans
+        return compiled.render(**given, **self.special), []
 
     def _stop_clock(self) -> None:
         """Set the compiled template's clock. Variables cannot: transformers hands only plain data to a template."""
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
         _compile_jinja_template(self._source).globals["strftime_now"] = self._clock.strftime_now
+
+
+def _is_plain(conversation: Conversation) -> bool:
+    """Return whether a conversation is nothing but messages of a role and a text."""
+    return (
+        conversation.tools is None
+        and not conversation.variables
+        and type(conversation.messages) is list
+        and all(
+            type(one) is dict and len(one) == 2 and type(one.get("content")) is str and type(one["role"]) is str
+            for one in conversation.messages
+        )
+    )
 
 
 def chat_templates(tokenizer: Any, column: str, clock: Clock, *, tools: bool) -> list[ChatTemplate]:
