@@ -402,6 +402,19 @@ def test_splits_that_a_card_declares(tmp_path):
         open_source(tmp_path)
 
 
+def test_folder_that_a_card_declares(tmp_path):
+    for name, first in (("chats/a", 10), ("raw/b", 50)):
+        (tmp_path / name).parent.mkdir()
+        pl.DataFrame(rows(first, 2)).write_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: default, data_dir: chats}]\n---\n")
+    with pytest.raises(SourceError, match=r"declares that the data is in `.*/chats`: pass that folder"):
+        opened(tmp_path)
+    theirs = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / ".cache"))
+    assert sorted(row[0] for row in theirs["train"]["input_ids"]) == firsts(tmp_path / "chats") == [10, 11]
+    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: default, data_dir: .}]\n---\n")
+    assert firsts(tmp_path) == [10, 11, 50, 51]
+
+
 def test_folder_that_is_not_utf8_may_be_the_working_folder(tmp_path, monkeypatch):
     folder = os.fsencode(tmp_path) + b"/\xe9"
     try:

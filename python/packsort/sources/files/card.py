@@ -65,9 +65,30 @@ def read_card(folder: Path) -> Declared:
     Raises:
         SourceError: The declaration cannot be read.
     """
+    return {name: pairs for name, pairs, _ in _configurations(folder) if pairs}
+
+
+def refuse_data_folder(folder: Path) -> None:
+    """Refuse a folder whose `README.md` declares that the data is in a folder of it.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        SourceError: It does, or the declaration cannot be read.
+    """
+    for _, pairs, data_dir in _configurations(folder):
+        if not pairs and PurePath(data_dir) != PurePath():
+            raise SourceError(
+                f"`{folder / 'README.md'}` declares that the data is in `{folder / data_dir}`: pass that folder"
+            )
+
+
+def _configurations(folder: Path) -> list[tuple[str, list[tuple[str, str]], str]]:
+    """Return the name, the pairs of a split and a pattern, and the folder of each configuration."""
     header = _header(folder / "README.md")
-    if "data_files" not in header:
-        return {}
+    if "data_files" not in header and "data_dir" not in header:
+        return []
     try:
         import yaml
     except ImportError:
@@ -77,16 +98,19 @@ def read_card(folder: Path) -> Declared:
         ) from None
     try:
         facts = yaml.safe_load(header)
-        found = {
-            str(one["config_name"]): list(_pairs(one["data_files"], one.get("data_dir")))
+        return [
+            (
+                str(one["config_name"]),
+                list(_pairs(one.get("data_files") or [], one.get("data_dir"))),
+                str(one.get("data_dir") or ""),
+            )
             for one in facts.get("configs", [])
-            if one.get("data_files")
-        }
+            if one.get("data_files") or one.get("data_dir")
+        ]
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise SourceError(
             f"`{folder / 'README.md'}` does not declare its files as the Hub wants it ({error!r}): pass the files"
         ) from error
-    return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def _header(path: Path) -> str:

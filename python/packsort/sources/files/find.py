@@ -12,7 +12,7 @@ from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
-from packsort.sources.files.card import read_card, refuse_configurations, splits_by_card
+from packsort.sources.files.card import read_card, refuse_configurations, refuse_data_folder, splits_by_card
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
@@ -142,6 +142,8 @@ def _find(name: str) -> _Given:
             folder, found = match(name)
     files = _with_splits(found.files, folder, path.absolute().name)
     is_pattern = not path.is_dir()
+    if not is_pattern:
+        refuse_data_folder(folder)
     if declared := read_card(folder):
         by_card = splits_by_card(declared, found.files, folder)
         if not is_pattern:
