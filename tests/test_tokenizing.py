@@ -327,6 +327,7 @@ def test_wrong_conversation_is_named(tmp_path, tokenizer, name):
         ({"prompt": ["a", "b"], "completion": ["a", None]}, "row 1: column `completion` is null"),
         ({"prompt": [CHATS[0], []], "completion": [CHATS[0]] * 2}, "row 1: column `prompt` is an empty conversation"),
         ({"messages": [CHATS[0]] * 2, "tools": ["[]", "{nonsense"]}, "row 1: column `tools` is not a JSON list"),
+        ({"messages": [CHATS[0]], "tools": ['{"name": "f"}']}, "column `tools` must hold a list of tools, got dict"),
     ],
 )
 def test_wrong_row_is_named(tokenizer, columns, problem):

@@ -98,11 +98,13 @@ def clean_tools(tools: Any) -> list[Any] | None:
     """Return a row's tools as the template takes them, from structs, a JSON list, or a list of JSON objects.
 
     Raises:
-        RowError: They are text, but not JSON.
+        RowError: They are no list, or text that is not JSON.
     """
     try:
         if isinstance(tools, str):
             tools = json.loads(tools) if tools.strip() else None
+        if tools is not None and not isinstance(tools, (list, tuple)):
+            raise RowError(f"column `tools` must hold a list of tools, got {type(tools).__name__}")
         tools = [json.loads(tool) if isinstance(tool, str) else without_nulls(tool) for tool in tools or []]
     except (ValueError, TypeError) as error:
         raise RowError(f"column `tools` is not a JSON list: {error}") from error

@@ -42,8 +42,8 @@ class ShownCounts:
         """The counts above 0."""
         notes = [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
         if self._unwritten:
-            values = {"number": self._unwritten.total(), "roles": ", ".join(f"`{role}`" for role in self._unwritten)}
-            notes.append(Note("messages_not_written", values))
+            roles = ", ".join(f"`{role}`" for role in self._unwritten)
+            notes.append(Note("messages_not_written", {"number": self._unwritten.total(), "roles": roles}))
         return notes
 
     def __call__(self, conversation: Conversation, text: str, turns: Sequence[Span]) -> None:
