@@ -375,3 +375,9 @@ def test_columns_of_a_csv_file_are_named_on_the_command_line(tmp_path, tokenizer
     assert done.returncode == 0, done.stderr
     (pack,) = packsort.open_shards(tmp_path / "packed")
     assert [pack["input_ids"].tolist()] == ids([{"prompt": "two and", "completion": " three"}], tokenizer)
+
+
+def test_completions_that_a_column_calls_bad_are_said(tmp_path, tokenizer_folder):
+    rows = pa.table({"prompt": ["hi", "hi"], "completion": ["hello", "go away"], "label": [True, False]})
+    with pytest.warns(UserWarning, match="the booleans in column `label` are not read"):
+        packsort.write_shards(rows, tmp_path / "packed", 64, tokenizer=tokenizer_folder)

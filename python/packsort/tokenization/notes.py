@@ -11,6 +11,7 @@ NoteKind = Literal[
     "other_forms",
     "template_date",
     "template_tokens_in_letters",
+    "completions_judged",
     "parts_joined",
     "parts_made",
     "tool_arguments_parsed",
@@ -43,6 +44,8 @@ _WORDS: dict[NoteKind, str] = {
     "template_tokens_in_letters": "the tokenizer has split_special_tokens set, so it reads the special tokens of the "
     "chat template, such as the end of a turn, as letters",
     "template_date": "the chat template writes a date, here {date}",
+    "completions_judged": "the booleans in column `label` are not read: completions of rows where it is false, bad ones "
+    "in data for KTO, are trained on as well",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
     "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
@@ -82,6 +85,7 @@ _WORDS: dict[NoteKind, str] = {
 
 _OF_HARM: frozenset[NoteKind] = frozenset(
     {
+        "completions_judged",
         "tool_calls_not_written",
         "tools_not_written",
         "words_not_written",

@@ -84,6 +84,7 @@ class Renderer:
         self._find: list[FindTurns] = []
         self._tokenizer = tokenizer
         self._empty = config.empty
+        self._judged = form.kind.is_prompted and pa.types.is_boolean(kinds.get("label", pa.null()))
         self._fit = TemplateFit()
         self._clock = Clock(config.template_date)
         self._templates: list[ChatTemplate] = []
@@ -133,6 +134,8 @@ class Renderer:
             notes.append(Note("other_forms", {"columns": columns, "others": others}))
         if self.kind.is_chat and getattr(self._tokenizer, "split_special_tokens", False):
             notes.append(Note("template_tokens_in_letters"))
+        if self._judged:
+            notes.append(Note("completions_judged"))
         if self._clock.was_read:
             notes.append(Note("template_date", {"date": self._clock.day}))
         notes += self._fit.notes
