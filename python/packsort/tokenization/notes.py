@@ -44,8 +44,8 @@ _WORDS: dict[NoteKind, str] = {
     "template_tokens_in_letters": "the tokenizer has split_special_tokens set, so it reads the special tokens of the "
     "chat template, such as the end of a turn, as letters",
     "template_date": "the chat template writes a date, here {date}",
-    "completions_judged": "the booleans in column `label` are not read: completions of rows where it is false, bad ones "
-    "in data for KTO, are trained on as well",
+    "completions_judged": "the booleans in column `label` are not read: completions of rows where it is false, bad "
+    "ones in data for KTO, are trained on as well",
     "parts_joined": "in {number:,} messages the parts of the content are joined by line feeds, because the chat "
     "template takes no parts",
     "parts_made": "in {number:,} messages the content is given to the chat template as a part, because it does not "
