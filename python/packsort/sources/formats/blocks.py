@@ -1,8 +1,8 @@
 """Base of the readers of text, which read a file block by block.
 
 Text has no footer: columns, types and the number of rows are known only at its end. So a file is read once when it is
-opened, which finds every fault before anything is packed, and again when its rows are wanted. A block is about a
-megabyte of whole rows. The tables of the first blocks are kept, so that files that fit are parsed only once.
+opened, which finds every fault before anything is packed, and again when its rows are wanted. A block is about
+four megabytes of whole rows. The tables of the first blocks are kept, so that files that fit are parsed only once.
 """
 
 from __future__ import annotations
