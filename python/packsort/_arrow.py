@@ -131,18 +131,18 @@ def list_offsets(lists: pa.Array) -> NDArray[np.int64]:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is one of Arrow's five list types."""
+    """Return whether a type is one of Arrow's five list types."""
     plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(plain or is_list_view(kind))
 
 
 def is_list_view(kind: pa.DataType) -> bool:
-    """Whether a type is a list view, stored as offsets and sizes."""
+    """Return whether a type is a list view, stored as offsets and sizes."""
     return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is text: one of Arrow's three string types, or a dictionary of one, as categories have it."""
+    """Return whether a type is text: one of Arrow's three string types, or a dictionary of one, as categories are."""
     return _is_string(kind.value_type if types.is_dictionary(kind) else kind)
 
 
@@ -151,7 +151,7 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def is_messages(kind: pa.DataType) -> bool:
-    """Whether a type holds conversations: lists of structs with a `role`."""
+    """Return whether a type holds conversations: lists of structs with a `role`."""
     if not is_list(kind):
         return False
     value = kind.value_type

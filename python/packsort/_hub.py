@@ -8,7 +8,7 @@ _SECONDS = 5.0
 
 
 def hub_is_reachable() -> bool:
-    """Whether the Hugging Face Hub answers, by the settings of `huggingface_hub`: offline mode, mirror, proxies.
+    """Return whether the Hugging Face Hub answers, by the settings of `huggingface_hub`: offline mode, mirror, proxies.
 
     Its own client retries for most of a minute where there is no network. One request without a retry tells at once.
     What is in its cache can be loaded all the same, with `local_files_only=True`.

@@ -134,5 +134,5 @@ def token_config(
 
 
 def has_fillers(planned: Plan) -> bool:
-    """Whether packs of a plan may hold separators or padding."""
+    """Return whether packs of a plan may hold separators or padding."""
     return planned.separator or planned.pad_to_multiple_of > 1

@@ -120,7 +120,7 @@ class Source:
         return pa.schema(list(fields.values()))
 
     def agrees(self, name: str) -> bool:
-        """Whether all files have a column, once, in types that one type holds."""
+        """Return whether all files have a column, once, in types that one type holds."""
         return name not in self._problems
 
     def stored(self, index: int, name: str) -> pa.ChunkedArray | None:

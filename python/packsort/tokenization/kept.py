@@ -160,7 +160,7 @@ def beside(out: Path) -> Path:
 
 
 def are_files(source: Source) -> bool:
-    """Whether all rows of a source come from files, whose dates tell whether they changed."""
+    """Return whether all rows of a source come from files, whose dates tell whether they changed."""
     return all(Path(file.path).is_file() for file in source.files)
 
 

@@ -268,7 +268,7 @@ class Renderer:
 
 
 def _holds_objects(kind: pa.DataType) -> bool:
-    """Whether a column can hold a list of tools: structs, or JSON text of them."""
+    """Return whether a column can hold a list of tools: structs, or JSON text of them."""
     return is_list(kind) or is_text(kind) or is_json(kind)
 
 

@@ -136,13 +136,13 @@ def _mistral_loader(folder: Path) -> Any:
 
 
 def _names_class(folder: Path) -> bool:
-    """Whether anything but a `tokenizer.json` is there to tell the class of a tokenizer."""
+    """Return whether anything but a `tokenizer.json` is there to tell the class of a tokenizer."""
     settings = any((folder / file).is_file() for file in ("config.json", *_SETTINGS))
     return settings or not (folder / "tokenizer.json").is_file()
 
 
 def _has_words(tokenizer: Any) -> bool:
-    """Whether a tokenizer has more than its special tokens."""
+    """Return whether a tokenizer has more than its special tokens."""
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 

@@ -185,7 +185,7 @@ def from_state(state: dict[str, torch.Tensor]) -> list[TokenArrays]:
 
 
 def _is_column(name: str, value: Any) -> bool:
-    """Whether a value may be a token column."""
+    """Return whether a value may be a token column."""
     # A stream has no schema. Labels and masks that are null, or wrong, in the first item must not be left out of all
     # others.
     if name in (LABELS, *MASKS):

@@ -238,7 +238,7 @@ def _is_file_of(stem: str, split: str) -> bool:
 
 
 def _has_split_shards(folder: Path, files: Sequence[Path]) -> bool:
-    """Whether the names `NAME-00000-of-00002` in a folder name splits, and not just parts of one data set."""
+    """Return whether the names `NAME-00000-of-00002` in a folder name splits, and not just parts of one data set."""
     if (folder / "state.json").exists():
         return False
     names = [shard["split"] for path in files if (shard := _SHARD.match(path.name))]

@@ -84,7 +84,7 @@ def _stray_name(name: str) -> SkipReason | None:
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether a folder is a packed directory, whose rows are packs.
+    """Return whether a folder is a packed directory, whose rows are packs.
 
     Args:
         folder: The folder.

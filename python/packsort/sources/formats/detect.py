@@ -95,7 +95,7 @@ def _open_text(path: Path, size: int, compression: str | None) -> Reader:
 
 
 def _is_lines(head: bytes) -> bool:
-    """Whether JSON text has one object a line, as far as its beginning tells."""
+    """Return whether JSON text has one object a line, as far as its beginning tells."""
     if head.startswith(b"["):
         return False
     line, newline, _ = head.partition(b"\n")

@@ -142,7 +142,7 @@ def count_object_lines(text: bytes) -> int | None:
 
 
 def is_shallow(text: bytes) -> bool:
-    """Whether nesting is surely less deep than `MAX_DEPTH`. pyarrow crashes on text that nests very deep.
+    """Return whether nesting is surely less deep than `MAX_DEPTH`. pyarrow crashes on text that nests very deep.
 
     Brackets in strings are counted as well, so text about brackets may seem deep.
     """

@@ -22,7 +22,7 @@ _EXACT = 2.0**53  # every integer below it has a float of its own
 
 
 def is_json(kind: pa.DataType) -> bool:
-    """Whether a type is `JSON`."""
+    """Return whether a type is `JSON`."""
     return JSON is not None and bool(kind.equals(JSON))
 
 

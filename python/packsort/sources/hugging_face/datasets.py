@@ -24,7 +24,7 @@ _TRANSFORM_ROWS = 1000
 
 
 def is_dataset(source: Any) -> bool:
-    """Whether an object is a `datasets.Dataset`."""
+    """Return whether an object is a `datasets.Dataset`."""
     module = sys.modules.get("datasets")
     return module is not None and isinstance(source, module.Dataset)
 

@@ -96,7 +96,7 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
 
 
 def fits(name: str, found: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:
-    """Whether a list column of numbers is meant to have a value for each token.
+    """Return whether a list column of numbers is meant to have a value for each token.
 
     A damaged column has a value for each token in nearly all rows; a column about something else, in the rows where
     its number happens to be that of the tokens.

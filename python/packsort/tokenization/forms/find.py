@@ -130,12 +130,12 @@ def _chat(kind: pa.DataType, *, text: bool = False) -> FormName | None:
 
 
 def is_json(kind: pa.DataType) -> bool:
-    """Whether a type is Arrow's type of JSON text."""
+    """Return whether a type is Arrow's type of JSON text."""
     return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json"
 
 
 def _is_openai(kind: pa.DataType) -> bool:
-    """Whether messages have fields that only OpenAI's rows for fine-tuning have."""
+    """Return whether messages have fields that only OpenAI's rows for fine-tuning have."""
     value = kind.value_type if is_list(kind) else kind
     return types.is_struct(value) and bool({"weight", "function_call"} & {field.name for field in value})
 

@@ -79,7 +79,7 @@ def _check_max_length(given: int | None, known: int, name: str) -> None:
 
 
 def _is_packed(source: Any, max_length: int | None) -> bool:
-    """Whether a source is a packed directory, finished or not, or a path that can be nothing else."""
+    """Return whether a source is a packed directory, finished or not, or a path that can be nothing else."""
     if not isinstance(source, (str, os.PathLike)):
         return False
     folder = Path(source)
