@@ -10,6 +10,7 @@ of segments.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -247,14 +248,13 @@ class _Probe:
             yield cache | {"seq_idx": self._segments.to(torch.int32)}, "pass `seq_idx=True`"
 
 
-_PLACES = (
-    "the model counts positions in its own way and not from the batch's `position_ids`; train it without packing"
-)
+_PLACES = "the model counts positions in its own way and not from the batch's `position_ids`; train it without packing"
 
 
 def _find_batch(batches: Any) -> tuple[dict[str, Any], torch.Tensor]:
     """Return the first batch with two sequences, and the segment of each of its tokens."""
-    given = [batches] if isinstance(batches, Mapping) else islice(iter(batches), _BATCHES)
+    # A pass moves the place of its loader, so a copy of the loader makes it.
+    given = [batches] if isinstance(batches, Mapping) else islice(iter(copy.copy(batches)), _BATCHES)
     for batch in given:
         segments = number_segments(batch)
         if int(segments.max()) > 0:
