@@ -153,11 +153,11 @@ class Batcher:
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
             batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
-        columns = token_tensors(
+        extra = token_tensors(
             packs, self.config.drop_columns, tensors.input_ids.shape, self._spec.row_width, pin_memory=pin_memory
         )
-        refuse_taken(columns, batch, self.layout)
-        return batch | columns
+        refuse_taken(extra, batch, self.layout)
+        return batch | extra
 
     def check_columns(self, names: Sequence[str]) -> None:
         """Refuse columns of packs that a batch cannot hold, before there is any pack.
