@@ -19,6 +19,7 @@ __all__ = [
     "LOSS_MASKS",
     "MAX_LENGTH_LIMIT",
     "MAX_TOKEN_ID",
+    "NO_CODE",
     "NO_LOSS",
     "PADDING",
     "PIECE_STARTS",
@@ -57,7 +58,11 @@ PIECE_STARTS: _Final = "piece_starts"
 """First token of each segment in its source row: list<int32>; only where sequences are cut."""
 
 SEGMENT_COLUMNS: _Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
-"""Columns with one value for each segment of a pack. All other columns of a pack have one value for each token."""
+"""Columns with one value for each segment that every pack may have. Columns that were kept (`keep`) have one as well;
+all other columns of a pack have one value for each token."""
+
+NO_CODE: _Final = -1
+"""Code of separators and padding in a column of text that is kept."""
 
 NO_LOSS: _Final = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy ignores it."""
