@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, make_dataclass
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 
 import packsort
+from megatron_bridge import PackedSeqParams
 from packs import MAX_LENGTH, make_pack, packs, pieces, shift
 from packsort.torch import Batcher
 from packsort.torch.layouts import LAYOUTS, megatron
@@ -158,7 +159,8 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
         ]
         ids += row
     mask = [float(m != -100) for pack in given_packs for m in _masks(pack, static)]
-    longest = i32(MAX_LENGTH if static else max(padded))
+    filler = [kind < 0 for pack in given_packs for tokens, kind in _tokens(pack, static) for _ in tokens]
+    longest = MAX_LENGTH if static else max(padded)
     if static:
         real += [0] * (10 * len(given_packs) - len(real))
         padded += [0] * (10 * len(given_packs) - len(padded))
@@ -171,6 +173,7 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "labels": torch.tensor([labels]),
             "loss_mask": torch.tensor([mask]),
             "position_ids": torch.tensor([positions]),
+            "padding_mask": torch.tensor([filler]),
             "attention_mask": None,
             "qkv_format": "thd",
             "cu_seqlens_q": ends(real),
@@ -179,11 +182,16 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "cu_seqlens_kv_padded": ends(padded),
             "max_seqlen_q": longest,
             "max_seqlen_kv": longest,
+            "total_tokens": len(ids),
         },
     )
     assert (batch["labels"] >= 0).all()  # every label is a token id, also where it carries no loss
-    params = make_dataclass("PackedSeqParams", megatron.PACKED_SEQ_PARAMS)
-    assert {field.name for field in fields(params)} <= batch.keys()
+    assert set(megatron.PACKED_SEQ_PARAMS) <= batch.keys() & {field.name for field in fields(PackedSeqParams)}
+
+
+def _tokens(pack, static):
+    short = MAX_LENGTH - len(pack["input_ids"]) if static else 0
+    return [*((tokens, kind) for tokens, _, kind in pieces(pack)), ([PAD] * short, -1)]
 
 
 def _masks(pack, static):

@@ -158,6 +158,7 @@ class Batcher:
         optional = {
             "loss_weights": config.loss_weights is not None,
             "loss_mask": layout == "megatron",
+            "padding_mask": layout == "megatron",
             "segment_ids": layout == "rows",
             "seq_idx": config.seq_idx or config.block_mask,
         }
