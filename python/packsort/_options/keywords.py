@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from packsort._options.choices import (
@@ -103,6 +103,7 @@ class LayoutOptions(TypedDict, total=False):
     loss_weights: LossWeights | None
     block_mask: bool
     pad_token_id: int
+    drop_columns: Sequence[str]
 
 
 class LoaderOptions(PackOptions, total=False):
@@ -114,6 +115,7 @@ class LoaderOptions(PackOptions, total=False):
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool
+    drop_columns: Sequence[str]
 
 
 def names(declared: Any) -> frozenset[str]:

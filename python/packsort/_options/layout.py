@@ -36,6 +36,7 @@ class LayoutConfig:
         loss_weights: Weighting of the loss over a step; None adds no weights.
         block_mask: Whether to add a FlexAttention `BlockMask`.
         pad_token_id: Token id of padding.
+        drop_columns: Columns of the packs that are left out of batches.
 
     Raises:
         OptionError: A value is not allowed, or an option does not go with the layout.
@@ -51,6 +52,7 @@ class LayoutConfig:
     loss_weights: LossWeights | None = None
     block_mask: bool = False
     pad_token_id: int = 0
+    drop_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _checks.one_of("layout", self.layout, LAYOUTS)
@@ -62,6 +64,7 @@ class LayoutConfig:
         object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
         if self.seq_idx is None:
             object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
+        object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))
         for name in ("seq_idx", "block_mask"):
             object.__setattr__(self, name, _checks.boolean(name, getattr(self, name)))
         if self.max_sequences is not None:
