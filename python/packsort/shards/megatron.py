@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -177,7 +178,7 @@ def _sequences(columns: dict[str, pa.ListArray]) -> tuple[NDArray[np.int64], NDA
     return joined, np.concatenate([[0], np.cumsum(begins)])[offsets]
 
 
-def _spread(values: NDArray[np.generic], places: NDArray[np.int64], size: int, other: int) -> NDArray[np.generic]:
+def _spread(values: NDArray[Any], places: NDArray[np.int64], size: int, other: int) -> NDArray[Any]:
     """Return an array with `values` at `places`, and `other` everywhere else."""
     spread = np.full(size, other, values.dtype)
     spread[places] = values
