@@ -80,7 +80,7 @@ def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_flat_is_what_its_definition_says(labels, attention, given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention)
     expected = plain_flat(given_packs, shifted=labels == "shifted", pack_attention=attention == "pack")
     check(batcher(given_packs), expected)
 
@@ -88,7 +88,7 @@ def test_flat_is_what_its_definition_says(labels, attention, given_packs):
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_static_flat_pads_each_pack_and_repeats_the_end(given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD)
     batch = batcher(given_packs)
     check(batch, plain_flat(given_packs, row=MAX_LENGTH, most=10))
     assert batch["input_ids"].shape == (1, len(given_packs) * MAX_LENGTH)
@@ -119,8 +119,16 @@ def test_rows_are_what_their_definition_says(padding, given_packs):
         rows["seq_idx"].append(index + [index[-1] + (padding == "own")] * short)
     small = ("segment_ids", "seq_idx")
     expected = {name: torch.tensor(v, dtype=torch.int32 if name in small else None) for name, v in rows.items()}
-    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD)
     check(batcher(given_packs), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(given_packs=packs())
+@settings(max_examples=5, deadline=None)
+def test_seq_idx_is_in_the_batches_of_transformers_unless_left_out(layout, given_packs):
+    has = {choice: "seq_idx" in Batcher(layout, MAX_LENGTH, seq_idx=choice)(given_packs) for choice in (None, False)}
+    assert has == {None: layout in ("flat", "rows"), False: False}
 
 
 @pytest.mark.parametrize("static", [False, True])

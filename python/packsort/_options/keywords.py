@@ -99,7 +99,7 @@ class LayoutOptions(TypedDict, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
     max_sequences: int | None
     padding: RowPadding
     loss_weights: LossWeights | None
@@ -114,7 +114,7 @@ class LoaderOptions(PackOptions, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool

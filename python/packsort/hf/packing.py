@@ -15,6 +15,7 @@ from packsort._arrow import from_numpy, to_numpy
 from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
+from packsort.hf._mark import mark_packs
 from packsort.schema import NO_CODE, PIECE_STARTS, SEQUENCE_IDS
 from packsort.sources.objects import refuse_stream
 from packsort.sources.sequence_columns import Dictionaries, class_labels
@@ -37,9 +38,8 @@ def pack_dataset(
 ) -> Any:
     """Pack a dataset into the columns that `trl.pack_dataset` returns.
 
-    The result trains with `SFTTrainer` as packed Parquet shards do: `SFTConfig(padding_free=True, packing=False,
-    max_length=None, dataset_kwargs={"skip_prepare_dataset": True})`. Unlike TRL, it packs the dataset as a whole
-    instead of a thousand rows at a time, and raises on sequences that are too long instead of cutting them, see
+    The result trains with `SFTTrainer` and `args=packsort.hf.sft_config(...)`. Unlike TRL, it packs the dataset as a
+    whole instead of a thousand rows at a time, and raises on sequences that are too long instead of cutting them, see
     `overlong`.
 
     Packs are made in memory. For a dataset that does not fit there, use `packsort.write_shards`.
@@ -105,14 +105,14 @@ def _with_class_labels(tables: Mapping[str, tuple[pa.Table, Dictionaries]]) -> d
     """Return packs whose codes are class labels; a code means the same text in all splits."""
     texts: dict[str, dict[str, int]] = {}  # code of each text, by column
     for _, dictionaries in tables.values():
-        for name, names in dictionaries.items():
-            for text in names:
+        for name, listed in dictionaries.items():
+            for text in listed:
                 texts.setdefault(name, {}).setdefault(text, len(texts[name]))
     shared = class_labels({name: tuple(codes) for name, codes in texts.items()})
     labelled = {}
     for split, (table, dictionaries) in tables.items():
-        for name, names in dictionaries.items():
-            codes = np.array([*(texts[name][text] for text in names), NO_CODE])  # code -1 is the last
+        for name, listed in dictionaries.items():
+            codes = np.array([*(texts[name][text] for text in listed), NO_CODE])  # code -1 is the last
             chunks = [
                 pa.ListArray.from_arrays(lists.offsets, from_numpy(codes[to_numpy(lists.values)]))
                 for lists in table[name].chunks
@@ -126,7 +126,7 @@ def _as_dataset(table: pa.Table, dataset: datasets.Dataset, arguments: Any) -> d
     """Return packs as a dataset in the format of the one that was packed."""
     table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
     fingerprint = Hasher.hash((dataset._fingerprint, *arguments))
-    packed = datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint)
+    packed = mark_packs(datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint))
     source_format = dataset.format
     added = [name for name in table.column_names if name not in dataset.column_names]
     columns = [name for name in source_format["columns"] if name in table.column_names] + added

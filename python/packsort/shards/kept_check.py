@@ -36,7 +36,8 @@ def kept_problems(
             out = (values < NO_CODE) | (values >= len(texts)) | ((values == NO_CODE) & ~fillers)
             if out.any():
                 segment = int(np.argmax(out))
-                yield f"{check.where(segment)}: `{name}` has code {values[segment]}, its dictionary has {len(texts)} texts"
+                place, code = check.where(segment), values[segment]
+                yield f"{place}: `{name}` has code {code}, its dictionary has {len(texts)} texts"
                 continue
         wrong = np.flatnonzero(fillers & (values != kept.filler(name)))
         if len(wrong):

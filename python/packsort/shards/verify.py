@@ -84,8 +84,8 @@ def verify(
 
     Without a source: files and checksums match the manifest, no pack exceeds `max_length`, segments add up to packs,
     each sequence is in one pack or its pieces adjoin, and the counts match the manifest. With a source: the tokens,
-    labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and sequences that are in no pack were
-    dropped as too long.
+    labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and
+    sequences that are in no pack were dropped as too long.
 
     Args:
         shards: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.

@@ -38,8 +38,10 @@ class Batcher:
             `labels` themselves, shifted labels are named `shift_labels`.
         attention: `"document"`: a token attends to its own sequence. `"pack"`: it attends to all of its pack before it,
             filler included, and positions continue through the pack, as in arXiv 2410.08081. The labels are the same.
-        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. Models with
-            short convolutions (Mamba, linear attention) need it. For `flat` and `rows`.
+        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. By it models
+            with convolutions or recurrent layers (LFM2, Bamba, Falcon-H1) keep sequences apart, and refuse the batch
+            where they cannot. `None` adds it to `flat` and `rows`. Leave it out (`False`) for a model whose `forward`
+            does not take it, or where each row holds one sequence.
         max_sequences: Most segments of a pack, filler included. It fixes all shapes, provided that every batch has the
             same number of packs. For `flat` and `megatron`.
         padding: Segment of the padding at the end of a row: `"own"` is a segment of its own, `"last"` the last
