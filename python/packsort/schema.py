@@ -19,8 +19,8 @@ __all__ = [
     "LOSS_MASKS",
     "MAX_LENGTH_LIMIT",
     "MAX_TOKEN_ID",
-    "NO_CODE",
     "NO_LOSS",
+    "NO_VALUE",
     "PADDING",
     "PIECE_STARTS",
     "POSITION_IDS",
@@ -61,8 +61,9 @@ SEGMENT_COLUMNS: _Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
 """Columns with one value for each segment that every pack may have. Columns that were kept (`keep`) have one as well;
 all other columns of a pack have one value for each token."""
 
-NO_CODE: _Final = -1
-"""Code of separators and padding in a column of text that is kept."""
+NO_VALUE: _Final = -1
+"""Value of separators and padding in a column of integers that is kept, which codes of text are as well. In a column of
+floats it is 0, of booleans False."""
 
 NO_LOSS: _Final = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy ignores it."""

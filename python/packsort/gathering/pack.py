@@ -60,8 +60,8 @@ def pack(
         - `piece_starts`, list<int32>: the first token of each segment in its row. Only where sequences are cut or keep
           their end.
         - the columns of `keep`, a list with one value for each segment: text as a dictionary type, integers as int64,
-          floats and booleans in their own type. All pieces of a sequence have its value; separators and padding have
-          0, or null where the column is text.
+          floats and booleans in their own type. All pieces of a sequence have its value. Separators and padding have
+          null in text, -1 in integers, 0 in floats, and False in booleans.
 
         The labels of separators and padding are -100. Where `table` has no `labels` and packs hold separators or
         padding, `labels` is added and equals the tokens elsewhere.

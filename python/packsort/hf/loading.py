@@ -13,6 +13,7 @@ from packsort.errors import SourceError
 from packsort.hf._mark import mark_packs
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
 from packsort.shards.reader import Shards, open_shards
+from packsort.sources.sequence_columns import class_labels
 
 # TRL's datasets have no such columns, and other collators would take them for columns of tokens.
 _NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)

@@ -16,7 +16,7 @@ from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
 from packsort.hf._mark import mark_packs
-from packsort.schema import NO_CODE, PIECE_STARTS, SEQUENCE_IDS
+from packsort.schema import NO_VALUE, PIECE_STARTS, SEQUENCE_IDS
 from packsort.sources.objects import refuse_stream
 from packsort.sources.sequence_columns import Dictionaries, class_labels
 from packsort.tokenization.choice import as_choice
@@ -112,7 +112,7 @@ def _with_class_labels(tables: Mapping[str, tuple[pa.Table, Dictionaries]]) -> d
     labelled = {}
     for split, (table, dictionaries) in tables.items():
         for name, listed in dictionaries.items():
-            codes = np.array([*(texts[name][text] for text in listed), NO_CODE])  # code -1 is the last
+            codes = np.array([*(texts[name][text] for text in listed), NO_VALUE])  # code -1 is the last
             chunks = [
                 pa.ListArray.from_arrays(lists.offsets, from_numpy(codes[to_numpy(lists.values)]))
                 for lists in table[name].chunks

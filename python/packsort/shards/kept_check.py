@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
-from packsort.schema import NO_CODE
+from packsort.schema import NO_VALUE
 from packsort.shards.shard_check import ShardCheck
-from packsort.sources.sequence_columns import SequenceColumns
+from packsort.sources.sequence_columns import SequenceColumns, filler_value
 
 
 def kept_problems(
@@ -33,16 +33,17 @@ def kept_problems(
             continue  # said with the shape of the shard
         texts = kept.dictionaries.get(name)
         if texts is not None:
-            out = (values < NO_CODE) | (values >= len(texts)) | ((values == NO_CODE) & ~fillers)
+            out = (values < NO_VALUE) | (values >= len(texts)) | ((values == NO_VALUE) & ~fillers)
             if out.any():
                 segment = int(np.argmax(out))
                 place, code = check.where(segment), values[segment]
                 yield f"{place}: `{name}` has code {code}, its dictionary has {len(texts)} texts"
                 continue
-        wrong = np.flatnonzero(fillers & (values != kept.filler(name)))
+        right = filler_value(values.dtype)
+        wrong = np.flatnonzero(fillers & (values != right))
         if len(wrong):
             segment = int(wrong[0])
-            yield f"{check.where(segment)}: `{name}` of a filler must be {kept.filler(name)}, got {values[segment]}"
+            yield f"{check.where(segment)}: `{name}` of padding or a separator must be {right}, got {values[segment]}"
         if source is not None and name in source.values:
             yield from _differences(check, name, values, texts, source)
 
@@ -60,7 +61,7 @@ def _differences(
     found, expected = values[segments], there[check.ids[segments]]
     if texts is not None and names is not None:
         known = {text: code for code, text in enumerate(texts)}
-        expected = np.array([known.get(text, NO_CODE) for text in names], np.int64)[expected]
+        expected = np.array([known.get(text, NO_VALUE) for text in names], np.int64)[expected]
     different = found != expected
     if found.dtype.kind == "f":  # NaN differs from itself
         different &= ~(np.isnan(found) & np.isnan(expected))

@@ -2,7 +2,7 @@
 
 Numbers and booleans are kept as they are, integers as int64. Text is kept as codes: the number of a text in its
 column's dictionary, which lists texts in the order in which the source first has them. Separators and padding belong to
-no sequence; their code is -1, their number 0.
+no sequence: they have -1 where integers or codes are kept, 0 where floats are, and False where booleans are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyarrow import types
 
 from packsort._arrow import first_null, is_text, to_numpy
 from packsort.errors import OptionError, SourceError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH, LOSS_MASKS, NO_CODE, SEGMENT_COLUMNS
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH, LOSS_MASKS, NO_VALUE, SEGMENT_COLUMNS
 from packsort.sources.source import Source
 
 MOST_TEXTS = 2**16
@@ -64,12 +64,8 @@ class SequenceColumns:
         for name, values in self.values.items():
             found = values[np.where(fillers, 0, rows) if some else rows]
             if some:
-                found[fillers] = self.filler(name)
+                found[fillers] = filler_value(values.dtype)
             yield name, found
-
-    def filler(self, name: str) -> int:
-        """Return the value of separators and padding in a column."""
-        return NO_CODE if name in self.dictionaries else 0
 
     def digest(self) -> str:
         """Return 32 hexadecimal digits of all columns."""
@@ -81,6 +77,11 @@ class SequenceColumns:
 
 
 NONE = SequenceColumns()
+
+
+def filler_value(kind: np.dtype[Any]) -> int:
+    """Return the value of separators and padding in a column of a type."""
+    return NO_VALUE if kind.kind == "i" else 0
 
 
 def check_names(names: Sequence[str]) -> None:
