@@ -122,12 +122,12 @@ class PackedReader:
             assert ends[-1] <= width
             mask[number, ends[-1] :] = True
             if self.multiple > 1:
-                lengths = []
+                real = []
                 for start, end in pairwise(ends):
                     last = np.flatnonzero(batch["tokens"][number, start:end].numpy() != self.eos)
-                    lengths.append(int(last[-1]) + 1 if len(last) else 0)
-                    mask[number, start + lengths[-1] : end] = True
-                logical[number] = np.cumsum([0, *lengths]).tolist()
+                    real.append(int(last[-1]) + 1 if len(last) else 0)
+                    mask[number, start + real[-1] : end] = True
+                logical[number] = np.cumsum([0, *real]).tolist()
             if ends[-1] != width:
                 ends.append(width)
                 logical[number].append(logical[number][-1] if self.multiple > 1 else width)
@@ -145,7 +145,8 @@ class PackedReader:
         batch["cu_seqlens_q"] = torch.tensor(logical, dtype=torch.int32)
         if self.multiple > 1:
             batch["cu_seqlens_q_padded"] = torch.tensor(padded, dtype=torch.int32)
-        batch["max_seqlen_q"] = torch.tensor([[one] for one in longest], dtype=torch.int32)
+        lengths = torch.tensor(longest, dtype=torch.int32)
+        batch["max_seqlen_q"] = lengths if self.metadata else lengths[:, None]
         return batch
 
 
@@ -158,6 +159,7 @@ class InstalledReader:
         self.dataset = GPTSFTPackedParquetDataset(
             file_path=str(folder),
             tokenizer=SimpleNamespace(eos_id=eos),
+            prompt_template="{text} {answer}",  # checked, and not used
             max_seq_length=size,
             pad_to_max_length=metadata is not None,
             pad_cu_seqlens=metadata is not None,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +12,7 @@ from torch.utils.data import DataLoader
 import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, weighted_loss
+from ranks import launch
 from tiny_models import assert_shifted_once, assert_unseen, gradients, llama
 
 RANKS, SIZE = 2, 2
@@ -57,35 +54,10 @@ def train(path: str, out: str) -> None:
     accelerator.end_training()
 
 
-def launch(*args: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "OMP_NUM_THREADS": "1"}
-    common |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, __file__, *args]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        outputs = [process.communicate(timeout=120)[0] for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [process.returncode for process in ranks] == [0] * RANKS, "\n".join(outputs)
-
-
 def test_two_processes_take_equal_steps_and_have_the_gradients_of_a_padded_run(tmp_path):
     source = rows()
     path = packed(tmp_path, source, num_packs_multiple_of=RANKS)
-    launch(str(path), str(tmp_path))
+    launch(__file__, path, tmp_path, ranks=RANKS)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     shards = packsort.open_shards(path)
     assert [rank["steps"] for rank in found] == [len(shards) // RANKS] * RANKS

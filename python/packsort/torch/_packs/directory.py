@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from packsort import _core
 from packsort.balance.costs import CostModel
+from packsort.gathering.fillers import most_fillers
 from packsort.shards.reader import Shards
 from packsort.sources.sequence_columns import Dictionaries
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
@@ -33,8 +34,12 @@ class DirectoryPacks:
         self.seed = seed
         self.name = f"`{shards.path}`"
         self.max_length = shards.max_length
-        self.max_sequences = shards.manifest.options.max_sequences
-        has = tuple(shards.manifest.options.keep)
+        options = shards.manifest.options
+        self.max_sequences = options.max_sequences
+        self.max_fillers = most_fillers(
+            options.max_sequences, options.separator is not None, options.pad_to_multiple_of
+        )
+        has = tuple(options.keep)
         self.kept = has if keep is None else tuple(keep)
         self._left_out = frozenset(has) - frozenset(self.kept)
         self.columns = tuple(name for name in shards.column_names if name not in self._left_out)

@@ -35,6 +35,7 @@ class Packs(Protocol):
         name: The source, for messages.
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
+        max_fillers: Most separators and stretches of padding between and after them, or None for any number.
         columns: Names of a pack's columns.
         kept: Those with one value for each segment that were kept.
         dictionaries: Texts of kept columns of codes.
@@ -44,6 +45,7 @@ class Packs(Protocol):
     name: str
     max_length: int
     max_sequences: int | None
+    max_fillers: int | None
     columns: tuple[str, ...]
     kept: tuple[str, ...]
     dictionaries: Dictionaries

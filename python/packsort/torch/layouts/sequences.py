@@ -15,7 +15,7 @@ from packsort.torch.layouts.columns import number_array
 
 
 def sequence_tensors(
-    packs: Sequence[Mapping[str, Any]], names: Sequence[str], tokens: int, row_width: int, max_sequences: int
+    packs: Sequence[Mapping[str, Any]], names: Sequence[str], tokens: int, row_width: int, room: int
 ) -> dict[str, torch.Tensor]:
     """Make the tensors of columns that packs keep.
 
@@ -24,13 +24,13 @@ def sequence_tensors(
         names: The columns.
         tokens: Tokens of the batch, padding included.
         row_width: Tokens that each pack is padded to; 0 where packs follow one another.
-        max_sequences: Segments of a pack that there is room for, which fixes the shapes; 0 leaves them free.
+        room: Segments that a pack has room for, beside its padding, which fixes the shapes; 0 leaves them free.
 
     Returns:
         Each column, and beside them `seq_lengths` int32 and, where the packs have them, `sequence_ids` int64:
         (segments,) each. The segments are those of the packs, in order. Padding of the batch is a segment with id -1,
-        so `seq_lengths` add up to `tokens`. With `max_sequences` there are packs x (`max_sequences` + 1), the last
-        ones without tokens. Empty without columns.
+        so `seq_lengths` add up to `tokens`. Where `room` fixes the number of segments, the last ones have no tokens.
+        Empty without columns.
 
     Raises:
         SourceError: A column has no number for each segment.
@@ -45,7 +45,8 @@ def sequence_tensors(
     listed = sum(int(one.sum()) for one in lengths)
     lengths.append(np.full(int(tokens > listed), tokens - listed))
     count = sum(len(one) for one in lengths)
-    unused = max(0, len(packs) * (max_sequences + 1) - count) if max_sequences else 0
+    slots = len(packs) * (room + 1) + len(lengths[-1]) if room else count
+    unused = slots - count
     tensors = {SEQ_LENGTHS: _joined([*lengths, np.zeros(unused)], np.dtype(np.int32))}
     for name in kept:
         arrays = [number_array(pack, name, number, SEQ_LENGTHS) for number, pack in enumerate(packs)]
