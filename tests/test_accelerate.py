@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +14,7 @@ from torch.utils.data import DataLoader
 import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, weighted_loss
+from ranks import launch
 from tiny_models import assert_shifted_once, assert_unseen, gradients, llama
 
 RANKS, SIZE = 2, 2
@@ -27,6 +24,7 @@ def train(path: str, out: str) -> None:
     """Train on one rank."""
     from accelerate import Accelerator
 
+    early = PackedLoader(path)  # before the processes know each other
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == RANKS
     dataset = PackedDataset(path)
@@ -54,19 +52,17 @@ def train(path: str, out: str) -> None:
     labels, weights = batch.pop("labels"), batch.pop("loss_weights")
     accelerator.backward(weighted_loss(model(**batch).logits, labels, weights, world_size=RANKS))
     torch.save(
-        {"steps": steps, "packs": firsts, "gradients": gradients(plain), "ways": ways(path)},
+        {"steps": steps, "packs": firsts, "gradients": gradients(plain), "ways": ways(path, early)},
         f"{out}/{accelerator.process_index}.pt",
     )
     accelerator.end_training()
 
 
-def ways(path: str) -> dict[str, int | str]:
+def ways(path: str, early: PackedLoader) -> dict[str, int | str]:
     """Return how many tokens each way to iterate a loader on this rank gives, or the error."""
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration
 
-    early = PackedLoader(path, rank=0, world_size=1)
-    early._asks_ranks = True  # as if it had been made before the processes knew each other
     sharing = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
     dispatching = Accelerator(cpu=True)
     made = {
@@ -97,38 +93,12 @@ def first(batches: list[dict[str, Any]]) -> dict[str, Any]:
     return batches[0]
 
 
-def launch(*args: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    paths = Path(__file__).parent, Path(packsort.__file__).parents[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "OMP_NUM_THREADS": "1"}
-    common |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    command = [sys.executable, __file__, *args]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        outputs = [process.communicate(timeout=120)[0] for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [process.returncode for process in ranks] == [0] * RANKS, "\n".join(outputs)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Packs, and what each of two ranks found."""
     folder = tmp_path_factory.mktemp("accelerate")
     path = packed(folder, rows(), num_packs_multiple_of=RANKS)
-    launch(str(path), str(folder))
+    launch(__file__, path, folder, ranks=RANKS)
     return packsort.open_shards(path), [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

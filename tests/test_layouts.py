@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, make_dataclass
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 
 import packsort
+from megatron_bridge import PackedSeqParams
 from packs import MAX_LENGTH, make_pack, packs, pieces, shift
 from packsort.torch import Batcher
 from packsort.torch.layouts import LAYOUTS, megatron
@@ -79,7 +80,7 @@ def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_flat_is_what_its_definition_says(labels, attention, given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention)
     expected = plain_flat(given_packs, shifted=labels == "shifted", pack_attention=attention == "pack")
     check(batcher(given_packs), expected)
 
@@ -87,7 +88,7 @@ def test_flat_is_what_its_definition_says(labels, attention, given_packs):
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_static_flat_pads_each_pack_and_repeats_the_end(given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD)
     batch = batcher(given_packs)
     check(batch, plain_flat(given_packs, row=MAX_LENGTH, most=10))
     assert batch["input_ids"].shape == (1, len(given_packs) * MAX_LENGTH)
@@ -118,8 +119,16 @@ def test_rows_are_what_their_definition_says(padding, given_packs):
         rows["seq_idx"].append(index + [index[-1] + (padding == "own")] * short)
     small = ("segment_ids", "seq_idx")
     expected = {name: torch.tensor(v, dtype=torch.int32 if name in small else None) for name, v in rows.items()}
-    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD)
     check(batcher(given_packs), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(given_packs=packs())
+@settings(max_examples=5, deadline=None)
+def test_seq_idx_is_in_the_batches_of_transformers_unless_left_out(layout, given_packs):
+    has = {choice: "seq_idx" in Batcher(layout, MAX_LENGTH, seq_idx=choice)(given_packs) for choice in (None, False)}
+    assert has == {None: layout in ("flat", "rows"), False: False}
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -150,7 +159,8 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
         ]
         ids += row
     mask = [float(m != -100) for pack in given_packs for m in _masks(pack, static)]
-    longest = i32(MAX_LENGTH if static else max(padded))
+    filler = [kind < 0 for pack in given_packs for tokens, kind in _tokens(pack, static) for _ in tokens]
+    longest = MAX_LENGTH if static else max(padded)
     if static:
         real += [0] * (10 * len(given_packs) - len(real))
         padded += [0] * (10 * len(given_packs) - len(padded))
@@ -163,6 +173,7 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "labels": torch.tensor([labels]),
             "loss_mask": torch.tensor([mask]),
             "position_ids": torch.tensor([positions]),
+            "padding_mask": torch.tensor([filler]),
             "attention_mask": None,
             "qkv_format": "thd",
             "cu_seqlens_q": ends(real),
@@ -171,11 +182,16 @@ def test_megatron_has_shifted_tokens_and_padding_at_the_end_of_sequences(static,
             "cu_seqlens_kv_padded": ends(padded),
             "max_seqlen_q": longest,
             "max_seqlen_kv": longest,
+            "total_tokens": len(ids),
         },
     )
     assert (batch["labels"] >= 0).all()  # every label is a token id, also where it carries no loss
-    params = make_dataclass("PackedSeqParams", megatron.PACKED_SEQ_PARAMS)
-    assert {field.name for field in fields(params)} <= batch.keys()
+    assert set(megatron.PACKED_SEQ_PARAMS) <= batch.keys() & {field.name for field in fields(PackedSeqParams)}
+
+
+def _tokens(pack, static):
+    short = MAX_LENGTH - len(pack["input_ids"]) if static else 0
+    return [*((tokens, kind) for tokens, _, kind in pieces(pack)), ([PAD] * short, -1)]
 
 
 def _masks(pack, static):

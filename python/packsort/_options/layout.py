@@ -10,6 +10,7 @@ from packsort import _checks
 from packsort._options.choices import LAYOUTS, Attention, LabelPlacement, Layout, LossWeights, RowPadding
 from packsort._options.keywords import LayoutOptions, names
 
+_READ_BY_TRANSFORMERS = ("flat", "rows")
 _LAYOUT_CLASHES = (
     ("labels", "unshifted", ("megatron",), "Megatron does not shift labels itself"),
     ("labels", "shifted", ("torchtune",), "torchtune's recipes shift labels themselves"),
@@ -29,12 +30,13 @@ class LayoutConfig:
         max_length: Most tokens of a pack, and the width of rows.
         labels: Placement of labels; None is what the layout's readers expect.
         attention: Tokens that a token attends to.
-        seq_idx: Whether to add each token's sequence number.
+        seq_idx: Whether to add each token's sequence number; None adds it where transformers' models read the layout.
         max_sequences: Most segments of a pack, which fixes all shapes; None leaves them free.
         padding: Segment that the padding of a row belongs to.
         loss_weights: Weighting of the loss over a step; None adds no weights.
         block_mask: Whether to add a FlexAttention `BlockMask`.
         pad_token_id: Token id of padding.
+        drop_columns: Columns of the packs that are left out of batches.
 
     Raises:
         OptionError: A value is not allowed, or an option does not go with the layout.
@@ -44,12 +46,13 @@ class LayoutConfig:
     max_length: int
     labels: LabelPlacement | None = None
     attention: Attention = "document"
-    seq_idx: bool = False
+    seq_idx: bool | None = None
     max_sequences: int | None = None
     padding: RowPadding = "own"
     loss_weights: LossWeights | None = None
     block_mask: bool = False
     pad_token_id: int = 0
+    drop_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _checks.one_of("layout", self.layout, LAYOUTS)
@@ -59,6 +62,9 @@ class LayoutConfig:
         _checks.one_of("loss_weights", self.loss_weights, (None, *get_args(LossWeights)))
         object.__setattr__(self, "max_length", _checks.max_length(self.max_length))
         object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
+        if self.seq_idx is None:
+            object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
+        object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))
         for name in ("seq_idx", "block_mask"):
             object.__setattr__(self, name, _checks.boolean(name, getattr(self, name)))
         if self.max_sequences is not None:

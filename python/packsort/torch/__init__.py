@@ -4,6 +4,7 @@
 - `PackedStream`: batches of an unbounded stream of sequences.
 - `PackedDataset` and `PackedCollator`: the same packs and batches for a loop that brings its own loader.
 - `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
+- `check_isolation`: checks that a model keeps the sequences of a batch apart.
 - `weighted_loss`, `document_mask`: loss weights, and block masks for FlexAttention.
 """
 
@@ -17,6 +18,7 @@ except ImportError as error:
 from packsort.torch import layouts
 from packsort.torch.collate import PackedCollator
 from packsort.torch.dataset import PackedDataset
+from packsort.torch.isolation import Isolation, check_isolation
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
 from packsort.torch.losses import weighted_loss
@@ -27,10 +29,12 @@ if _typing.TYPE_CHECKING:
 
 __all__ = [
     "Batcher",
+    "Isolation",
     "PackedCollator",
     "PackedDataset",
     "PackedLoader",
     "PackedStream",
+    "check_isolation",
     "document_mask",
     "layouts",
     "weighted_loss",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from packsort.errors import OptionError
 from packsort.torch._outer_loop import in_dataloader
+from packsort.torch._tensor_walk import map_tensors
 
 
 def find_device(device: Any) -> torch.device | Literal["auto"] | None:
@@ -93,21 +93,22 @@ class DeviceMover:
         if arrival is not None:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(arrival)
-            for value in batch.values():
-                if isinstance(value, torch.Tensor) and value.is_cuda:
-                    # The memory comes from another stream: it must not be reused before this stream is done with it.
-                    value.record_stream(stream)
+            record(batch, stream)
         return batch
 
-    def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved: dict[int, Any] = {}  # by id: a tensor under two names stays one tensor
-        for value in batch.values():
-            if id(value) not in moved:
-                moved[id(value)] = self._moved_value(value)
-        return {name: moved[id(value)] for name, value in batch.items()}
+    def _moved(self, batch: dict[str, Any]) -> Any:
+        return map_tensors(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
 
-    def _moved_value(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(self.device, non_blocking=True)
-        move: Callable[[torch.device], Any] | None = getattr(value, "to", None)  # such as a BlockMask
-        return value if move is None else move(self.device)
+
+def record(batch: dict[str, Any], stream: torch.cuda.Stream) -> None:
+    """Keep the memory of every tensor in a batch until a stream is done with it.
+
+    The memory comes from the stream of the copies. Without this it would be given to the next batch while the training
+    step still reads it.
+    """
+
+    def recorded(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.record_stream(stream)
+        return tensor
+
+    map_tensors(batch, recorded)

@@ -105,8 +105,8 @@ class PackedLoader(IterableDataset[Batch]):
             lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
             also as column names, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
-            `loss_weights`, `seq_idx`, ...). Loss weights are normalized over the step, all ranks and `accumulation`
-            included. `pad_token_id` is the token of all padding, in packs and in rows.
+            `loss_weights`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step, all ranks and
+            `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -179,6 +179,7 @@ class PackedLoader(IterableDataset[Batch]):
             config, max_length=packs.max_length, max_sequences=packs.max_sequences if static_shapes else None
         )
         self._batcher = Batcher.from_config(config)
+        self._batcher.check_columns(packs.columns)
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)
         self._balance = balanced
         self._asks_ranks = rank is None and world_size is None

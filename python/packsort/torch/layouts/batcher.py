@@ -8,7 +8,9 @@ from typing import Any, Self, Unpack, overload
 from packsort import _core
 from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
+from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch.layouts import flat, megatron, rows, torchtune
+from packsort.torch.layouts.columns import other_columns, refuse_taken, token_tensors
 from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
 
 _NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
@@ -36,8 +38,10 @@ class Batcher:
             `labels` themselves, shifted labels are named `shift_labels`.
         attention: `"document"`: a token attends to its own sequence. `"pack"`: it attends to all of its pack before it,
             filler included, and positions continue through the pack, as in arXiv 2410.08081. The labels are the same.
-        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. Models with
-            short convolutions (Mamba, linear attention) need it. For `flat` and `rows`.
+        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. By it models
+            with convolutions or recurrent layers (LFM2, Bamba, Falcon-H1) keep sequences apart, and refuse the batch
+            where they cannot. `None` adds it to `flat` and `rows`. Leave it out (`False`) for a model whose `forward`
+            does not take it, or where each row holds one sequence.
         max_sequences: Most segments of a pack, filler included. It fixes all shapes, provided that every batch has the
             same number of packs. For `flat` and `megatron`.
         padding: Segment of the padding at the end of a row: `"own"` is a segment of its own, `"last"` the last
@@ -48,6 +52,8 @@ class Batcher:
             sequence without a trained token does not count.
         block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
         pad_token_id: Token id of padding.
+        drop_columns: Columns of the packs that are left out of the batch. All other per-token columns are in it, see
+            `packsort.torch.layouts`.
 
     Attributes:
         config: The options, complete and checked.
@@ -121,8 +127,9 @@ class Batcher:
             The batch; the module of its layout lists the tensors.
 
         Raises:
-            SourceError: A pack lacks a column, or has more tokens or segments than the options allow.
-            OptionError: There are no packs, or `step_packs` is missing.
+            SourceError: A pack lacks a column, or has more tokens or segments than the options allow; or a column has
+                no number for each token, or the name of one of the batch's own tensors.
+            OptionError: There are no packs, `step_packs` is missing, or `drop_columns` names no column of the packs.
             DamagedError: The columns of a pack contradict each other.
         """
         if not packs:
@@ -148,7 +155,22 @@ class Batcher:
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
             batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
-        return batch
+        extra = token_tensors(
+            packs, self.config.drop_columns, tensors.input_ids.shape, self._spec.row_width, pin_memory=pin_memory
+        )
+        refuse_taken(extra, batch, self.layout)
+        return batch | extra
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """Refuse columns of packs that a batch cannot hold, before there is any pack.
+
+        Raises:
+            SourceError: A column has the name of one of the batch's own tensors.
+            OptionError: `drop_columns` names none of the columns.
+        """
+        pack = core_packs([{INPUT_IDS: [0], SEQ_LENGTHS: [1]}])
+        own = _NAME_TENSORS[self.layout](batch_tensors(pack, self._spec, None, False))
+        refuse_taken(other_columns(names, self.config.drop_columns), own, self.layout)
 
     def _set_config(self, config: LayoutConfig) -> None:
         layout, padding_last = config.layout, config.padding == "last"
@@ -156,6 +178,7 @@ class Batcher:
         optional = {
             "loss_weights": config.loss_weights is not None,
             "loss_mask": layout == "megatron",
+            "padding_mask": layout == "megatron",
             "segment_ids": layout == "rows",
             "seq_idx": config.seq_idx or config.block_mask,
         }

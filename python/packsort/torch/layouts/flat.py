@@ -8,6 +8,8 @@
 - `cu_seq_lens_q`, `cu_seq_lens_k`: int32 (segments + 1,). Start of each segment, and the end of the last. Both keys
   hold the same tensor.
 - `max_length_q`, `max_length_k`: int. Tokens of the longest segment.
+- `seq_idx`: int32 (1, tokens). Number of each token's segment, from 0, as transformers' and TRL's collators number
+  them. `seq_idx=False` leaves it out.
 
 With `attention="pack"` each pack is one segment.
 

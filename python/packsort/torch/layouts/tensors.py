@@ -62,6 +62,7 @@ class BatchTensors:
         cu_seqlens_unpadded: int32 (segments + 1,): `cu_seqlens` without padding and separators, or None.
         loss_mask, loss_weights: float32 (R, width), or None.
         segment_ids, seq_idx: int32 (R, width), or None.
+        padding_mask: bool (R, width), True at padding and separators, or None.
     """
 
     label_placement: str
@@ -75,6 +76,7 @@ class BatchTensors:
     loss_weights: torch.Tensor | None = None
     segment_ids: torch.Tensor | None = None
     seq_idx: torch.Tensor | None = None
+    padding_mask: torch.Tensor | None = None
 
 
 def core_packs(packs: Sequence[Mapping[str, Any]]) -> list[CorePack]:
@@ -134,7 +136,8 @@ def batch_tensors(
     cu_seqlens = empty(room, np.int32)
     input_ids, labels, position_ids = empty(shape, np.int64), empty(shape, np.int64), empty(shape, np.int64)
     optional: dict[str, Any] = {
-        name: empty(shape, np.float32 if name.startswith("loss") else np.int32) for name in spec.optional
+        name: empty(shape, np.float32 if name.startswith("loss") else np.int32)
+        for name in spec.optional - {"padding_mask"}
     }
     unpadded = empty(room, np.int32) if spec.filler_joins else None
     segments, longest = _core.fill_batch(
@@ -156,6 +159,9 @@ def batch_tensors(
         unpadded=unpadded,
         **optional,
     )
+    if "padding_mask" in spec.optional:
+        optional["padding_mask"] = empty(shape, np.bool_)
+        _mark_padding(packs, spec.row_width, optional["padding_mask"])
     end = room if spec.max_sequences else segments + 1
     tensors = {name: torch.from_numpy(array) for name, array in optional.items()}
     return BatchTensors(
@@ -168,6 +174,16 @@ def batch_tensors(
         None if unpadded is None else torch.from_numpy(unpadded[:end]),
         **tensors,
     )
+
+
+def _mark_padding(packs: Sequence[CorePack], row_width: int, mask: NDArray[np.bool_]) -> None:
+    """Write True at the filler in packs and at the padding after them, else False."""
+    tokens, start = mask.reshape(-1), 0
+    tokens.fill(True)
+    for ids, _, lengths, sequence_ids in packs:
+        filler = False if sequence_ids is None else np.repeat(sequence_ids < 0, lengths)
+        tokens[start : start + len(ids)] = filler
+        start += row_width or len(ids)
 
 
 def _pinned(shape: Any, kind: Any) -> NDArray[Any]:
