@@ -31,7 +31,7 @@ from packsort.torch.layouts import Batcher
 Batch = dict[str, Any]
 
 _MIN_STEP_SECONDS = 1e-3  # the shortest step for which a thread pays
-_LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences"}  # `static_shapes` sets it
+_LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences", "max_fillers"}  # `static_shapes` sets them
 
 
 class PackedLoader(IterableDataset[Batch]):
@@ -86,7 +86,8 @@ class PackedLoader(IterableDataset[Batch]):
         batch_size: Packs of a batch.
         layout: Shapes and names of the tensors: `"flat"`, `"rows"`, `"megatron"` or `"torchtune"`.
         static_shapes: Whether to pad `flat` and `megatron` batches to `max_length` tokens and `max_sequences`
-            sequences a pack, as CUDA graphs need. The packs must be made with `max_sequences`.
+            sequences a pack, as CUDA graphs need. The packs must be made with `max_sequences`; separators and padding
+            between sequences have room beside them.
         seed: Seed of the order of packs and sequences. `None` keeps the order of a packed directory in every epoch, and
             leaves packs on the fly unshuffled in epoch 0.
         tail: Packs that do not fill the last step: `"pad"` repeats the first packs of the epoch, `"drop"` leaves them
@@ -167,7 +168,8 @@ class PackedLoader(IterableDataset[Batch]):
         self._device = find_device(device)
         if plan is None and packing.config.strategy == "optimal":
             _check_one_rank(ranks)
-        if static_shapes or config.layout in ("rows", "torchtune"):  # these pad rows of written packs, too
+        if static_shapes or config.layout in ("rows", "torchtune") or config.pad_batch_to_multiple_of > 1:
+            # These pad written packs, too.
             packing = replace(packing, given=tuple(name for name in packing.given if name != "pad_token_id"))
         packs = open_packs(source, packing, plan)
         ranks.check_packs(len(packs), packs.name)
@@ -175,9 +177,10 @@ class PackedLoader(IterableDataset[Batch]):
             raise OptionError(
                 f"static_shapes=True needs the most sequences of a pack: pack {packs.name} with max_sequences"
             )
-        config = replace(
-            config, max_length=packs.max_length, max_sequences=packs.max_sequences if static_shapes else None
-        )
+        config = replace(config, max_length=packs.max_length)
+        if static_shapes:
+            fillers = packs.max_fillers if config.layout == "flat" else None
+            config = replace(config, max_sequences=packs.max_sequences, max_fillers=fillers)
         self._batcher = Batcher.from_config(config)
         self._batcher.check_columns(packs.columns)
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)
