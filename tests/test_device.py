@@ -42,11 +42,18 @@ class Finder(pickle.Pickler):
 
 def whole_batches():
     for layout in LAYOUTS:
-        for option in ({}, {"loss_weights": "sample"}, {"block_mask": True}, {"max_sequences": 5}):
+        for option in (
+            {},
+            {"loss_weights": "sample"},
+            {"block_mask": True},
+            {"max_sequences": 5, "pad_batch_to_multiple_of": 64},
+        ):
             if layout == "megatron" and "block_mask" in option:
                 continue
             if layout in ("rows", "torchtune") and "max_sequences" in option:
                 continue
+            if layout == "flat" and "max_sequences" in option:
+                option = option | {"max_fillers": 1}
             yield pytest.param(layout, option, id="-".join([layout, *option]))
 
 
