@@ -194,7 +194,7 @@ def test_options_that_are_not_allowed_are_named(tmp_path):
 def test_a_device_that_is_not_there_is_named(tmp_path, device):
     if str(device).startswith("cuda") and torch.cuda.is_available():
         device = "cuda:99"
-    refused(f"device must be one that PyTorch has here, got {str(device)!r}", packed(tmp_path), device=device)
+    refused(f"device must be 'auto' or one that PyTorch has here, got {str(device)!r}", packed(tmp_path), device=device)
 
 
 def test_sequences_too_long_are_named():
