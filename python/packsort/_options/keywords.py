@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from packsort._options.choices import (
@@ -97,12 +97,15 @@ class LayoutOptions(TypedDict, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
     max_sequences: int | None
+    max_fillers: int | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool
     pad_token_id: int
+    drop_columns: Sequence[str]
 
 
 class LoaderOptions(PackOptions, total=False):
@@ -110,10 +113,12 @@ class LoaderOptions(PackOptions, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool
+    drop_columns: Sequence[str]
 
 
 def names(declared: Any) -> frozenset[str]:

@@ -11,6 +11,7 @@ from packsort import _checks
 from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack
+from packsort.hf._mark import mark_packs
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
 from packsort.sources.objects import refuse_stream
 from packsort.tokenization.choice import as_choice
@@ -32,9 +33,8 @@ def pack_dataset(
 ) -> Any:
     """Pack a dataset into the columns that `trl.pack_dataset` returns.
 
-    The result trains with `SFTTrainer` as packed Parquet shards do: `SFTConfig(padding_free=True, packing=False,
-    max_length=None, dataset_kwargs={"skip_prepare_dataset": True})`. Unlike TRL, it packs the dataset as a whole
-    instead of a thousand rows at a time, and raises on sequences that are too long instead of cutting them, see
+    The result trains with `SFTTrainer` and `args=packsort.hf.sft_config(...)`. Unlike TRL, it packs the dataset as a
+    whole instead of a thousand rows at a time, and raises on sequences that are too long instead of cutting them, see
     `overlong`.
 
     Packs are made in memory. For a dataset that does not fit there, use `packsort.write_shards`.
@@ -90,7 +90,7 @@ def pack_dataset(
     if choice is not None:
         arguments.append(("tokenizer", choice.identity))
     fingerprint = Hasher.hash((dataset._fingerprint, max_length, strategy, seed, epoch, arguments))
-    packed = datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint)
+    packed = mark_packs(datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint))
     source_format = dataset.format
     added = [name for name in table.column_names if name not in dataset.column_names]
     columns = [name for name in source_format["columns"] if name in table.column_names] + added

@@ -4,6 +4,15 @@
 - `rows`: one row of `max_length` tokens for each pack.
 - `megatron`: one row, with the fields of Megatron-Core's `PackedSeqParams`.
 - `torchtune`: the items of torchtune's `PackedDataset`, stacked.
+
+In every layout, other per-token columns of the packs (`weights`, `token_type_ids`, log-probabilities of a teacher) are
+in the batch under their own names, in the shape of the tokens: (rows, width), or (rows, width, k) for k numbers of a
+token. They keep their type, but for `token_type_ids` and unsigned integers of 16 bits or more, which become int64. Each
+value stands at its own token, also where labels are shifted. Separators and padding hold 0. `drop_columns` leaves
+columns out.
+
+A batch counts its own `position_ids`. Packs with `position_ids` that do not count up by 1 in each sequence are refused,
+as is a column with the name of another tensor of the batch.
 """
 
 from packsort._options import LAYOUTS
