@@ -37,6 +37,7 @@ class DirectoryPacks:
         self.max_fillers = most_fillers(
             options.max_sequences, options.separator is not None, options.pad_to_multiple_of
         )
+        self.pad_to_multiple_of = options.pad_to_multiple_of
         self.columns = shards.column_names
         self.plan_fingerprint = shards.manifest.plan
         digest = xxhash.xxh3_128()

@@ -35,6 +35,7 @@ class Packs(Protocol):
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
         max_fillers: Most separators and stretches of padding between and after them, or None for any number.
+        pad_to_multiple_of: Number of which the tokens of each sequence are a multiple, padding included.
         columns: Names of a pack's columns.
         plan_fingerprint: Fingerprint of the plan, the same in all epochs.
     """
@@ -43,6 +44,7 @@ class Packs(Protocol):
     max_length: int
     max_sequences: int | None
     max_fillers: int | None
+    pad_to_multiple_of: int
     columns: tuple[str, ...]
     plan_fingerprint: str
 
