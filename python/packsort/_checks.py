@@ -114,6 +114,26 @@ def one_of(name: str, value: T, choices: Collection[Any]) -> T:
     return value
 
 
+def column_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return names of columns as a tuple; a single name may stand alone, None is none.
+
+    Args:
+        name: The option's name.
+        value: The value to check.
+
+    Example:
+        >>> column_names("keep", "source"), column_names("keep", ["source", "weight"])
+        (('source',), ('source', 'weight'))
+    """
+    found = () if value is None else (value,) if isinstance(value, str) else value
+    if isinstance(found, (list, tuple)) and all(isinstance(one, str) and one for one in found):
+        for one in found:
+            if found.count(one) > 1:
+                raise OptionError(f"{name} must name each column once, got {one!r} twice")
+        return tuple(found)
+    raise OptionError(f"{name} must be names of columns, such as ['source'], got {value!r}")
+
+
 def pack_number(index: Any, packs: int, where: str) -> int:
     """Return the number of the pack at an index, which counts from the end where it is negative.
 

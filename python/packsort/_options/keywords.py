@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from packsort._options.choices import (
@@ -74,6 +74,7 @@ class ShardOptions(_Constraints, InputOptions, total=False):
     overlong: OverlongInShards
     separator: int | str | None
     pad_token_id: int | None
+    keep: str | Sequence[str] | None
 
 
 class TokenOptions(_Constraints, InputOptions, total=False):
@@ -82,6 +83,7 @@ class TokenOptions(_Constraints, InputOptions, total=False):
     overlong: Overlong
     separator: int | None
     pad_token_id: int | None
+    keep: str | Sequence[str] | None
     piece_starts: Any
     on_progress: SearchProgress | None
 
@@ -97,12 +99,17 @@ class LayoutOptions(TypedDict, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
     max_sequences: int | None
+    max_fillers: int | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
+    weight_column: str | None
     block_mask: bool
     pad_token_id: int
+    keep: str | Sequence[str] | None
+    drop_columns: str | Sequence[str]
 
 
 class LoaderOptions(PackOptions, total=False):
@@ -110,10 +117,13 @@ class LoaderOptions(PackOptions, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
+    weight_column: str | None
     block_mask: bool
+    drop_columns: str | Sequence[str]
 
 
 def names(declared: Any) -> frozenset[str]:

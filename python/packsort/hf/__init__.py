@@ -1,13 +1,36 @@
-"""Packing of Hugging Face datasets, in place of `trl.pack_dataset`."""
+"""Packs for Hugging Face's trainers: datasets in, datasets of packs out, and checks that they are trained on right.
+
+- `pack_dataset`: packs a `datasets.Dataset`, in place of `trl.pack_dataset`.
+- `load`: a packed directory as a dataset.
+- `sft_config`: the options with which TRL's `SFTTrainer` trains on packs.
+- `ResumeCallback`: a `Trainer` that resumes inside an epoch sees the batches of the run before it.
+"""
+
+import importlib as _importlib
+import typing as _typing
 
 try:
     import datasets as _datasets  # noqa: F401
 except ImportError as error:
     raise ImportError("packsort.hf needs datasets: pip install 'packsort[hf]'") from error
 
+from packsort.hf.config import sft_config
+from packsort.hf.loading import load
 from packsort.hf.packing import pack_dataset
 
-__all__ = ["pack_dataset"]
+if _typing.TYPE_CHECKING:
+    from packsort.hf.resume import ResumeCallback
+
+__all__ = ["ResumeCallback", "load", "pack_dataset", "sft_config"]
+
+# These need torch, which packing does not.
+_WITH_TORCH = {"ResumeCallback": "packsort.hf.resume"}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _WITH_TORCH:
+        return getattr(_importlib.import_module(_WITH_TORCH[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

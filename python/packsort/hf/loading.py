@@ -1,0 +1,74 @@
+"""`load`: a packed directory as a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.fingerprint import Hasher
+
+from packsort.errors import SourceError
+from packsort.hf._mark import mark_packs
+from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.shards.reader import Shards, open_shards
+from packsort.sources.sequence_columns import class_labels
+
+# TRL's datasets have no such columns, and other collators would take them for columns of tokens.
+_NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
+
+
+def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
+    """Load a packed directory as a dataset that `SFTTrainer` and `Trainer` train on.
+
+    With TRL, pass `args=packsort.hf.sft_config(...)`. With transformers' `Trainer`, pass `PackedCollator` as
+    `data_collator`, and `remove_unused_columns=False`.
+
+    Arrow shards are memory-mapped: nothing is read or copied, whatever their size. Parquet has to be decoded, so
+    `datasets` converts Parquet shards once, into its cache; with `streaming=True` it reads them as they are.
+
+    Args:
+        path: Directory that `packsort pack` or `packsort.write_shards` wrote.
+        streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. Its workers and ranks
+            take whole shards in turn.
+
+    Returns:
+        A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack: `input_ids` int32, `labels`
+        int32 where there are labels, other columns in their own type, and `seq_lengths` int32. `sequence_ids` and
+        `piece_starts` are left out, as in TRL's packed datasets.
+
+    Raises:
+        SourceNotFoundError: There is no such directory.
+        DamagedError: The directory is unfinished, or a shard is missing or differs from the manifest.
+        SourceError: The directory holds no packs.
+
+    Example:
+        >>> import packsort, pyarrow as pa, tempfile
+        >>> from packsort.hf import load
+        >>> table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8]]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     manifest = packsort.write_shards(table, folder + "/packed", max_length=5, seed=None)
+        ...     load(folder + "/packed")[:]
+        {'input_ids': [[4, 5, 6, 7, 8], [1, 2, 3]], 'seq_lengths': [[4, 1], [3]]}
+    """
+    shards = open_shards(path)
+    if not len(shards):
+        raise SourceError(f"`{shards.path}` holds no packs: there is nothing to train on")
+    kept = [name for name in shards.column_names if name not in _NOT_TRL]
+    if streaming:
+        return mark_packs(_from_files(shards, streaming=True).select_columns(kept))
+    if all(shard.is_mapped for shard in shards.manifest.shards):
+        tables = [shards.table(index) for index in range(len(shards.manifest.shards))]
+        # Datasets hashes the data itself unless it is told what identifies it.
+        print_of = Hasher.hash(([shard.checksum for shard in shards.manifest.shards], kept))
+        table = pa.concat_tables(tables).select(kept).replace_schema_metadata(class_labels(shards.dictionaries))
+        return mark_packs(datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=print_of))
+    return mark_packs(_from_files(shards, streaming=False).select_columns(kept))
+
+
+def _from_files(shards: Shards, *, streaming: bool) -> Any:
+    """Let `datasets` read the shard files."""
+    files = [os.path.abspath(shards.path / shard.name) for shard in shards.manifest.shards]
+    kind = "arrow" if shards.manifest.shards[0].is_mapped else "parquet"
+    return datasets.load_dataset(kind, data_files={"train": files}, split="train", streaming=streaming)
