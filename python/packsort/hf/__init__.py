@@ -3,7 +3,11 @@
 - `pack_dataset`: packs a `datasets.Dataset`, in place of `trl.pack_dataset`.
 - `load`: a packed directory as a dataset.
 - `sft_config`: the options with which TRL's `SFTTrainer` trains on packs.
+- `check`: checks the first batch that a `Trainer` makes of its packs.
+- `IsolationCallback`: does the same before the first step of a run, and checks that its model keeps sequences apart.
 """
+
+import typing as _typing
 
 try:
     import datasets as _datasets  # noqa: F401
@@ -14,7 +18,24 @@ from packsort.hf.config import sft_config
 from packsort.hf.loading import load
 from packsort.hf.packing import pack_dataset
 
-__all__ = ["load", "pack_dataset", "sft_config"]
+if _typing.TYPE_CHECKING:
+    from packsort.hf.callback import IsolationCallback
+    from packsort.hf.checking import check
+
+__all__ = ["IsolationCallback", "check", "load", "pack_dataset", "sft_config"]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    # They need PyTorch and transformers' Trainer, which packing does not.
+    if name == "IsolationCallback":
+        from packsort.hf.callback import IsolationCallback
+
+        return IsolationCallback
+    if name == "check":
+        from packsort.hf.checking import check
+
+        return check
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
