@@ -52,7 +52,7 @@ def batches(rounds: int) -> list[Figure]:
             Way("flat", all_batches("flat"), note=f"batches of {PACKS_PER_BATCH} packs"),
             Way("copy of tokens and labels", lambda: last(copy(g, columns) for g in groups), 0.5, "int32 to int64"),
             Way("copy of tokens", lambda: last(copy(g, columns[:1]) for g in groups), note="int32 to int64"),
-            Way("flat, seq_idx", all_batches("flat", seq_idx=True)),
+            Way("flat, no seq_idx", all_batches("flat", seq_idx=False)),
             Way("flat, static", all_batches("flat", max_sequences=most)),
             Way("flat, loss_weights", lambda: last(weighted(g, step_packs=g) for g in groups)),
             Way("flat, block_mask", all_batches("flat", block_mask=True), note="of all packs in one row"),

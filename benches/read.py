@@ -58,7 +58,7 @@ def last(batches: Iterable[Any]) -> Any:
 
 
 def run(rounds: int) -> list[Figure]:
-    collate = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
+    collate = DataCollatorWithFlattening(return_flash_attn_kwargs=True, return_seq_idx=True)
     by_trl = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     with tempfile.TemporaryDirectory() as folder:
         manifest = packsort.write_shards(table(), f"{folder}/packed", MAX_LENGTH)
@@ -69,7 +69,7 @@ def run(rounds: int) -> list[Figure]:
         rows = [[as_row(pack)] for pack in shards]
         for batch, by_arrays, by_lists, row in zip(loader, arrays, lists, rows, strict=True):
             for expected in (collate(by_arrays), collate(by_lists), by_trl(row)):
-                assert batch.keys() == expected.keys() - {"seq_idx"}
+                assert batch.keys() == expected.keys()
                 for name, value in batch.items():
                     assert torch.equal(torch.as_tensor(expected[name]), torch.as_tensor(value)), name
         ways = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         return subprocess.CompletedProcess(argv, status, out, err)
 
     return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def batches_on_the_cpu() -> None:
+    """Tests look into batches with NumPy: also where there is a GPU, batches stay on the CPU unless a test asks."""
+    module = sys.modules.get("packsort.torch")
+    if module is not None and sys.modules["torch"].accelerator.is_available():
+        for loader in (module.PackedLoader, module.PackedStream):
+            loader.__init__.__kwdefaults__["device"] = None
 
 
 @pytest.fixture(scope="session")

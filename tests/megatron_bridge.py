@@ -6,10 +6,18 @@ Neither can be installed without a GPU's toolchain. Their versions of August 202
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 HOST_KEYS = ("max_seqlen_q", "max_seqlen_kv")
@@ -55,3 +63,116 @@ def gpt_step_params(batch: Mapping[str, Any], *, hybrid: bool) -> PackedSeqParam
     longest = {name: int(batch[name].squeeze().item()) for name in HOST_KEYS}
     tokens = batch["tokens"].size(1) if hybrid else None
     return PackedSeqParams(qkv_format="thd", **fields, **longest, total_tokens=tokens)
+
+
+@dataclass
+class PackedReader:
+    """The reader of packed Parquet, `GPTSFTPackedParquetDataset` with its `collate_fn`.
+
+    Attributes:
+        folder: The exported files.
+        size: `packed_sequence_size`.
+        eos: Token id by which padding is told.
+        multiple: `pad_seq_to_mult`.
+        metadata: `packed_metadata_path`, which turns `pad_cu_seqlens` and `pad_to_max_length` on.
+    """
+
+    folder: Path
+    size: int
+    eos: int
+    multiple: int = 1
+    metadata: Path | None = None
+
+    def __post_init__(self) -> None:
+        paths = sorted([*self.folder.glob("*.parquet"), *self.folder.glob("*.pq")])
+        self.rows = pa.concat_tables([pq.read_table(path) for path in paths]).to_pylist()
+        for row in self.rows:  # `validate_row`
+            starts, tokens = row["seq_start_id"], len(row["input_ids"])
+            assert len(row["loss_mask"]) == tokens
+            assert starts[0] == 0
+            assert starts == sorted(starts)
+            assert starts[-1] < tokens
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Make the batch of rows."""
+        rows = [self.rows[number] for number in numbers]
+        bounds = [list(pairwise([*row["seq_start_id"], len(row["input_ids"])])) for row in rows]
+        read = [sum(end - start - 1 for start, end in spans) for spans in bounds]
+        width = self.size if self.metadata else min(self.size, -(-max(read) // 16) * 16)
+
+        def cut(column: str, first: int, last: int, fill: int) -> torch.Tensor:
+            made = []
+            for row, spans in zip(rows, bounds, strict=True):
+                values = [value for start, end in spans for value in row[column][start + first : end + last]]
+                made.append(values + [fill] * (width - len(values)))
+            return torch.tensor(made)
+
+        batch: dict[str, Any] = {
+            "tokens": cut("input_ids", 0, -1, self.eos),
+            "labels": cut("input_ids", 1, 0, self.eos),
+            "loss_mask": cut("loss_mask", 0, -1, 0),
+        }
+        padded = [np.cumsum([0, *(end - start - 1 for start, end in spans)]).tolist() for spans in bounds]
+        logical = [list(ends) for ends in padded]
+        mask = torch.zeros((len(rows), width), dtype=torch.bool)
+        for number, ends in enumerate(padded):
+            assert ends[-1] <= width
+            mask[number, ends[-1] :] = True
+            if self.multiple > 1:
+                real = []
+                for start, end in pairwise(ends):
+                    last = np.flatnonzero(batch["tokens"][number, start:end].numpy() != self.eos)
+                    real.append(int(last[-1]) + 1 if len(last) else 0)
+                    mask[number, start + real[-1] : end] = True
+                logical[number] = np.cumsum([0, *real]).tolist()
+            if ends[-1] != width:
+                ends.append(width)
+                logical[number].append(logical[number][-1] if self.multiple > 1 else width)
+        batch["padding_mask"] = mask
+        longest = [max(np.diff(ends).tolist()) for ends in padded]
+        places = max(map(len, padded))
+        if self.metadata:
+            facts = json.loads(self.metadata.read_text())
+            places = max(one["max_samples_per_bin"] for one in facts) + 2
+            gap = width - min(one["min_packed_seqlen"] for one in facts)
+            longest = [max(gap, *(one["dataset_max_seqlen"] for one in facts))] * len(rows)
+        for ends in (*padded, *logical):
+            assert len(ends) <= places
+            ends.extend([ends[-1]] * (places - len(ends)))
+        batch["cu_seqlens_q"] = torch.tensor(logical, dtype=torch.int32)
+        if self.multiple > 1:
+            batch["cu_seqlens_q_padded"] = torch.tensor(padded, dtype=torch.int32)
+        lengths = torch.tensor(longest, dtype=torch.int32)
+        batch["max_seqlen_q"] = lengths if self.metadata else lengths[:, None]
+        return batch
+
+
+class InstalledReader:
+    """`GPTSFTPackedParquetDataset` itself, with the arguments of `PackedReader`."""
+
+    def __init__(self, folder: Path, size: int, eos: int, multiple: int = 1, metadata: Path | None = None) -> None:
+        from megatron.bridge.data.packing.parquet import GPTSFTPackedParquetDataset
+
+        self.dataset = GPTSFTPackedParquetDataset(
+            file_path=str(folder),
+            tokenizer=SimpleNamespace(eos_id=eos),
+            prompt_template="{text} {answer}",  # checked, and not used
+            max_seq_length=size,
+            pad_to_max_length=metadata is not None,
+            pad_cu_seqlens=metadata is not None,
+            pad_seq_to_mult=multiple,
+            pack_metadata_file_path=None if metadata is None else str(metadata),
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
+        return dict(self.dataset.collate_fn([self.dataset[number] for number in numbers]))
+
+
+READERS: list[Any] = [PackedReader, *([InstalledReader] if find_spec("megatron") else [])]
+"""The arithmetic of the reader, and the reader itself where it is installed."""

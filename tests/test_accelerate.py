@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import packsort
 from packed_rows import VOCABULARY, packed, rows
-from packsort.torch import Batcher, PackedCollator, PackedDataset, weighted_loss
+from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, weighted_loss
+from ranks import launch
 from tiny_models import assert_shifted_once, assert_unseen, gradients, llama
 
 RANKS, SIZE = 2, 2
@@ -25,6 +24,7 @@ def train(path: str, out: str) -> None:
     """Train on one rank."""
     from accelerate import Accelerator
 
+    early = PackedLoader(path)  # before the processes know each other
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == RANKS
     dataset = PackedDataset(path)
@@ -52,42 +52,59 @@ def train(path: str, out: str) -> None:
     labels, weights = batch.pop("labels"), batch.pop("loss_weights")
     accelerator.backward(weighted_loss(model(**batch).logits, labels, weights, world_size=RANKS))
     torch.save(
-        {"steps": steps, "packs": firsts, "gradients": gradients(plain)}, f"{out}/{accelerator.process_index}.pt"
+        {"steps": steps, "packs": firsts, "gradients": gradients(plain), "ways": ways(path, early)},
+        f"{out}/{accelerator.process_index}.pt",
     )
     accelerator.end_training()
 
 
-def launch(*args: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "OMP_NUM_THREADS": "1"}
-    common |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, __file__, *args]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        outputs = [process.communicate(timeout=120)[0] for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [process.returncode for process in ranks] == [0] * RANKS, "\n".join(outputs)
+def ways(path: str, early: PackedLoader) -> dict[str, int | str]:
+    """Return how many tokens each way to iterate a loader on this rank gives, or the error."""
+    from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration
+
+    sharing = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+    dispatching = Accelerator(cpu=True)
+    made = {
+        "loader": lambda: PackedLoader(path),
+        "prepared": lambda: sharing.prepare(PackedLoader(path)),
+        "DataLoader": lambda: DataLoader(PackedLoader(path), batch_size=None),
+        "all on each rank, shared out": lambda: sharing.prepare(
+            DataLoader(PackedLoader(path, rank=0, world_size=1), collate_fn=first)
+        ),
+        "shared out": lambda: sharing.prepare(DataLoader(PackedLoader(path), collate_fn=first)),
+        "shared out without batches": lambda: sharing.prepare(DataLoader(PackedLoader(path), batch_size=None)),
+        "shared out to workers": lambda: sharing.prepare(
+            DataLoader(PackedLoader(path), batch_size=None, num_workers=1)
+        ),
+        "dispatched": lambda: dispatching.prepare(DataLoader(PackedLoader(path), batch_size=None)),
+        "made early": lambda: early,
+    }
+    found: dict[str, int | str] = {}
+    for name, make in made.items():
+        try:
+            found[name] = sum(batch["input_ids"].numel() for batch in make())
+        except packsort.OptionError as error:
+            found[name] = str(error)
+    return found
 
 
-def test_two_processes_take_equal_steps_and_have_the_gradients_of_a_padded_run(tmp_path):
+def first(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    return batches[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Packs, and what each of two ranks found."""
+    folder = tmp_path_factory.mktemp("accelerate")
+    path = packed(folder, rows(), num_packs_multiple_of=RANKS)
+    launch(__file__, path, folder, ranks=RANKS)
+    return packsort.open_shards(path), [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
+
+
+def test_two_processes_take_equal_steps_and_have_the_gradients_of_a_padded_run(trained):
+    shards, found = trained
     source = rows()
-    path = packed(tmp_path, source, num_packs_multiple_of=RANKS)
-    launch(str(path), str(tmp_path))
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
-    shards = packsort.open_shards(path)
     assert [rank["steps"] for rank in found] == [len(shards) // RANKS] * RANKS
     taken = sorted(pack for rank in found for pack in rank["packs"])
     assert taken == sorted(pack["input_ids"].tolist() for pack in shards)
@@ -104,6 +121,22 @@ def test_two_processes_take_equal_steps_and_have_the_gradients_of_a_padded_run(t
     torch.stack(losses).mean().backward()
     expected = gradients(model)
     assert ((found[0]["gradients"] - expected).norm() / expected.norm()).item() < 1e-5
+
+
+def test_two_processes_train_on_each_token_once_or_are_refused(trained):
+    shards, found = trained
+    tokens = sum(len(pack["input_ids"]) for pack in shards)
+    first, second = (rank["ways"] for rank in found)
+    right = [name for name, value in first.items() if isinstance(value, int)]
+    assert right == ["loader", "prepared", "DataLoader", "all on each rank, shared out"]
+    assert [first[name] + second[name] for name in right] == [tokens] * len(right)
+
+    way_out = "again: iterate the PackedLoader itself, which `accelerator.prepare` leaves as it is"
+    for ways in (first, second):
+        for name in ("shared out", "shared out without batches", "shared out to workers"):
+            assert ways[name].endswith(f"accelerate's IterableDatasetShard would share them out {way_out}")
+        assert ways["dispatched"].endswith(f"accelerate's DataLoaderDispatcher would share them out {way_out}")
+    assert "made as rank 0 of 1 and `torch.distributed` now says 1 of 2" in second["made early"]
 
 
 if __name__ == "__main__":

@@ -90,15 +90,17 @@ def test_packs_on_the_fly_are_those_that_are_written(tmp_path):
 
 def test_epochs_repack_on_the_fly_and_are_pickled():
     dataset = PackedDataset(rows(), MAX_LENGTH)
-    first = [pack["sequence_ids"].tolist() for pack in (dataset[i] for i in range(len(dataset)))]
-    dataset.set_epoch(1)
-    second = [pack["sequence_ids"].tolist() for pack in (dataset[i] for i in range(len(dataset)))]
+    first = [pack["sequence_ids"].tolist() for pack in dataset]
+    other = dataset.with_epoch(1)
+    second = [pack["sequence_ids"].tolist() for pack in other]
     assert len(first) == len(second)
     assert first != second
     for epoch in (first, second):
         assert sorted(number for pack in epoch for number in pack) == list(range(60))
-    again = pickle.loads(pickle.dumps(dataset))
-    assert [again[i]["sequence_ids"].tolist() for i in range(len(again))] == second
+    again = pickle.loads(pickle.dumps(other))
+    assert again.epoch == 1
+    assert [pack["sequence_ids"].tolist() for pack in again] == second
+    assert [pack["sequence_ids"].tolist() for pack in PackedDataset(rows(), MAX_LENGTH, epoch=1)] == second
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
@@ -116,14 +118,17 @@ def test_options_that_would_not_order_a_packed_directory_are_refused(tmp_path, o
     for max_length in (None, MAX_LENGTH):
         with pytest.raises(packsort.OptionError, match=f"{name} does not go with .*, which is packed already"):
             PackedDataset(path, max_length, **option)
+    with pytest.raises(packsort.OptionError, match=r"epoch does not go with .*, which is packed already"):
+        PackedDataset(path).with_epoch(2)
     assert len(PackedDataset(path, seed=None, epoch=0)) == len(PackedDataset(path))
 
 
 def test_epochs_are_checked_for_both_kinds_of_packs(tmp_path):
     for dataset in (PackedDataset(packed(tmp_path)), PackedDataset(rows(), MAX_LENGTH)):
         for epoch in (-1, 1.5, "x", True):
-            with pytest.raises(packsort.OptionError, match="epoch must be"):
-                dataset.set_epoch(epoch)
+            for call in (dataset.set_epoch, dataset.with_epoch):
+                with pytest.raises(packsort.OptionError, match="epoch must be"):
+                    call(epoch)
         dataset.set_epoch(np.int64(3))
 
 

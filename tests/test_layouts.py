@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import packsort
 from megatron_bridge import PackedSeqParams
@@ -40,7 +41,7 @@ def ends(lengths):
     return i32([0, *np.cumsum(lengths).tolist()])
 
 
-def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=0):
+def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=0, multiple=1):
     ids, labels, positions, index, segments = [], [], [], [], []
     for pack in given_packs:
         for tokens, marks, _ in pieces(pack):
@@ -61,8 +62,16 @@ def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=
             index += [len(segments)] * short
             segments.append(short)
     longest = row or max(segments)
+    room = len(given_packs) * (most + 1)
+    if tail := -len(ids) % multiple:
+        ids += [PAD] * tail
+        labels += [-100] * tail
+        positions += range(tail)
+        index += [len(segments)] * tail
+        segments.append(tail)
+        longest, room = max(longest, tail), room + 1
     if most:
-        segments += [0] * (len(given_packs) * (most + 1) - len(segments))
+        segments += [0] * (room - len(segments))
     return {
         "input_ids": torch.tensor([ids]),
         "shift_labels" if shifted else "labels": torch.tensor([labels]),
@@ -80,7 +89,7 @@ def plain_flat(given_packs, *, shifted=False, pack_attention=False, row=0, most=
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_flat_is_what_its_definition_says(labels, attention, given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, labels=labels, attention=attention)
     expected = plain_flat(given_packs, shifted=labels == "shifted", pack_attention=attention == "pack")
     check(batcher(given_packs), expected)
 
@@ -88,12 +97,53 @@ def test_flat_is_what_its_definition_says(labels, attention, given_packs):
 @given(given_packs=packs())
 @settings(max_examples=40, deadline=None)
 def test_static_flat_pads_each_pack_and_repeats_the_end(given_packs):
-    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=10, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher(max_length=MAX_LENGTH, max_sequences=5, max_fillers=5, pad_token_id=PAD)
     batch = batcher(given_packs)
     check(batch, plain_flat(given_packs, row=MAX_LENGTH, most=10))
     assert batch["input_ids"].shape == (1, len(given_packs) * MAX_LENGTH)
     assert batch["cu_seq_lens_q"].shape == (len(given_packs) * 11 + 1,)
     assert batch["cu_seq_lens_q"].diff().max() <= batch["max_length_q"] == MAX_LENGTH
+
+
+@pytest.mark.parametrize("attention", ["document", "pack"])
+@pytest.mark.parametrize("fixed", [{}, {"max_sequences": 5, "max_fillers": 5}])
+@given(given_packs=packs(), multiple=st.sampled_from([1, 2, 7, 16, 100]))
+@settings(max_examples=40, deadline=None)
+def test_a_flat_batch_is_padded_to_a_multiple(fixed, attention, given_packs, multiple):
+    options = {"max_length": MAX_LENGTH, "pad_token_id": PAD, "attention": attention, "loss_weights": "token", **fixed}
+    batch = Batcher(pad_batch_to_multiple_of=multiple, **options)(given_packs, step_packs=given_packs)
+    row, most = (MAX_LENGTH, 10) if fixed else (0, 0)
+    weights = batch.pop("loss_weights")
+    check(
+        batch,
+        plain_flat(given_packs, pack_attention=attention == "pack", row=row, most=most, multiple=multiple),
+    )
+    assert batch["input_ids"].shape[1] % multiple == 0
+    assert weights.shape == batch["labels"].shape
+    assert weights[batch["labels"] == -100].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("static", [False, True])
+@given(given_packs=packs(), multiple=st.sampled_from([2, 7, 16, 100]))
+@settings(max_examples=40, deadline=None)
+def test_padding_of_a_whole_megatron_batch_belongs_to_its_last_sequence(static, given_packs, multiple):
+    options = {"max_length": MAX_LENGTH, "pad_token_id": PAD, "max_sequences": 10 if static else None}
+    plain = Batcher("megatron", **options)(given_packs)
+    batch = Batcher("megatron", pad_batch_to_multiple_of=multiple, **options)(given_packs)
+    tokens = plain["tokens"].shape[1]
+    tail = -tokens % multiple
+    assert batch["tokens"].shape[1] == batch["total_tokens"] == tokens + tail
+    ends, before = (one["cu_seqlens_q_padded"].tolist() for one in (batch, plain))
+    assert ends == [end + tail * (end == tokens) for end in before]
+    assert torch.equal(batch["cu_seqlens_q"], plain["cu_seqlens_q"])
+    longest = max(np.diff(ends))
+    assert batch["max_seqlen_q"] == (MAX_LENGTH + tail if static else longest)
+    assert longest <= batch["max_seqlen_q"]
+    padding = {"tokens": PAD, "labels": PAD, "loss_mask": 0.0, "padding_mask": True}
+    for name, value in padding.items():
+        assert torch.equal(batch[name][:, :tokens], plain[name]), name
+        assert (batch[name][:, tokens:] == value).all(), name
+    assert batch["position_ids"][0, tokens:].tolist() == list(range(tail))
 
 
 @pytest.mark.parametrize("padding", ["own", "last"])
@@ -119,8 +169,16 @@ def test_rows_are_what_their_definition_says(padding, given_packs):
         rows["seq_idx"].append(index + [index[-1] + (padding == "own")] * short)
     small = ("segment_ids", "seq_idx")
     expected = {name: torch.tensor(v, dtype=torch.int32 if name in small else None) for name, v in rows.items()}
-    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD, seq_idx=True)
+    batcher = Batcher("rows", max_length=MAX_LENGTH, padding=padding, pad_token_id=PAD)
     check(batcher(given_packs), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(given_packs=packs())
+@settings(max_examples=5, deadline=None)
+def test_seq_idx_is_in_the_batches_of_transformers_unless_left_out(layout, given_packs):
+    has = {choice: "seq_idx" in Batcher(layout, MAX_LENGTH, seq_idx=choice)(given_packs) for choice in (None, False)}
+    assert has == {None: layout in ("flat", "rows"), False: False}
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -252,6 +310,16 @@ def test_lists_and_other_integers_are_taken():
             {"layout": "rows", "max_sequences": 3},
             "max_sequences does not go with layout='rows': its shapes are fixed without",
         ),
+        (
+            {"layout": "rows", "pad_batch_to_multiple_of": 8},
+            "pad_batch_to_multiple_of does not go with layout='rows': each row has max_length tokens: choose a mult",
+        ),
+        ({"pad_batch_to_multiple_of": 0}, "pad_batch_to_multiple_of must be between 1 and 2**31 - 1, got 0"),
+        (
+            {"layout": "megatron", "max_sequences": 2, "max_fillers": 2},
+            "max_fillers does not go with layout='megatron'",
+        ),
+        ({"max_fillers": 2}, "max_fillers needs max_sequences: without it no shape is fixed"),
         ({"padding": "last"}, "padding='last' does not go with layout='flat'"),
         ({"layout": "megatron", "block_mask": True}, "block_mask does not go with layout='megatron'"),
     ],
@@ -279,8 +347,14 @@ def test_packs_beyond_what_was_said_are_named():
     pack = make_pack([3, 2], [0, 1], labels=False)
     with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 5 tokens, more than max_length 4"):
         Batcher("rows", max_length=4)([pack])
-    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 2 segments, more than max_sequences 1"):
+    with pytest.raises(packsort.SourceError, match="pack 0 of the batch has 2 sequences, more than max_sequences 1"):
         Batcher(max_length=8, max_sequences=1)([pack])
+    filled = pack | {"sequence_ids": np.array([0, -2])}
+    with pytest.raises(
+        packsort.SourceError, match=r"pack 0 of the batch has 1 sep.* max_fillers 0: pass max_fillers=1"
+    ):
+        Batcher(max_length=8, max_sequences=1)([filled])
+    Batcher("megatron", max_length=8, max_sequences=1)([filled])
     with pytest.raises(packsort.OptionError, match="a batch needs at least one pack, got none"):
         Batcher(max_length=8)([])
     with pytest.raises(packsort.DamagedError, match="it has 3 sequence_ids for 2 seq_lengths"):

@@ -130,6 +130,26 @@ def test_static_shapes_are_those_of_max_sequences(tmp_path):
         PackedLoader(TABLE, max_length=MAX_LENGTH, static_shapes=True)
 
 
+@pytest.mark.parametrize("layout", ["flat", "megatron"])
+@pytest.mark.parametrize(
+    "filled", [{"separator": 0}, {"pad_to_multiple_of": 8}, {"separator": 0, "pad_to_multiple_of": 8}]
+)
+def test_static_shapes_have_room_for_separators_and_padding(tmp_path, layout, filled):
+    options = {"layout": layout, "static_shapes": True, "batch_size": 2}
+    packs = {"max_length": MAX_LENGTH, "max_sequences": 5, **filled}
+    for loader in (
+        PackedLoader(TABLE, **packs, **options),
+        PackedLoader(packed(tmp_path, TABLE, **packs), pad_batch_to_multiple_of=100, **options),
+    ):
+        found = [{name: v.shape if isinstance(v, torch.Tensor) else v for name, v in batch.items()} for batch in loader]
+        assert len(found) > 1
+        assert all(shapes == found[0] for shapes in found)
+        starts = found[0]["cu_seq_lens_q" if layout == "flat" else "cu_seqlens_q_padded"][0]
+        fillers = 4 * ("separator" in filled) + 5 * ("pad_to_multiple_of" in filled)
+        tail = loader._batcher.config.pad_batch_to_multiple_of > 1
+        assert starts == 2 * (5 + fillers + 1) + 1 + tail if layout == "flat" else starts == 2 * 5 + 1
+
+
 def test_loss_weights_are_over_the_packs_of_all_ranks_and_accumulation():
     options = {"max_length": MAX_LENGTH, "world_size": 2, "batch_size": 2, "accumulation": 3, "loss_weights": "sample"}
     ranks = [[batch["loss_weights"].sum().item() for batch in PackedLoader(TABLE, rank=r, **options)] for r in range(2)]
@@ -174,7 +194,7 @@ def test_options_that_are_not_allowed_are_named(tmp_path):
 def test_a_device_that_is_not_there_is_named(tmp_path, device):
     if str(device).startswith("cuda") and torch.cuda.is_available():
         device = "cuda:99"
-    refused(f"device must be one that PyTorch has here, got {str(device)!r}", packed(tmp_path), device=device)
+    refused(f"device must be 'auto' or one that PyTorch has here, got {str(device)!r}", packed(tmp_path), device=device)
 
 
 def test_sequences_too_long_are_named():

@@ -19,10 +19,11 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import packsort
 from loading import digest, digests
 from packed_rows import MAX_LENGTH, packed, rows
-from packsort.torch import PackedLoader
+from packsort.torch import PackedLoader, PackedStream
 from packsort.torch._prefetch import Prefetcher
 from test_torch import same
 
+NO_CUDA = "needs a CUDA device"
 TABLE = rows(300)
 
 # torchdata 0.11 calls a function that torch 2.15 deprecates; Python 3.12 and later warn of forks.
@@ -292,7 +293,44 @@ def test_batches_can_go_to_any_device(path):
     assert next(iter(PackedLoader(path, device="cpu")))["input_ids"].device.type == "cpu"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_device_is_chosen_when_a_pass_starts(path):
+    found = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    for loader in (PackedLoader(path, device="auto"), PackedStream(TABLE.to_pylist(), MAX_LENGTH, device="auto")):
+        assert loader.device.type == found.type
+        assert next(iter(loader))["input_ids"].device == loader.device
+        assert pickle.loads(pickle.dumps(loader)).device == loader.device
+    for device in (None, "cpu", torch.device("cpu")):
+        assert PackedLoader(path, device=device).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_dataloader_gets_batches_on_the_cpu(path, num_workers):
+    loader = PackedLoader(path, device="auto")
+    batch = next(iter(DataLoader(loader, batch_size=None, num_workers=num_workers)))
+    assert batch["input_ids"].device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
+def test_auto_is_the_current_gpu_and_starts_none_before_a_pass(path):
+    code = (
+        "import pickle, sys, torch\n"
+        "from packsort.torch import PackedLoader\n"
+        "loader = pickle.loads(pickle.dumps(PackedLoader(sys.argv[1])))\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "last = torch.cuda.device_count() - 1\n"
+        "torch.cuda.set_device(last)\n"
+        "batch = next(iter(loader))\n"
+        "assert batch['input_ids'].device == loader.device == torch.device('cuda', last)\n"
+        "child = __import__('os').fork()\n"
+        "if not child:\n"
+        "    assert next(iter(loader))['input_ids'].device.type == 'cpu'\n"
+        "    __import__('os')._exit(0)\n"
+        "assert __import__('os').waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], check=True, timeout=120)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
 @pytest.mark.parametrize("prefetch", [0, 3])
 def test_batches_on_a_gpu_are_those_of_the_processor(path, prefetch):
     busy = torch.ones(4096, 4096, device="cuda")

@@ -81,7 +81,7 @@ def test_masks_of_128_equal_and_attention_is_the_same(lengths):
     ("layout", "options"),
     [
         ("flat", {}),
-        ("flat", {"max_sequences": 10}),
+        ("flat", {"max_sequences": 5, "max_fillers": 5, "pad_batch_to_multiple_of": 64}),
         ("rows", {}),
         ("rows", {"padding": "last"}),
         ("torchtune", {}),

@@ -77,7 +77,7 @@ def large_directory(folder):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batches_are_the_packs_in_order_built_plainly(tmp_path, labels, format, batch_size):
     shards = packsort.open_shards(packed(tmp_path, rows(labels=labels), format=format, shard_size="2KB"))
-    loader = PackedLoader(shards, batch_size=batch_size, seed=None, seq_idx=True)
+    loader = PackedLoader(shards, batch_size=batch_size, seed=None)
     batches = list(loader)
     assert len(shards.manifest.shards) > 1
     assert len(batches) == len(loader) == -(-len(shards) // batch_size)
@@ -87,7 +87,7 @@ def test_batches_are_the_packs_in_order_built_plainly(tmp_path, labels, format, 
 
 
 def test_a_batch_has_exactly_these_types_and_shapes(tmp_path):
-    batch = next(iter(PackedLoader(packed(tmp_path), batch_size=2, seq_idx=True)))
+    batch = next(iter(PackedLoader(packed(tmp_path), batch_size=2)))
     tokens, sequences = batch["input_ids"].shape[1], len(batch["cu_seq_lens_q"]) - 1
     found = {name: (v.dtype, tuple(v.shape)) for name, v in batch.items() if isinstance(v, torch.Tensor)}
     assert found == {
@@ -99,13 +99,14 @@ def test_a_batch_has_exactly_these_types_and_shapes(tmp_path):
         "seq_idx": (torch.int32, (1, tokens)),
     }
     assert batch.keys() - found.keys() == {"max_length_q", "max_length_k"}
-    assert "seq_idx" not in next(iter(PackedLoader(packed(tmp_path / "other"))))
+    without = next(iter(PackedLoader(packed(tmp_path / "other"), batch_size=2, seq_idx=False)))
+    assert without.keys() == batch.keys() - {"seq_idx"}
 
 
 def test_last_batch_is_filled_up_with_the_first_packs(tmp_path):
     shards = packsort.open_shards(packed(tmp_path))
     size = next(n for n in range(2, len(shards)) if len(shards) % n)
-    loader = PackedLoader(shards, batch_size=size, seed=None, seq_idx=True)
+    loader = PackedLoader(shards, batch_size=size, seed=None)
     *_, last = loader
     assert len(loader) == len(shards) // size + 1
     left = range(len(shards) - len(shards) % size, len(shards))
@@ -115,7 +116,7 @@ def test_last_batch_is_filled_up_with_the_first_packs(tmp_path):
 
 def test_a_batch_filled_by_several_threads_is_the_same(tmp_path):
     shards = packsort.open_shards(large_directory(tmp_path))
-    (batch,) = PackedLoader(shards, batch_size=len(shards), seed=None, seq_idx=True)
+    (batch,) = PackedLoader(shards, batch_size=len(shards), seed=None)
     assert batch["input_ids"].shape == (1, LARGE)
     same(batch, plain_batch(list(shards)))
 
@@ -123,7 +124,7 @@ def test_a_batch_filled_by_several_threads_is_the_same(tmp_path):
 def test_batches_are_what_transformers_collates(tmp_path):
     shards = packsort.open_shards(packed(tmp_path))
     collate = DataCollatorWithFlattening(return_flash_attn_kwargs=True, return_seq_idx=True)
-    for batch, pack in zip(PackedLoader(shards, seed=None, seq_idx=True), shards, strict=True):
+    for batch, pack in zip(PackedLoader(shards, seed=None), shards, strict=True):
         same(batch, collate([{"input_ids": i.tolist(), "labels": m.tolist()} for i, m in sequences(pack)]))
 
 
@@ -383,7 +384,7 @@ class Batches(Dataset):
 def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
     table = pa.table({"input_ids": pa.array(np.split(np.arange(LARGE, dtype=np.int32), 64))})
     shards = packsort.open_shards(packed(tmp_path, table, LARGE // 8, format=format))
-    loader = PackedLoader(shards, batch_size=len(shards), seed=None, seq_idx=True)
+    loader = PackedLoader(shards, batch_size=len(shards), seed=None)
     (expected,) = loader  # the parent uses the thread pool first
     context = multiprocessing.get_context(start)
     # one worker is enough under spawn, which imports torch again
@@ -401,7 +402,7 @@ def test_loader_works_inside_dataloader_workers(tmp_path, start, format):
 
 
 def test_shards_and_loader_are_pickled_by_their_path(tmp_path):
-    loader = PackedLoader(packed(tmp_path), batch_size=2, seed=None, seq_idx=True)
+    loader = PackedLoader(packed(tmp_path), batch_size=2, seed=None)
     list(loader)  # mapped files are not pickled
     data = pickle.dumps(loader)
     assert len(data) < 2000

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Lfm2Config, Lfm2ForCausalLM, Trainer, TrainingArguments
 
 import packsort
 from packed_rows import MAX_LENGTH, VOCABULARY, packed
@@ -115,6 +115,26 @@ def test_static_and_plain_flat_batches_have_the_same_loss_and_gradients(two):
         found.append((loss.item(), gradients(model)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     assert ((found[0][1] - found[1][1]).norm() / found[0][1].norm()).item() < 1e-5
+
+
+def test_a_hybrid_model_keeps_sequences_apart_or_refuses_the_batch(two):
+    """Without kernels, transformers refuses `seq_idx`; in the past it ignored it and let states run on."""
+    shape = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]}
+    torch.manual_seed(0)
+    model = Lfm2ForCausalLM(Lfm2Config(**shape, **heads, use_cache=False, initializer_range=0.3)).eval()
+    batch = Batcher(max_length=MAX_LENGTH)(two)
+    start, end = batch["cu_seq_lens_q"][1:3].tolist()
+    with torch.no_grad():
+        alone = model(batch["input_ids"][:, start:end]).logits
+        without = model(**{name: value for name, value in batch.items() if name != "seq_idx"}).logits[:, start:end]
+        try:
+            packed = model(**batch).logits[:, start:end]
+        except ValueError as error:
+            assert "packed sequences" in str(error)  # noqa: PT017
+        else:
+            torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(without, alone, atol=1e-4)
 
 
 # Eager FlexAttention warns that it is slow; PyTorch has no backward of it on the CPU, so losses are compared.

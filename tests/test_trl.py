@@ -144,7 +144,7 @@ def test_trl_trains_on_parquet_shards_with_the_batches_of_the_loader(tmp_path):
         assert not batch["use_cache"]
         assert batch["position_ids"].shape == batch["input_ids"].shape
 
-    for i, batch in enumerate(PackedLoader(path, batch_size=2, seed=None, seq_idx=True)):
+    for i, batch in enumerate(PackedLoader(path, batch_size=2, seed=None)):
         collated = trainer.data_collator([dataset[j] for j in range(2 * i, min(2 * i + 2, len(dataset)))])
         assert collated.keys() == batch.keys()
         for name, value in batch.items():

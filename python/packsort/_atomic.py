@@ -1,7 +1,7 @@
 """Write files that are complete or absent.
 
-`replace_file` writes one file, `OutputFiles` a set of Arrow and Parquet files. Both write under hidden names in the
-target folder, so that the last step is a rename.
+`replace_file` writes one file, `OutputFiles` a set of Arrow, Parquet and text files. Both write under hidden names in
+the target folder, so that the last step is a rename.
 """
 
 from __future__ import annotations
@@ -169,6 +169,18 @@ class OutputFiles:
                 with suppress(Exception):
                     unfinished.close()
             raise
+
+    def write(self, target: Path, text: str) -> None:
+        """Write one of the files whole.
+
+        Args:
+            target: One of the targets.
+            text: What it holds.
+        """
+        with _output_errors(target), _hidden(target).open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -97,8 +97,10 @@ class LayoutOptions(TypedDict, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
     max_sequences: int | None
+    max_fillers: int | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool
@@ -111,7 +113,8 @@ class LoaderOptions(PackOptions, total=False):
 
     labels: LabelPlacement | None
     attention: Attention
-    seq_idx: bool
+    seq_idx: bool | None
+    pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
     block_mask: bool

@@ -9,12 +9,16 @@ from typing import Any, get_args
 from packsort import _checks
 from packsort._options.choices import LAYOUTS, Attention, LabelPlacement, Layout, LossWeights, RowPadding
 from packsort._options.keywords import LayoutOptions, names
+from packsort.errors import OptionError
 
+_READ_BY_TRANSFORMERS = ("flat", "rows")
 _LAYOUT_CLASHES = (
     ("labels", "unshifted", ("megatron",), "Megatron does not shift labels itself"),
     ("labels", "shifted", ("torchtune",), "torchtune's recipes shift labels themselves"),
     ("seq_idx", True, ("megatron", "torchtune"), "Megatron's `PackedSeqParams` derives it, torchtune has none"),
     ("max_sequences", ..., ("rows", "torchtune"), "its shapes are fixed without it"),
+    ("max_fillers", ..., ("rows", "megatron", "torchtune"), "no shape depends on the number of fillers"),
+    ("pad_batch_to_multiple_of", ..., ("rows", "torchtune"), "each row has max_length tokens: choose a multiple"),
     ("padding", "last", ("flat", "megatron", "torchtune"), "the layout defines what its padding belongs to"),
     ("block_mask", True, ("megatron",), "Megatron's attention takes `cu_seqlens_*`"),
 )
@@ -29,8 +33,10 @@ class LayoutConfig:
         max_length: Most tokens of a pack, and the width of rows.
         labels: Placement of labels; None is what the layout's readers expect.
         attention: Tokens that a token attends to.
-        seq_idx: Whether to add each token's sequence number.
-        max_sequences: Most segments of a pack, which fixes all shapes; None leaves them free.
+        seq_idx: Whether to add each token's sequence number; None adds it where transformers' models read the layout.
+        max_sequences: Most sequences of a pack, which fixes all shapes; None leaves them free.
+        max_fillers: Most separators and stretches of padding in a pack whose shapes are fixed.
+        pad_batch_to_multiple_of: Number of which the tokens of a batch are a multiple.
         padding: Segment that the padding of a row belongs to.
         loss_weights: Weighting of the loss over a step; None adds no weights.
         block_mask: Whether to add a FlexAttention `BlockMask`.
@@ -45,8 +51,10 @@ class LayoutConfig:
     max_length: int
     labels: LabelPlacement | None = None
     attention: Attention = "document"
-    seq_idx: bool = False
+    seq_idx: bool | None = None
     max_sequences: int | None = None
+    max_fillers: int | None = None
+    pad_batch_to_multiple_of: int = 1
     padding: RowPadding = "own"
     loss_weights: LossWeights | None = None
     block_mask: bool = False
@@ -61,15 +69,24 @@ class LayoutConfig:
         _checks.one_of("loss_weights", self.loss_weights, (None, *get_args(LossWeights)))
         object.__setattr__(self, "max_length", _checks.max_length(self.max_length))
         object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
+        if self.seq_idx is None:
+            object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
         object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))
         for name in ("seq_idx", "block_mask"):
             object.__setattr__(self, name, _checks.boolean(name, getattr(self, name)))
         if self.max_sequences is not None:
             most = _checks.integer("max_sequences", self.max_sequences, 1, 2**31 - 1, ", or None")
             object.__setattr__(self, "max_sequences", most)
+        if self.max_fillers is not None:
+            if self.max_sequences is None:
+                raise OptionError("max_fillers needs max_sequences: without it no shape is fixed")
+            most = _checks.integer("max_fillers", self.max_fillers, 0, 2**31 - 1, ", or None")
+            object.__setattr__(self, "max_fillers", most)
+        multiple = _checks.integer("pad_batch_to_multiple_of", self.pad_batch_to_multiple_of, 1, 2**31 - 1)
+        object.__setattr__(self, "pad_batch_to_multiple_of", multiple)
         for name, value, layouts, why in _LAYOUT_CLASHES:
             found = getattr(self, name)
-            if self.layout in layouts and (found == value or (value is ... and found is not None)):
+            if self.layout in layouts and (found == value or (value is ... and found != getattr(LayoutConfig, name))):
                 option = name if value is ... or value is True else f"{name}={value!r}"
                 others = _checks.listed(one for one in LAYOUTS if one not in layouts)
                 raise _checks.clash(option, f"layout={self.layout!r}", f"{why}; layouts that take it: {others}")

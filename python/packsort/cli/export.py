@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import get_args
 
 from packsort._options import ExportFormat
@@ -16,7 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "export",
         help="write packs as the Parquet files of another trainer",
         description="Write one Parquet file for each shard, with the columns of Megatron-Bridge's and NeMo's packed "
-        "Parquet or of TRL's pack_dataset.",
+        "Parquet or of TRL's pack_dataset. For Megatron, _PACK-SIZE_metadata.jsonl beside them holds what "
+        "its reader needs for fixed shapes.",
     )
     parser.add_argument("packed", metavar="DIR", help="packed directory")
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write to")
@@ -33,8 +35,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort.shards.export import export
+    from packsort.shards.export import export, metadata_path
+    from packsort.shards.files import ShardFiles
 
-    files = [str(file) for file in export(args.packed, args.out, format=args.format, overwrite=args.overwrite)]
-    print(json.dumps({"files": files}) if args.json else "\n".join(files))
+    shards = ShardFiles(args.packed)
+    files = [str(file) for file in export(shards, args.out, format=args.format, overwrite=args.overwrite)]
+    metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
+    if args.json:
+        print(json.dumps({"files": files} | ({"metadata": metadata} if metadata else {})))
+        return 0
+    print("\n".join(files))
+    if metadata:
+        print(f"metadata for fixed shapes (`packed_metadata_path`): `{metadata}`", file=sys.stderr)
     return 0

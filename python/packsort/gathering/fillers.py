@@ -136,3 +136,16 @@ def token_config(
 def has_fillers(planned: Plan) -> bool:
     """Return whether packs of a plan may hold separators or padding."""
     return planned.separator or planned.pad_to_multiple_of > 1
+
+
+def most_fillers(max_sequences: int | None, separator: bool, pad_to_multiple_of: int) -> int | None:
+    """Return the most separators and stretches of padding in a pack, or None where it may have any number.
+
+    Args:
+        max_sequences: Most sequences of a pack, or None for any number.
+        separator: Whether a separator stands between two sequences.
+        pad_to_multiple_of: Number of which the tokens of each sequence are a multiple, its padding included.
+    """
+    if max_sequences is None:
+        return None
+    return (max_sequences - 1 if separator else 0) + (max_sequences if pad_to_multiple_of > 1 else 0)

@@ -5,8 +5,10 @@
 - `sft_config`: the options with which TRL's `SFTTrainer` trains on packs.
 - `check`: checks the first batch that a `Trainer` makes of its packs.
 - `IsolationCallback`: does the same before the first step of a run, and checks that its model keeps sequences apart.
+- `ResumeCallback`: a `Trainer` that resumes inside an epoch sees the batches of the run before it.
 """
 
+import importlib as _importlib
 import typing as _typing
 
 try:
@@ -21,20 +23,21 @@ from packsort.hf.packing import pack_dataset
 if _typing.TYPE_CHECKING:
     from packsort.hf.callback import IsolationCallback
     from packsort.hf.checking import check
+    from packsort.hf.resume import ResumeCallback
 
-__all__ = ["IsolationCallback", "check", "load", "pack_dataset", "sft_config"]
+__all__ = ["IsolationCallback", "ResumeCallback", "check", "load", "pack_dataset", "sft_config"]
+
+# These need torch, which packing does not.
+_WITH_TORCH = {
+    "IsolationCallback": "packsort.hf.callback",
+    "ResumeCallback": "packsort.hf.resume",
+    "check": "packsort.hf.checking",
+}
 
 
 def __getattr__(name: str) -> _typing.Any:
-    # They need PyTorch and transformers' Trainer, which packing does not.
-    if name == "IsolationCallback":
-        from packsort.hf.callback import IsolationCallback
-
-        return IsolationCallback
-    if name == "check":
-        from packsort.hf.checking import check
-
-        return check
+    if name in _WITH_TORCH:
+        return getattr(_importlib.import_module(_WITH_TORCH[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from packsort.errors import IsolationError, OptionError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, NO_LOSS, SEQ_LENGTHS
-from packsort.torch._segments import TOKENS, number_segments
+from packsort.torch._isolation.segments import TOKENS, number_segments
 
 _SHIFTED = "shift_labels"
 _Ints = NDArray[np.int64]

@@ -15,7 +15,7 @@ from packsort.hf._first_batches import FirstBatch
 from packsort.hf.checking import look_at
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch import check_isolation
-from packsort.torch._segments import number_segments
+from packsort.torch._isolation.segments import number_segments
 
 _SEGMENTS: Final = 4  # of one pack: the logits of whole batches could take more memory than a training step
 

@@ -5,7 +5,7 @@
 - `verify`: the proof that packs hold their source; `shard_check` checks one shard, `coverage` finds sequences and
   tokens that are missing or packed twice.
 - `reader`: `open_shards` and `Shards`.
-- `export`: packs as the Parquet files of other trainers.
+- `export`: packs as the Parquet files of other trainers; `megatron` makes the rows and metadata of Megatron-Bridge.
 - `config`: the options of `write_shards`, checked before any data is opened.
 - `counts`: what happened to the sequences of a source, in total and by file.
 - `token_store`: tokens that one call of `write_shards` leaves to the next.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._arrow import from_numpy, to_numpy
 from packsort._atomic import OutputFiles, check_folder
 from packsort._options import ExportFormat
-from packsort.errors import SourceError
-from packsort.schema import INPUT_IDS, LABELS, NO_LOSS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort._warn import warn
+from packsort.errors import OptionError, SourceError
+from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.shards import megatron
 from packsort.shards.files import ShardFiles
 
 # Megatron-Bridge reads a whole row group for one of its rows.
@@ -36,26 +35,34 @@ def export(
     a pattern as data set:
 
     - `input_ids`, list<int32>: the tokens.
-    - `seq_start_id`, list<int32>: the first token of each segment.
-    - `loss_mask`, list<int8>: 1 where the *next* token carries loss. The reader removes the last token of each segment
-      from its input and the first from its labels, so a pack of n segments is n tokens shorter there. Padding and
-      separators are segments without loss.
+    - `seq_start_id`, list<int32>: the first token of each sequence. Padding and separators belong to the sequence
+      before them.
+    - `loss_mask`, list<int8>: 1 where the *next* token carries loss.
+
+    The reader removes the last token of each sequence from its input and the first from its labels. Packs made with
+    `pad_to_multiple_of` therefore get one token of padding more for each sequence, so that the reader's sequences are
+    multiples, as context parallelism needs. A row is read with at most `max_length` tokens. Beside the files,
+    `_PACK-SIZE_metadata.jsonl` (such as `_4096_metadata.jsonl`) holds what the reader needs for fixed shapes
+    (`packed_metadata_path`).
 
     `trl` holds the columns that `trl.pack_dataset` returns: `input_ids`, `labels` and other per-token columns, and
     `seq_lengths`.
+
+    Columns that the format has no place for are left out with a warning.
 
     Args:
         source: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.
         out: Folder to write to.
         format: `megatron` or `trl`.
-        overwrite: Whether to replace files of the same names.
+        overwrite: Whether to replace files of the same names. Other files are never touched.
 
     Returns:
-        The files, all of them written or none.
+        The Parquet files. They and the metadata are all written or none.
 
     Raises:
-        OptionError: There is no such format.
-        SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it.
+        OptionError: There is no such format, or `out` is the packed directory itself.
+        SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it;
+            or the directory holds no packs.
         OutputExistsError: The folder is not empty, and `overwrite` is False.
         OutputError: The folder cannot be written.
 
@@ -72,18 +79,49 @@ def export(
     _checks.one_of("format", format, get_args(ExportFormat))
     shards = source if isinstance(source, ShardFiles) else ShardFiles(source)
     folder = Path(out)
+    if folder.resolve() == shards.path.resolve():
+        raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")
     check_folder(folder, overwrite=overwrite)
-    ending = ".idx.parquet" if format == "megatron" else ".parquet"
-    names = [shard.name.removesuffix(".arrow").removesuffix(".parquet") for shard in shards.manifest.shards]
-    targets = [folder / (name + ending) for name in names]
-    with OutputFiles(targets, overwrite=overwrite) as files:
+    write = _write_megatron if format == "megatron" else _write_trl
+    files = write(shards, folder, overwrite)
+    _warn_of_other_files(folder, files)
+    return files
+
+
+def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path:
+    """Return where `export` with `format="megatron"` writes the metadata of a packed directory."""
+    return Path(out) / megatron.RowFormat.of(source.manifest).metadata_name
+
+
+def _write_megatron(shards: ShardFiles, folder: Path, overwrite: bool) -> list[Path]:
+    if not shards.manifest.counts.packs:
+        raise SourceError(f"`{shards.path}` holds no packs, and Megatron-Bridge reads no empty data set")
+    form = megatron.RowFormat.of(shards.manifest)
+    _warn_of_left_out(shards, (*megatron.COLUMNS, PIECE_STARTS))
+    targets = _targets(shards, folder, ".idx.parquet")
+    metadata_file = metadata_path(shards, folder)
+    metadata = megatron.Metadata(form.pack_size)
+    with OutputFiles([*targets, metadata_file], overwrite=overwrite) as files:
         for index, target in enumerate(targets):
             table = shards.table(index)
             where = f"`{shards.path / shards.manifest.shards[index].name}`"
-            exported = _megatron(table, where) if format == "megatron" else _trl(table)
-            with files.writer(target, exported.schema) as write:
-                for group in _row_groups(exported):
-                    write(group)
+            with files.writer(target, megatron.SCHEMA) as write:
+                for start in range(0, table.num_rows, _PACKS_PER_GROUP):
+                    rows = form.rows(table.slice(start, _PACKS_PER_GROUP), where, start)
+                    metadata.add(rows)
+                    write(rows)
+        files.write(metadata_file, metadata.to_json())
+    return targets
+
+
+def _write_trl(shards: ShardFiles, folder: Path, overwrite: bool) -> list[Path]:
+    targets = _targets(shards, folder, ".parquet")
+    with OutputFiles(targets, overwrite=overwrite) as files:
+        for index, target in enumerate(targets):
+            table = _trl(shards.table(index))
+            with files.writer(target, table.schema) as write:
+                for start in range(0, table.num_rows, _PACKS_PER_GROUP):
+                    write(table.slice(start, _PACKS_PER_GROUP))
     return targets
 
 
@@ -93,57 +131,27 @@ def _trl(table: pa.Table) -> pa.Table:
     return table.drop_columns(unknown).replace_schema_metadata(None)
 
 
-def _megatron(table: pa.Table, where: str) -> pa.Table:
-    columns = {
-        name: _combined(table[name])
-        for name in (INPUT_IDS, LABELS, SEQ_LENGTHS, SEQUENCE_IDS)
-        if name in table.column_names
-    }
-    tokens, lengths = (to_numpy(columns[name].flatten()) for name in (INPUT_IDS, SEQ_LENGTHS))
-    token_offsets = _offsets(columns[INPUT_IDS])  # (packs + 1,)
-    segment_offsets = _offsets(columns[SEQ_LENGTHS])  # (packs + 1,)
-    trained = np.ones(len(tokens), bool)
-    if LABELS in columns:
-        labels = to_numpy(columns[LABELS].flatten())
-        trained = labels != NO_LOSS
-        other = np.flatnonzero(trained & (labels != tokens))
-        if len(other):
-            pack = int(np.searchsorted(token_offsets, other[0], "right")) - 1
-            raise SourceError(
-                f"{where}: pack {pack}: label at token {other[0] - token_offsets[pack]} must be the token, "
-                f"{tokens[other[0]]}, or {NO_LOSS} with format='megatron', got {labels[other[0]]}"
-            )
-    ends = np.cumsum(lengths, dtype=np.int64)
-    starts = ends - lengths
-    if SEQUENCE_IDS in columns:
-        trained &= np.repeat(to_numpy(columns[SEQUENCE_IDS].flatten()) >= 0, lengths)
-    mask = np.zeros(len(tokens), np.int8)
-    mask[:-1] = trained[1:]
-    mask[ends - 1] = 0
-    pack_starts = np.repeat(token_offsets[:-1], np.diff(segment_offsets))  # (segments,)
-    rows = from_numpy(token_offsets.astype(np.int32))
-    segments = from_numpy(segment_offsets.astype(np.int32))
-    return pa.table(
-        {
-            "input_ids": pa.ListArray.from_arrays(rows, from_numpy(tokens)),
-            "seq_start_id": pa.ListArray.from_arrays(segments, from_numpy((starts - pack_starts).astype(np.int32))),
-            "loss_mask": pa.ListArray.from_arrays(rows, from_numpy(mask)),
-        }
-    )
+def _targets(shards: ShardFiles, folder: Path, ending: str) -> list[Path]:
+    names = [shard.name.removesuffix(".arrow").removesuffix(".parquet") for shard in shards.manifest.shards]
+    return [folder / (name + ending) for name in names]
 
 
-def _combined(column: pa.ChunkedArray) -> pa.ListArray:
-    """Return a column as one array."""
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+def _warn_of_left_out(shards: ShardFiles, exported: Collection[str]) -> None:
+    """Warn of columns of packs that are not exported."""
+    names = [f"`{name}`" for name in shards.manifest.columns if name not in exported]
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        warn([f"{', '.join(names)} {verb} left out: format='megatron' has no place for other columns"])
 
 
-def _offsets(lists: pa.ListArray) -> NDArray[np.int64]:
-    """Return the offsets of lists, from 0: int64 (rows + 1,)."""
-    offsets = to_numpy(lists.offsets).astype(np.int64)
-    offsets -= offsets[0]
-    return offsets
-
-
-def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, _PACKS_PER_GROUP):
-        yield table.slice(start, _PACKS_PER_GROUP)
+def _warn_of_other_files(folder: Path, written: Collection[Path]) -> None:
+    """Warn of Parquet files in the folder that were there before: whoever reads the folder reads them too."""
+    other = sorted(path for path in folder.glob("*") if path.suffix in (".parquet", ".pq") and path not in written)
+    if other:
+        files = "1 Parquet file" if len(other) == 1 else f"{len(other):,} Parquet files"
+        warn(
+            [
+                f"`{folder}` also holds {files} that this call did not write, such as `{other[0].name}`: whoever reads "
+                "the folder reads them too"
+            ]
+        )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch.utils.data import get_worker_info
 
 from packsort.errors import OptionError
+from packsort.torch._outer_loop import in_dataloader
+from packsort.torch._tensor_walk import map_tensors
 
 
-def find_device(device: Any) -> torch.device | None:
-    """Return the device that batches are moved to, or None for the CPU.
+def find_device(device: Any) -> torch.device | Literal["auto"] | None:
+    """Check the option `device`: a device that batches are moved to, `"auto"`, or None for the CPU.
+
+    `"auto"` stays as it is until a pass starts. Only then do ranks have their own current device, and a loader that is
+    pickled or forked for workers must not start CUDA.
 
     Raises:
         OptionError: PyTorch has no such device here.
     """
     if device is None:
         return None
+    if isinstance(device, str) and device == "auto":
+        return "auto"
     try:
         found = torch.device(device)
         if found.type == "cpu":
@@ -28,7 +35,32 @@ def find_device(device: Any) -> torch.device | None:
         return torch.empty(0, device=found).device
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise OptionError(f"device must be one that PyTorch has here, got {str(device)!r} ({reason})") from None
+        raise OptionError(
+            f"device must be 'auto' or one that PyTorch has here, got {str(device)!r} ({reason})"
+        ) from None
+
+
+def choose_device(device: torch.device | Literal["auto"] | None) -> torch.device | None:
+    """Return the device of a pass that starts in this process, or None for the CPU.
+
+    Args:
+        device: The result of `find_device`. `"auto"` is the accelerator that is current in this process, or the CPU
+            where there is none, and in a `DataLoader`, which pins and moves batches itself.
+    """
+    if device != "auto":
+        return device
+    return None if in_dataloader() or get_worker_info() is not None else _current_accelerator()
+
+
+def _current_accelerator() -> torch.device | None:
+    found = torch.accelerator.current_accelerator()
+    if found is None:
+        return None
+    module: Any = torch.get_device_module(found)
+    # A forked child cannot use a device that its parent has used.
+    if getattr(module, "_is_in_bad_fork", bool)() or not module.is_available():
+        return None
+    return torch.empty(0, device=found).device
 
 
 class DeviceMover:
@@ -61,21 +93,22 @@ class DeviceMover:
         if arrival is not None:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(arrival)
-            for value in batch.values():
-                if isinstance(value, torch.Tensor) and value.is_cuda:
-                    # The memory comes from another stream: it must not be reused before this stream is done with it.
-                    value.record_stream(stream)
+            record(batch, stream)
         return batch
 
-    def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved: dict[int, Any] = {}  # by id: a tensor under two names stays one tensor
-        for value in batch.values():
-            if id(value) not in moved:
-                moved[id(value)] = self._moved_value(value)
-        return {name: moved[id(value)] for name, value in batch.items()}
+    def _moved(self, batch: dict[str, Any]) -> Any:
+        return map_tensors(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
 
-    def _moved_value(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(self.device, non_blocking=True)
-        move: Callable[[torch.device], Any] | None = getattr(value, "to", None)  # such as a BlockMask
-        return value if move is None else move(self.device)
+
+def record(batch: dict[str, Any], stream: torch.cuda.Stream) -> None:
+    """Keep the memory of every tensor in a batch until a stream is done with it.
+
+    The memory comes from the stream of the copies. Without this it would be given to the next batch while the training
+    step still reads it.
+    """
+
+    def recorded(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.record_stream(stream)
+        return tensor
+
+    map_tensors(batch, recorded)

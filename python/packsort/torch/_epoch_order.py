@@ -122,6 +122,18 @@ def find_ranks(rank: Any, world_size: Any, batch_size: Any, accumulation: Any, t
     )
 
 
+def check_current(ranks: Ranks) -> None:
+    """Raise an OptionError if ranks that `torch.distributed` was asked for have become others."""
+    if dist.is_available() and dist.is_initialized():
+        found = dist.get_rank(), dist.get_world_size()
+        if found != (ranks.rank, ranks.world_size):
+            raise OptionError(
+                f"ranks must not change after a loader is made, but it was made as rank {ranks.rank} of "
+                f"{ranks.world_size} and `torch.distributed` now says {found[0]} of {found[1]}: make it once the "
+                "processes know each other (in Lightning in `train_dataloader`), or pass rank and world_size"
+            )
+
+
 def find_balance(balance: Any, attention: str, ranks: Ranks) -> BalanceConfig | None:
     """Check the option `balance`; None balances nothing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from typing import Any, SupportsIndex, Unpack, overload
@@ -34,6 +35,10 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
     Packs of a packed directory are read from its mapped files on request. Packs of token columns are planned at once
     and gathered on request; nothing is written. The dataset works in forked and spawned workers of a `DataLoader`. It
     is pickled by its arguments: a path stays a path.
+
+    The packs of a dataset never change, so one dataset may serve training and evaluation, and a resumed run sees the
+    packs of the run before it. The sampler of the loop chooses their order in each epoch; `packsort.hf.ResumeCallback`
+    makes sure that a `Trainer` that is resumed chooses the same. `with_epoch` packs anew.
 
     Args:
         source: A packed directory (its path, or the result of `packsort.open_shards`), or token columns to pack on the
@@ -80,18 +85,52 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         if isinstance(self._packs, DirectoryPacks):
             self._refuse_order("seed" in options and packing.config.seed is not None, "seed")
             self._refuse_order(epoch != 0, "epoch")
-        self.set_epoch(epoch)
+        self._choose(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """Epoch whose packs the dataset holds."""
+        return self._epoch
+
+    def with_epoch(self, epoch: int) -> PackedDataset:
+        """Return a dataset with the packs of another epoch: as many, of other sequences. It shares the plan and tokens.
+
+        A loop that wants new packs in each epoch makes its `DataLoader` of this dataset, and after a resume too.
+
+        Args:
+            epoch: Epoch of the shuffle, from 0 to 2**64 - 1.
+
+        Raises:
+            OptionError: `epoch` is not allowed, or the packs are those of a packed directory, which do not change.
+
+        Example:
+            >>> import pyarrow as pa
+            >>> from packsort.torch import PackedDataset
+            >>> dataset = PackedDataset(pa.table({"input_ids": [[i] for i in range(6)]}), 3)
+            >>> [dataset.with_epoch(epoch)[0]["input_ids"].tolist() for epoch in range(3)]
+            [[5, 4, 2], [0, 2, 3], [3, 2, 5]]
+        """
+        epoch = _checks.seed("epoch", epoch)
+        if isinstance(self._packs, DirectoryPacks):
+            self._refuse_order(epoch != 0, "epoch")
+        other = copy.copy(self)
+        other._choose(epoch)
+        return other
 
     def set_epoch(self, epoch: int) -> None:
-        """Pack anew for an epoch; the number of packs stays. Packs of a packed directory do not change.
+        """Check an epoch and keep the packs: the order is the sampler's, and `with_epoch` packs anew.
 
-        Call it while no workers run: workers keep the packs of the epoch in which they started.
+        accelerate and `Trainer` call this method in some runs and leave it out in others, such as a run that is
+        resumed inside an epoch, so it must not change what is trained on.
 
         Raises:
             OptionError: `epoch` is not an integer from 0 to 2**64 - 1.
         """
-        self._epoch = _checks.seed("epoch", epoch)
-        self._epoch_packs = self._packs.in_epoch(self._epoch)
+        _checks.seed("epoch", epoch)
+
+    def _choose(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._epoch_packs = self._packs.in_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self._packs)
@@ -137,4 +176,4 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         with warnings.catch_warnings():  # given where the dataset was made; each worker would repeat them
             warnings.simplefilter("ignore", UserWarning)
             self.__init__(source, max_length, **options)  # type: ignore[misc]
-        self.set_epoch(epoch)
+        self._choose(epoch)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Unpack
 
+import torch
 from torch.utils.data import IterableDataset
 
 from packsort import _checks
@@ -17,8 +18,9 @@ from packsort.errors import DamagedError, OptionError
 from packsort.planning.plan import Plan
 from packsort.shards.reader import Shards
 from packsort.torch._checkpoint import Identity, Position, find_worker
-from packsort.torch._device import DeviceMover, find_device
-from packsort.torch._epoch_order import EpochOrder, Ranks, find_balance, find_ranks
+from packsort.torch._device import DeviceMover, choose_device, find_device
+from packsort.torch._epoch_order import EpochOrder, Ranks, check_current, find_balance, find_ranks
+from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.open_packs import open_packs
 from packsort.torch._packs.packing_options import PACK_NAMES, PackingOptions
@@ -29,7 +31,7 @@ from packsort.torch.layouts import Batcher
 Batch = dict[str, Any]
 
 _MIN_STEP_SECONDS = 1e-3  # the shortest step for which a thread pays
-_LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences"}  # `static_shapes` sets it
+_LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences", "max_fillers"}  # `static_shapes` sets them
 
 
 class PackedLoader(IterableDataset[Batch]):
@@ -84,7 +86,8 @@ class PackedLoader(IterableDataset[Batch]):
         batch_size: Packs of a batch.
         layout: Shapes and names of the tensors: `"flat"`, `"rows"`, `"megatron"` or `"torchtune"`.
         static_shapes: Whether to pad `flat` and `megatron` batches to `max_length` tokens and `max_sequences`
-            sequences a pack, as CUDA graphs need. The packs must be made with `max_sequences`.
+            sequences a pack, as CUDA graphs need. The packs must be made with `max_sequences`; separators and padding
+            between sequences have room beside them.
         seed: Seed of the order of packs and sequences. `None` keeps the order of a packed directory in every epoch, and
             leaves packs on the fly unshuffled in epoch 0.
         tail: Packs that do not fill the last step: `"pad"` repeats the first packs of the epoch, `"drop"` leaves them
@@ -95,8 +98,10 @@ class PackedLoader(IterableDataset[Batch]):
             without it. Ranks that share their data (tensor or context parallel) pass the same number.
         world_size: Number of ranks that train on different packs. `None` asks `torch.distributed`, and is 1 without it.
         accumulation: Batches of one rank in a step.
-        device: Device of the batches; `None` is the CPU. To a GPU they are copied from pinned memory on a stream of
-            their own, during the previous step.
+        device: Device of the batches. `"auto"` is the current accelerator of the process that iterates, such as the GPU
+            of its local rank; it is the CPU where there is none, and in a `DataLoader`, which moves batches itself.
+            `None` is the CPU. To a GPU batches are copied from pinned memory on a stream of their own, during the
+            previous step.
         prefetch: Number of batches to prefetch on a thread; 0 makes each on request. The thread starts once a step
             lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
@@ -106,7 +111,8 @@ class PackedLoader(IterableDataset[Batch]):
 
     Raises:
         TypeError: A keyword argument is unknown.
-        OptionError: A value is not allowed, or two options contradict each other.
+        OptionError: A value is not allowed, or two options contradict each other. A pass raises it if a `DataLoader`
+            batches the batches again, or shares them out among ranks again.
         TokenizerError: The tokenizer cannot be loaded, or lacks something that the rows need.
         SourceError: The source is none of the above, or its columns are wrong; tokens are checked as they are read.
         SourceNotFoundError: There is no such directory or file.
@@ -146,7 +152,7 @@ class PackedLoader(IterableDataset[Batch]):
         rank: int | None = None,
         world_size: int | None = None,
         accumulation: int = 1,
-        device: Any = None,
+        device: Any = "auto",
         prefetch: int = 2,
         **options: Unpack[LoaderOptions],
     ) -> None:
@@ -159,10 +165,11 @@ class PackedLoader(IterableDataset[Batch]):
         balanced = find_balance(balance, config.attention, ranks)
         self.prefetch = _checks.integer("prefetch", prefetch, 0)
         self.layout = config.layout
-        self.device = find_device(device)
+        self._device = find_device(device)
         if plan is None and packing.config.strategy == "optimal":
             _check_one_rank(ranks)
-        if static_shapes or config.layout in ("rows", "torchtune"):  # these pad rows of written packs, too
+        if static_shapes or config.layout in ("rows", "torchtune") or config.pad_batch_to_multiple_of > 1:
+            # These pad written packs, too.
             packing = replace(packing, given=tuple(name for name in packing.given if name != "pad_token_id"))
         packs = open_packs(source, packing, plan)
         ranks.check_packs(len(packs), packs.name)
@@ -170,13 +177,15 @@ class PackedLoader(IterableDataset[Batch]):
             raise OptionError(
                 f"static_shapes=True needs the most sequences of a pack: pack {packs.name} with max_sequences"
             )
-        config = replace(
-            config, max_length=packs.max_length, max_sequences=packs.max_sequences if static_shapes else None
-        )
+        config = replace(config, max_length=packs.max_length)
+        if static_shapes:
+            fillers = packs.max_fillers if config.layout == "flat" else None
+            config = replace(config, max_sequences=packs.max_sequences, max_fillers=fillers)
         self._batcher = Batcher.from_config(config)
         self._batcher.check_columns(packs.columns)
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)
         self._balance = balanced
+        self._asks_ranks = rank is None and world_size is None
         self._position = Position()
         self._resume = False  # whether the next pass starts at the position, not at its epoch's first batch
         self._order: tuple[int, EpochOrder] | None = None  # of the epoch that was asked for last
@@ -200,6 +209,11 @@ class PackedLoader(IterableDataset[Batch]):
     def world_size(self) -> int:
         """Number of ranks that train on different packs."""
         return self._identity.ranks.world_size
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the batches of a pass that starts in this process now."""
+        return choose_device(self._device) or torch.device("cpu")
 
     @property
     def num_packs(self) -> int:
@@ -239,6 +253,7 @@ class PackedLoader(IterableDataset[Batch]):
             OptionError: `epoch` is not an integer from 0 to 2**64 - 1.
         """
         epoch = _checks.seed("epoch", epoch)
+        check_shared_out_once("PackedLoader", self.world_size)  # workers of a DataLoader do not see who shares them out
         if epoch != self._position.epoch:
             self._position, self._resume = Position(epoch), False
 
@@ -267,6 +282,8 @@ class PackedLoader(IterableDataset[Batch]):
         return self._identity.ranks.num_batches(self.num_packs)
 
     def __iter__(self) -> Iterator[Batch]:
+        self._check_ranks()
+        check_batched_once("PackedLoader")
         return _LoaderPass(self)
 
     def __repr__(self) -> str:
@@ -279,6 +296,12 @@ class PackedLoader(IterableDataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_order": None}
+
+    def _check_ranks(self) -> None:
+        """Refuse a pass that would give ranks the packs of others."""
+        check_shared_out_once("PackedLoader", self.world_size)
+        if self._asks_ranks and find_worker() is None:
+            check_current(self._identity.ranks)
 
     def _current_identity(self) -> Identity:
         """Return the identity with the balanced order of a state that was loaded."""
@@ -334,7 +357,8 @@ class _LoaderPass(Iterator[Batch]):
         self._loader, self._position, self._stride = loader, loader._position, stride
         packs = identity.packs.in_epoch(epoch)
         order = loader._order_of(epoch, packs)
-        self._mover = None if loader.device is None else DeviceMover(loader.device)
+        device = choose_device(loader._device)
+        self._mover = None if device is None else DeviceMover(device)
         batches = _EpochBatches(identity.packs, packs, order, loader._batcher, self._mover)
         indices = range(first, len(order), stride)
         self._batches = Prefetcher(batches.iterate(indices), loader.prefetch, _MIN_STEP_SECONDS)

@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask
 
 from packsort import _core
+from packsort.torch._tensor_walk import map_tensors
 
 _TENSORS = (
     "kv_num_blocks",
@@ -43,10 +44,8 @@ class DocumentMask(BlockMask):
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> DocumentMask:
         """Return the mask on another device."""
-        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
-        mod: Any = self.mask_mod
-        documents = mod.documents.to(device, non_blocking=non_blocking)
-        return DocumentMask(self.seq_lengths, **moved, BLOCK_SIZE=self.BLOCK_SIZE, mask_mod=SameDocument(documents))
+        moved: DocumentMask = map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return moved
 
 
 def document_mask(cu_seqlens: torch.Tensor, documents: torch.Tensor, *, block_size: int = 128) -> DocumentMask:

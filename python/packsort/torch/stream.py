@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Unpack, get_args
 
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
@@ -29,7 +30,8 @@ from packsort.tokenization.choice import as_choice
 from packsort.tokenization.notes import Note
 from packsort.tokenization.rows import RowTokenizer
 from packsort.torch._buffer import PackBuffer
-from packsort.torch._device import DeviceMover, find_device
+from packsort.torch._device import DeviceMover, choose_device, find_device
+from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
 from packsort.torch._prefetch import Prefetcher
 from packsort.torch._sequences import SequenceReader, TokenArrays, from_state, join, to_state
 from packsort.torch.layouts import Batcher
@@ -129,7 +131,7 @@ class PackedStream(IterableDataset[Batch]):
         template_date: str | None = None,
         batch_size: int = 1,
         layout: Layout = "flat",
-        device: Any = None,
+        device: Any = "auto",
         prefetch: int = 2,
         **options: Unpack[LayoutOptions],
     ) -> None:
@@ -154,7 +156,7 @@ class PackedStream(IterableDataset[Batch]):
         if columns is not None and self._choice is None:
             raise _checks.clash("columns", "tokenizer=None", "a stream of tokens has its columns by their own names")
         self.empty = self._input.empty
-        self.device = find_device(device)
+        self._device = find_device(device)
         self.layout = config.layout
         if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
             raise OptionError(f"source must be an iterable of sequences, got a {type(source).__name__}")
@@ -196,6 +198,11 @@ class PackedStream(IterableDataset[Batch]):
         self._state, self._packer = state, None
 
     @property
+    def device(self) -> torch.device:
+        """Device of the batches of a pass that starts in this process now."""
+        return choose_device(self._device) or torch.device("cpu")
+
+    @property
     def counts(self) -> dict[str, int]:
         """Counts of this pass.
 
@@ -206,6 +213,8 @@ class PackedStream(IterableDataset[Batch]):
         return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
 
     def __iter__(self) -> Iterator[Batch]:
+        check_shared_out_once("PackedStream", None)
+        check_batched_once("PackedStream")
         worker = get_worker_info()
         if worker is not None and worker.num_workers > 1 and not isinstance(self.source, IterableDataset):
             raise OptionError(
@@ -213,7 +222,7 @@ class PackedStream(IterableDataset[Batch]):
                 "whole stream; for more, pass an IterableDataset of torch or datasets, which shares its sequences out"
             )
         self._packer, self._state = _StreamPacker(self, self._state), None
-        return _StreamPass(self._packer, self._batcher, self.device, self.prefetch)
+        return _StreamPass(self._packer, self._batcher, choose_device(self._device), self.prefetch)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self._state if self._packer is None else self._packer.state()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from packsort import _core
 from packsort.balance.costs import CostModel
+from packsort.gathering.fillers import most_fillers
 from packsort.shards.reader import Shards
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
 
@@ -31,7 +32,11 @@ class DirectoryPacks:
         self.seed = seed
         self.name = f"`{shards.path}`"
         self.max_length = shards.max_length
-        self.max_sequences = shards.manifest.options.max_sequences
+        options = shards.manifest.options
+        self.max_sequences = options.max_sequences
+        self.max_fillers = most_fillers(
+            options.max_sequences, options.separator is not None, options.pad_to_multiple_of
+        )
         self.columns = shards.column_names
         self.plan_fingerprint = shards.manifest.plan
         digest = xxhash.xxh3_128()

@@ -14,7 +14,7 @@ from packsort._warn import warn
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
 from packsort.errors import OptionError
-from packsort.gathering.fillers import Fillers, has_fillers
+from packsort.gathering.fillers import Fillers, has_fillers, most_fillers
 from packsort.gathering.gather import gather_rows
 from packsort.gathering.planned import plan_lengths
 from packsort.gathering.segments import list_segments
@@ -62,6 +62,7 @@ class PlannedPacks:
         self.first = plan
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
+        self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
         self.fillers = options.fillers if has_fillers(plan) else None
         own = [LABELS] if self.fillers else []
         own += [SEQ_LENGTHS, SEQUENCE_IDS, *([PIECE_STARTS] if plan.has_starts else [])]

@@ -34,6 +34,7 @@ class Packs(Protocol):
         name: The source, for messages.
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
+        max_fillers: Most separators and stretches of padding between and after them, or None for any number.
         columns: Names of a pack's columns.
         plan_fingerprint: Fingerprint of the plan, the same in all epochs.
     """
@@ -41,6 +42,7 @@ class Packs(Protocol):
     name: str
     max_length: int
     max_sequences: int | None
+    max_fillers: int | None
     columns: tuple[str, ...]
     plan_fingerprint: str
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack, overload
 
+import numpy as np
+
 from packsort import _core
 from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
@@ -38,10 +40,17 @@ class Batcher:
             `labels` themselves, shifted labels are named `shift_labels`.
         attention: `"document"`: a token attends to its own sequence. `"pack"`: it attends to all of its pack before it,
             filler included, and positions continue through the pack, as in arXiv 2410.08081. The labels are the same.
-        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. Models with
-            short convolutions (Mamba, linear attention) need it. For `flat` and `rows`.
-        max_sequences: Most segments of a pack, filler included. It fixes all shapes, provided that every batch has the
-            same number of packs. For `flat` and `megatron`.
+        seq_idx: Whether to add `seq_idx`, int32: the number of each token's segment in its row, from 0. By it models
+            with convolutions or recurrent layers (LFM2, Bamba, Falcon-H1) keep sequences apart, and refuse the batch
+            where they cannot. `None` adds it to `flat` and `rows`. Leave it out (`False`) for a model whose `forward`
+            does not take it, or where each row holds one sequence.
+        max_sequences: Most sequences of a pack. It fixes all shapes, provided that every batch has the same number of
+            packs. For `flat` and `megatron`.
+        max_fillers: Most segments of filler in a pack, with `max_sequences` and for `flat`; `None` is 0. Packs with
+            separators have up to `max_sequences` - 1, those padded to a multiple up to `max_sequences` more.
+        pad_batch_to_multiple_of: Number of which the tokens of a batch are a multiple, as FP8 kernels need. The padding
+            is filler at the end of the batch. For `flat` and `megatron`. `pad_to_multiple_of`, an option of packing,
+            pads each sequence.
         padding: Segment of the padding at the end of a row: `"own"` is a segment of its own, `"last"` the last
             sequence. For `rows`.
         loss_weights: Adds `loss_weights`, float32, aligned with the labels; they sum to 1 over the optimizer step, see
@@ -186,7 +195,8 @@ class Batcher:
             attend_pack=config.attention == "pack",
             row_width=0 if single_row and config.max_sequences is None else config.max_length,
             single_row=single_row,
-            max_sequences=config.max_sequences or 0,
+            max_segments=0 if config.max_sequences is None else config.max_sequences + (config.max_fillers or 0),
+            tokens_multiple_of=config.pad_batch_to_multiple_of,
             pad_token_id=config.pad_token_id,
             padding_joins_last=padding_last,
             positions_continue=padding_last or layout == "torchtune",
@@ -195,13 +205,22 @@ class Batcher:
         )
 
     def _check_sizes(self, packs: Sequence[CorePack]) -> None:
-        width, most = self._spec.row_width, self._spec.max_sequences
-        for number, (ids, _, lengths, _) in enumerate(packs):
+        width, most = self._spec.row_width, self.config.max_sequences
+        for number, (ids, _, lengths, sequence_ids) in enumerate(packs):
             if width and len(ids) > width:
                 raise SourceError(f"pack {number} of the batch has {len(ids)} tokens, more than max_length {width}")
-            if most and len(lengths) > most:
+            if most is None:
+                continue
+            fillers = 0 if sequence_ids is None else int(np.count_nonzero(sequence_ids < 0))
+            room = self.config.max_fillers or 0
+            if len(lengths) - fillers > most:
                 raise SourceError(
-                    f"pack {number} of the batch has {len(lengths)} segments, more than max_sequences {most}"
+                    f"pack {number} of the batch has {len(lengths) - fillers} sequences, more than max_sequences {most}"
+                )
+            if fillers > room and not self._spec.filler_joins:
+                raise SourceError(
+                    f"pack {number} of the batch has {fillers} separators and stretches of padding, more than "
+                    f"max_fillers {room}: pass max_fillers={fillers + room} or more"
                 )
 
     def __repr__(self) -> str:

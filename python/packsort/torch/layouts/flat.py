@@ -8,13 +8,18 @@
 - `cu_seq_lens_q`, `cu_seq_lens_k`: int32 (segments + 1,). Start of each segment, and the end of the last. Both keys
   hold the same tensor.
 - `max_length_q`, `max_length_k`: int. Tokens of the longest segment.
+- `seq_idx`: int32 (1, tokens). Number of each token's segment, from 0, as transformers' and TRL's collators number
+  them. `seq_idx=False` leaves it out.
 
 With `attention="pack"` each pack is one segment.
 
 With `max_sequences` all shapes are fixed, as CUDA graphs need them. Each pack is padded to `max_length`, and this
 padding is a segment of its own, so a batch has packs x `max_length` tokens. `cu_seq_lens_*` have
-packs x (`max_sequences` + 1) + 1 values: their end is repeated, which stands for segments without tokens.
-`max_length_*` are `max_length`.
+packs x (`max_sequences` + `max_fillers` + 1) + 1 values: their end is repeated, which stands for segments without
+tokens. `max_length_*` are `max_length`.
+
+With `pad_batch_to_multiple_of` padding follows the last pack where the tokens are no such multiple. It is a segment of
+its own.
 
 There is no `attention_mask`. Flash attention takes the segments from `cu_seq_lens_*`. SDPA and eager attention derive
 them from `position_ids`, but only while the model makes no key-value cache. Set `model.config.use_cache = False`, as

@@ -19,7 +19,8 @@ parameters. Models of attention alone need no `total_tokens`, and without it `Pa
 Megatron-Bridge's `gpt_step` builds the parameters itself, of a batch that `for_gpt_step` returns.
 
 With `max_sequences` all shapes are fixed: each pack is padded to `max_length`, and `cu_seqlens_*` have
-packs x `max_sequences` + 1 values, their end repeated.
+packs x `max_sequences` + 1 values, their end repeated. With `pad_batch_to_multiple_of` the last sequence also has the
+padding that makes the tokens of the row such a multiple.
 """
 
 from __future__ import annotations

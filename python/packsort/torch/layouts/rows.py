@@ -5,6 +5,8 @@
   segment, and in padding. With `labels="shifted"` the key is `shift_labels`.
 - `position_ids`: int64 (packs, max_length). Positions restart at 0 in each segment.
 - `segment_ids`: int32 (packs, max_length). 1, 2, ... for the sequences of a row, 0 for padding.
+- `seq_idx`: int32 (packs, max_length). Number of each token's segment in its row, from 0, padding counted like any
+  other. `seq_idx=False` leaves it out.
 
 The option `padding` says which segment the padding at the end of a row belongs to. `own` makes it a segment of its own,
 whose positions start at 0, so no sequence attends to it. `last` adds it to the last sequence, whose positions continue,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.torch.layouts.tail import write_tail
 
 CorePack = tuple[NDArray[np.int32], "NDArray[np.int32] | None", NDArray[np.int32], "NDArray[np.int64] | None"]
 """A pack as the core takes it: tokens, labels or None, segment lengths, sequence ids or None."""
@@ -28,7 +29,8 @@ class TensorSpec:
         attend_pack: Whether a token attends to all of its pack before it; each pack is then one segment.
         row_width: Tokens that each pack is padded to; 0 adds no padding.
         single_row: Whether all packs go into one row.
-        max_sequences: Segments of a pack that `cu_seqlens` has room for, which fixes its length; 0 leaves it free.
+        max_segments: Segments of a pack that `cu_seqlens` has room for, which fixes its length; 0 leaves it free.
+        tokens_multiple_of: Number of which the tokens of a single row are a multiple; padding at its end sees to it.
         pad_token_id: Token id of padding.
         padding_joins_last: Whether the padding of a row belongs to the last segment.
         positions_continue: Whether positions continue from the last segment into the padding of a row.
@@ -40,7 +42,8 @@ class TensorSpec:
     attend_pack: bool
     row_width: int
     single_row: bool
-    max_sequences: int
+    max_segments: int
+    tokens_multiple_of: int
     pad_token_id: int
     padding_joins_last: bool
     positions_continue: bool
@@ -124,15 +127,17 @@ def batch_tensors(
         pin_memory: Whether to allocate page-locked memory.
     """
     tokens = spec.row_width * len(packs) if spec.row_width else sum(len(pack[0]) for pack in packs)
-    shape = (1, tokens) if spec.single_row else (len(packs), spec.row_width)
+    tail = -tokens % spec.tokens_multiple_of
+    shape = (1, tokens + tail) if spec.single_row else (len(packs), spec.row_width)
     paddings = len(packs) if spec.row_width and not spec.filler_joins else 0
-    if spec.max_sequences:
-        room = spec.max_sequences * len(packs) + paddings + 1
+    if spec.max_segments:
+        room = spec.max_segments * len(packs) + paddings + 1
     elif spec.attend_pack:
         room = len(packs) + paddings + 1
     else:
         room = sum(len(pack[2]) for pack in packs) + paddings + 1
     empty = _pinned if pin_memory else np.empty
+    room += int(tail > 0 and not spec.filler_joins)
     cu_seqlens = empty(room, np.int32)
     input_ids, labels, position_ids = empty(shape, np.int64), empty(shape, np.int64), empty(shape, np.int64)
     optional: dict[str, Any] = {
@@ -140,6 +145,11 @@ def batch_tensors(
         for name in spec.optional - {"padding_mask"}
     }
     unpadded = empty(room, np.int32) if spec.filler_joins else None
+
+    def own(array: NDArray[Any]) -> NDArray[Any]:
+        """Return the part of an array that the packs fill."""
+        return array[:, :tokens] if tail else array
+
     segments, longest = _core.fill_batch(
         packs,
         (
@@ -152,17 +162,31 @@ def batch_tensors(
             not spec.single_row,
         ),
         weights,
-        input_ids,
-        labels,
-        position_ids,
+        own(input_ids),
+        own(labels),
+        own(position_ids),
         cu_seqlens,
         unpadded=unpadded,
-        **optional,
+        **{name: own(array) for name, array in optional.items()},
     )
+    longest = spec.row_width if spec.max_segments else longest
+    if tail:
+        last = write_tail(
+            {"input_ids": input_ids, "labels": labels, "position_ids": position_ids, **optional},
+            cu_seqlens,
+            tail,
+            segments,
+            pad_token_id=spec.pad_token_id,
+            labels_name_tokens=spec.label_placement == "masked",
+            joins=spec.filler_joins,
+        )
+        # Where shapes are fixed, the longest segment must not depend on the packs either.
+        longest = spec.row_width + tail if spec.max_segments and spec.filler_joins else max(longest, last)
+        segments += not spec.filler_joins
     if "padding_mask" in spec.optional:
         optional["padding_mask"] = empty(shape, np.bool_)
         _mark_padding(packs, spec.row_width, optional["padding_mask"])
-    end = room if spec.max_sequences else segments + 1
+    end = room if spec.max_segments else segments + 1
     tensors = {name: torch.from_numpy(array) for name, array in optional.items()}
     return BatchTensors(
         spec.label_placement,
@@ -170,7 +194,7 @@ def batch_tensors(
         torch.from_numpy(labels),
         torch.from_numpy(position_ids),
         torch.from_numpy(cu_seqlens[:end]),
-        spec.row_width if spec.max_sequences else longest,
+        longest,
         None if unpadded is None else torch.from_numpy(unpadded[:end]),
         **tensors,
     )

@@ -1,0 +1,120 @@
+"""Loops around a loader: what would batch or share out its batches again is refused, and what leaves them alone works.
+
+Two ranks are in `test_accelerate.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torchdata.stateful_dataloader import StatefulDataLoader
+from transformers import Trainer, TrainingArguments
+
+import packsort
+from loading import digests
+from packed_rows import MAX_LENGTH, VOCABULARY, rows
+from packsort.torch import PackedCollator, PackedLoader, PackedStream
+from tiny_models import llama
+
+TABLE = rows()
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore:'set_vital' is deprecated"
+)
+
+
+def loader():
+    return PackedLoader(TABLE, MAX_LENGTH)
+
+
+def stream():
+    return PackedStream(TABLE.to_pylist(), MAX_LENGTH)
+
+
+def first(batches):
+    (batch,) = batches
+    return batch
+
+
+class Passed(IterableDataset):
+    """A user's data set around a loader, whose items are not batches."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __iter__(self):
+        return (batch["input_ids"].sum() for batch in self.inner)
+
+
+@pytest.mark.parametrize("make", [loader, stream])
+@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_size": 2},
+        {"collate_fn": functools.partial(default_collate)},
+        {"collate_fn": PackedCollator(max_length=MAX_LENGTH)},
+    ],
+    ids=repr,
+)
+def test_a_dataloader_that_batches_batches_is_refused(make, kind, options):
+    inner = make()
+    message = f"a {type(inner).__name__} gives whole batches, which this `DataLoader` would put into batches again"
+    with pytest.raises(packsort.OptionError, match=f"{message}: pass `DataLoader\\(loader, batch_size=None\\)`"):
+        next(iter(kind(inner, **options)))
+
+
+@pytest.mark.parametrize("make", [loader, stream])
+@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize(
+    "options", [{"batch_size": None}, {"batch_size": None, "num_workers": 1}, {"collate_fn": first}]
+)
+def test_a_dataloader_that_hands_batches_on_is_left_alone(make, kind, options):
+    assert digests(kind(make(), **options)) == digests(make())
+
+
+def test_a_data_set_around_a_loader_may_be_batched():
+    found = torch.cat(list(DataLoader(Passed(loader()), batch_size=3)))
+    assert found.tolist() == [int(batch["input_ids"].sum()) for batch in loader()]
+
+
+@pytest.mark.parametrize("make", [loader, stream])
+@pytest.mark.parametrize("options", [{"batch_size": None}, {}, {"collate_fn": first}])
+def test_accelerate_that_would_cut_batches_is_refused(make, options):
+    inner = make()
+    name = type(inner).__name__
+    data = Accelerator(cpu=True).prepare(DataLoader(inner, **options))
+    message = f"accelerate's DataLoaderDispatcher would share them out again: iterate the {name} itself"
+    with pytest.raises(packsort.OptionError, match=message):
+        next(iter(data))
+
+
+def test_accelerate_that_would_cut_batches_of_workers_is_refused():
+    data = Accelerator(cpu=True).prepare(DataLoader(loader(), batch_size=None, num_workers=1))
+    with pytest.raises(packsort.OptionError, match="DataLoaderDispatcher would share them out again"):
+        next(iter(data))
+
+
+def test_accelerate_leaves_alone_what_it_does_not_share_out():
+    inner = loader()
+    assert Accelerator(cpu=True).prepare(inner) is inner
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+    assert digests(accelerator.prepare(DataLoader(loader(), batch_size=None))) == digests(loader())
+
+
+@pytest.mark.parametrize("make", [loader, stream])
+@pytest.mark.parametrize("options", [{}, {"accelerator_config": {"dispatch_batches": False}}])
+def test_trainer_over_batches_names_the_data_set_to_pass(tmp_path, make, options):
+    arguments = TrainingArguments(
+        str(tmp_path), use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, max_steps=1, **options
+    )
+    way_out = re.escape("pass `Trainer(..., train_dataset=PackedDataset(...), data_collator=PackedCollator(...))`")
+    with pytest.raises(packsort.OptionError, match=f"a {type(make()).__name__} gives .* again: {way_out}"):
+        Trainer(llama(VOCABULARY), arguments, train_dataset=make()).train()
