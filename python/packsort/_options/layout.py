@@ -41,6 +41,7 @@ class LayoutConfig:
         loss_weights: Weighting of the loss over a step; None adds no weights.
         block_mask: Whether to add a FlexAttention `BlockMask`.
         pad_token_id: Token id of padding.
+        keep: Columns with one value for each sequence; None tells them by their number of values.
         drop_columns: Columns of the packs that are left out of batches.
 
     Raises:
@@ -59,6 +60,7 @@ class LayoutConfig:
     loss_weights: LossWeights | None = None
     block_mask: bool = False
     pad_token_id: int = 0
+    keep: tuple[str, ...] | None = None
     drop_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +71,8 @@ class LayoutConfig:
         _checks.one_of("loss_weights", self.loss_weights, (None, *get_args(LossWeights)))
         object.__setattr__(self, "max_length", _checks.max_length(self.max_length))
         object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
+        if self.keep is not None:
+            object.__setattr__(self, "keep", _checks.column_names("keep", self.keep))
         if self.seq_idx is None:
             object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
         object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort.balance.costs import CostModel
+from packsort.sources.sequence_columns import Dictionaries
 
 PackArrays = Mapping[str, NDArray[Any]]
 """One pack: an array for each column, as `packsort.Shards` gives it."""
@@ -36,6 +37,8 @@ class Packs(Protocol):
         max_sequences: Most sequences of a pack, or None for any number.
         max_fillers: Most separators and stretches of padding between and after them, or None for any number.
         columns: Names of a pack's columns.
+        kept: Those with one value for each segment that were kept.
+        dictionaries: Texts of kept columns of codes.
         plan_fingerprint: Fingerprint of the plan, the same in all epochs.
     """
 
@@ -44,6 +47,8 @@ class Packs(Protocol):
     max_sequences: int | None
     max_fillers: int | None
     columns: tuple[str, ...]
+    kept: tuple[str, ...]
+    dictionaries: Dictionaries
     plan_fingerprint: str
 
     @property

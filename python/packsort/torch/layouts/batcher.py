@@ -12,7 +12,8 @@ from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch.layouts import flat, megatron, rows, torchtune
-from packsort.torch.layouts.columns import other_columns, refuse_taken, token_tensors
+from packsort.torch.layouts.columns import find_columns, other_columns, refuse_taken, token_tensors
+from packsort.torch.layouts.sequences import sequence_tensors
 from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
 
 _NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
@@ -59,7 +60,9 @@ class Batcher:
             sequence without a trained token does not count.
         block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
         pad_token_id: Token id of padding.
-        drop_columns: Columns of the packs that are left out of the batch. All other per-token columns are in it, see
+        keep: Columns of the packs with one value for each segment. `None` takes a column for one of them if it has as
+            many values as segments, and not as many as tokens.
+        drop_columns: Columns of the packs that are left out of the batch. All others are in it, see
             `packsort.torch.layouts`.
 
     Attributes:
@@ -135,7 +138,7 @@ class Batcher:
 
         Raises:
             SourceError: A pack lacks a column, or has more tokens or segments than the options allow; or a column has
-                no number for each token, or the name of one of the batch's own tensors.
+                no number for each token or segment, or the name of one of the batch's own tensors.
             OptionError: There are no packs, `step_packs` is missing, or `drop_columns` names no column of the packs.
             DamagedError: The columns of a pack contradict each other.
         """
@@ -162,9 +165,14 @@ class Batcher:
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
             batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
-        extra = token_tensors(
-            packs, self.config.drop_columns, tensors.input_ids.shape, self._spec.row_width, pin_memory=pin_memory
-        )
+        names, kept = find_columns(packs, self.config.keep, self.config.drop_columns)
+        if not names and not kept:
+            return batch
+        shape, width = tensors.input_ids.shape, self._spec.row_width
+        extra = token_tensors(packs, names, shape, width, pin_memory=pin_memory)
+        # Layouts that join filler to sequences count these alone; each may have a separator and padding after it.
+        room = self._spec.max_segments * (3 if self._spec.filler_joins else 1)
+        extra |= sequence_tensors(packs, kept, shape.numel(), width, room)
         refuse_taken(extra, batch, self.layout)
         return batch | extra
 
