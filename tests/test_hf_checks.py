@@ -293,6 +293,7 @@ def test_a_checked_run_sees_the_batches_of_an_unchecked_one(plain, shards, strea
             max_steps=4,
             dataloader_num_workers=workers,
             dataloader_persistent_workers=workers > 0,
+            accelerator_config={"dispatch_batches": False},
         )
         given = []
         if checked:
@@ -306,7 +307,7 @@ def test_a_checked_run_sees_the_batches_of_an_unchecked_one(plain, shards, strea
             trainer.add_callback(IsolationCallback())
         torch.manual_seed(5)
         trainer.model.register_forward_pre_hook(
-            lambda model, _, kwargs: given.append(kwargs["input_ids"]) if model.training else None,  # noqa: B023
+            lambda model, _, kwargs: given.append(kwargs["input_ids"]) if torch.is_grad_enabled() else None,  # noqa: B023
             with_kwargs=True,
         )
         trainer.train()

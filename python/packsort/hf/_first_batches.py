@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, Sampler
 
 Row = Mapping[str, Any]
 
@@ -74,11 +74,10 @@ def _take(dataset: Any, numbers: Sequence[int]) -> list[Row]:
 def _copied(sampler: Any) -> Any:
     """Copy a sampler, the samplers inside, and their generators; the dataset stays the same."""
     made = copy.copy(sampler)
-    for name in ("batch_sampler", "sampler", "generator"):
-        inner = getattr(made, name, None)
+    for name, inner in vars(made).items():
         if isinstance(inner, torch.Generator):
             setattr(made, name, inner.clone_state())
-        elif hasattr(inner, "__iter__") and not isinstance(inner, list | tuple | range):
+        elif isinstance(inner, Sampler):
             setattr(made, name, _copied(inner))
     return made
 

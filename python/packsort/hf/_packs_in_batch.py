@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort.errors import IsolationError, OptionError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, NO_LOSS, SEQ_LENGTHS
+from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, NO_LOSS, POSITION_IDS, SEQ_LENGTHS
 from packsort.torch._isolation.segments import TOKENS, number_segments
 
 _SHIFTED = "shift_labels"
@@ -25,11 +25,13 @@ class _Sequence:
         tokens: int64 (tokens,).
         labels: Unshifted labels, int64 (tokens,); None where the batch has no labels that can be compared.
         leads: Whether it starts a row of a batch, so that no token predicts its first label.
+        position: Position of its first token; 0 where the batch has no positions.
     """
 
     tokens: _Ints
     labels: _Ints | None
     leads: bool = False
+    position: int = 0
 
 
 def check_packs(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], way_out: str, *, as_one: bool) -> None:
@@ -60,10 +62,13 @@ def check_packs(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], way
         there, meant = (sum(len(one.tokens) for one in several) for several in (found, expected))
         if there < meant:
             raise IsolationError(
-                f"packs are cut (the first batch holds {there:,} of the {meant:,} tokens of its {_count(len(rows), 'pack')}): "
-                f"{way_out}"
+                f"packs are cut (the first batch holds {there:,} of the {meant:,} tokens of its "
+                f"{_count(len(rows), 'pack')}): {way_out}"
             )
         raise _lost_boundaries(len(rows), len(expected), f"it has {_count(len(found), 'segment')}", way_out)
+    if moved := sum(segment.position != 0 for _, segment in pairs):
+        what = f"positions do not start at 0 in {moved:,} of them"
+        raise _lost_boundaries(len(rows), len(expected), what, way_out)
     if LABELS not in batch and _SHIFTED not in batch:
         raise IsolationError(f"labels are lost (the first batch has no `{LABELS}`): {way_out}")
     _check_labels(pairs, way_out)
@@ -122,11 +127,12 @@ def _segments(batch: Mapping[str, Any]) -> list[_Sequence] | None:
     flat = numbers.ravel()
     # A row of its own starts a segment too: numbers may go on from one row to the next.
     edges = np.flatnonzero((np.diff(flat, prepend=flat[0] - 1) != 0) | (np.arange(len(flat)) % width == 0))
+    positions = _ints(batch[POSITION_IDS]).ravel() if POSITION_IDS in batch else np.zeros_like(flat)
     found = []
     for start, end in zip(edges, [*edges[1:], len(flat)], strict=True):
         if flat[start] >= 0:
             own = None if labels is None else labels.ravel()[start:end]
-            found.append(_Sequence(tokens.ravel()[start:end], own, leads=start % width == 0))
+            found.append(_Sequence(tokens.ravel()[start:end], own, start % width == 0, int(positions[start])))
     return found
 
 
