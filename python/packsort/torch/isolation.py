@@ -1,8 +1,9 @@
 """Check that the sequences of a batch do not see each other in a model.
 
 Models tell packed sequences apart by different means: `position_ids`, `cu_seq_lens_*`, `seq_idx`, a mask, or not at
-all. The check does not ask how. It changes the tokens of some sequences and looks at the logits of the others: they may
-not change. It then runs single sequences alone: their logits in the batch must be the same, which finds wrong positions.
+all. The check does not ask how. It changes the tokens of some sequences and looks at the logits of the others: they
+may not change. It then runs single sequences alone: their logits in the batch must be the same, which finds wrong
+positions.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from packsort.torch._packs.open_packs import open_packs
 from packsort.torch._packs.packing_options import PACK_NAMES, PackingOptions
 from packsort.torch._packs.protocol import EpochPacks, PackArrays, Packs
 from packsort.torch._prefetch import Prefetcher
-from packsort.torch.layouts import Batcher
+from packsort.torch.layouts import Batcher, megatron
 
 Batch = dict[str, Any]
 
@@ -186,6 +186,8 @@ class PackedLoader(IterableDataset[Batch]):
         if static_shapes:
             fillers = packs.max_fillers if config.layout == "flat" else None
             config = replace(config, max_sequences=packs.max_sequences, max_fillers=fillers)
+        if config.layout == "megatron":
+            megatron.check_multiple(config, packs.pad_to_multiple_of)
         self._batcher = Batcher.from_config(config)
         self._batcher.check_columns(packs.columns)
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)

@@ -15,7 +15,17 @@ from packsort.torch._isolation.segments import number_segments
 _BATCHES = 8  # batches of a loader to look through for one with two sequences
 _SHORT = 1000  # items of a list that is put back
 # Where loaders, samplers and data sets keep each other.
-_INNER = ("dataset", "sampler", "batch_sampler", "base_dataloader", "loader", "_dataloader", "source", "_source", "gradient_state")
+_INNER = (
+    "dataset",
+    "sampler",
+    "batch_sampler",
+    "base_dataloader",
+    "loader",
+    "_dataloader",
+    "source",
+    "_source",
+    "gradient_state",
+)
 
 
 def first_batch(batches: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def find_place(
     """
     tokens = tokens[:_FIRST]
     shape = next(value.shape for value in batch.values() if isinstance(value, torch.Tensor) and value.ndim == 2)
-    one, other = (_sketch(model, lambda batch=batch: run(batch), shape, tokens) for batch in (batch, changed))
+    one, other = (_sketch(model, partial(run, given), shape, tokens) for given in (batch, changed))
     classes = dict(model.named_modules())
     for (name, taken, given), (_, taken_again, given_again) in zip(one, other, strict=False):
         if _same(taken, taken_again) and given is not None and not _same(given, given_again):

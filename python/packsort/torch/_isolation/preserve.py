@@ -31,13 +31,13 @@ def preserved(model: torch.nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
     ]
     cuda = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
-    numbers = random.getstate(), np.random.get_state()  # noqa: NPY002, a model may draw from them
+    numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=cuda):
             yield
     finally:
         random.setstate(numbers[0])
-        np.random.set_state(numbers[1])  # noqa: NPY002
+        np.random.set_state(numbers[1])
         for module, values in attributes:
             vars(module).update(values)
         for module, name, buffer, copy in buffers:
@@ -50,7 +50,7 @@ def seed_all() -> None:
     """Start every generator that a model may draw from at the same place, so that equal runs drop the same values."""
     torch.manual_seed(0)
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
 
 
 @contextmanager

@@ -38,13 +38,13 @@ def probe(model: torch.nn.Module, batch: dict[str, Any], segments: torch.Tensor,
         not_taken=runs.not_taken,
     )
     try:
-        precision = runs.precision(runs.batch)
+        base, precision = runs.measured(runs.batch)
     except OptionError:
         raise
     except (ValueError, NotImplementedError) as error:
         return replace(found, cause="refused", message=_first_line(error))
     judge = _Judge(runs, precision)
-    verdict = judge.judge(Trial(runs.batch, segments))
+    verdict = judge.judge(Trial(runs.batch, segments), base)
     found = replace(found, leak=verdict.leak, misplaced=verdict.misplaced, alone=verdict.alone, noise=verdict.noise)
     if verdict.leak is None and not verdict.misplaced:
         return found
@@ -54,7 +54,7 @@ def probe(model: torch.nn.Module, batch: dict[str, Any], segments: torch.Tensor,
         if remedy == "one_sequence_a_row" and backward:
             continue
         try:
-            again = judge.judge(trial)
+            again = judge.judge(trial, runs.logits(trial.batch))
         except OptionError:
             continue
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
@@ -82,13 +82,17 @@ class _Judge:
         self._precision = precision
         self._rounding = precision * (64 if precision < _SINGLE else 4)
 
-    def judge(self, trial: Trial) -> _Verdict:
-        """Look for a leak and, where there is none, for wrong positions."""
-        base, again = (self._runs.logits(trial.batch) for _ in range(2))
+    def judge(self, trial: Trial, base: torch.Tensor) -> _Verdict:
+        """Look for a leak and, where there is none, for wrong positions.
+
+        Args:
+            trial: The batch.
+            base: Its logits.
+        """
         if bool(base.isnan().any()):
             raise OptionError(f"{type(self._runs.inner).__name__} must return logits that are numbers, got NaN")
         levels = Levels(trial.segments)
-        noise = differences(base, again)
+        noise = differences(base, self._runs.logits(trial.batch))
         loudest = float(levels.most(noise).max())
         if (found := self._find_leak(trial, levels, base, noise)) is not None:
             leak, cause = found
@@ -117,8 +121,8 @@ class _Judge:
             if cause in ("attention", "state"):
                 return leak, cause
         threshold, exact = self._threshold(trial, levels, base, noise)
-        follows = numbers > 0
-        follows[1:] &= levels.rows[1:] == levels.rows[:-1]  # after another segment of its row
+        follows = torch.zeros_like(watched[0])
+        follows[1:] = levels.rows[1:] == levels.rows[:-1]  # after another segment of its row
         for change, others, most in zip(changes, watched, loud, strict=True):
             level = most if exact else levels.of(change)
             seen = others if exact else others & follows
@@ -128,9 +132,7 @@ class _Judge:
                 return self._placed(trial, levels, leak)
         return None
 
-    def _threshold(
-        self, trial: Trial, levels: Levels, base: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[float, bool]:
+    def _threshold(self, trial: Trial, levels: Levels, base: torch.Tensor, noise: torch.Tensor) -> tuple[float, bool]:
         """Return the least difference that is a leak, and whether every segment has to stay below it.
 
         Otherwise a segment may differ by chance, as when noise sends a token to another expert, and most count.
@@ -144,16 +146,13 @@ class _Judge:
         quiet = torch.maximum(levels.most(noise), levels.most(before).masked_fill(later, 0.0))
         if not bool(quiet.any()):
             return 0.0, True
-        backward = float(levels.of(before)[~later].median())
+        backward, equal = float(levels.of(before)[~later].median()), float(levels.of(noise).median())
         largest = magnitude(base)
-        if backward > self._rounding * largest:
+        if backward > max(_TIMES * equal, self._rounding * largest):
             return 0.0, True  # more than rounding: sequences see those after them
-        level = max(float(levels.of(noise).median()), backward)
-        return max(_TIMES * level, self._precision * largest), False
+        return max(_TIMES * max(backward, equal), self._precision * largest), False
 
-    def _source_of(
-        self, trial: Trial, levels: Levels, base: torch.Tensor, target: int, difference: float
-    ) -> Leak:
+    def _source_of(self, trial: Trial, levels: Levels, base: torch.Tensor, target: int, difference: float) -> Leak:
         """Find a single segment whose tokens change the logits of another."""
         best = Leak(-1, target, 0.0)
         numbers = torch.arange(levels.count, device=trial.segments.device)
@@ -207,7 +206,7 @@ class _Judge:
         worst = 0.0
         for segment in chosen:
             here = trial.segments == segment
-            alone = {
+            alone: dict[str, Any] = {
                 name: value[here][None]
                 for name, value in trial.batch.items()
                 if isinstance(value, torch.Tensor) and value.shape[:2] == shape and name not in _NOT_OF_A_SEQUENCE

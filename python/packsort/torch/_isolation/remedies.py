@@ -28,6 +28,8 @@ def remedies(runs: Runs, segments: torch.Tensor) -> Iterator[tuple[Remedy, Trial
         runs: Runs of the model, with the batch that leaks.
         segments: Segment of each of its tokens.
     """
+    if not runs.calls_by_name:  # what another call takes is not known
+        return
     batch = runs.batch
     cache = {"use_cache": False} if "use_cache" in runs.parameters else {}
     if cache and "use_cache" not in batch:

@@ -90,8 +90,8 @@ class Runs:
             )
         return found.flatten(2)
 
-    def precision(self, batch: dict[str, Any]) -> float:
-        """Run the model once; return the relative precision of the coarsest type that it computes in."""
+    def measured(self, batch: dict[str, Any]) -> tuple[torch.Tensor, float]:
+        """Run the model; return its logits and the relative precision of the coarsest type that it computes in."""
         types: set[torch.dtype] = set()
 
         def note(module: Any, args: Any, output: Any) -> None:
@@ -102,7 +102,7 @@ class Runs:
             logits = self.logits(batch)
         coarsest = max(torch.finfo(one).eps for one in types | {logits.dtype})
         coarse = logits.is_cuda and torch.get_float32_matmul_precision() != "highest"
-        return max(coarsest, _TF32) if coarse else coarsest
+        return logits, max(coarsest, _TF32) if coarse else coarsest
 
 
 def differences(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -121,7 +121,7 @@ def differences(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 def magnitude(logits: torch.Tensor) -> float:
     """Return the median over tokens of the largest finite logit."""
     step = max(1, _AT_ONCE // (logits.shape[0] * logits.shape[2]))
-    parts = [part.float().abs().nan_to_num(0, 0, 0).amax(-1) for part in logits.split(step, dim=1)]
+    parts = [part.float().abs().nan_to_num(0, 0, 0).amax(-1) for part in torch.split(logits, step, dim=1)]
     return float(torch.cat(parts, dim=1).median())
 
 

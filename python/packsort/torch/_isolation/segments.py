@@ -21,8 +21,8 @@ _POSITIONS = ("position_ids", "input_pos")
 def number_segments(batch: Mapping[str, Any]) -> torch.Tensor:
     """Number the segments of a batch: 0, 1, ... over all rows, and -1 for padding of a row.
 
-    They follow from `segment_ids`, from starts such as `cu_seq_lens_q`, from `seq_lens`, from `seq_idx`, or from
-    positions that restart, whichever the batch has.
+    They follow from `segment_ids`, from starts such as `cu_seq_lens_q`, from `seq_idx`, or from positions that restart,
+    whichever the batch has. Padding whose positions continue, as torchtune's do, belongs to the segment before it.
 
     Args:
         batch: A batch of any layout, or of another collator that gives `position_ids`.
@@ -49,8 +49,6 @@ def number_segments(batch: Mapping[str, Any]) -> torch.Tensor:
         numbers = (begins & real).flatten().cumsum(0).view(rows, width) - 1
         return torch.where(real, numbers, PADDING_SEGMENT)
     starts = next((batch[name] for name in _STARTS if isinstance(batch.get(name), torch.Tensor)), None)
-    if starts is None and "seq_lens" in batch:
-        starts = torch.cat([lengths.to(tokens.device) for lengths in batch["seq_lens"]]).cumsum(0)
     if starts is not None:
         places = torch.arange(rows * width, device=tokens.device)
         ends = torch.unique(starts.to(tokens.device, torch.int64))

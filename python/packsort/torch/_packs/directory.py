@@ -39,6 +39,7 @@ class DirectoryPacks:
         self.max_fillers = most_fillers(
             options.max_sequences, options.separator is not None, options.pad_to_multiple_of
         )
+        self.pad_to_multiple_of = options.pad_to_multiple_of
         has = tuple(options.keep)
         self.kept = has if keep is None else tuple(keep)
         self._left_out = frozenset(has) - frozenset(self.kept)

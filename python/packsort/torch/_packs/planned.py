@@ -65,6 +65,7 @@ class PlannedPacks:
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
         self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
+        self.pad_to_multiple_of = plan.pad_to_multiple_of
         self.fillers = options.fillers if has_fillers(plan) else None
         own = [LABELS] if self.fillers else []
         own += [SEQ_LENGTHS, SEQUENCE_IDS, *([PIECE_STARTS] if plan.has_starts else [])]

@@ -36,6 +36,7 @@ class Packs(Protocol):
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
         max_fillers: Most separators and stretches of padding between and after them, or None for any number.
+        pad_to_multiple_of: Number of which the tokens of each sequence are a multiple, padding included.
         columns: Names of a pack's columns.
         kept: Those with one value for each segment that were kept.
         dictionaries: Texts of kept columns of codes.
@@ -46,6 +47,7 @@ class Packs(Protocol):
     max_length: int
     max_sequences: int | None
     max_fillers: int | None
+    pad_to_multiple_of: int
     columns: tuple[str, ...]
     kept: tuple[str, ...]
     dictionaries: Dictionaries
