@@ -105,6 +105,7 @@ class LayoutOptions(TypedDict, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
+    weight_column: str | None
     block_mask: bool
     pad_token_id: int
     keep: str | Sequence[str] | None
@@ -120,6 +121,7 @@ class LoaderOptions(PackOptions, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
+    weight_column: str | None
     block_mask: bool
     drop_columns: str | Sequence[str]
 

@@ -111,8 +111,8 @@ class PackedLoader(IterableDataset[Batch]):
             lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
             also as column names, `keep`, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
-            `loss_weights`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step, all ranks and
-            `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
+            `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
+            all ranks and `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
 
     Raises:
         TypeError: A keyword argument is unknown.
