@@ -103,7 +103,7 @@ class LayoutOptions(TypedDict, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
-    block_mask: bool
+    block_mask: Any
     pad_token_id: int
     drop_columns: Sequence[str]
 
@@ -117,7 +117,7 @@ class LoaderOptions(PackOptions, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
-    block_mask: bool
+    block_mask: Any
     drop_columns: Sequence[str]
 
 

@@ -57,7 +57,11 @@ class Batcher:
             `packsort.torch.weighted_loss`. `"token"` weights trained tokens equally, `"sample"` sequences, and `"sqrt"`
             sequences by the square root of their trained tokens. A piece of a cut sequence counts as a sequence; a
             sequence without a trained token does not count.
-        block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
+        block_mask: Adds a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`. A configuration
+            of `transformers`, `model.config`, gives layers with a sliding window or chunks their own: models with
+            several kinds of layers get a dict of masks, by the names in `config.layer_types`. `"full"` is for models
+            whose layers all attend to the whole sequence. `True` is the same with a warning, because a window would be
+            lost.
         pad_token_id: Token id of padding.
         drop_columns: Columns of the packs that are left out of the batch. All other per-token columns are in it, see
             `packsort.torch.layouts`.
@@ -157,11 +161,13 @@ class Batcher:
             batch["seq_idx"] = tensors.seq_idx
         if scheme is not None:
             batch["loss_weights"] = tensors.loss_weights
-        if self.config.block_mask and tensors.seq_idx is not None:
-            from packsort.torch.masks import document_mask
+        if self.config.block_mask is not None and tensors.seq_idx is not None:
+            from packsort.torch.masks import layer_masks
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
-            batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
+            batch[name] = layer_masks(
+                tensors.cu_seqlens, tensors.seq_idx, self.config.block_mask, pin_memory=pin_memory
+            )
         extra = token_tensors(
             packs, self.config.drop_columns, tensors.input_ids.shape, self._spec.row_width, pin_memory=pin_memory
         )
@@ -187,7 +193,7 @@ class Batcher:
             "loss_mask": layout == "megatron",
             "padding_mask": layout == "megatron",
             "segment_ids": layout == "rows",
-            "seq_idx": config.seq_idx or config.block_mask,
+            "seq_idx": config.seq_idx or config.block_mask is not None,
         }
         self.config = config
         self._spec = TensorSpec(
