@@ -17,7 +17,7 @@ _WINDOWS_ARE_LOST: Final = (
     "block_mask=True is for models whose layers all attend to the whole sequence; in others a sliding window is lost: "
     f"pass block_mask=model.config, which makes a mask for each kind of layers, or block_mask={ALL_FULL!r}"
 )
-_RECURRENT: Final = ("linear_attention", "conv", "mamba", "moe")  # layers without attention
+_WITHOUT: Final = ("linear_attention", "conv", "mamba", "moe", "mlp")  # layers without attention
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _attention_of(layer_types: Iterable[str], config: Any) -> Iterable[tuple[str
             yield kind, LayerAttention(window=_size(config, "sliding_window", kind))
         elif kind == "chunked_attention":
             yield kind, LayerAttention(chunk=_size(config, "attention_chunk_size", kind))
-        elif kind in _RECURRENT:
+        elif kind in _WITHOUT:
             yield kind, None
         else:
             raise OptionError(

@@ -126,11 +126,13 @@ def _make_mask(
         cut = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts)).reshape(rows, tokens)
         documents = torch.from_numpy(cut).pin_memory() if pin_memory else torch.from_numpy(cut)
     blocks = -(-tokens // block_size)
-    made = {"dtype": torch.int32, "pin_memory": pin_memory}
-    counts = [torch.empty((rows, 1, blocks), **made) for _ in range(4)]
-    indices = [torch.empty((rows, 1, blocks, blocks), **made) for _ in range(4)]
-    arrays = [[tensor.numpy() for tensor in tensors] for tensors in (counts, indices)]
-    _core.fill_blocks(starts, tokens, block_size, *arrays, attention.window)
+    shapes = ((rows, 1, blocks), (rows, 1, blocks, blocks))
+    counts, indices = (
+        [torch.empty(shape, dtype=torch.int32, pin_memory=pin_memory) for _ in range(4)] for shape in shapes
+    )
+    _core.fill_blocks(
+        starts, tokens, block_size, [c.numpy() for c in counts], [i.numpy() for i in indices], attention.window
+    )
     pairs = zip(counts, indices, strict=True)
     named: dict[str, Any] = dict(zip(_TENSORS, (tensor for pair in pairs for tensor in pair), strict=True))
     return DocumentMask(
