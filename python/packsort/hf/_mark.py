@@ -22,7 +22,7 @@ def columns_as_loaded(dataset: Any) -> frozenset[str] | None:
     Returns:
         The columns where a mark or the files that the dataset came from tell, and None otherwise.
     """
-    info = getattr(dataset, "info", None)
+    info: Any = getattr(dataset, "info", None)
     if getattr(info, "builder_name", None) == _BUILDER:
         return frozenset(info.config_name.split(","))
     for file in getattr(dataset, "cache_files", None) or ():
