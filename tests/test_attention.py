@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Trainer, TrainingArguments
 
 import packsort
 from packed_rows import MAX_LENGTH, VOCABULARY, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, attention
-from packsort.torch._varlen import attend
+from packsort.torch._slow_attention import warn_of_slow
+from packsort.torch._varlen import _flash, attend
 from tiny_models import assert_unseen, gradients, llama
 
 NO_CUDA = "needs a CUDA device"
@@ -73,6 +75,12 @@ def test_values_may_be_narrower_than_keys():
     own = (tensor[5:8].transpose(0, 1) for tensor in (query, key, value))
     expected = scaled_dot_product_attention(*own, is_causal=True, scale=0.5, enable_gqa=True)
     assert torch.allclose(found[5:8].transpose(0, 1), expected, atol=1e-6)
+
+
+def test_the_kernel_of_the_installed_torch_takes_the_arguments():
+    with FakeTensorMode():
+        query, key, value = (torch.randn(8, heads, 16, dtype=torch.bfloat16) for heads in (4, 2, 2))
+        assert _flash(query, key, value, torch.tensor([0, 5, 8], dtype=torch.int32), 5, None).shape == (8, 4, 16)
 
 
 def test_windows_as_long_as_the_longest_sequence_do_not_matter():
@@ -182,6 +190,17 @@ def test_weights_of_attention_are_refused():
     refused(
         "output_attentions=True: choose 'eager'", llama(VOCABULARY, NAME), batch_of(LENGTHS), output_attentions=True
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_flat_batches_through_sdpa_are_said_to_be_slow_on_an_accelerator():
+    long, short = (Batcher(max_length=n)([{"input_ids": np.ones(n), "seq_lengths": [n - 4, 4]}]) for n in (4096, 64))
+    with torch.device("meta"):
+        sdpa, varlen = llama(VOCABULARY), llama(VOCABULARY, NAME)
+    with pytest.warns(UserWarning, match="'sdpa' computes with a mask of 4,096 x 4,096 tokens for each flat batch"):
+        warn_of_slow(sdpa, long)
+    for model, batch in ((sdpa, short), (varlen, long), (llama(VOCABULARY), long)):
+        warn_of_slow(model, batch)
 
 
 # On a GPU

@@ -39,8 +39,10 @@ class LayoutConfig:
         pad_batch_to_multiple_of: Number of which the tokens of a batch are a multiple.
         padding: Segment that the padding of a row belongs to.
         loss_weights: Weighting of the loss over a step; None adds no weights.
+        weight_column: Column of the packs whose values multiply the loss weights; None multiplies by none.
         block_mask: Whether to add a FlexAttention `BlockMask`.
         pad_token_id: Token id of padding.
+        keep: Columns with one value for each sequence; None tells them by their number of values.
         drop_columns: Columns of the packs that are left out of batches.
 
     Raises:
@@ -57,8 +59,10 @@ class LayoutConfig:
     pad_batch_to_multiple_of: int = 1
     padding: RowPadding = "own"
     loss_weights: LossWeights | None = None
+    weight_column: str | None = None
     block_mask: bool = False
     pad_token_id: int = 0
+    keep: tuple[str, ...] | None = None
     drop_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +73,17 @@ class LayoutConfig:
         _checks.one_of("loss_weights", self.loss_weights, (None, *get_args(LossWeights)))
         object.__setattr__(self, "max_length", _checks.max_length(self.max_length))
         object.__setattr__(self, "pad_token_id", _checks.token_id("pad_token_id", self.pad_token_id))
+        if self.weight_column is not None:
+            if not isinstance(self.weight_column, str) or not self.weight_column:
+                raise OptionError(f"weight_column must be the name of a column, or None, got {self.weight_column!r}")
+            if self.loss_weights is None:
+                raise _checks.clash(
+                    f"weight_column={self.weight_column!r}",
+                    "loss_weights=None",
+                    "its values multiply the loss weights: pass loss_weights='token'",
+                )
+        if self.keep is not None:
+            object.__setattr__(self, "keep", _checks.column_names("keep", self.keep))
         if self.seq_idx is None:
             object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
         object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))

@@ -6,7 +6,8 @@
 - `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
 - `check_isolation`: checks that a model keeps the sequences of a batch apart.
 - `attention.register`: makes PyTorch's variable-length flash attention known to transformers.
-- `weighted_loss`, `document_mask`: loss weights, and block masks for FlexAttention.
+- `weighted_loss`, `loss_by`: the loss of a step with loss weights, and the loss by source or another column.
+- `document_mask`: block masks for FlexAttention.
 """
 
 import typing as _typing
@@ -22,6 +23,7 @@ from packsort.torch.dataset import PackedDataset
 from packsort.torch.isolation import Isolation, check_isolation
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
+from packsort.torch.loss_by import LossBy, LossOf, loss_by
 from packsort.torch.losses import weighted_loss
 from packsort.torch.stream import PackedStream
 
@@ -31,6 +33,8 @@ if _typing.TYPE_CHECKING:
 __all__ = [
     "Batcher",
     "Isolation",
+    "LossBy",
+    "LossOf",
     "PackedCollator",
     "PackedDataset",
     "PackedLoader",
@@ -39,6 +43,7 @@ __all__ = [
     "check_isolation",
     "document_mask",
     "layouts",
+    "loss_by",
     "weighted_loss",
 ]
 

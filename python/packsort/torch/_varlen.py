@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -44,14 +45,14 @@ def attend(
     if query.is_cuda:
         query, key, value = _as_half(query, key, value)
         value = pad(value, [0, query.shape[-1] - width])  # the kernel takes one head_dim
-        return _kernel()(query, key, value, starts, max_length, scale)[..., :width]
+        return _flash(query, key, value, starts, max_length, scale)[..., :width]
     ends = starts.tolist()
     if ends[0] != 0 or ends[-1] != len(query):
         raise OptionError(f"cu_seq_lens_q must go from 0 to {len(query)}, the tokens of the batch, got {ends}")
     found = query.new_empty(*query.shape[:-1], width)
     for start, end in pairwise(ends):
-        own = [tensor[None, start:end].transpose(1, 2) for tensor in (query, key, value)]
-        attended = scaled_dot_product_attention(*own, is_causal=True, scale=scale, enable_gqa=True)
+        q, k, v = (tensor[None, start:end].transpose(1, 2) for tensor in (query, key, value))
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         found[start:end] = attended[0].transpose(0, 1)
     return found
 
@@ -72,35 +73,38 @@ def _as_half(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.to(halves[0]) for tensor in tensors)
 
 
+def _flash(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    starts: torch.Tensor,
+    max_length: int,
+    scale: float | None,
+) -> torch.Tensor:
+    """Call the kernel, whose arguments are those of `attend` with one head_dim."""
+    kernel, takes_groups = _kernel()
+    grouped: dict[str, Any] = {"enable_gqa": True} if takes_groups else {}
+    if not takes_groups and (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # A window of (-1, 0) is causal attention. Some backends compare the starts by identity, so both are one tensor.
+    found: torch.Tensor = kernel(
+        query, key, value, starts, starts, max_length, max_length, scale=scale, window_size=(-1, 0), **grouped
+    )
+    return found
+
+
 @cache
-def _kernel() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, float | None], torch.Tensor]:
-    """Return the kernel of the installed PyTorch: 2.11 has it with windows, 2.12 with grouped heads."""
+def _kernel() -> tuple[Callable[..., Any], bool]:
+    """Return the kernel of the installed PyTorch, and whether it takes grouped heads (from 2.12 on)."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        varlen_attn = None
-    known = inspect.signature(varlen_attn).parameters if varlen_attn is not None else {}
+        known: set[str] = set()
+    else:
+        known = set(inspect.signature(varlen_attn).parameters)
     if "window_size" not in known:
         raise OptionError(
             f"attn_implementation='packsort_varlen' needs PyTorch 2.11 or later on a GPU, got {torch.__version__}: "
             "use 'flash_attention_2', 'flex_attention' or 'sdpa'"
         )
-
-    def attend_grouped(
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        starts: torch.Tensor,
-        max_length: int,
-        scale: float | None,
-    ) -> torch.Tensor:
-        grouped = {"enable_gqa": True} if "enable_gqa" in known else {}
-        if not grouped and query.shape[1] != key.shape[1]:
-            key, value = (tensor.repeat_interleave(query.shape[1] // tensor.shape[1], 1) for tensor in (key, value))
-        # A window of (-1, 0) is causal attention. Its backends compare `starts` by identity, so both are one tensor.
-        found: torch.Tensor = varlen_attn(
-            query, key, value, starts, starts, max_length, max_length, scale=scale, window_size=(-1, 0), **grouped
-        )
-        return found
-
-    return attend_grouped
+    return varlen_attn, "enable_gqa" in known

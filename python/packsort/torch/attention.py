@@ -69,7 +69,7 @@ def register() -> str:
     return _NAME
 
 
-class SequenceMask:
+class _SequenceMask:
     """Mask of a layer, in the place of a tensor: causal attention within sequences.
 
     Attributes:
@@ -79,7 +79,7 @@ class SequenceMask:
     def __init__(self, local_size: int | None) -> None:
         self.local_size = local_size
 
-    def __getitem__(self, _: Any) -> SequenceMask:
+    def __getitem__(self, _: Any) -> _SequenceMask:
         return self  # some models cut masks to the length of the keys
 
     @classmethod
@@ -93,7 +93,7 @@ def _mask(
     attention_mask: torch.Tensor | None = None,
     local_size: int | None = None,
     **_: Any,
-) -> SequenceMask:
+) -> _SequenceMask:
     """Make the mask of a layer: transformers' mask interface."""
     for function in _parts(mask_function):
         if function.__qualname__.startswith(_BOTH_WAYS):
@@ -102,7 +102,7 @@ def _mask(
             raise _refusal(f"a mask of the model's own ({function.__qualname__})", "choose 'sdpa' or 'flex_attention'")
     if attention_mask is not None and not attention_mask.all():
         raise _refusal("padding in attention_mask", "pass batches of layout='flat', which have none")
-    return SequenceMask(local_size)
+    return _SequenceMask(local_size)
 
 
 def _attention(
@@ -155,7 +155,7 @@ def _attention(
         raise _refusal(f"batches of several rows (here {rows})", "pass batches of layout='flat', which have one")
     if key.shape[2] != tokens:
         raise _refusal("keys and values of an earlier call", "pass use_cache=False, or choose 'sdpa' to generate")
-    if not (attention_mask is None or isinstance(attention_mask, SequenceMask)):
+    if not (attention_mask is None or isinstance(attention_mask, _SequenceMask)):
         raise _refusal(f"a {type(attention_mask).__name__} as attention_mask", "pass none (block_mask=False)")
     if dropout:
         raise _refusal(f"dropout (here {dropout})", "set attention_dropout of the model's configuration to 0")
@@ -171,8 +171,8 @@ def _attention(
                 f"a window of {width} tokens in sequences of up to {longest}",
                 "choose 'flex_attention' or 'sdpa', or pack sequences that are no longer",
             )
-    found = attend(*(tensor[0].transpose(0, 1) for tensor in (query, key, value)), cu_seq_lens_q, longest, scaling)
-    return found[None], None
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return attend(query, key, value, cu_seq_lens_q, longest, scaling)[None], None
 
 
 def _refusal(what: str, way_out: str) -> OptionError:
