@@ -143,7 +143,7 @@ def test_batches_that_are_not_flat_are_refused():
     refused("padding in attention_mask", model, batch, attention_mask=mask)
     tokens = mask.shape[1]
     refused("a Tensor as attention_mask: pass none", model, batch, attention_mask=torch.ones(1, 1, tokens, tokens))
-    refused("a ", model, batch_of(LENGTHS, block_mask=True))
+    refused("a ", model, batch_of(LENGTHS, block_mask="full"))
     with pytest.raises(
         packsort.OptionError, match=f"cu_seq_lens_q must go from 0 to {tokens}, the tokens of the batch"
     ):

@@ -27,6 +27,6 @@ def warn_of_slow(model: Any, batch: Mapping[str, Any]) -> None:
                 f"attn_implementation={kind!r} computes with a mask of {tokens:,} x {tokens:,} tokens for each flat "
                 "batch, which makes steps 1.5 to 2.5 times as long: load the model with "
                 "attn_implementation=packsort.torch.attention.register(), or use 'flash_attention_2', or "
-                "'flex_attention' with block_mask=True"
+                "'flex_attention' with block_mask=model.config"
             ]
         )

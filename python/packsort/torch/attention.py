@@ -169,7 +169,7 @@ def _attention(
         if width is not None and width < longest:
             raise _refusal(
                 f"a window of {width} tokens in sequences of up to {longest}",
-                "choose 'flex_attention' or 'sdpa', or pack sequences that are no longer",
+                "choose 'flex_attention' with block_mask=model.config, or 'sdpa'",
             )
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     return attend(query, key, value, cu_seq_lens_q, longest, scaling)[None], None
