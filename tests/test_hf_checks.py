@@ -138,6 +138,10 @@ def test_options_of_the_collator_pass(plain, packs, options):
     check(plain(packs, PackedCollator("rows", max_length=MAX_LENGTH, padding="last")))
 
 
+def test_attention_over_packs_has_nothing_to_keep_apart(plain, packs):
+    passes(plain(packs, PackedCollator(max_length=MAX_LENGTH, attention="pack")))
+
+
 def test_separators_padding_and_packs_without_labels_pass(plain, sft, tmp_path):
     path = packed(tmp_path, rows(labels=False), 80, separator=1, pad_to_multiple_of=8)
     check(plain(PackedDataset(path), PackedCollator(max_length=80)))
