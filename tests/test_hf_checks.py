@@ -9,6 +9,7 @@ import socket
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
@@ -27,7 +28,7 @@ from loading import fork
 from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort import IsolationError
 from packsort.hf import IsolationCallback, check, load, pack_dataset, sft_config
-from packsort.torch import PackedCollator, PackedDataset
+from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from tiny_models import llama
 
 QUIET = {
@@ -243,6 +244,21 @@ def test_packs_that_a_collator_cuts_are_stopped(plain, packs):
         return {name: value[:, :50] for name, value in PackedCollator("rows", max_length=MAX_LENGTH)(found).items()}
 
     stop(plain(packs, cut), r"^packs are cut \(the first batch holds 100 of the \d+ tokens of its 2 packs\)")
+
+
+def test_a_dataset_of_batches_is_stopped(plain, shards):
+    trainer = plain(PackedLoader(shards), lambda batches: batches[0])
+    with pytest.raises(IsolationError, match=r"^packs are lost \(the dataset yields batches, and the trainer makes"):
+        check(trainer)
+
+
+def test_weights_that_the_batch_lacks_are_said(sft, plain, tmp_path):
+    table = rows()
+    weights = [[0.5] * len(ids) for ids in table["input_ids"].to_pylist()]
+    dataset = load(packed(tmp_path, table.append_column("weights", pa.array(weights))))
+    check(plain(dataset))
+    with pytest.warns(UserWarning, match=r"^`weights` of the packs is not in the batch, so the model"):
+        check(sft(dataset))
 
 
 # Models

@@ -16,6 +16,7 @@ from packsort.hf.checking import look_at
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch import check_isolation
 from packsort.torch._isolation.segments import number_segments
+from packsort.torch._slow_attention import warn_of_slow
 
 _SEGMENTS: Final = 4  # of one pack: the logits of whole batches could take more memory than a training step
 
@@ -71,6 +72,8 @@ def _check_run(model: Any, loader: Any, args: Any) -> None:
         IsolationError: Something is wrong.
     """
     seen = look_at(loader, args)
+    if seen:
+        warn_of_slow(model, seen[-1].batch)
     batch = _few_sequences(seen[-1], loader) if seen else None
     if batch is None:
         return  # one sequence in each batch: there is nothing to keep apart

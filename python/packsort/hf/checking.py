@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderDispatcher
 
+from packsort._warn import warn
 from packsort.errors import IsolationError
 from packsort.hf._first_batches import FirstBatch, first_batches
 from packsort.hf._mark import were_packs
 from packsort.hf._packs_in_batch import check_boundaries, check_packs
 from packsort.hf.config import cuts_sequences
-from packsort.schema import SEQ_LENGTHS
+from packsort.schema import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LABELS,
+    LOSS_MASKS,
+    POSITION_IDS,
+    SEGMENT_COLUMNS,
+    SEQ_LENGTHS,
+)
 from packsort.torch import PackedCollator
 
 BATCHES: Final = 8
 """Batches to look through for one with two sequences."""
 
+# Columns that batches hold under other names, or need not hold.
+_EXPECTED: Final = (INPUT_IDS, LABELS, ATTENTION_MASK, POSITION_IDS, *LOSS_MASKS, *SEGMENT_COLUMNS)
 _SFT = "pass `args=packsort.hf.sft_config(...)` and no data_collator"
 _PLAIN = "pass `packsort.torch.PackedCollator` as data_collator, and remove_unused_columns=False"
 
@@ -107,8 +119,14 @@ def look_at(loader: Any, args: Any, dataset: Any = None, *, evaluating: bool = F
 
 
 def _check_rows(first: FirstBatch, args: Any, dataset: Any, way_out: str, *, as_one: bool) -> None:
+    if first.rows is not None and any(np.ndim(row.get(INPUT_IDS, ())) > 1 for row in first.rows):
+        raise IsolationError(
+            f"packs are lost (the dataset yields batches, and the trainer makes batches of {len(first.rows)} of them): "
+            "pass `packsort.torch.PackedDataset` as train_dataset, and `PackedCollator` as data_collator"
+        )
     if first.rows is not None and all(SEQ_LENGTHS in row for row in first.rows):
         check_packs(first.batch, first.rows, way_out, as_one=as_one)
+        _warn_of_lost_columns(first.batch, first.rows[0])
         return
     if first.rows is not None:
         removed = args.remove_unused_columns and not hasattr(args, "padding_free")
@@ -116,6 +134,17 @@ def _check_rows(first: FirstBatch, args: Any, dataset: Any, way_out: str, *, as_
             what = "remove_unused_columns=True removes" if removed else "the rows of the dataset lack"
             raise IsolationError(f"boundaries of sequences are lost ({what} `{SEQ_LENGTHS}`): {way_out}")
     check_boundaries(first.batch, way_out)
+
+
+def _warn_of_lost_columns(batch: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    """Warn of columns with a value for each token that the collator leaves out, such as weights under TRL."""
+    lost = [
+        f"`{name}`"
+        for name, value in row.items()
+        if name not in batch and name not in _EXPECTED and np.shape(value) == (len(row[INPUT_IDS]),)
+    ]
+    if lost and len(row[INPUT_IDS]) != len(row[SEQ_LENGTHS]):  # else a value for each sequence looks alike
+        warn([f"{', '.join(lost)} of the packs is not in the batch, so the model trains without it: {_PLAIN}"])
 
 
 def _check_dispatch(loader: Any, first: FirstBatch) -> None:
