@@ -117,7 +117,7 @@ def test_positions_that_count_up_are_the_batchs_own_and_others_are_refused():
     assert next(iter(PackedLoader(apart, 8, drop_columns="position_ids")))["position_ids"].tolist() == [[0, 1, 2]]
 
 
-@pytest.mark.parametrize("wrong", [[1.0], ["a", "b"], 7, [[1], [2, 3]]])
+@pytest.mark.parametrize("wrong", [[1.0, 2.0, 3.0], ["a", "b"], 7, [[1], [2, 3]]])
 def test_a_column_without_a_number_for_each_token_is_refused(wrong):
     pack = {"input_ids": [5, 6], "seq_lengths": [2], "other": wrong}
     with pytest.raises(packsort.SourceError, match=r"`other` has no number for each of 2 tokens.*drop_columns"):

@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+import packsort
 from megatron_bridge import PackedSeqParams, gpt_step_batch, gpt_step_params
+from packed_rows import packed, rows
 from packs import MAX_LENGTH, make_pack, packs
-from packsort.torch import Batcher
+from packsort.torch import Batcher, PackedLoader
 from packsort.torch.layouts import megatron
 
 
@@ -59,3 +61,31 @@ def test_the_step_of_megatron_bridge_takes_a_batch(hybrid):
     assert made.cu_seqlens_q_padded.tolist() == [0, 4, 8]
     assert (made.seq_idx is not None) == hybrid
     assert not hybrid or torch.equal(made.seq_idx, own.seq_idx)
+
+
+@pytest.mark.parametrize(
+    ("max_length", "options", "message"),
+    [
+        (61, {"static_shapes": True, "max_sequences": 9}, "max_length must be a multiple of the packs' pad_to_mul"),
+        (64, {"pad_batch_to_multiple_of": 12}, "pad_batch_to_multiple_of must be a multiple of the packs' pad_to_mul"),
+        (64, {"static_shapes": True, "max_sequences": 9}, None),
+        (61, {"pad_batch_to_multiple_of": 4}, None),
+        (61, {"pad_batch_to_multiple_of": 24}, None),
+    ],
+)
+@pytest.mark.parametrize("written", [False, True])
+def test_padding_at_the_end_of_a_row_keeps_the_multiple(tmp_path, max_length, options, message, written):
+    packing = {"pad_to_multiple_of": 8, "max_sequences": options.get("max_sequences"), "overlong": "truncate"}
+    layout = {name: value for name, value in options.items() if name != "max_sequences"}
+
+    def loader():
+        if written:
+            return PackedLoader(packed(tmp_path, rows(20), max_length, **packing), layout="megatron", **layout)
+        return PackedLoader(rows(20), max_length, layout="megatron", **packing, **layout)
+
+    if message:
+        with pytest.raises(packsort.OptionError, match=message):
+            loader()
+    else:
+        for batch in loader():
+            assert not (batch["cu_seqlens_q_padded"].diff() % 8).any()

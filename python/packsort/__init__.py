@@ -16,6 +16,7 @@ from packsort import errors, options, schema
 from packsort._core import __version__
 from packsort.errors import (
     DamagedError,
+    IsolationError,
     LengthError,
     LengthTypeError,
     OptionError,
@@ -33,6 +34,7 @@ __all__ = [
     "Comparison",
     "CostModel",
     "DamagedError",
+    "IsolationError",
     "LengthError",
     "LengthTypeError",
     "Manifest",

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_LENGTH_LIMIT",
     "MAX_TOKEN_ID",
     "NO_LOSS",
+    "NO_VALUE",
     "PADDING",
     "PIECE_STARTS",
     "POSITION_IDS",
@@ -57,7 +58,12 @@ PIECE_STARTS: _Final = "piece_starts"
 """First token of each segment in its source row: list<int32>; only where sequences are cut."""
 
 SEGMENT_COLUMNS: _Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
-"""Columns with one value for each segment of a pack. All other columns of a pack have one value for each token."""
+"""Columns with one value for each segment that every pack may have. Columns that were kept (`keep`) have one as well;
+all other columns of a pack have one value for each token."""
+
+NO_VALUE: _Final = -1
+"""Value of separators and padding in a column of integers that is kept, which codes of text are as well. In a column of
+floats it is 0, of booleans False."""
 
 NO_LOSS: _Final = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy ignores it."""

@@ -74,6 +74,7 @@ class ShardOptions(_Constraints, InputOptions, total=False):
     overlong: OverlongInShards
     separator: int | str | None
     pad_token_id: int | None
+    keep: str | Sequence[str] | None
 
 
 class TokenOptions(_Constraints, InputOptions, total=False):
@@ -82,6 +83,7 @@ class TokenOptions(_Constraints, InputOptions, total=False):
     overlong: Overlong
     separator: int | None
     pad_token_id: int | None
+    keep: str | Sequence[str] | None
     piece_starts: Any
     on_progress: SearchProgress | None
 
@@ -103,9 +105,11 @@ class LayoutOptions(TypedDict, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
-    block_mask: bool
+    weight_column: str | None
+    block_mask: Any
     pad_token_id: int
-    drop_columns: Sequence[str]
+    keep: str | Sequence[str] | None
+    drop_columns: str | Sequence[str]
 
 
 class LoaderOptions(PackOptions, total=False):
@@ -117,8 +121,9 @@ class LoaderOptions(PackOptions, total=False):
     pad_batch_to_multiple_of: int
     padding: RowPadding
     loss_weights: LossWeights | None
-    block_mask: bool
-    drop_columns: Sequence[str]
+    weight_column: str | None
+    block_mask: Any
+    drop_columns: str | Sequence[str]
 
 
 def names(declared: Any) -> frozenset[str]:

@@ -55,6 +55,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_json(parser)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
+    parser.add_argument_group("columns").add_argument(
+        "--keep",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns with one value for each row, such as its source or reward, that packs keep",
+    )
     tokens = parser.add_argument_group("tokens between sequences")
     tokens.add_argument(
         "--separator", type=token, metavar="TOKEN", help="token between two sequences of a pack: its id or its text"
@@ -93,9 +100,8 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
 
-    options = (
-        plan_options(args) | input_options(args) | {"separator": args.separator, "pad_token_id": args.pad_token_id}
-    )
+    own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
+    options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = shard_config(
         "write_shards",
@@ -187,12 +193,20 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
     if loss_masks:
         verb = "is" if len(loss_masks) == 1 else "are"
         pairs.append(("loss on", f"tokens where {' and '.join(loss_masks)} {verb} 1"))
+    if manifest.options.keep:
+        columns = ", ".join(_kept(manifest, name) for name in manifest.options.keep)
+        pairs.append(("kept", f"columns with a value for each sequence: {columns}"))
     if manifest.left_out:
         columns = ", ".join(f"`{name}`" for name in manifest.left_out)
         pairs.append(("left out", f"columns without a value for each token: {columns}"))
     pairs += [("note", remark) for remark in manifest.remarks()]
     pairs += [("wrote", wrote), ("time", watch.text())]
     return lines(pairs)
+
+
+def _kept(manifest: Manifest, name: str) -> str:
+    texts = manifest.dictionaries.get(name)
+    return f"`{name}`" if texts is None else f"`{name}` ({len(texts):,} {'text' if len(texts) == 1 else 'texts'})"
 
 
 def _left_out(manifest: Manifest) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from packsort._options import InputConfig, PackOptions, PlanConfig, names, plan_
 from packsort.errors import OptionError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
+from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.choice import TokenizerChoice
 
 
@@ -95,6 +96,22 @@ def find_fillers(separator: int | str | None, pad_token_id: int | None, tokenize
     return check_fillers(separator, tokenizer.pad_token_id if pad_token_id is None else pad_token_id, len(tokenizer))
 
 
+class TokenConfig(NamedTuple):
+    """Options of packs whose tokens are at hand, checked.
+
+    Attributes:
+        plan: Options of the plan.
+        fillers: Tokens of separators and padding.
+        input: Options of what goes in.
+        keep: Columns with one value for each sequence that packs keep.
+    """
+
+    plan: PlanConfig
+    fillers: Fillers
+    input: InputConfig
+    keep: tuple[str, ...]
+
+
 def token_config(
     caller: str,
     max_length: Any,
@@ -103,7 +120,7 @@ def token_config(
     known: Any = PackOptions,
     choice: TokenizerChoice | None = None,
     **more: Any,
-) -> tuple[PlanConfig, Fillers, InputConfig]:
+) -> TokenConfig:
     """Check the options of a plan whose tokens are at hand, so that separators and padding are token ids.
 
     Args:
@@ -113,9 +130,6 @@ def token_config(
         known: The `TypedDict` that declares them.
         choice: The tokenizer of the rows, or None where they hold tokens. It is loaded here.
         **more: Further attributes of `PlanConfig`, such as `seed`.
-
-    Returns:
-        The options of the plan, the fillers of its packs, and the options of what goes in.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -128,9 +142,11 @@ def token_config(
     given.check_tokenizer(choice)
     plan_options["empty"] = given.empty
     separator, pad_token_id = plan_options.pop("separator", None), plan_options.pop("pad_token_id", None)
+    keep = _checks.column_names("keep", plan_options.pop("keep", None))
+    check_names(keep)
     plan_options["separator"] = separator is not None
     config = plan_config(caller, max_length, plan_options, **more)
-    return config, find_fillers(separator, pad_token_id, choice and choice.load()), given
+    return TokenConfig(config, find_fillers(separator, pad_token_id, choice and choice.load()), given, keep)
 
 
 def has_fillers(planned: Plan) -> bool:

@@ -19,10 +19,18 @@ from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Ids, Plan
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.sequence_columns import NONE, SequenceColumns
 from packsort.sources.tokens.lazy import TokenColumns
 
 
-def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers: Fillers | None = None) -> pa.Table:
+def gather_packs(
+    table: pa.Table,
+    planned: Plan,
+    start: int,
+    stop: int,
+    fillers: Fillers | None = None,
+    kept: SequenceColumns = NONE,
+) -> pa.Table:
     """Gather packs `start` to `stop`, `stop` excluded, as one table.
 
     Args:
@@ -31,10 +39,11 @@ def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers:
         start: First pack.
         stop: End of the range; cut at the number of packs.
         fillers: Tokens of separators and padding.
+        kept: Columns with one value for each row.
 
     Returns:
-        One row for each pack: per-token columns, `seq_lengths`, `sequence_ids`, and `piece_starts` where the plan has
-        starts.
+        One row for each pack: per-token columns, `seq_lengths`, `sequence_ids`, `piece_starts` where the plan has
+        starts, and the columns that are kept, with one value for each segment.
     """
     segments = list_segments(planned, start, stop)
     ends = np.concatenate([[0], np.cumsum(segments.lengths, dtype=np.int64)])
@@ -53,6 +62,8 @@ def gather_packs(table: pa.Table, planned: Plan, start: int, stop: int, fillers:
     columns[SEQUENCE_IDS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.ids.astype(np.int64)))
     if segments.starts is not None:
         columns[PIECE_STARTS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.starts))
+    for name, values in kept.of_segments(segments.ids):
+        columns[name] = pa.ListArray.from_arrays(segment_offsets, from_numpy(values))
     return pa.table(columns)
 
 

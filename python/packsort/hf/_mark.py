@@ -17,14 +17,13 @@ def mark_packs(dataset: Any) -> Any:
     return dataset
 
 
-def holds_packs(dataset: Any) -> bool | None:
-    """Say whether the rows of a dataset are packs, or were before a step such as TRL's changed them.
+def were_packs(dataset: Any) -> bool | None:
+    """Tell whether the rows of a dataset were packs when it was loaded, whatever became of its columns since.
 
     Returns:
-        True or False where the dataset or the files that it came from tell, and None otherwise.
+        True or False where a mark or the files that the dataset came from tell, and None otherwise.
     """
-    info = getattr(dataset, "info", None)
-    if getattr(info, "builder_name", None) == _BUILDER or SEQ_LENGTHS in (getattr(dataset, "column_names", None) or ()):
+    if getattr(getattr(dataset, "info", None), "builder_name", None) == _BUILDER:
         return True
     for file in getattr(dataset, "cache_files", None) or ():
         # `datasets` writes it beside the data as they were read, and puts the results of `map` into the same folder.

@@ -13,6 +13,7 @@ from packsort.errors import SourceError
 from packsort.hf._mark import mark_packs
 from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
 from packsort.shards.reader import Shards, open_shards
+from packsort.sources.sequence_columns import class_labels
 
 # TRL's datasets have no such columns, and other collators would take them for columns of tokens.
 _NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
@@ -29,8 +30,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
 
     Args:
         path: Directory that `packsort pack` or `packsort.write_shards` wrote.
-        streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. Its workers and ranks
-            take whole shards in turn.
+        streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. `Trainer` then needs
+            `accelerator_config={"dispatch_batches": False}`, which `SFTTrainer` sets itself.
 
     Returns:
         A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack: `input_ids` int32, `labels`
@@ -61,7 +62,7 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
         tables = [shards.table(index) for index in range(len(shards.manifest.shards))]
         # Datasets hashes the data itself unless it is told what identifies it.
         print_of = Hasher.hash(([shard.checksum for shard in shards.manifest.shards], kept))
-        table = pa.concat_tables(tables).select(kept).replace_schema_metadata(None)
+        table = pa.concat_tables(tables).select(kept).replace_schema_metadata(class_labels(shards.dictionaries))
         return mark_packs(datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=print_of))
     return mark_packs(_from_files(shards, streaming=False).select_columns(kept))
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import datasets
+import numpy as np
+import pyarrow as pa
 from datasets.fingerprint import Hasher
 
 from packsort import _checks
+from packsort._arrow import from_numpy, to_numpy
 from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
-from packsort.gathering.pack import pack
+from packsort.gathering.pack import pack_with_codes
 from packsort.hf._mark import mark_packs
-from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.schema import NO_VALUE, PIECE_STARTS, SEQUENCE_IDS
 from packsort.sources.objects import refuse_stream
+from packsort.sources.sequence_columns import Dictionaries, class_labels
 from packsort.tokenization.choice import as_choice
 
 # TRL's datasets have no such columns, and its collator would take them for columns of tokens.
@@ -48,11 +53,12 @@ def pack_dataset(
         tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
         seed: Seed of the shuffle of packs and equal lengths. `None` keeps the order of first-fit decreasing.
         epoch: Epoch of the shuffle.
-        **options: Further options of `packsort.pack`, such as `overlong`, `max_sequences` and `separator`.
+        **options: Further options of `packsort.pack`, such as `overlong`, `max_sequences`, `separator` and `keep`.
 
     Returns:
         A dataset of the same kind and format with one row for each pack: `input_ids` and `labels` int32, other
-        per-token columns in their own type, and `seq_lengths` int32.
+        per-token columns in their own type, `seq_lengths` int32, and the columns of `keep` with one value for each
+        segment, text as `ClassLabel`, -1 for separators and padding.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -75,21 +81,51 @@ def pack_dataset(
         "pack_dataset", options, names(TokenOptions) | {"max_length", "strategy", "tokenizer", "seed", "epoch"}
     )
     choice = as_choice(tokenizer)
-    if isinstance(dataset, datasets.DatasetDict):
-        packed = {
-            name: pack_dataset(split, max_length, strategy, tokenizer=choice, seed=seed, epoch=epoch, **options)
-            for name, split in dataset.items()
-        }
-        return datasets.DatasetDict(packed)
-    refuse_stream(dataset)
-    if not isinstance(dataset, datasets.Dataset):
-        raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(dataset)}")
-    table = pack(dataset, max_length, tokenizer=choice, strategy=strategy, seed=seed, epoch=epoch, **options)
-    table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
+    splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"": dataset}
+    for split in splits.values():
+        refuse_stream(split)
+        if not isinstance(split, datasets.Dataset):
+            raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(split)}")
+    plan_options = {"strategy": strategy, **options}
+    tables = {
+        name: pack_with_codes("pack_dataset", split, max_length, choice, plan_options, seed, epoch)
+        for name, split in splits.items()
+    }
     arguments = sorted((name, value) for name, value in options.items() if name != "on_progress")
     if choice is not None:
         arguments.append(("tokenizer", choice.identity))
-    fingerprint = Hasher.hash((dataset._fingerprint, max_length, strategy, seed, epoch, arguments))
+    packed = {
+        name: _as_dataset(table, splits[name], (max_length, strategy, seed, epoch, arguments))
+        for name, table in _with_class_labels(tables).items()
+    }
+    return datasets.DatasetDict(packed) if isinstance(dataset, datasets.DatasetDict) else packed[""]
+
+
+def _with_class_labels(tables: Mapping[str, tuple[pa.Table, Dictionaries]]) -> dict[str, pa.Table]:
+    """Return packs whose codes are class labels; a code means the same text in all splits."""
+    texts: dict[str, dict[str, int]] = {}  # code of each text, by column
+    for _, dictionaries in tables.values():
+        for name, listed in dictionaries.items():
+            for text in listed:
+                texts.setdefault(name, {}).setdefault(text, len(texts[name]))
+    shared = class_labels({name: tuple(codes) for name, codes in texts.items()})
+    labelled = {}
+    for split, (table, dictionaries) in tables.items():
+        for name, listed in dictionaries.items():
+            codes = np.array([*(texts[name][text] for text in listed), NO_VALUE])  # code -1 is the last
+            chunks = [
+                pa.ListArray.from_arrays(lists.offsets, from_numpy(codes[to_numpy(lists.values)]))
+                for lists in table[name].chunks
+            ]
+            table = table.set_column(table.schema.get_field_index(name), name, pa.chunked_array(chunks))
+        labelled[split] = table.replace_schema_metadata(shared)
+    return labelled
+
+
+def _as_dataset(table: pa.Table, dataset: datasets.Dataset, arguments: Any) -> datasets.Dataset:
+    """Return packs as a dataset in the format of the one that was packed."""
+    table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
+    fingerprint = Hasher.hash((dataset._fingerprint, *arguments))
     packed = mark_packs(datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint))
     source_format = dataset.format
     added = [name for name in table.column_names if name not in dataset.column_names]

@@ -2,8 +2,8 @@
 
 - `manifest`: `manifest.json`, the record of a packed directory.
 - `files`: the shard files of a packed directory as tables, checked against the manifest.
-- `verify`: the proof that packs hold their source; `shard_check` checks one shard, `coverage` finds sequences and
-  tokens that are missing or packed twice.
+- `verify`: the proof that packs hold their source; `shard_check` checks one shard, `kept_check` its columns with one
+  value for each sequence, `coverage` finds sequences and tokens that are missing or packed twice.
 - `reader`: `open_shards` and `Shards`.
 - `export`: packs as the Parquet files of other trainers; `megatron` makes the rows and metadata of Megatron-Bridge.
 - `config`: the options of `write_shards`, checked before any data is opened.

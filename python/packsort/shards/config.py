@@ -21,6 +21,7 @@ from packsort._options import (
 from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
+from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.load import window_limit
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
@@ -37,6 +38,7 @@ class ShardConfig:
         split_turns: Whether conversations longer than `max_length` are cut between turns.
         separator: Token between two sequences: its id, its text, or None.
         pad_token_id: Token id of padding; None is the tokenizer's, or 0.
+        keep: Columns with one value for each sequence that packs keep.
         format: File format of the shards.
         shard_size: Bytes of a shard before compression, approximately.
     """
@@ -46,6 +48,7 @@ class ShardConfig:
     split_turns: bool
     separator: int | str | None
     pad_token_id: int | None
+    keep: tuple[str, ...]
     format: ShardFormat
     shard_size: int
 
@@ -103,6 +106,7 @@ class ShardConfig:
             alone=_column_name(plan.alone),
             separator=None if fillers is None else fillers.separator,
             pad_token_id=None if fillers is None else fillers.padding,
+            keep=self.keep,
             format=self.format,
             shard_size=self.shard_size,
             split=self.input.split,
@@ -144,6 +148,8 @@ def shard_config(
         separator = check_fillers(separator, None).separator
     if pad_token_id is not None:
         pad_token_id = check_fillers(None, pad_token_id).padding
+    keep = _checks.column_names("keep", plan_options.pop("keep", None))
+    check_names(keep)
     plan_options["empty"] = given.empty
     plan_options["separator"] = separator is not None
     split_turns = str(plan_options.get("overlong")) == "split_turns"
@@ -161,6 +167,7 @@ def shard_config(
         split_turns=split_turns,
         separator=separator,
         pad_token_id=pad_token_id,
+        keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
         shard_size=_shard_size(shard_size),
     )

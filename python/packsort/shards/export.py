@@ -128,7 +128,8 @@ def _write_trl(shards: ShardFiles, folder: Path, overwrite: bool) -> list[Path]:
 def _trl(table: pa.Table) -> pa.Table:
     """Remove the columns that TRL's collator would take for columns of tokens."""
     unknown = [name for name in (SEQUENCE_IDS, PIECE_STARTS) if name in table.column_names]
-    return table.drop_columns(unknown).replace_schema_metadata(None)
+    labels = {key: value for key, value in (table.schema.metadata or {}).items() if key == b"huggingface"}
+    return table.drop_columns(unknown).replace_schema_metadata(labels or None)
 
 
 def _targets(shards: ShardFiles, folder: Path, ending: str) -> list[Path]:

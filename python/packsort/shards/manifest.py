@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ class ManifestOptions(Record):
         alone: Name of the column of sequences that got a pack of their own; `<values>` or None as for `groups`.
         separator: Token id between two sequences of a pack, or None.
         pad_token_id: Token id of padding; None where packs hold neither padding nor separators.
+        keep: Columns with one value for each sequence that packs keep.
         format: `arrow` or `parquet`.
         shard_size: Bytes of a shard before compression, approximately.
         split: Split of the source that was read, or None.
@@ -129,6 +130,7 @@ class ManifestOptions(Record):
     alone: str | None = None
     separator: int | None = None
     pad_token_id: int | None = None
+    keep: Sequence[str] = ()
     format: str = "arrow"
     shard_size: int = 256_000_000
     split: str | None = None
@@ -136,6 +138,9 @@ class ManifestOptions(Record):
     empty: str = "error"
     loss: str = "auto"
     template_date: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", tuple(self.keep))  # JSON has lists
 
     @property
     def input(self) -> InputConfig:
@@ -202,7 +207,8 @@ class Manifest:
         sources: Files that were packed, in order.
         tokenizer: How the source was tokenized, or None where it held tokens.
         columns: Type of each column of a pack, by name.
-        left_out: Columns of the source that are not packed because they have no value for each token.
+        dictionaries: Texts of each column of text that is kept: the text of code `i` is the `i`-th.
+        left_out: Columns of the source that are neither packed, because they have no value for each token, nor kept.
         uneven: List columns among them, each with the number of rows where it has another number of values than
             `input_ids`.
         masks: Columns of the source that were applied instead of packed: `attention_mask`, which is 0 at padding, and
@@ -226,6 +232,7 @@ class Manifest:
     uneven: dict[str, int] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    dictionaries: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def remarks(self) -> list[str]:
         """Say what a user may not expect of the source's columns, one sentence each."""
@@ -285,6 +292,7 @@ class Manifest:
             }
             known["masks"] = tuple(known.get("masks", ()))
             known["options"] = ManifestOptions.from_json(known["options"])
+            known["dictionaries"] = {name: tuple(texts) for name, texts in facts.get("dictionaries", {}).items()}
             known["sources"] = tuple(SourceFileInfo.from_json(source) for source in known["sources"])
             if known["tokenizer"] is not None:
                 known["tokenizer"] = TokenizerInfo.from_json(known["tokenizer"])

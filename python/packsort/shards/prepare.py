@@ -25,6 +25,7 @@ from packsort.shards.counts import count_sequences
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
+from packsort.sources.sequence_columns import SequenceColumns, class_labels, read_sequence_columns
 from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.choice import TokenizerChoice
@@ -45,6 +46,7 @@ class Preparation:
         plan: Their plan.
         fillers: Tokens of separators and padding.
         config: Options of the shards.
+        kept: Columns with one value for each sequence that packs keep.
         counts: What happened to the sequences.
         sources: The same by file.
     """
@@ -54,6 +56,7 @@ class Preparation:
     plan: Plan
     fillers: Fillers
     config: ShardConfig
+    kept: SequenceColumns
     counts: Counts
     sources: tuple[SourceFileInfo, ...]
 
@@ -65,9 +68,9 @@ class Preparation:
     @cached_property
     def schema(self) -> pa.Schema:
         """Schema of the shards."""
-        packs = gather_packs(self.tokens.table, self.plan, 0, 0, self.fillers)
+        packs = gather_packs(self.tokens.table, self.plan, 0, 0, self.fillers, self.kept)
         facts = {"format_version": FORMAT_VERSION, "max_length": self.plan.max_length}
-        return packs.schema.with_metadata({"packsort": json.dumps(facts)})
+        return packs.schema.with_metadata({"packsort": json.dumps(facts), **class_labels(self.kept.dictionaries)})
 
     @property
     def num_shards(self) -> int:
@@ -90,13 +93,14 @@ class Preparation:
             sources=self.sources,
             tokenizer=self.tokenizer,
             columns={field.name: str(field.type) for field in self.schema},
-            left_out=self.tokens.left_out,
+            left_out=tuple(name for name in self.tokens.left_out if name not in self.kept.names),
             counts=self.counts,
             plan=self.plan.fingerprint,
             shards=tuple(shards),
             uneven=dict(self.tokens.uses.uneven),
             masks=self.tokens.uses.masks,
             skipped=count_skipped(self.tokens.source.skipped),
+            dictionaries=dict(self.kept.dictionaries),
         )
 
 
@@ -115,6 +119,7 @@ def prepare(
     Raises:
         SourceError, LengthError, OptionError, TokenizerError: As for `packsort.write_shards`.
     """
+    kept = read_sequence_columns(source, config.keep)
     tokens, info, fillers = _load(source, config, choice, stage, store)
     try:
         with stage("planning") as advance:
@@ -126,7 +131,7 @@ def prepare(
         if store is not None:
             store.keep_after(error)
         raise
-    return Preparation(tokens, info, planned, fillers, config, counts, files)
+    return Preparation(tokens, info, planned, fillers, config, kept, counts, files)
 
 
 def _load(

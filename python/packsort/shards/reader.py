@@ -54,8 +54,9 @@ class Shards(ShardFiles):
 
     `shards[i]` is one pack: a dictionary of read-only NumPy arrays, which are views of the mapped file. `shards[i:j]`
     is a list of packs. A pack holds `input_ids` int32 (tokens,), `labels` int32 (tokens,) where there are labels, other
-    per-token columns in their own type, `seq_lengths` int32 (segments,) and `sequence_ids` int64 (segments,). A Parquet
-    shard is decoded as a whole when one of its packs is read, and the last two are kept.
+    per-token columns in their own type, `seq_lengths` int32 (segments,) and `sequence_ids` int64 (segments,). Columns
+    that were kept have one value for each segment, (segments,): text as codes int64, which `dictionaries` explains. A
+    Parquet shard is decoded as a whole when one of its packs is read, and the last two are kept.
 
     Attributes:
         path: The directory.
@@ -77,6 +78,11 @@ class Shards(ShardFiles):
     def column_names(self) -> tuple[str, ...]:
         """Columns of a pack."""
         return tuple(self.manifest.columns)
+
+    @property
+    def dictionaries(self) -> dict[str, tuple[str, ...]]:
+        """Texts of each column of codes: the text of code `i` is the `i`-th. Separators and padding have code -1."""
+        return self.manifest.dictionaries
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

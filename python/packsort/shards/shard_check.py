@@ -38,6 +38,8 @@ class PackingRules:
         keep_end: Whether truncated sequences kept their last tokens, not their first.
         hybrid: Whether some sequences were split and others truncated.
         split_turns: Whether conversations were cut between turns.
+        keep: Columns with one value for each sequence.
+        dictionaries: Texts of those that are codes.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -50,6 +52,13 @@ class PackingRules:
         self.keep_end = self.truncated and options.truncation_side == "left"
         self.hybrid = options.strategy == "hybrid"
         self.split_turns = options.overlong == "split_turns"
+        self.keep = tuple(options.keep)
+        self.dictionaries = manifest.dictionaries
+
+    @property
+    def segment_columns(self) -> tuple[str, ...]:
+        """Columns with one value for each segment."""
+        return (*SEGMENT_COLUMNS, *self.keep)
 
     @property
     def has_fillers(self) -> bool:
@@ -125,7 +134,7 @@ class ShardCheck:
         for pack in np.flatnonzero(lengths > self._max_length):
             yield f"{self._pack(int(pack))} has {lengths[pack]} tokens, more than max_length {self._max_length}"
         for name in self._table.column_names:
-            like = self._segment_ends if name in SEGMENT_COLUMNS else self._token_ends
+            like = self._segment_ends if name in self._rules.segment_columns else self._token_ends
             for pack in np.flatnonzero(np.diff(_ends(self._table[name])) != np.diff(like)):
                 yield f"{self._pack(int(pack))}: column `{name}` has another number of values than the others"
         for segment in np.flatnonzero(self.lengths < 1):
@@ -180,7 +189,7 @@ class ShardCheck:
 
     def _source_problems(self, tokens: Tokens) -> Iterator[str]:
         """Compare every value with the source."""
-        packed = set(self._table.column_names) - set(SEGMENT_COLUMNS)
+        packed = set(self._table.column_names) - set(self._rules.segment_columns)
         sources = {name: tokens.table[name] for name in tokens.table.column_names}
         if self._rules.has_fillers:
             sources.setdefault(LABELS, tokens.table[INPUT_IDS])  # added so that fillers carry no loss

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
 from packsort._progress import Stage, no_progress
-from packsort.errors import DamagedError, OptionError
+from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.schema import INPUT_IDS, PIECE_STARTS
 from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
+from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
+from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.info import TokenizerInfo
@@ -82,8 +84,8 @@ def verify(
 
     Without a source: files and checksums match the manifest, no pack exceeds `max_length`, segments add up to packs,
     each sequence is in one pack or its pieces adjoin, and the counts match the manifest. With a source: the tokens,
-    labels and other per-token values of each sequence equal those of its row, and sequences that are in no pack were
-    dropped as too long.
+    labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and
+    sequences that are in no pack were dropped as too long.
 
     Args:
         shards: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.
@@ -112,19 +114,27 @@ def verify(
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = None
+    tokens = kept_there = None
+    kept = SequenceColumns(dict.fromkeys(rules.keep, np.zeros(0)), manifest.dictionaries)
     if source is not None:
         tokens = _source_tokens(opened, open_packed(source, manifest), tokenizer, rules, found, stage)
+    if tokens is not None:
+        try:
+            kept_there = read_sequence_columns(tokens.source, rules.keep)
+        except SourceError as error:
+            found.add(str(error))
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
             try:
-                check = ShardCheck(manifest.max_length, shard, _sound_table(opened, index), tokens, rules)
+                table = _sound_table(opened, index)
+                check = ShardCheck(manifest.max_length, shard, table, tokens, rules)
             except DamagedError as error:
                 found.add(str(error))
                 continue
             found.extend(check.problems())
+            found.extend(kept_problems(check, table, kept, kept_there))
             found.extend(coverage.add(check))
             packs, pieces, packed_tokens = packs + check.packs, pieces + check.pieces, packed_tokens + check.tokens
             advance(shard.packs)

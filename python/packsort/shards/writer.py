@@ -76,6 +76,8 @@ def write_shards(
             `overlong="split_turns"` cuts conversations between turns: each part repeats the system prompt without
             loss, each turn is trained on once, and a turn that does not fit alone is left out and counted. `split`,
             `columns` and `empty` say which rows and columns are meant, as `packsort.options.SourceOptions` describes.
+            `keep` names columns with one value for each sequence, such as its source or its reward, that packs keep;
+            shards hold text as codes, and `Shards.dictionaries` says what they mean.
 
     Returns:
         The manifest that was written.
@@ -149,6 +151,7 @@ class _Writer:
     def __init__(self, directory: OutputDirectory, prepared: Preparation) -> None:
         self._directory = directory
         self._table, self._plan, self._fillers = prepared.tokens.table, prepared.plan, prepared.fillers
+        self._kept = prepared.kept
         self._format = prepared.config.format
         self._schema = prepared.schema
         self._count = prepared.num_shards
@@ -173,7 +176,8 @@ class _Writer:
                     advance(finished[name].packs)
                     continue
                 start, stop = (self._plan.num_packs * at // self._count for at in (i, i + 1))
-                packs = gather_packs(self._table, self._plan, start, stop, self._fillers).cast(self._schema)
+                packs = gather_packs(self._table, self._plan, start, stop, self._fillers, self._kept)
+                packs = packs.cast(self._schema)
                 if waiting:
                     settle()
                 waiting.append(pool.submit(self._write_one, name, packs))

@@ -5,7 +5,9 @@
 - `PackedDataset` and `PackedCollator`: the same packs and batches for a loop that brings its own loader.
 - `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
 - `check_isolation`: checks that a model keeps the sequences of a batch apart.
-- `weighted_loss`, `document_mask`: loss weights, and block masks for FlexAttention.
+- `attention.register`: makes PyTorch's variable-length flash attention known to transformers.
+- `weighted_loss`, `loss_by`: the loss of a step with loss weights, and the loss by source or another column.
+- `document_mask`: block masks for FlexAttention.
 """
 
 import typing as _typing
@@ -15,12 +17,13 @@ try:
 except ImportError as error:
     raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
 
-from packsort.torch import layouts
+from packsort.torch import attention, layouts
 from packsort.torch.collate import PackedCollator
 from packsort.torch.dataset import PackedDataset
 from packsort.torch.isolation import Isolation, check_isolation
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
+from packsort.torch.loss_by import LossBy, LossOf, loss_by
 from packsort.torch.losses import weighted_loss
 from packsort.torch.stream import PackedStream
 
@@ -30,13 +33,17 @@ if _typing.TYPE_CHECKING:
 __all__ = [
     "Batcher",
     "Isolation",
+    "LossBy",
+    "LossOf",
     "PackedCollator",
     "PackedDataset",
     "PackedLoader",
     "PackedStream",
+    "attention",
     "check_isolation",
     "document_mask",
     "layouts",
+    "loss_by",
     "weighted_loss",
 ]
 

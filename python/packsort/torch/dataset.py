@@ -52,6 +52,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     Attributes:
         max_length: Most tokens of a pack.
+        dictionaries: Texts of each column of codes that packs keep: the text of code `i` is the `i`-th.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -82,6 +83,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         self._arguments = (source, max_length, {name: options[name] for name in options if name != "on_progress"})  # type: ignore[literal-required]
         self._packs = open_packs(source, packing, plan)
         self.max_length = self._packs.max_length
+        self.dictionaries = dict(self._packs.dictionaries)
         if isinstance(self._packs, DirectoryPacks):
             self._refuse_order("seed" in options and packing.config.seed is not None, "seed")
             self._refuse_order(epoch != 0, "epoch")
@@ -167,7 +169,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         if isinstance(packs, PlannedPacks) and (packs.tokenized or packs.first.strategy == "optimal"):
             # The plan took long to find, so it goes along; `max_length` and the options of a plan follow from it. Rows
             # are not tokenized again: their tokens go along.
-            max_length, options = None, packs.filler_options | {"plan": packs.first}
+            max_length, options = None, packs.token_options | {"plan": packs.first}
             source = packs.source if packs.tokenized else source
         return (source, max_length, options), self._epoch
 

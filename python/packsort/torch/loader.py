@@ -16,6 +16,7 @@ from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions
 from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError
 from packsort.planning.plan import Plan
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.reader import Shards
 from packsort.torch._checkpoint import Identity, Position, find_worker
 from packsort.torch._device import DeviceMover, choose_device, find_device
@@ -26,12 +27,16 @@ from packsort.torch._packs.open_packs import open_packs
 from packsort.torch._packs.packing_options import PACK_NAMES, PackingOptions
 from packsort.torch._packs.protocol import EpochPacks, PackArrays, Packs
 from packsort.torch._prefetch import Prefetcher
-from packsort.torch.layouts import Batcher
+from packsort.torch.layouts import Batcher, megatron
 
 Batch = dict[str, Any]
 
 _MIN_STEP_SECONDS = 1e-3  # the shortest step for which a thread pays
-_LAYOUT_NAMES = names(LayoutOptions) - {"max_sequences", "max_fillers"}  # `static_shapes` sets them
+_LAYOUT_NAMES = names(LayoutOptions) - {
+    "max_sequences",
+    "max_fillers",
+    "keep",
+}  # the packs and `static_shapes` set them
 
 
 class PackedLoader(IterableDataset[Batch]):
@@ -105,9 +110,9 @@ class PackedLoader(IterableDataset[Batch]):
         prefetch: Number of batches to prefetch on a thread; 0 makes each on request. The thread starts once a step
             lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
-            also as column names, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
-            `loss_weights`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step, all ranks and
-            `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
+            also as column names, `keep`, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
+            `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
+            all ranks and `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -177,10 +182,12 @@ class PackedLoader(IterableDataset[Batch]):
             raise OptionError(
                 f"static_shapes=True needs the most sequences of a pack: pack {packs.name} with max_sequences"
             )
-        config = replace(config, max_length=packs.max_length)
+        config = replace(config, max_length=packs.max_length, keep=packs.kept)
         if static_shapes:
             fillers = packs.max_fillers if config.layout == "flat" else None
             config = replace(config, max_sequences=packs.max_sequences, max_fillers=fillers)
+        if config.layout == "megatron":
+            megatron.check_multiple(config, packs.pad_to_multiple_of)
         self._batcher = Batcher.from_config(config)
         self._batcher.check_columns(packs.columns)
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)
@@ -224,6 +231,17 @@ class PackedLoader(IterableDataset[Batch]):
     def epoch(self) -> int:
         """Epoch of the current pass or, between passes, of the next."""
         return self._position.epoch
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns of batches with one value for each segment: those of `keep`, `seq_lengths` and `sequence_ids`."""
+        own = tuple(name for name in self._identity.packs.kept if name not in self._batcher.config.drop_columns)
+        return (*own, SEQ_LENGTHS, SEQUENCE_IDS) if own else ()
+
+    @property
+    def dictionaries(self) -> dict[str, tuple[str, ...]]:
+        """Texts of each column of codes: the text of code `i` is the `i`-th. Separators and padding have code -1."""
+        return dict(self._identity.packs.dictionaries)
 
     @property
     def shards(self) -> Shards | None:

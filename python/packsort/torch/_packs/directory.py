@@ -14,6 +14,7 @@ from packsort import _core
 from packsort.balance.costs import CostModel
 from packsort.gathering.fillers import most_fillers
 from packsort.shards.reader import Shards
+from packsort.sources.sequence_columns import Dictionaries
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
 
 _CHECK_SECONDS = 1.0  # between two looks at the files while a pass runs
@@ -25,9 +26,10 @@ class DirectoryPacks:
     Args:
         shards: The directory.
         seed: Seed of the order of its packs, or None to keep the order of the shards.
+        keep: Columns with one value for each sequence to read of those that it has, or None for all.
     """
 
-    def __init__(self, shards: Shards, seed: int | None) -> None:
+    def __init__(self, shards: Shards, seed: int | None, keep: Sequence[str] | None = None) -> None:
         self.shards = shards
         self.seed = seed
         self.name = f"`{shards.path}`"
@@ -37,7 +39,14 @@ class DirectoryPacks:
         self.max_fillers = most_fillers(
             options.max_sequences, options.separator is not None, options.pad_to_multiple_of
         )
-        self.columns = shards.column_names
+        self.pad_to_multiple_of = options.pad_to_multiple_of
+        has = tuple(options.keep)
+        self.kept = has if keep is None else tuple(keep)
+        self._left_out = frozenset(has) - frozenset(self.kept)
+        self.columns = tuple(name for name in shards.column_names if name not in self._left_out)
+        self.dictionaries: Dictionaries = {
+            name: texts for name, texts in shards.dictionaries.items() if name in self.kept
+        }
         self.plan_fingerprint = shards.manifest.plan
         digest = xxhash.xxh3_128()
         for shard in shards.manifest.shards:
@@ -63,7 +72,12 @@ class DirectoryPacks:
             self.check_unchanged()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.shards, self.seed)
+        return type(self), (self.shards, self.seed, self.kept)
+
+    def pack(self, number: int) -> PackArrays:
+        """Return a pack without the columns that are left out."""
+        pack = self.shards[number]
+        return {name: pack[name] for name in self.columns} if self._left_out else pack
 
 
 class _DirectoryEpoch:
@@ -76,8 +90,7 @@ class _DirectoryEpoch:
     def take(self, numbers: Sequence[int]) -> list[PackArrays]:
         """Return packs by number."""
         self._packs.check_now_and_then()
-        shards = self._packs.shards
-        return [shards[number] for number in numbers]
+        return [self._packs.pack(number) for number in numbers]
 
     def pack_order(self) -> NDArray[np.int64] | None:
         """Return the numbers of all packs in the order of the epoch, or None for 0, 1, 2, ..."""

@@ -62,11 +62,17 @@ def _planned(source: Any, options: PackingOptions, plan: Plan | None = None) -> 
 
 
 def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:
-    packs = DirectoryPacks(source if isinstance(source, Shards) else open_shards(source), options.config.seed)
-    if options.given:
-        raise OptionError(
-            f"{options.given[0]} does not go with {packs.name}, which is packed already: pass it when packing"
-        )
+    shards = source if isinstance(source, Shards) else open_shards(source)
+    packs = DirectoryPacks(shards, options.config.seed, options.keep if "keep" in options.given else None)
+    given = [name for name in options.given if name != "keep"]
+    if given:
+        raise OptionError(f"{given[0]} does not go with {packs.name}, which is packed already: pass it when packing")
+    for name in packs.kept:
+        if name not in shards.manifest.options.keep:
+            has = ", ".join(f"`{one}`" for one in shards.manifest.options.keep) or "none"
+            raise OptionError(
+                f"keep={name!r} names no column that {packs.name} keeps; it keeps {has}: pass it when packing"
+            )
     if plan is not None:
         raise OptionError(f"plan does not go with {packs.name}, which is packed already")
     _check_max_length(options.max_length, packs.max_length, packs.name)

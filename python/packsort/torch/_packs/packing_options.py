@@ -12,7 +12,7 @@ from packsort.schema import MAX_LENGTH_LIMIT
 from packsort.tokenization.choice import TokenizerChoice, as_choice
 
 PACK_NAMES = names(PackOptions)
-_NOT_OF_PLAN = ("separator", "pad_token_id", "tokenizer", *INPUT_NAMES)
+_NOT_OF_PLAN = ("separator", "pad_token_id", "keep", "tokenizer", *INPUT_NAMES)
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class PackingOptions:
         fillers: Tokens of separators and padding.
         input: Options of what goes in.
         choice: The tokenizer of the rows, or None where they hold tokens.
+        keep: Columns with one value for each sequence that packs keep.
     """
 
     given: tuple[str, ...]
@@ -34,6 +35,7 @@ class PackingOptions:
     fillers: Fillers
     input: InputConfig
     choice: TokenizerChoice | None = None
+    keep: tuple[str, ...] = ()
 
     @classmethod
     def check(
@@ -54,9 +56,9 @@ class PackingOptions:
         """
         width = MAX_LENGTH_LIMIT if max_length is None else max_length
         choice = as_choice(tokenizer)
-        config, fillers, source = token_config(caller, width, options, choice=choice, seed=seed)
+        config, fillers, source, keep = token_config(caller, width, options, choice=choice, seed=seed)
         given = (*options, *([] if choice is None else ["tokenizer"]))
-        return cls(given, None if max_length is None else config.max_length, config, fillers, source, choice)
+        return cls(given, None if max_length is None else config.max_length, config, fillers, source, choice, keep)
 
     @property
     def of_plan(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.formats.memory import MemoryReader
+from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source
 from packsort.sources.tokens.lazy import TokenColumns
 from packsort.tokenization.info import TokenizerInfo
@@ -49,6 +50,7 @@ class PlannedPacks:
         self._options = options
         self._given = plan
         self.name = _name(source)
+        self._kept = read_sequence_columns(source, options.keep)
         self.source, info = _token_source(source, options)
         self.tokenized = info is not None
         self.tokens = TokenColumns(self.source, options.input.empty)
@@ -63,22 +65,24 @@ class PlannedPacks:
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
         self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
+        self.pad_to_multiple_of = plan.pad_to_multiple_of
         self.fillers = options.fillers if has_fillers(plan) else None
         own = [LABELS] if self.fillers else []
         own += [SEQ_LENGTHS, SEQUENCE_IDS, *([PIECE_STARTS] if plan.has_starts else [])]
-        self.columns = tuple(dict.fromkeys((*self.tokens.names, *own)))
+        self.kept, self.dictionaries = self._kept.names, self._kept.dictionaries
+        self.columns = tuple(dict.fromkeys((*self.tokens.names, *own, *self.kept)))
         self.plan_fingerprint = plan.fingerprint
 
     @property
     def data_fingerprint(self) -> str:
-        """Fingerprint of the tokens."""
-        return self.tokens.fingerprint
+        """Fingerprint of the tokens, and of columns that are kept."""
+        return self.tokens.fingerprint + (self._kept.digest() if self.kept else "")
 
     @property
-    def filler_options(self) -> dict[str, Any]:
-        """Separator and padding, as options."""
+    def token_options(self) -> dict[str, Any]:
+        """Separator, padding and columns to keep, as options."""
         fillers = self._options.fillers
-        return {"separator": fillers.separator, "pad_token_id": fillers.padding}
+        return {"separator": fillers.separator, "pad_token_id": fillers.padding, "keep": self._options.keep}
 
     def __len__(self) -> int:
         return self.first.num_packs
@@ -86,7 +90,7 @@ class PlannedPacks:
     def in_epoch(self, epoch: int) -> EpochPacks:
         """Return the packs of an epoch."""
         plan = self.first if epoch == self.first.epoch else self.first.with_epoch(epoch)
-        return _PlannedEpoch(plan, self.tokens, self.fillers)
+        return _PlannedEpoch(plan, self.tokens, self.fillers, self._kept)
 
     def check_unchanged(self) -> None:
         """Do nothing: the columns are mapped or in memory, and there is no record to compare them with."""
@@ -132,7 +136,10 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
                 f"template_date={info.template_date!r}, or ranks and resumed runs may see another one"
             ]
         )
-    return Source([MemoryReader(tokens.table, source.files[0].path)]), info
+    table = tokens.table
+    for name in options.keep:
+        table = table.append_column(name, source.read([name])[name])  # for a copy, which is made of the tokens
+    return Source([MemoryReader(table, source.files[0].path)]), info
 
 
 def _name(source: Source) -> str:
@@ -143,9 +150,10 @@ def _name(source: Source) -> str:
 class _PlannedEpoch:
     """Packs of token columns in one epoch."""
 
-    def __init__(self, plan: Plan, tokens: TokenColumns, fillers: Fillers | None) -> None:
+    def __init__(self, plan: Plan, tokens: TokenColumns, fillers: Fillers | None, kept: SequenceColumns) -> None:
         self._plan = plan
         self._tokens = tokens
+        self._kept = kept
         self._fillers = fillers
         self._block = lru_cache(16)(self._list_block)
 
@@ -162,6 +170,7 @@ class _PlannedEpoch:
             pack[SEQ_LENGTHS], pack[SEQUENCE_IDS] = one.lengths, one.ids
             if one.starts is not None:
                 pack[PIECE_STARTS] = one.starts
+            pack.update(self._kept.of_segments(one.ids))
             packs.append(pack)
             first = end
         return packs

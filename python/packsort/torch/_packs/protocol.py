@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort.balance.costs import CostModel
+from packsort.sources.sequence_columns import Dictionaries
 
 PackArrays = Mapping[str, NDArray[Any]]
 """One pack: an array for each column, as `packsort.Shards` gives it."""
@@ -35,7 +36,10 @@ class Packs(Protocol):
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
         max_fillers: Most separators and stretches of padding between and after them, or None for any number.
+        pad_to_multiple_of: Number of which the tokens of each sequence are a multiple, padding included.
         columns: Names of a pack's columns.
+        kept: Those with one value for each segment that were kept.
+        dictionaries: Texts of kept columns of codes.
         plan_fingerprint: Fingerprint of the plan, the same in all epochs.
     """
 
@@ -43,7 +47,10 @@ class Packs(Protocol):
     max_length: int
     max_sequences: int | None
     max_fillers: int | None
+    pad_to_multiple_of: int
     columns: tuple[str, ...]
+    kept: tuple[str, ...]
+    dictionaries: Dictionaries
     plan_fingerprint: str
 
     @property

@@ -12,8 +12,10 @@ from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
 from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch.layouts import flat, megatron, rows, torchtune
-from packsort.torch.layouts.columns import other_columns, refuse_taken, token_tensors
+from packsort.torch.layouts.columns import find_columns, other_columns, refuse_taken, token_tensors
+from packsort.torch.layouts.sequences import sequence_tensors
 from packsort.torch.layouts.tensors import BatchTensors, CorePack, TensorSpec, batch_tensors, core_packs
+from packsort.torch.layouts.weights import multiply_weights, no_weights, weighted_total
 
 _NAME_TENSORS: dict[str, Callable[[BatchTensors], dict[str, Any]]] = {
     "flat": flat.name_tensors,
@@ -57,9 +59,18 @@ class Batcher:
             `packsort.torch.weighted_loss`. `"token"` weights trained tokens equally, `"sample"` sequences, and `"sqrt"`
             sequences by the square root of their trained tokens. A piece of a cut sequence counts as a sequence; a
             sequence without a trained token does not count.
-        block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
+        weight_column: Column of the packs whose values multiply the loss weights, with one for each token or each
+            sequence, finite and at least 0. The weights still sum to 1 over the step; `packsort.torch.layouts.weights`
+            has the formula.
+        block_mask: Adds a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`. A configuration
+            of `transformers`, `model.config`, gives layers with a sliding window or chunks their own: models with
+            several kinds of layers get a dict of masks, by the names in `config.layer_types`. `"full"` is for models
+            whose layers all attend to the whole sequence. `True` is the same with a warning, because a window would be
+            lost.
         pad_token_id: Token id of padding.
-        drop_columns: Columns of the packs that are left out of the batch. All other per-token columns are in it, see
+        keep: Columns of the packs with one value for each segment. `None` takes a column for one of them if it has as
+            many values as segments, and not as many as tokens.
+        drop_columns: Columns of the packs that are left out of the batch. All others are in it, see
             `packsort.torch.layouts`.
 
     Attributes:
@@ -135,7 +146,7 @@ class Batcher:
 
         Raises:
             SourceError: A pack lacks a column, or has more tokens or segments than the options allow; or a column has
-                no number for each token, or the name of one of the batch's own tensors.
+                no number for each token or segment, or the name of one of the batch's own tensors.
             OptionError: There are no packs, `step_packs` is missing, or `drop_columns` names no column of the packs.
             DamagedError: The columns of a pack contradict each other.
         """
@@ -143,28 +154,41 @@ class Batcher:
             raise OptionError("a batch needs at least one pack, got none")
         columns = core_packs(packs)
         self._check_sizes(columns)
-        scheme, weights = self.config.loss_weights, None
+        scheme, column, weights = self.config.loss_weights, self.config.weight_column, None
         if scheme is not None:
             if step_packs is None:
                 raise OptionError(
                     f"loss_weights={scheme!r} needs step_packs: the weights are normalized over the packs of all ranks "
                     "and accumulation steps"
                 )
-            weights = (scheme, _core.step_total(core_packs(step_packs), scheme))
+            if column is None:
+                weights = (scheme, _core.step_total(core_packs(step_packs), scheme))
+            else:
+                weights = (scheme, weighted_total(step_packs, scheme, column))
         tensors = batch_tensors(columns, self._spec, weights, pin_memory)
         batch = _NAME_TENSORS[self.layout](tensors)
         if self.config.seq_idx:
             batch["seq_idx"] = tensors.seq_idx
         if scheme is not None:
             batch["loss_weights"] = tensors.loss_weights
-        if self.config.block_mask and tensors.seq_idx is not None:
-            from packsort.torch.masks import document_mask
+            if column is not None and tensors.loss_weights is not None:
+                shifted = tensors.label_placement != "unshifted"
+                multiply_weights(tensors.loss_weights, packs, column, self._spec.row_width, shifted=shifted)
+        if self.config.block_mask is not None and tensors.seq_idx is not None:
+            from packsort.torch.masks import layer_masks
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
-            batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
-        extra = token_tensors(
-            packs, self.config.drop_columns, tensors.input_ids.shape, self._spec.row_width, pin_memory=pin_memory
-        )
+            batch[name] = layer_masks(
+                tensors.cu_seqlens, tensors.seq_idx, self.config.block_mask, pin_memory=pin_memory
+            )
+        names, kept = find_columns(packs, self.config.keep, self.config.drop_columns)
+        if not names and not kept:
+            return batch
+        shape, width = tensors.input_ids.shape, self._spec.row_width
+        extra = token_tensors(packs, names, shape, width, pin_memory=pin_memory)
+        # Layouts that join filler to sequences count these alone; each may have a separator and padding after it.
+        room = self._spec.max_segments * (3 if self._spec.filler_joins else 1)
+        extra |= sequence_tensors(packs, kept, shape.numel(), width, room)
         refuse_taken(extra, batch, self.layout)
         return batch | extra
 
@@ -172,12 +196,15 @@ class Batcher:
         """Refuse columns of packs that a batch cannot hold, before there is any pack.
 
         Raises:
-            SourceError: A column has the name of one of the batch's own tensors.
+            SourceError: A column has the name of one of the batch's own tensors, or the column of weights is missing.
             OptionError: `drop_columns` names none of the columns.
         """
         pack = core_packs([{INPUT_IDS: [0], SEQ_LENGTHS: [1]}])
         own = _NAME_TENSORS[self.layout](batch_tensors(pack, self._spec, None, False))
         refuse_taken(other_columns(names, self.config.drop_columns), own, self.layout)
+        column = self.config.weight_column
+        if column is not None and column not in names:
+            raise no_weights(column, names)
 
     def _set_config(self, config: LayoutConfig) -> None:
         layout, padding_last = config.layout, config.padding == "last"
@@ -187,7 +214,7 @@ class Batcher:
             "loss_mask": layout == "megatron",
             "padding_mask": layout == "megatron",
             "segment_ids": layout == "rows",
-            "seq_idx": config.seq_idx or config.block_mask,
+            "seq_idx": config.seq_idx or config.block_mask is not None,
         }
         self.config = config
         self._spec = TensorSpec(

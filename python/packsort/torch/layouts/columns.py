@@ -1,4 +1,4 @@
-"""Per-token columns of packs beside tokens and labels, as tensors of a batch."""
+"""Columns of packs beside tokens and labels, as tensors of a batch: per-token ones, and one value for each segment."""
 
 from __future__ import annotations
 
@@ -58,9 +58,47 @@ def refuse_taken(names: Collection[str], taken: Collection[str], layout: str) ->
             )
 
 
+def find_columns(
+    packs: Sequence[Mapping[str, Any]], keep: Collection[str] | None, dropped: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Return the names of per-token columns, and of columns with one value for each segment.
+
+    Args:
+        packs: Packs as `packsort.Shards` gives them.
+        keep: Columns with one value for each segment; None tells them by their number of values.
+        dropped: Columns that the user leaves out.
+
+    Raises:
+        SourceError: A column is not in every pack.
+        OptionError: As for `other_columns`.
+    """
+    names = other_columns(list(packs[0]), dropped)
+    for number, pack in enumerate(packs[1:], start=1):
+        for name in sorted(set(names).symmetric_difference(other_columns(list(pack), dropped))):
+            here, there = (0, number) if name in names else (number, 0)
+            raise SourceError(
+                f"pack {here} of the batch has a column `{name}`, but pack {there} has none: either all packs of a "
+                "batch have it or none"
+            )
+    for name in keep or ():
+        if name not in names and name not in dropped:
+            raise SourceError(f"keep={name!r} names no column of the packs, only {', '.join(map(repr, packs[0]))}")
+    if keep is None:
+        keep = [name for name in names if _has_a_value_a_segment(name, packs)]
+    return [name for name in names if name not in keep], [name for name in names if name in keep]
+
+
+def _has_a_value_a_segment(name: str, packs: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell the two kinds of columns apart; one that may be either is taken for a per-token column."""
+    values = [len(pack[name]) if hasattr(pack[name], "__len__") else -1 for pack in packs]
+    if values == [len(pack[INPUT_IDS]) for pack in packs]:
+        return False
+    return values == [len(pack[SEQ_LENGTHS]) for pack in packs]
+
+
 def token_tensors(
     packs: Sequence[Mapping[str, Any]],
-    dropped: Collection[str],
+    names: Sequence[str],
     shape: torch.Size,
     row_width: int,
     *,
@@ -70,7 +108,7 @@ def token_tensors(
 
     Args:
         packs: Packs as `packsort.Shards` gives them.
-        dropped: Columns that the user leaves out.
+        names: The columns.
         shape: Shape of the batch's tokens, (rows, width).
         row_width: Tokens that each pack is padded to; 0 where packs follow one another.
         pin_memory: Whether to allocate page-locked memory.
@@ -80,49 +118,47 @@ def token_tensors(
         integers of 16 bits or more, for which PyTorch has few operations, and `token_type_ids` become int64.
 
     Raises:
-        SourceError: A column has no value for each token, or is not in every pack; or `position_ids` do not count up.
-        OptionError: As for `other_columns`.
+        SourceError: A column has no number for each token, or `position_ids` do not count up.
     """
-    names = other_columns(list(packs[0]), dropped)
-    for number, pack in enumerate(packs):
-        different = set(names).symmetric_difference(other_columns(list(pack), dropped)) if number else ()
-        for name in sorted(different):
-            here, there = (0, number) if name in names else (number, 0)
-            raise SourceError(
-                f"pack {here} of the batch has a column `{name}`, but pack {there} has none: either all packs of a "
-                "batch have it or none"
-            )
     if not names:
         return {}
     ends = np.cumsum([len(pack[INPUT_IDS]) for pack in packs])
     starts = np.arange(len(packs)) * row_width if row_width else ends - [len(pack[INPUT_IDS]) for pack in packs]
     tensors = {}
     for name in names:
-        arrays = [_token_array(pack, name, number) for number, pack in enumerate(packs)]
+        arrays = [number_array(pack, name, number, INPUT_IDS) for number, pack in enumerate(packs)]
         if name == POSITION_IDS:
             for number, pack in enumerate(packs):
                 _check_positions(pack, arrays[number], number)
             continue
-        try:
-            kind = np.result_type(*arrays)
-        except TypeError:
-            kind = np.dtype(object)
+        kind = np.result_type(*arrays)
         widths = {array.shape[1:] for array in arrays}
-        if kind.kind not in "biuf" or len(widths) > 1:
-            raise SourceError(f"column `{name}` must hold numbers of one shape in all packs of a batch")
+        if len(widths) > 1:
+            raise SourceError(f"column `{name}` must hold as many numbers of a token in all packs, got {widths}")
         tensors[name] = _spread(arrays, starts.tolist(), (*shape, *widths.pop()), _tensor_type(kind, name), pin_memory)
     return tensors
 
 
-def _token_array(pack: Mapping[str, Any], name: str, number: int) -> NDArray[Any]:
+def number_array(pack: Mapping[str, Any], name: str, number: int, like: str) -> NDArray[Any]:
+    """Return a column of a pack as numbers.
+
+    Args:
+        pack: The pack.
+        name: The column.
+        number: Number of the pack in its batch, for the message.
+        like: `INPUT_IDS` for a value of each token, `SEQ_LENGTHS` for one of each segment.
+
+    Raises:
+        SourceError: The column holds no numbers, or more or fewer.
+    """
     try:
         values = np.asarray(pack[name])
     except ValueError:  # lists of different lengths
         values = np.zeros(0, object)
-    tokens = len(pack[INPUT_IDS])
-    if values.ndim < 1 or len(values) != tokens or values.dtype.kind not in "biuf":
+    count, noun = len(pack[like]), "tokens" if like == INPUT_IDS else "segments"
+    if values.ndim < 1 or len(values) != count or values.dtype.kind not in "biuf":
         raise SourceError(
-            f"pack {number} of the batch: column `{name}` has no number for each of {tokens} tokens: correct it, or "
+            f"pack {number} of the batch: column `{name}` has no number for each of {count} {noun}: correct it, or "
             f"leave it out with drop_columns=[{name!r}]"
         )
     return values

@@ -30,9 +30,11 @@ from typing import Any, Final
 
 import torch
 
+from packsort._options import LayoutConfig
+from packsort.errors import OptionError
 from packsort.torch.layouts.tensors import BatchTensors
 
-__all__ = ["PACKED_SEQ_PARAMS", "for_gpt_step", "name_tensors"]
+__all__ = ["PACKED_SEQ_PARAMS", "check_multiple", "for_gpt_step", "name_tensors"]
 
 PACKED_SEQ_PARAMS: Final = (
     "qkv_format",
@@ -65,6 +67,29 @@ def name_tensors(tensors: BatchTensors) -> dict[str, Any]:
         "max_seqlen_kv": tensors.max_seqlen,
         "total_tokens": tensors.input_ids.numel(),
     }
+
+
+def check_multiple(config: LayoutConfig, multiple: int) -> None:
+    """Check that padding at the end of a row leaves the last sequence, to which it belongs, a multiple.
+
+    Args:
+        config: Options of the layout.
+        multiple: `pad_to_multiple_of` of the packs.
+
+    Raises:
+        OptionError: The padding would break the multiple, by which context parallelism cuts sequences.
+    """
+    if config.max_sequences is not None and config.max_length % multiple:
+        raise OptionError(
+            f"max_length must be a multiple of the packs' pad_to_multiple_of={multiple} where layout='megatron' has "
+            f"static shapes, got {config.max_length}"
+        )
+    whole = config.pad_batch_to_multiple_of
+    if whole % multiple and multiple % whole:
+        raise OptionError(
+            f"pad_batch_to_multiple_of must be a multiple of the packs' pad_to_multiple_of={multiple} with "
+            f"layout='megatron', got {whole}"
+        )
 
 
 def for_gpt_step(batch: Mapping[str, Any]) -> dict[str, Any]:
