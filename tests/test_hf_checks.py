@@ -21,6 +21,7 @@ from transformers import (
     MambaForCausalLM,
     Trainer,
     TrainingArguments,
+    default_data_collator,
 )
 from trl import SFTConfig, SFTTrainer
 
@@ -143,8 +144,21 @@ def test_separators_padding_and_packs_without_labels_pass(plain, sft, tmp_path):
     check(sft(load(path), sft_config(str(tmp_path), pad_to_multiple_of=16, **QUIET)))
 
 
-def test_sequences_that_are_not_packed_pass_where_the_batch_tells_them(plain, source, tokenizer):
-    check(plain(source, DataCollatorWithFlattening()))
+def test_packs_of_one_sequence_need_no_boundaries(plain, sft, source, tmp_path, tokenizer):
+    ones = pack_dataset(source, MAX_LENGTH, strategy="padding")
+    check(plain(ones, DataCollatorForSeq2Seq(tokenizer), remove_unused_columns=True))
+    check(plain(ones, default_data_collator, remove_unused_columns=True, per_device_train_batch_size=1))
+    check(sft(ones, SFTConfig(str(tmp_path), **QUIET)))
+    passes(plain(ones))
+
+
+def test_sequences_that_are_not_packed_pass(plain, sft, source, tokenizer, tmp_path):
+    check(plain(source, DataCollatorWithFlattening(), remove_unused_columns=True))
+    check(plain(source, DataCollatorForSeq2Seq(tokenizer), remove_unused_columns=True))
+    passes(plain(source, DataCollatorForSeq2Seq(tokenizer)))
+    passes(plain(source, DataCollatorWithFlattening()))
+    passes(sft(source, SFTConfig(str(tmp_path), **QUIET)))
+    passes(sft(source, SFTConfig(str(tmp_path), padding_free=True, max_length=None, **QUIET)))
 
 
 # SFTTrainer that trains on something else
@@ -209,6 +223,30 @@ def test_collators_that_know_no_boundaries_are_stopped(plain, packs, shards, tok
 def test_columns_that_the_trainer_removes_are_missed_by_the_callback(plain, packs):
     memory = datasets.Dataset.from_list(packs.to_list())  # without a mark
     stop(plain(memory, DataCollatorWithFlattening(), remove_unused_columns=True), LOST, by_callback=True)
+
+
+def test_columns_that_our_collator_misses_are_named_before_training(plain, packs):
+    trainer = plain(packs, remove_unused_columns=True)
+    stop(trainer, "no column `seq_lengths`.* removes columns unless `remove_unused_columns=False`", by_callback=True)
+
+
+@pytest.mark.parametrize("made_by", ["load", "parquet"])
+def test_labels_that_were_removed_are_missed(plain, sft, shards, tmp_path, made_by):
+    files = {"data_files": str(shards / "*.parquet"), "split": "train", "cache_dir": str(tmp_path / "cache")}
+    dataset = load(shards) if made_by == "load" else datasets.load_dataset("parquet", **files)
+    for trainer in (plain(dataset.remove_columns("labels")), sft(dataset.remove_columns("labels"))):
+        stop(trainer, r"^labels are lost \(the dataset had `labels`, and its rows lack them\)", by_callback=True)
+
+
+def test_flat_batches_for_several_devices_of_one_process_are_stopped(plain, packs):
+    trainer = plain(packs)
+    trainer.args._n_gpu = 2  # as with two visible GPUs and no launcher
+    with pytest.raises(
+        IsolationError, match=r"^packs are cut \(`torch.nn.DataParallel` cuts batches by rows for 2 GPUs"
+    ):
+        check(trainer)
+    trainer.data_collator = PackedCollator("rows", max_length=MAX_LENGTH)
+    check(trainer)
 
 
 def test_labels_that_a_collator_makes_anew_are_stopped(plain, packs, tokenizer):

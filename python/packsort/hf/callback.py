@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from packsort._warn import warn
-from packsort.errors import IsolationError, PacksortError
+from packsort.errors import IsolationError, OptionError, PacksortError
 from packsort.hf._first_batches import FirstBatch
 from packsort.hf.checking import look_at
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
@@ -18,7 +18,9 @@ from packsort.torch import check_isolation
 from packsort.torch._isolation.segments import number_segments
 from packsort.torch._slow_attention import warn_of_slow
 
-_SEGMENTS: Final = 4  # of one pack: the logits of whole batches could take more memory than a training step
+# Of one pack: the logits of whole batches could take more memory than a training step.
+_LEAST_SEGMENTS: Final = 4
+_LEAST_TOKENS: Final = 256
 
 
 class IsolationCallback(TrainerCallback):  # type: ignore[misc]
@@ -94,7 +96,10 @@ def _check_run(model: Any, loader: Any, args: Any) -> None:
 def _few_sequences(first: FirstBatch, loader: Any) -> dict[str, Any] | None:
     """Collate the last sequences of the first pack that has several; None if there is no such pack."""
     if first.given is None or not all(SEQ_LENGTHS in row for row in first.given):
-        return first.batch if int(number_segments(first.batch).max()) > 0 else None
+        try:
+            return first.batch if int(number_segments(first.batch).max()) > 0 else None
+        except OptionError:
+            return None  # padded rows, each a sequence
     row = next((row for row in first.given if len(row[SEQ_LENGTHS]) > 1), None)
     return None if row is None else dict(loader.collate_fn([_tail(row)]))
 
@@ -102,8 +107,9 @@ def _few_sequences(first: FirstBatch, loader: Any) -> dict[str, Any] | None:
 def _tail(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the last segments of a pack, with the values of its columns for them and their tokens."""
     segments, tokens = len(row[SEQ_LENGTHS]), len(row[INPUT_IDS])
-    kept = min(segments, _SEGMENTS)
-    ends = {segments: kept, tokens: int(np.asarray(row[SEQ_LENGTHS])[-kept:].sum())}
+    sums = np.cumsum(np.asarray(row[SEQ_LENGTHS])[::-1])
+    kept = min(segments, max(_LEAST_SEGMENTS, int(np.searchsorted(sums, _LEAST_TOKENS)) + 1))
+    ends = {segments: kept, tokens: int(sums[kept - 1])}
     return {name: value[-ends[len(value)] :] if _is_list(value, ends) else value for name, value in row.items()}
 
 
