@@ -165,6 +165,27 @@ def join(sequences: Sequence[TokenArrays], numbers: Sequence[int]) -> TokenArray
     return pack
 
 
+def split(pack: TokenArrays) -> list[TokenArrays]:
+    """Split a pack that `join` made into its sequences."""
+    ends = pack[SEQ_LENGTHS].cumsum().tolist()
+    return [
+        {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
+        for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
+    ]
+
+
+def numbered_state(sequences: Sequence[tuple[int, TokenArrays]]) -> dict[str, Any]:
+    """Return numbered sequences as a state holds them: `numbers`, and what `to_state` returns."""
+    return {"numbers": [number for number, _ in sequences], **to_state([one for _, one in sequences])}
+
+
+def numbered(state: Mapping[str, Any] | None) -> tuple[list[int], list[TokenArrays]]:
+    """Return the numbers and the sequences that `numbered_state` returned; none for None."""
+    if not state:
+        return [], []
+    return list(state["numbers"]), from_state({name: value for name, value in state.items() if name != "numbers"})
+
+
 def to_state(sequences: Sequence[TokenArrays]) -> dict[str, torch.Tensor]:
     """Return sequences as tensors: `lengths`, and all values of each column, one sequence after another."""
     state = {"lengths": torch.tensor([len(one[INPUT_IDS]) for one in sequences], dtype=torch.int64)}
@@ -173,7 +194,7 @@ def to_state(sequences: Sequence[TokenArrays]) -> dict[str, torch.Tensor]:
     return state
 
 
-def from_state(state: dict[str, torch.Tensor]) -> list[TokenArrays]:
+def from_state(state: Mapping[str, torch.Tensor]) -> list[TokenArrays]:
     """Return the sequences that `to_state` turned into tensors."""
     lengths = state["lengths"].numpy()
     ends = np.cumsum(lengths)
