@@ -280,6 +280,12 @@ def test_labels_that_a_collator_makes_anew_are_stopped(plain, packs, tokenizer):
 
     stop(plain(packs, without), r"^labels are lost \(the first batch has no `labels`\)")
 
+    def without_tokens(found):
+        batch = PackedCollator(max_length=MAX_LENGTH)(found)
+        return {"inputs_embeds": torch.zeros(*batch.pop("input_ids").shape, 32), **batch}
+
+    stop(plain(packs, without_tokens), r"^tokens are lost \(the first batch has no `input_ids`, only `inputs_embeds`")
+
 
 def test_packs_that_a_collator_cuts_are_stopped(plain, packs):
     def cut(found):
