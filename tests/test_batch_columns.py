@@ -136,3 +136,5 @@ def test_lists_of_lists_are_left_out_with_a_word():
     for call in (packsort.pack, PackedLoader):
         with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
             call(table, 8)
+    with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
+        list(PackedStream(table.to_pylist(), 8))
