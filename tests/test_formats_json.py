@@ -273,6 +273,8 @@ def test_one_object_that_holds_the_rows_is_refused(write):
         (b'[\n{"a": 1},\n{"a": "\xff"}]\n', "line 3", "not valid UTF-8"),
         ('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "line 2 (row 1)", "nested deeper than 100 levels"),
         ('{"a": ' + "[" * 120 + "]" * 120 + "}\n", "line 1 (row 0)", "nested deeper than 100 levels"),
+        ('{"a":\n' * 120 + "1" + "}" * 120 + "\n", "line 1 (row 0)", "nested deeper than 100 levels"),
+        ('{"a": 1}\n{"a": "\n"}\n', "line 2 (row 1)", "control character"),
         ("hello\n", "line 1 (row 0)", "not valid JSON"),
         ('[{"a": 1}', "line 1 (row 1)", "the list has no end: the file is cut off"),
         ('[{"a": 1},\n', "line 2 (row 1)", "is the file cut off?"),

@@ -13,6 +13,7 @@ __all__ = [
     "Comparison",
     "CostModel",
     "DamagedError",
+    "IsolationError",
     "LengthError",
     "LengthTypeError",
     "Manifest",
@@ -51,6 +52,7 @@ __all__ = [
 _MODULES = {"errors", "options", "schema"}
 _LAZY = {
     "DamagedError": "packsort.errors",
+    "IsolationError": "packsort.errors",
     "LengthError": "packsort.errors",
     "LengthTypeError": "packsort.errors",
     "OptionError": "packsort.errors",

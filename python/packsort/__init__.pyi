@@ -7,6 +7,7 @@ from packsort.balance.schedule import Schedule, schedule
 from packsort.comparison.compare import Comparison, compare
 from packsort.errors import (
     DamagedError,
+    IsolationError,
     LengthError,
     LengthTypeError,
     OptionError,
@@ -32,6 +33,7 @@ __all__ = [
     "Comparison",
     "CostModel",
     "DamagedError",
+    "IsolationError",
     "LengthError",
     "LengthTypeError",
     "Manifest",

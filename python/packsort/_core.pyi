@@ -34,6 +34,7 @@ SEPARATOR: int
 _Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
+def count_objects(text: bytes, max_depth: int) -> int | None: ...
 def price_patterns(
     sizes: NDArray[np.uint32],
     capacity: int,
@@ -81,6 +82,7 @@ def fill_blocks(
     block: int,
     counts: Sequence[NDArray[np.int32]],
     indices: Sequence[NDArray[np.int32]],
+    window: int | None = None,
 ) -> None: ...
 
 @final

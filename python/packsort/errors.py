@@ -13,6 +13,7 @@ from __future__ import annotations
 
 __all__ = [
     "DamagedError",
+    "IsolationError",
     "LengthError",
     "LengthTypeError",
     "OptionError",
@@ -73,6 +74,10 @@ class OutputError(PacksortError, OSError):
 
 class OutputExistsError(OutputError, FileExistsError):
     """The output exists, and `overwrite` is False."""
+
+
+class IsolationError(PacksortError, RuntimeError):
+    """A run would not train on its packs as they are: sequences see each other, packs are cut, or labels are lost."""
 
 
 class DamagedError(PacksortError):

@@ -6,6 +6,7 @@
   any data is opened, so a wrong option is reported at once.
 """
 
+from packsort._options.attention_kinds import AttentionKinds, LayerAttention
 from packsort._options.choices import (
     LAYOUTS,
     PIECEWISE_STRATEGIES,
@@ -59,11 +60,13 @@ __all__ = [
     "PIECEWISE_STRATEGIES",
     "STRATEGIES",
     "Attention",
+    "AttentionKinds",
     "EmptySequences",
     "ExportFormat",
     "InputConfig",
     "InputOptions",
     "LabelPlacement",
+    "LayerAttention",
     "Layout",
     "LayoutConfig",
     "LayoutOptions",

@@ -3,6 +3,8 @@
 - `pack_dataset`: packs a `datasets.Dataset`, in place of `trl.pack_dataset`.
 - `load`: a packed directory as a dataset.
 - `sft_config`: the options with which TRL's `SFTTrainer` trains on packs.
+- `check`: checks the first batch that a `Trainer` makes of its packs.
+- `IsolationCallback`: does the same before the first step of a run, and checks that its model keeps sequences apart.
 - `ResumeCallback`: a `Trainer` that resumes inside an epoch sees the batches of the run before it.
 """
 
@@ -19,12 +21,18 @@ from packsort.hf.loading import load
 from packsort.hf.packing import pack_dataset
 
 if _typing.TYPE_CHECKING:
+    from packsort.hf.callback import IsolationCallback
+    from packsort.hf.checking import check
     from packsort.hf.resume import ResumeCallback
 
-__all__ = ["ResumeCallback", "load", "pack_dataset", "sft_config"]
+__all__ = ["IsolationCallback", "ResumeCallback", "check", "load", "pack_dataset", "sft_config"]
 
 # These need torch, which packing does not.
-_WITH_TORCH = {"ResumeCallback": "packsort.hf.resume"}
+_WITH_TORCH = {
+    "IsolationCallback": "packsort.hf.callback",
+    "ResumeCallback": "packsort.hf.resume",
+    "check": "packsort.hf.checking",
+}
 
 
 def __getattr__(name: str) -> _typing.Any:

@@ -30,8 +30,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
 
     Args:
         path: Directory that `packsort pack` or `packsort.write_shards` wrote.
-        streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. Its workers and ranks
-            take whole shards in turn.
+        streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. `Trainer` then needs
+            `accelerator_config={"dispatch_batches": False}`, which `SFTTrainer` sets itself.
 
     Returns:
         A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack: `input_ids` int32, `labels`

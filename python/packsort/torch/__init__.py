@@ -5,6 +5,7 @@
 - `PackedDataset` and `PackedCollator`: the same packs and batches for a loop that brings its own loader.
 - `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
 - `check_isolation`: checks that a model keeps the sequences of a batch apart.
+- `attention.register`: makes PyTorch's variable-length flash attention known to transformers.
 - `weighted_loss`, `loss_by`: the loss of a step with loss weights, and the loss by source or another column.
 - `document_mask`: block masks for FlexAttention.
 """
@@ -16,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
 
-from packsort.torch import layouts
+from packsort.torch import attention, layouts
 from packsort.torch.collate import PackedCollator
 from packsort.torch.dataset import PackedDataset
 from packsort.torch.isolation import Isolation, check_isolation
@@ -38,6 +39,7 @@ __all__ = [
     "PackedDataset",
     "PackedLoader",
     "PackedStream",
+    "attention",
     "check_isolation",
     "document_mask",
     "layouts",

@@ -4,6 +4,7 @@ mod error;
 mod histogram;
 mod ids;
 mod input;
+pub mod json_lines;
 mod lengths;
 mod memory;
 mod names;

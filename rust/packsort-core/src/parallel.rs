@@ -10,7 +10,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::memory::prepare;
+use crate::memory::{prefetch_for_write, prepare};
 
 /// Cut a slice into consecutive parts of these lengths. What is left over is dropped.
 ///
@@ -85,6 +85,12 @@ impl<T: Copy> Scatter<T> {
             // SAFETY: by contract no other thread writes to this place.
             unsafe { self.write(index, value) };
         }
+    }
+
+    /// Ask the processor for the cache line of place `index`, to write to it soon.
+    #[inline(always)]
+    pub fn prefetch(&self, index: usize) {
+        prefetch_for_write(self.places.as_ptr().wrapping_add(index));
     }
 
     /// The elements.

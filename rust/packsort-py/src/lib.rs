@@ -7,6 +7,7 @@ mod batch;
 mod columns;
 mod errors;
 mod gather;
+mod json_lines;
 mod lengths;
 mod optimal;
 mod parts;
@@ -20,6 +21,8 @@ mod _core {
     use super::batch::{fill_batch, fill_blocks, step_total};
     #[pymodule_export]
     use super::gather::{ListColumn, gather};
+    #[pymodule_export]
+    use super::json_lines::count_objects;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]

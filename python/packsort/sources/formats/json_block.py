@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
+from pyarrow import types
 
-from packsort.sources.formats.json_rows import JsonError, Row, count_object_lines, is_shallow, kind_of, read_rows
+from packsort import _core
+from packsort.sources.formats.json_rows import MAX_DEPTH, JsonError, Row, kind_of, read_rows
 from packsort.sources.formats.json_types import JSON, is_json, without_dates
 
 _SAMPLED_ROWS = 32
@@ -62,10 +64,11 @@ def infer_block(block: JsonBlock, known: pa.Schema, maps: Set[str] = frozenset()
         JsonError: A row is wrong.
     """
     _check_utf8(block.text)
-    rows = count_object_lines(block.text) if block.rows is None else block.rows
+    # pyarrow crashes on text that nests very deep or begins with `null`, and takes another `null` for a row of nulls.
+    rows = _core.count_objects(block.text, MAX_DEPTH) if block.rows is None else block.rows
     if rows == 0:
         return Inferred(0, pa.table({}), {})
-    if rows is not None and not maps and is_shallow(block.text):
+    if rows is not None and not maps:
         for schema in (known, pa.schema([])) if len(known) else (known,):
             try:
                 table = _infer(block.text, schema)
@@ -84,8 +87,6 @@ def find_maps(block: JsonBlock) -> set[str]:
     Args:
         block: The first block of a file. A few rows of it tell.
     """
-    if not is_shallow(block.text):
-        return set()
     rows = list(islice(read_rows(block.text.decode("utf-8", "replace")), _SAMPLED_ROWS))
     found = set()
     for name in {name for row in rows for name in row}:
@@ -163,10 +164,17 @@ def _infer(text: bytes, known: pa.Schema) -> pa.Table:
     table = _parse(text, known, "infer", checked=False)
     wanted = pa.schema([(field.name, without_dates(field.type)) for field in table.schema])
     # pyarrow 26 loses nulls before the first number of a list in a list, unless it is given the type.
-    if not wanted.equals(table.schema) or (b"null" in text and not wanted.equals(known)):
+    nulls = any(_has_list_in_list(kind) for kind in wanted.types) and not wanted.equals(known) and b"null" in text
+    if nulls or not wanted.equals(table.schema):
         return _parse(text, wanted, "infer")
     table.validate()
     return table
+
+
+def _has_list_in_list(kind: pa.DataType, *, within: bool = False) -> bool:
+    if types.is_list(kind):
+        return within or _has_list_in_list(kind.value_type, within=True)
+    return types.is_struct(kind) and any(_has_list_in_list(field.type, within=within) for field in kind)
 
 
 def _infer_rows(rows: list[Row], maps: Set[str]) -> Inferred:

@@ -7,15 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 MAX_DEPTH = 100
 
 Row = dict[str, Any]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}\n"))
-_LINE_HEADS = re.compile(rb"^[ \t\r]*[^ \t\r\n]", re.MULTILINE)
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
 
 
@@ -122,42 +118,6 @@ def read_rows(text: str) -> Iterator[Row]:
         yield value
         at = skip_space(text, at)
         row += 1
-
-
-def count_object_lines(text: bytes) -> int | None:
-    """Return the number of lines that are not blank, or None if one begins with something other than `{`.
-
-    pyarrow crashes if the first value of a text is `null`, and takes other `null` values for rows of nulls.
-
-    Example:
-        >>> count_object_lines(b'{"a": 1}' + b'{"a": 2}'), count_object_lines(b"null")
-        (1, None)
-    """
-    codes = np.frombuffer(text, np.uint8)
-    starts = np.concatenate([[0], np.flatnonzero(codes[:-1] == ord("\n")) + 1])
-    if (codes[starts] == ord("{")).all():
-        return len(starts)
-    heads = _LINE_HEADS.findall(text)
-    return len(heads) if all(head.endswith(b"{") for head in heads) else None
-
-
-def is_shallow(text: bytes) -> bool:
-    """Return whether nesting is surely less deep than `MAX_DEPTH`. pyarrow crashes on text that nests very deep.
-
-    Brackets in strings are counted as well, so text about brackets may seem deep.
-    """
-    brackets = text.translate(None, _NO_BRACKETS)
-    # Brackets that texts do not close add up over the rows, so look at each line by itself if there are many.
-    return _rise(brackets) < MAX_DEPTH or all(_rise(line) < MAX_DEPTH for line in brackets.split(b"\n"))
-
-
-def _rise(brackets: bytes) -> int:
-    """Return the most levels that brackets open above the lowest level."""
-    codes = np.frombuffer(brackets, np.uint8)
-    # In ASCII, `{` and `[` differ in one bit only, and so do `}` and `]`.
-    codes = codes[codes != ord("\n")] | 0x20
-    level = np.cumsum(np.where(codes == ord("{"), 1, -1))
-    return int(level.max()) - min(0, int(level.min())) if len(level) else 0
 
 
 def kind_of(value: Any) -> str:
