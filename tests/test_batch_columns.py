@@ -129,3 +129,12 @@ def test_a_column_without_a_number_for_each_token_is_refused(wrong):
                 {"input_ids": [5, 6], "seq_lengths": [2], "more": [1, 2]},
             ]
         )
+
+
+def test_lists_of_lists_are_left_out_with_a_word():
+    table = TABLE.append_column("top", pa.array([[[0.1, 0.2]] * 3, [[0.3, 0.4]] * 2]))
+    for call in (packsort.pack, PackedLoader):
+        with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
+            call(table, 8)
+    with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
+        list(PackedStream(table.to_pylist(), 8))

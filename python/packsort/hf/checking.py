@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -112,12 +113,13 @@ def look_at(loader: Any, args: Any, dataset: Any = None, *, evaluating: bool = F
     as_one = _spans_packs(getattr(loader, "collate_fn", None))
     seen = []
     try:
-        for first in first_batches(loader, known, BATCHES):
-            _check_rows(first, args, loaded, way_out, complete=dataset is not None, as_one=as_one)
-            _check_division(loader, args, first.batch)
-            seen.append(first)
-            if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
-                break
+        with closing(first_batches(loader, known, BATCHES)) as batches:
+            for first in batches:
+                _check_rows(first, args, loaded, way_out, complete=dataset is not None, as_one=as_one)
+                _check_division(loader, args, first.batch)
+                seen.append(first)
+                if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
+                    break
     except SourceError as error:  # `PackedCollator` misses a column
         raise IsolationError(str(error)) from error
     return seen
