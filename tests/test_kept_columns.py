@@ -24,6 +24,9 @@ from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from packsort.torch.layouts import LAYOUTS
 from tiny_tokenizer import built
 
+# Python 3.12 and later warn of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 KEEP = ["source", "pair", "reward", "chosen"]
 SOURCES = ["math", "code", "math", "chat", "code"]
 LENGTHS = [3, 5, 2, 4, 1]
