@@ -83,6 +83,11 @@ def pack_dataset(
     choice = as_choice(tokenizer)
     splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"": dataset}
     for split in splits.values():
+        if isinstance(split, datasets.IterableDataset):
+            raise SourceError(
+                f"dataset is a stream ({type(split).__name__}): pack it with `packsort.hf.pack_stream`, or with "
+                "`packsort.torch.PackedStream` for a loop of your own"
+            )
         refuse_stream(split)
         if not isinstance(split, datasets.Dataset):
             raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(split)}")
