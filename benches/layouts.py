@@ -55,9 +55,9 @@ def batches(rounds: int) -> list[Figure]:
             Way("flat, no seq_idx", all_batches("flat", seq_idx=False)),
             Way("flat, static", all_batches("flat", max_sequences=most)),
             Way("flat, loss_weights", lambda: last(weighted(g, step_packs=g) for g in groups)),
-            Way("flat, block_mask", all_batches("flat", block_mask=True), note="of all packs in one row"),
+            Way("flat, block_mask", all_batches("flat", block_mask="full"), note="of all packs in one row"),
             Way("rows", all_batches("rows")),
-            Way("rows, block_mask", all_batches("rows", block_mask=True)),
+            Way("rows, block_mask", all_batches("rows", block_mask="full")),
             Way("megatron", all_batches("megatron")),
             Way("torchtune", all_batches("torchtune")),
         ]

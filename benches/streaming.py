@@ -33,7 +33,7 @@ def stream_packs(lengths: list[int], buffer_size: int) -> int:
     def sequences() -> Iterator[np.ndarray]:
         return (ids[:length] for length in lengths)
 
-    stream = PackedStream(sequences(), MAX_LENGTH, buffer_size=buffer_size)
+    stream = PackedStream(sequences, MAX_LENGTH, buffer_size=buffer_size)
     tokens = sum(batch["input_ids"].numel() for batch in stream)
     assert tokens == sum(lengths)
     return stream.counts["packs"]

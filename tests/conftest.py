@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,6 +17,16 @@ from real_data import REAL_DATA
 # keeps two, so that its parallel code runs on every machine. Subprocesses inherit both.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("RAYON_NUM_THREADS", "2")
+
+
+def pytest_collection_finish() -> None:
+    """Leave imported modules out of garbage collections: each trainer makes some, of most of a second with them."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let libraries find their own objects at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture

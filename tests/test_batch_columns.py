@@ -58,6 +58,10 @@ def test_static_shapes_pad_with_zeros():
 def test_wide_unsigned_integers_become_int64(kind):
     pack = {"input_ids": [5, 6], "seq_lengths": [2], "n": np.array([1, 2], kind)}
     assert Batcher(max_length=4)([pack])["n"].dtype == torch.int64
+    if kind == "uint64":
+        pack["n"][0] = 2**63
+        with pytest.raises(packsort.SourceError, match="`n` must hold integers up to 2"):
+            Batcher(max_length=4)([pack])
 
 
 DOORS = {
@@ -129,3 +133,12 @@ def test_a_column_without_a_number_for_each_token_is_refused(wrong):
                 {"input_ids": [5, 6], "seq_lengths": [2], "more": [1, 2]},
             ]
         )
+
+
+def test_lists_of_lists_are_left_out_with_a_word():
+    table = TABLE.append_column("top", pa.array([[[0.1, 0.2]] * 3, [[0.3, 0.4]] * 2]))
+    for call in (packsort.pack, PackedLoader):
+        with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
+            call(table, 8)
+    with pytest.warns(UserWarning, match="column `top` is left out: it holds lists of lists of numbers"):
+        list(PackedStream(table.to_pylist(), 8))

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort.cli.main import main
+from packsort.cli import main
 from packsort.hf import pack_dataset
 from packsort.torch import PackedDataset, PackedLoader, PackedStream
 from reference import trained_row

@@ -45,7 +45,7 @@ def whole_batches():
         for option in (
             {},
             {"loss_weights": "sample"},
-            {"block_mask": True},
+            {"block_mask": "full"},
             {"max_sequences": 5, "pad_batch_to_multiple_of": 64},
         ):
             if layout == "megatron" and "block_mask" in option:
@@ -147,7 +147,7 @@ def table(rows: int, low: int, high: int) -> pa.Table:
 @pytest.mark.parametrize("layout", ["flat", "rows", "torchtune"])
 def test_masks_are_whole_when_the_step_runs_ahead_of_the_gpu(layout, prefetch):
     """Each batch is let go before the step's stream reads it, so memory that is not recorded is written again."""
-    options = {"max_length": 4096, "batch_size": 2, "seed": 3, "block_mask": True, "layout": layout}
+    options = {"max_length": 4096, "batch_size": 2, "seed": 3, "block_mask": "full", "layout": layout}
     source = table(2000, 16, 700)
     found = []
     for number, batch in enumerate(PackedLoader(source, device="cuda", prefetch=prefetch, **options)):
@@ -168,7 +168,7 @@ def test_flex_attention_steps_far_ahead_give_what_kept_masks_give():
     from torch.nn.attention.flex_attention import flex_attention
 
     attend = torch.compile(flex_attention)
-    options = {"max_length": 4096, "seed": 3, "block_mask": True, "device": "cuda"}
+    options = {"max_length": 4096, "seed": 3, "block_mask": "full", "device": "cuda"}
     source = table(400, 16, 700)
 
     def run(batches, ahead):

@@ -9,6 +9,7 @@ import socket
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
@@ -20,6 +21,7 @@ from transformers import (
     MambaForCausalLM,
     Trainer,
     TrainingArguments,
+    default_data_collator,
 )
 from trl import SFTConfig, SFTTrainer
 
@@ -27,7 +29,7 @@ from loading import fork
 from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort import IsolationError
 from packsort.hf import IsolationCallback, check, load, pack_dataset, sft_config
-from packsort.torch import PackedCollator, PackedDataset
+from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from tiny_models import llama
 
 QUIET = {
@@ -136,14 +138,31 @@ def test_options_of_the_collator_pass(plain, packs, options):
     check(plain(packs, PackedCollator("rows", max_length=MAX_LENGTH, padding="last")))
 
 
+def test_attention_over_packs_has_nothing_to_keep_apart(plain, packs):
+    passes(plain(packs, PackedCollator(max_length=MAX_LENGTH, attention="pack")))
+
+
 def test_separators_padding_and_packs_without_labels_pass(plain, sft, tmp_path):
     path = packed(tmp_path, rows(labels=False), 80, separator=1, pad_to_multiple_of=8)
     check(plain(PackedDataset(path), PackedCollator(max_length=80)))
     check(sft(load(path), sft_config(str(tmp_path), pad_to_multiple_of=16, **QUIET)))
 
 
-def test_sequences_that_are_not_packed_pass_where_the_batch_tells_them(plain, source, tokenizer):
-    check(plain(source, DataCollatorWithFlattening()))
+def test_packs_of_one_sequence_need_no_boundaries(plain, sft, source, tmp_path, tokenizer):
+    ones = pack_dataset(source, MAX_LENGTH, strategy="padding")
+    check(plain(ones, DataCollatorForSeq2Seq(tokenizer), remove_unused_columns=True))
+    check(plain(ones, default_data_collator, remove_unused_columns=True, per_device_train_batch_size=1))
+    check(sft(ones, SFTConfig(str(tmp_path), **QUIET)))
+    passes(plain(ones))
+
+
+def test_sequences_that_are_not_packed_pass(plain, sft, source, tokenizer, tmp_path):
+    check(plain(source, DataCollatorWithFlattening(), remove_unused_columns=True))
+    check(plain(source, DataCollatorForSeq2Seq(tokenizer), remove_unused_columns=True))
+    passes(plain(source, DataCollatorForSeq2Seq(tokenizer)))
+    passes(plain(source, DataCollatorWithFlattening()))
+    passes(sft(source, SFTConfig(str(tmp_path), **QUIET)))
+    passes(sft(source, SFTConfig(str(tmp_path), padding_free=True, max_length=None, **QUIET)))
 
 
 # SFTTrainer that trains on something else
@@ -173,7 +192,7 @@ def test_packing_again_is_stopped(sft, packs, shards, tmp_path, made_by):
         "memory": lambda: datasets.Dataset.from_list(packs.to_list()),
     }[made_by]()
     config = SFTConfig(str(tmp_path), packing=True, **QUIET)
-    message = r"^packing=True makes each row one sequence.*: pass `args=packsort\.hf\.sft_config"
+    message = r"^packing=True makes each pack one sequence.*: pass `args=packsort\.hf\.sft_config"
     stop(sft(dataset, config), message, by_callback=made_by == "parquet")
 
 
@@ -190,7 +209,7 @@ def test_evaluation_data_that_are_packed_again_are_found(sft, packs, tmp_path):
     config.padding_free = False
     trainer = sft(packs, config, eval_dataset={"held out": packs})
     trainer.data_collator.padding_free = True
-    with pytest.raises(IsolationError, match="packing=True makes each row one sequence"):
+    with pytest.raises(IsolationError, match="packing=True makes each pack one sequence"):
         check(trainer)
 
 
@@ -208,6 +227,30 @@ def test_collators_that_know_no_boundaries_are_stopped(plain, packs, shards, tok
 def test_columns_that_the_trainer_removes_are_missed_by_the_callback(plain, packs):
     memory = datasets.Dataset.from_list(packs.to_list())  # without a mark
     stop(plain(memory, DataCollatorWithFlattening(), remove_unused_columns=True), LOST, by_callback=True)
+
+
+def test_columns_that_our_collator_misses_are_named_before_training(plain, packs):
+    trainer = plain(packs, remove_unused_columns=True)
+    stop(trainer, "no column `seq_lengths`.* removes columns unless `remove_unused_columns=False`", by_callback=True)
+
+
+@pytest.mark.parametrize("made_by", ["load", "parquet"])
+def test_labels_that_were_removed_are_missed(plain, sft, shards, tmp_path, made_by):
+    files = {"data_files": str(shards / "*.parquet"), "split": "train", "cache_dir": str(tmp_path / "cache")}
+    dataset = load(shards) if made_by == "load" else datasets.load_dataset("parquet", **files)
+    for trainer in (plain(dataset.remove_columns("labels")), sft(dataset.remove_columns("labels"))):
+        stop(trainer, r"^labels are lost \(the dataset had `labels`, and its rows lack them\)", by_callback=True)
+
+
+def test_flat_batches_for_several_devices_of_one_process_are_stopped(plain, packs):
+    trainer = plain(packs)
+    trainer.args._n_gpu = 2  # as with two visible GPUs and no launcher
+    with pytest.raises(
+        IsolationError, match=r"^packs are cut \(`torch.nn.DataParallel` cuts batches by rows for 2 GPUs"
+    ):
+        check(trainer)
+    trainer.data_collator = PackedCollator("rows", max_length=MAX_LENGTH)
+    check(trainer)
 
 
 def test_labels_that_a_collator_makes_anew_are_stopped(plain, packs, tokenizer):
@@ -237,12 +280,33 @@ def test_labels_that_a_collator_makes_anew_are_stopped(plain, packs, tokenizer):
 
     stop(plain(packs, without), r"^labels are lost \(the first batch has no `labels`\)")
 
+    def without_tokens(found):
+        batch = PackedCollator(max_length=MAX_LENGTH)(found)
+        return {"inputs_embeds": torch.zeros(*batch.pop("input_ids").shape, 32), **batch}
+
+    stop(plain(packs, without_tokens), r"^tokens are lost \(the first batch has no `input_ids`, only `inputs_embeds`")
+
 
 def test_packs_that_a_collator_cuts_are_stopped(plain, packs):
     def cut(found):
         return {name: value[:, :50] for name, value in PackedCollator("rows", max_length=MAX_LENGTH)(found).items()}
 
     stop(plain(packs, cut), r"^packs are cut \(the first batch holds 100 of the \d+ tokens of its 2 packs\)")
+
+
+def test_a_dataset_of_batches_is_stopped(plain, shards):
+    trainer = plain(PackedLoader(shards), lambda batches: batches[0])
+    with pytest.raises(IsolationError, match=r"^packs are lost \(the dataset yields batches, and the trainer makes"):
+        check(trainer)
+
+
+def test_weights_that_the_batch_lacks_are_said(sft, plain, tmp_path):
+    table = rows()
+    weights = [[0.5] * len(ids) for ids in table["input_ids"].to_pylist()]
+    dataset = load(packed(tmp_path, table.append_column("weights", pa.array(weights))))
+    check(plain(dataset))
+    with pytest.warns(UserWarning, match=r"^`weights` of the packs is not in the batch, so the model"):
+        check(sft(dataset))
 
 
 # Models

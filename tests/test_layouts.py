@@ -321,7 +321,7 @@ def test_lists_and_other_integers_are_taken():
         ),
         ({"max_fillers": 2}, "max_fillers needs max_sequences: without it no shape is fixed"),
         ({"padding": "last"}, "padding='last' does not go with layout='flat'"),
-        ({"layout": "megatron", "block_mask": True}, "block_mask does not go with layout='megatron'"),
+        ({"layout": "megatron", "block_mask": "full"}, "block_mask does not go with layout='megatron'"),
     ],
 )
 def test_options_that_are_wrong_or_clash_are_named(options, message):

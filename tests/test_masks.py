@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 
+import packsort
 from packs import MAX_LENGTH, packs
 from packsort.torch import Batcher, document_mask
 from packsort.torch.masks import _TENSORS
@@ -27,12 +28,15 @@ def segments(rows):
     return torch.tensor([0, *flat]).cumsum(0).int(), torch.stack(documents).int()
 
 
-def created(documents, block_size):
+def created(documents, block_size, window=None, chunk=None):
     """Make the mask with PyTorch, from the whole attention matrix."""
     rows, tokens = documents.shape
+    starts = torch.stack([(row[:, None] == row).int().argmax(1) for row in documents])
+    pieces = (torch.arange(tokens) - starts) // (chunk or tokens)
 
     def mod(b, h, q_idx, kv_idx):
-        return (documents[b, q_idx] == documents[b, kv_idx]) & (q_idx >= kv_idx)
+        same = (documents[b, q_idx] == documents[b, kv_idx]) & (pieces[b, q_idx] == pieces[b, kv_idx])
+        return same & (q_idx >= kv_idx) & (q_idx - kv_idx < (window or tokens))
 
     return create_block_mask(mod, rows, None, tokens, tokens, device="cpu", BLOCK_SIZE=block_size)
 
@@ -56,19 +60,30 @@ def rows_of_lengths(draw):
     return rows
 
 
-@given(rows=rows_of_lengths(), block_size=st.sampled_from([1, 2, 4, 8, 16]))
+@given(
+    rows=rows_of_lengths(),
+    block_size=st.sampled_from([1, 2, 4, 8, 16]),
+    window=st.none() | st.integers(1, 80),
+    chunk=st.none() | st.integers(1, 80),
+)
 @settings(max_examples=80, deadline=None)
-def test_masks_equal_those_of_create_block_mask(rows, block_size):
+def test_masks_equal_those_of_create_block_mask(rows, block_size, window, chunk):
     cu_seqlens, documents = segments(rows)
-    check(document_mask(cu_seqlens, documents, block_size=block_size), created(documents, block_size))
+    found = document_mask(cu_seqlens, documents, window=window, chunk=chunk, block_size=block_size)
+    expected = created(documents, block_size, window, chunk)
+    check(found, expected)
+    shape = (len(rows), None, documents.shape[1], documents.shape[1], "cpu")
+    assert torch.equal(create_mask(found.mask_mod, *shape), create_mask(expected.mask_mod, *shape))
 
 
 @pytest.mark.parametrize(
     "lengths", [[1024], [700, 324], [1] * 10 + [500, 514], [127, 1, 128, 129, 639], [300, 600, 100]]
 )
-def test_masks_of_128_equal_and_attention_is_the_same(lengths):
+@pytest.mark.parametrize(("window", "chunk"), [(None, None), (200, None), (None, 300)])
+def test_masks_of_128_equal_and_attention_is_the_same(lengths, window, chunk):
     cu_seqlens, documents = segments([lengths])
-    found, expected = document_mask(cu_seqlens, documents), created(documents, 128)
+    limits = {"window": window, "chunk": chunk}
+    found, expected = document_mask(cu_seqlens, documents, **limits), created(documents, 128, **limits)
     check(found, expected)
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 1, 2, documents.shape[1], 8)
@@ -90,7 +105,7 @@ def test_masks_of_128_equal_and_attention_is_the_same(lengths):
 @given(given_packs=packs())
 @settings(max_examples=10, deadline=None)
 def test_masks_of_batches_follow_their_segments(layout, options, attention, given_packs):
-    batch = Batcher(layout, max_length=MAX_LENGTH, attention=attention, block_mask=True, **options)(given_packs)
+    batch = Batcher(layout, max_length=MAX_LENGTH, attention=attention, block_mask="full", **options)(given_packs)
     mask = batch["mask" if layout == "torchtune" else "attention_mask"]
     check(mask, created(mask.mask_mod.documents, 128))
     documents = mask.mask_mod.documents
@@ -121,3 +136,10 @@ def test_masks_are_pickled_and_moved_with_their_documents():
     moved = mask.to("meta", non_blocking=True)
     assert moved.mask_mod.documents.device.type == moved.kv_indices.device.type == "meta"
     assert mask.kv_indices.device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["window", "chunk"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_windows_and_chunks_that_are_none_are_refused(name, value):
+    with pytest.raises(packsort.OptionError, match=f"{name} must be "):
+        document_mask(*segments([[4]]), **{name: value})

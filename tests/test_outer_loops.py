@@ -62,7 +62,7 @@ class Passed(IterableDataset):
         {"collate_fn": functools.partial(default_collate)},
         {"collate_fn": PackedCollator(max_length=MAX_LENGTH)},
     ],
-    ids=repr,
+    ids=["default", "two", "partial", "packed"],
 )
 def test_a_dataloader_that_batches_batches_is_refused(make, kind, options):
     inner = make()
@@ -85,15 +85,19 @@ def test_a_data_set_around_a_loader_may_be_batched():
     assert found.tolist() == [int(batch["input_ids"].sum()) for batch in loader()]
 
 
-@pytest.mark.parametrize("make", [loader, stream])
 @pytest.mark.parametrize("options", [{"batch_size": None}, {}, {"collate_fn": first}])
-def test_accelerate_that_would_cut_batches_is_refused(make, options):
-    inner = make()
-    name = type(inner).__name__
-    data = Accelerator(cpu=True).prepare(DataLoader(inner, **options))
-    message = f"accelerate's DataLoaderDispatcher would share them out again: iterate the {name} itself"
+def test_accelerate_that_would_cut_batches_is_refused(options):
+    data = Accelerator(cpu=True).prepare(DataLoader(loader(), **options))
+    message = "accelerate's DataLoaderDispatcher would share them out again: iterate the PackedLoader itself"
     with pytest.raises(packsort.OptionError, match=message):
         next(iter(data))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dispatcher_of_one_process_leaves_the_batches_of_a_stream_whole(workers):
+    data = Accelerator(cpu=True).prepare(DataLoader(stream(), batch_size=None, num_workers=workers))
+    assert type(data).__name__ == "DataLoaderDispatcher"
+    assert digests(data) == digests(stream())
 
 
 def test_accelerate_that_would_cut_batches_of_workers_is_refused():

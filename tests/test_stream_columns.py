@@ -130,9 +130,7 @@ def test_labels_and_masks_of_another_kind_are_refused(name, value):
 @pytest.mark.parametrize("kind", [np.int64, np.float32, np.bool_])
 def test_lists_of_numpy_numbers_are_columns(kind):
     rows = [{"input_ids": [1, 2], "weights": [kind(1), kind(0)]}]
-    from packsort.torch.stream import _StreamPacker
-
-    ((pack,),) = _StreamPacker(stream_of(rows), None).batches()
+    ((pack,),) = stream_of(rows)._new_packer().batches()
     assert pack["weights"].tolist() == [1, 0]
 
 

@@ -20,7 +20,7 @@ import packsort
 from loading import digest
 from packed_rows import rows
 from packsort.torch import PackedLoader, PackedStream
-from packsort.torch._buffer import PackBuffer
+from packsort.torch._stream.buffer import PackBuffer
 
 TABLE = rows(150)
 ITEMS = TABLE.to_pylist()
@@ -244,7 +244,7 @@ def test_an_endless_stream_takes_no_more_memory_and_no_thread_is_left():
             yield rng.integers(0, 99, rng.integers(1, 300), np.int32)
 
     before = threading.active_count()
-    batches = iter(PackedStream(endless(), 1024, buffer_size=500))
+    batches = iter(PackedStream(endless, 1024, buffer_size=500))
     process = psutil.Process()
     for _ in range(1000):
         next(batches)

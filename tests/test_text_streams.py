@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import packsort
 import tiny_tokenizer
 from loading import digest
-from packsort.torch import PackedStream, stream
+from packsort.torch import PackedStream
+from packsort.torch._stream import feed
 from test_streaming import saved
 
 ROWS = [
@@ -36,7 +37,7 @@ def text_stream(tokenizer, rows=ROWS, **options):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks end within the rows of these tests."""
-    monkeypatch.setattr(stream, "_ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(feed, "ROWS_AT_ONCE", 5)
 
 
 @pytest.mark.parametrize("rows", [ROWS, PAIRS, TEXTS], ids=["conversations", "pairs", "text"])

@@ -150,7 +150,7 @@ def test_flex_attention_with_our_block_mask_gives_what_sdpa_gives(two, layout, a
         integration, "compile_friendly_flex_attention", lambda *args, training=False, **kw: flex_attention(*args, **kw)
     )
     options = {"max_length": MAX_LENGTH, "attention": attention}
-    batch = Batcher(layout, block_mask=True, **options)(two)
+    batch = Batcher(layout, block_mask="full", **options)(two)
     with torch.no_grad():
         flex = llama(VOCABULARY, "flex_attention")(**batch)
         sdpa = llama(VOCABULARY)(**Batcher(layout, **options)(two))
@@ -167,7 +167,7 @@ def test_gradients_on_the_gpu_equal_those_of_sdpa(two, attention):
     if attention == "flash_attention_2":
         pytest.importorskip("flash_attn")
     kind = torch.bfloat16
-    batch = Batcher(max_length=MAX_LENGTH, block_mask=attention == "flex_attention")(two)
+    batch = Batcher(max_length=MAX_LENGTH, block_mask="full" if attention == "flex_attention" else False)(two)
     moved = {name: v.to("cuda") if hasattr(v, "to") else v for name, v in batch.items()}
     found = []
     for name in (attention, "sdpa"):

@@ -82,6 +82,7 @@ def fill_blocks(
     block: int,
     counts: Sequence[NDArray[np.int32]],
     indices: Sequence[NDArray[np.int32]],
+    window: int | None = None,
 ) -> None: ...
 
 @final

@@ -6,6 +6,7 @@
   any data is opened, so a wrong option is reported at once.
 """
 
+from packsort._options.attention_kinds import AttentionKinds, LayerAttention, model_kinds
 from packsort._options.choices import (
     LAYOUTS,
     PIECEWISE_STRATEGIES,
@@ -59,11 +60,13 @@ __all__ = [
     "PIECEWISE_STRATEGIES",
     "STRATEGIES",
     "Attention",
+    "AttentionKinds",
     "EmptySequences",
     "ExportFormat",
     "InputConfig",
     "InputOptions",
     "LabelPlacement",
+    "LayerAttention",
     "Layout",
     "LayoutConfig",
     "LayoutOptions",
@@ -87,6 +90,7 @@ __all__ = [
     "TruncationSide",
     "core_options",
     "layout_config",
+    "model_kinds",
     "names",
     "plan_config",
     "take_input_options",

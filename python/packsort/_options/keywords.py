@@ -106,7 +106,7 @@ class LayoutOptions(TypedDict, total=False):
     padding: RowPadding
     loss_weights: LossWeights | None
     weight_column: str | None
-    block_mask: bool
+    block_mask: Any
     pad_token_id: int
     keep: str | Sequence[str] | None
     drop_columns: str | Sequence[str]
@@ -122,7 +122,7 @@ class LoaderOptions(PackOptions, total=False):
     padding: RowPadding
     loss_weights: LossWeights | None
     weight_column: str | None
-    block_mask: bool
+    block_mask: Any
     drop_columns: str | Sequence[str]
 
 

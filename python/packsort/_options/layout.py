@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from packsort import _checks
+from packsort._options.attention_kinds import AttentionKinds, find_kinds
 from packsort._options.choices import LAYOUTS, Attention, LabelPlacement, Layout, LossWeights, RowPadding
 from packsort._options.keywords import LayoutOptions, names
 from packsort.errors import OptionError
@@ -20,7 +21,7 @@ _LAYOUT_CLASHES = (
     ("max_fillers", ..., ("rows", "megatron", "torchtune"), "no shape depends on the number of fillers"),
     ("pad_batch_to_multiple_of", ..., ("rows", "torchtune"), "each row has max_length tokens: choose a multiple"),
     ("padding", "last", ("flat", "megatron", "torchtune"), "the layout defines what its padding belongs to"),
-    ("block_mask", True, ("megatron",), "Megatron's attention takes `cu_seqlens_*`"),
+    ("block_mask", ..., ("megatron",), "Megatron's attention takes `cu_seqlens_*`"),
 )
 
 
@@ -40,7 +41,7 @@ class LayoutConfig:
         padding: Segment that the padding of a row belongs to.
         loss_weights: Weighting of the loss over a step; None adds no weights.
         weight_column: Column of the packs whose values multiply the loss weights; None multiplies by none.
-        block_mask: Whether to add a FlexAttention `BlockMask`.
+        block_mask: Kinds of attention to add FlexAttention's `BlockMask` for; None adds none.
         pad_token_id: Token id of padding.
         keep: Columns with one value for each sequence; None tells them by their number of values.
         drop_columns: Columns of the packs that are left out of batches.
@@ -60,7 +61,7 @@ class LayoutConfig:
     padding: RowPadding = "own"
     loss_weights: LossWeights | None = None
     weight_column: str | None = None
-    block_mask: bool = False
+    block_mask: AttentionKinds | None = None
     pad_token_id: int = 0
     keep: tuple[str, ...] | None = None
     drop_columns: tuple[str, ...] = ()
@@ -87,8 +88,8 @@ class LayoutConfig:
         if self.seq_idx is None:
             object.__setattr__(self, "seq_idx", self.layout in _READ_BY_TRANSFORMERS)
         object.__setattr__(self, "drop_columns", _checks.column_names("drop_columns", self.drop_columns))
-        for name in ("seq_idx", "block_mask"):
-            object.__setattr__(self, name, _checks.boolean(name, getattr(self, name)))
+        object.__setattr__(self, "seq_idx", _checks.boolean("seq_idx", self.seq_idx))
+        object.__setattr__(self, "block_mask", find_kinds(self.block_mask))
         if self.max_sequences is not None:
             most = _checks.integer("max_sequences", self.max_sequences, 1, 2**31 - 1, ", or None")
             object.__setattr__(self, "max_sequences", most)
@@ -105,6 +106,9 @@ class LayoutConfig:
                 option = name if value is ... or value is True else f"{name}={value!r}"
                 others = _checks.listed(one for one in LAYOUTS if one not in layouts)
                 raise _checks.clash(option, f"layout={self.layout!r}", f"{why}; layouts that take it: {others}")
+        if self.layout == "torchtune" and self.block_mask is not None and self.block_mask.only is None:
+            kinds = _checks.listed(name for name, _ in self.block_mask.by_kind)
+            raise OptionError(f"layout='torchtune' holds one mask for all layers, and the model has the kinds {kinds}")
 
 
 def layout_config(caller: str, layout: Any, max_length: Any, options: Mapping[str, Any]) -> LayoutConfig:

@@ -93,6 +93,8 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
             one["piece_start"] = int(starts[i])
         if labels is not None:
             one["loss_tokens"] = int((labels[begin:end] >= 0).sum())
+        if shards.manifest.options.keep and row >= 0:
+            one["kept"] = {name: _kept(shards, name, pack[name][i]) for name in shards.manifest.options.keep}
         ids = pack[INPUT_IDS][begin:end]
         if tokenizer is None:
             one["input_ids"] = ids.tolist()
@@ -107,6 +109,12 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
         "max_length": shards.max_length,
         "sequences": sequences,
     }
+
+
+def _kept(shards: Shards, name: str, value: Any) -> Any:
+    """Return a value that is kept, text in place of its code."""
+    texts = shards.dictionaries.get(name)
+    return value.item() if texts is None else texts[value]
 
 
 def _origin(shards: Shards, row: int) -> dict[str, Any]:
@@ -151,5 +159,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
     for i, one in enumerate(facts["sequences"]):
         text = marked_text(one["runs"]) if "runs" in one else Text(" ".join(map(str, one["input_ids"])))
         console.print()
-        console.rule(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}", align="left", characters="-")
+        kept = "".join(f", {name} {value!r}" for name, value in one.get("kept", {}).items())
+        title = Text(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}{kept}")
+        console.rule(title, align="left", characters="-")
         console.print(text if full else shortened(text), soft_wrap=True)

@@ -47,10 +47,10 @@ def check_packs(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], way
         IsolationError: Packs are cut, or boundaries or labels are lost.
     """
     expected = [one for number, row in enumerate(rows) for one in _sequences(row, number, way_out, as_one=as_one)]
-    found = _segments(batch)
-    if found is None:
+    if not any(name in batch for name in TOKENS):
         given = ", ".join(f"`{name}`" for name in batch)
-        raise _lost_boundaries(len(rows), len(expected), f"it has only {given}", way_out)
+        raise IsolationError(f"tokens are lost (the first batch has no `{INPUT_IDS}`, only {given}): {way_out}")
+    found = _segments(batch) or _rows_as_segments(batch)
     pairs, position = [], 0
     for segment in found:
         if position < len(expected) and _begins_with(segment, expected[position]):
@@ -108,19 +108,38 @@ def _sequences(row: Mapping[str, Any], number: int, way_out: str, *, as_one: boo
 
 def _segments(batch: Mapping[str, Any]) -> list[_Sequence] | None:
     """Return the segments of a batch without the padding of rows, or None if nothing tells them."""
-    name = next((name for name in TOKENS if name in batch), INPUT_IDS)
-    tokens = np.atleast_2d(_ints(batch[name]))
     try:
-        numbers = _ints(number_segments(batch))
+        return _cut(batch, _ints(number_segments(batch)))
     except OptionError:
-        if len(tokens) == 1 or ATTENTION_MASK not in batch:
-            return None
-        # Padded rows: each is one sequence, which is right for packs of one.
-        numbers = np.where(_ints(batch[ATTENTION_MASK]) > 0, np.arange(len(tokens))[:, None], -1)
+        return None
+
+
+def _rows_as_segments(batch: Mapping[str, Any]) -> list[_Sequence]:
+    """Return the rows of a batch that tells no segments, which is right for packs of one sequence."""
+    tokens = _tokens(batch)
+    numbers = np.broadcast_to(np.arange(len(tokens))[:, None], tokens.shape)
+    mask = batch.get(ATTENTION_MASK)
+    if getattr(mask, "shape", None) == tokens.shape:
+        numbers = np.where(_ints(mask) > 0, numbers, -1)
+    return _cut(batch, numbers)
+
+
+def _tokens(batch: Mapping[str, Any]) -> _Ints:
+    return np.atleast_2d(_ints(batch[next((name for name in TOKENS if name in batch), INPUT_IDS)]))
+
+
+def _cut(batch: Mapping[str, Any], numbers: _Ints) -> list[_Sequence]:
+    """Cut a batch into segments.
+
+    Args:
+        batch: The batch.
+        numbers: Segment of each token, int64 (rows, tokens); -1 for padding.
+    """
+    tokens = _tokens(batch)
     shifted = LABELS not in batch
     given = batch.get(_SHIFTED if shifted else LABELS)
-    # `tokens` is the name of layouts whose labels are shifted under the name `labels`.
-    labels = None if given is None or name != INPUT_IDS else _ints(given).reshape(tokens.shape)
+    # Other layouts have other names for tokens, and shifted labels under the name `labels`.
+    labels = None if given is None or INPUT_IDS not in batch else _ints(given).reshape(tokens.shape)
     if labels is not None and shifted:
         labels = np.concatenate([np.full((len(labels), 1), NO_LOSS), labels[:, :-1]], 1)
     width = tokens.shape[1]

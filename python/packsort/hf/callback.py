@@ -10,14 +10,17 @@ import torch
 from transformers import TrainerCallback
 
 from packsort._warn import warn
-from packsort.errors import IsolationError, PacksortError
-from packsort.hf._first_batches import FirstBatch
+from packsort.errors import IsolationError, OptionError, PacksortError
+from packsort.hf._first_batches import FirstBatch, random_numbers_kept
 from packsort.hf.checking import look_at
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch import check_isolation
 from packsort.torch._isolation.segments import number_segments
+from packsort.torch._slow_attention import warn_of_slow
 
-_SEGMENTS: Final = 4  # of one pack: the logits of whole batches could take more memory than a training step
+# Of one pack: the logits of whole batches could take more memory than a training step.
+_LEAST_SEGMENTS: Final = 4
+_LEAST_TOKENS: Final = 256
 
 
 class IsolationCallback(TrainerCallback):  # type: ignore[misc]
@@ -59,7 +62,8 @@ class IsolationCallback(TrainerCallback):  # type: ignore[misc]
     def on_prediction_step(self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any) -> None:
         """Check the first batch of evaluation data that were not checked yet."""
         data = getattr(eval_dataloader, "dataset", None)
-        if not any(data is one for one in self._evaluated):
+        data = getattr(data, "_fingerprint", data)  # a trainer removes columns anew in each evaluation
+        if data not in self._evaluated:
             self._evaluated.append(data)
             _agree(lambda: look_at(eval_dataloader, args, evaluating=True))
 
@@ -71,6 +75,8 @@ def _check_run(model: Any, loader: Any, args: Any) -> None:
         IsolationError: Something is wrong.
     """
     seen = look_at(loader, args)
+    if seen:
+        warn_of_slow(model, seen[-1].batch)
     batch = _few_sequences(seen[-1], loader) if seen else None
     if batch is None:
         return  # one sequence in each batch: there is nothing to keep apart
@@ -89,18 +95,26 @@ def _check_run(model: Any, loader: Any, args: Any) -> None:
 
 
 def _few_sequences(first: FirstBatch, loader: Any) -> dict[str, Any] | None:
-    """Collate the last sequences of the first pack that has several; None if there is no such pack."""
-    if first.given is None or not all(SEQ_LENGTHS in row for row in first.given):
-        return first.batch if int(number_segments(first.batch).max()) > 0 else None
-    row = next((row for row in first.given if len(row[SEQ_LENGTHS]) > 1), None)
-    return None if row is None else dict(loader.collate_fn([_tail(row)]))
+    """Collate the last sequences of the first pack that has several; None if there is nothing to keep apart."""
+    batch = first.batch
+    if first.given is not None and all(SEQ_LENGTHS in row for row in first.given):
+        row = next((row for row in first.given if len(row[SEQ_LENGTHS]) > 1), None)
+        if row is None:
+            return None
+        with random_numbers_kept():
+            batch = dict(loader.collate_fn([_tail(row)]))
+    try:
+        return batch if int(number_segments(batch).max()) > 0 else None
+    except OptionError:
+        return None  # padded rows, each a sequence
 
 
 def _tail(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the last segments of a pack, with the values of its columns for them and their tokens."""
     segments, tokens = len(row[SEQ_LENGTHS]), len(row[INPUT_IDS])
-    kept = min(segments, _SEGMENTS)
-    ends = {segments: kept, tokens: int(np.asarray(row[SEQ_LENGTHS])[-kept:].sum())}
+    sums = np.cumsum(np.asarray(row[SEQ_LENGTHS])[::-1])
+    kept = min(segments, max(_LEAST_SEGMENTS, int(np.searchsorted(sums, _LEAST_TOKENS)) + 1))
+    ends = {segments: kept, tokens: int(sums[kept - 1])}
     return {name: value[-ends[len(value)] :] if _is_list(value, ends) else value for name, value in row.items()}
 
 

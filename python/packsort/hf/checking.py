@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderDispatcher
 
-from packsort.errors import IsolationError
+from packsort._warn import warn
+from packsort.errors import IsolationError, SourceError
 from packsort.hf._first_batches import FirstBatch, first_batches
-from packsort.hf._mark import were_packs
+from packsort.hf._mark import columns_as_loaded
 from packsort.hf._packs_in_batch import check_boundaries, check_packs
 from packsort.hf.config import cuts_sequences
-from packsort.schema import SEQ_LENGTHS
+from packsort.schema import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LABELS,
+    LOSS_MASKS,
+    POSITION_IDS,
+    SEGMENT_COLUMNS,
+    SEQ_LENGTHS,
+)
 from packsort.torch import PackedCollator
 
 BATCHES: Final = 8
 """Batches to look through for one with two sequences."""
 
+# Columns that batches hold under other names, or need not hold.
+_EXPECTED: Final = (INPUT_IDS, LABELS, ATTENTION_MASK, POSITION_IDS, *LOSS_MASKS, *SEGMENT_COLUMNS)
 _SFT = "pass `args=packsort.hf.sft_config(...)` and no data_collator"
 _PLAIN = "pass `packsort.torch.PackedCollator` as data_collator, and remove_unused_columns=False"
 
@@ -91,42 +104,87 @@ def look_at(loader: Any, args: Any, dataset: Any = None, *, evaluating: bool = F
     packing = getattr(args, "packing", False)
     if evaluating and getattr(args, "eval_packing", None) is not None:
         packing = args.eval_packing
-    if packing and were_packs(known) is not False:
-        raise IsolationError(
-            f"packing=True makes each row one sequence, and the rows are packs, or cannot be told from packs any more: "
-            f"{way_out}"
-        )
+    loaded = columns_as_loaded(known)
+    if packing and (loaded is None or SEQ_LENGTHS in loaded):
+        where = "the rows are packs" if loaded else "nothing tells whether the rows were packs"
+        raise IsolationError(f"packing=True makes each pack one sequence ({where}): {way_out}")
+    as_one = _spans_packs(getattr(loader, "collate_fn", None))
     seen = []
-    for first in first_batches(loader, known, BATCHES):
-        _check_rows(first, args, known, way_out, as_one=_spans_packs(getattr(loader, "collate_fn", None)))
-        _check_dispatch(loader, first)
-        seen.append(first)
-        if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
-            break
+    try:
+        with closing(first_batches(loader, known, BATCHES)) as batches:
+            for first in batches:
+                _check_rows(first, args, loaded, way_out, complete=dataset is not None, as_one=as_one)
+                _check_division(loader, args, first.batch)
+                seen.append(first)
+                if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
+                    break
+    except SourceError as error:  # `PackedCollator` misses a column
+        raise IsolationError(str(error)) from error
     return seen
 
 
-def _check_rows(first: FirstBatch, args: Any, dataset: Any, way_out: str, *, as_one: bool) -> None:
-    if first.rows is not None and all(SEQ_LENGTHS in row for row in first.rows):
+def _check_rows(
+    first: FirstBatch, args: Any, loaded: frozenset[str] | None, way_out: str, *, complete: bool, as_one: bool
+) -> None:
+    """Check a batch against the rows that it was made of.
+
+    Args:
+        first: The batch.
+        args: The trainer's arguments.
+        loaded: Columns that the dataset had when it was loaded, or None.
+        way_out: What to do about a wrong batch.
+        complete: Whether rows have all columns of the dataset. Otherwise the trainer may have removed some.
+        as_one: Whether a pack is meant to be one segment.
+
+    Raises:
+        IsolationError: Packs are cut, or boundaries or labels are lost.
+    """
+    if first.rows is None:
+        check_boundaries(first.batch, way_out)
+        return
+    if any(np.ndim(row.get(INPUT_IDS, ())) > 1 for row in first.rows):
+        raise IsolationError(
+            f"packs are lost (the dataset yields batches, and the trainer makes batches of {len(first.rows)} of them): "
+            "pass `packsort.torch.PackedDataset` as train_dataset, and `PackedCollator` as data_collator"
+        )
+    if loaded and SEQ_LENGTHS in loaded and LABELS in loaded and LABELS not in first.rows[0]:
+        raise IsolationError(f"labels are lost (the dataset had `{LABELS}`, and its rows lack them): {way_out}")
+    if all(SEQ_LENGTHS in row for row in first.rows):
         check_packs(first.batch, first.rows, way_out, as_one=as_one)
+        _warn_of_lost_columns(first.batch, first.rows[0])
         return
-    if first.rows is not None:
-        removed = args.remove_unused_columns and not hasattr(args, "padding_free")
-        if were_packs(dataset) or (removed and were_packs(dataset) is None):
-            what = "remove_unused_columns=True removes" if removed else "the rows of the dataset lack"
-            raise IsolationError(f"boundaries of sequences are lost ({what} `{SEQ_LENGTHS}`): {way_out}")
-    check_boundaries(first.batch, way_out)
+    removed = args.remove_unused_columns and not hasattr(args, "padding_free")
+    if SEQ_LENGTHS in loaded if loaded is not None else removed and not complete:
+        what = "remove_unused_columns=True removes" if removed else "the rows of the dataset lack"
+        raise IsolationError(f"boundaries of sequences are lost ({what} `{SEQ_LENGTHS}`): {way_out}")
+    # Otherwise rows are sequences, and not packs.
 
 
-def _check_dispatch(loader: Any, first: FirstBatch) -> None:
-    """Refuse that one rank makes the batches of all: they are joined and cut by rows, and a flat batch is one row."""
-    if not isinstance(loader, DataLoaderDispatcher) or loader.state.num_processes == 1:
+def _warn_of_lost_columns(batch: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    """Warn of columns with a value for each token that the collator leaves out, such as weights under TRL."""
+    lost = [
+        f"`{name}`"
+        for name, value in row.items()
+        if name not in batch and name not in _EXPECTED and np.shape(value) == (len(row[INPUT_IDS]),)
+    ]
+    if lost and len(row[INPUT_IDS]) != len(row[SEQ_LENGTHS]):  # else a value for each sequence looks alike
+        warn([f"{', '.join(lost)} of the packs is not in the batch, so the model trains without it: {_PLAIN}"])
+
+
+def _check_division(loader: Any, args: Any, batch: Mapping[str, Any]) -> None:
+    """Refuse that batches are cut by rows for several ranks or devices: a flat batch is one row."""
+    rows = {len(value) if isinstance(value, torch.Tensor) and value.ndim else 0 for value in batch.values()}
+    if len(rows) == 1 and rows != {1}:
         return
-    rows = {len(value) if isinstance(value, torch.Tensor) and value.ndim else 0 for value in first.batch.values()}
-    if len(rows) > 1 or rows == {1}:
+    if isinstance(loader, DataLoaderDispatcher) and loader.state.num_processes > 1:
         raise IsolationError(
             "packs are cut (dispatch_batches joins the batches of all ranks and cuts them by rows, and a flat batch is "
             "one row): pass `accelerator_config={'dispatch_batches': False}`"
+        )
+    if args.n_gpu > 1:
+        raise IsolationError(
+            f"packs are cut (`torch.nn.DataParallel` cuts batches by rows for {args.n_gpu} GPUs, and a flat batch is "
+            "one row): run one process for each GPU with `torchrun`, or set CUDA_VISIBLE_DEVICES to one GPU"
         )
 
 

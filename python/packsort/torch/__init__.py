@@ -5,8 +5,9 @@
 - `PackedDataset` and `PackedCollator`: the same packs and batches for a loop that brings its own loader.
 - `Batcher`: makes a batch of packs; `layouts` lists the tensors of every layout.
 - `check_isolation`: checks that a model keeps the sequences of a batch apart.
+- `attention.register`: makes PyTorch's variable-length flash attention known to transformers.
 - `weighted_loss`, `loss_by`: the loss of a step with loss weights, and the loss by source or another column.
-- `document_mask`: block masks for FlexAttention.
+- `document_mask`, `dense_masks`: block masks for FlexAttention, and masks for models that do not look at positions.
 """
 
 import typing as _typing
@@ -16,9 +17,10 @@ try:
 except ImportError as error:
     raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
 
-from packsort.torch import layouts
+from packsort.torch import attention, layouts
 from packsort.torch.collate import PackedCollator
 from packsort.torch.dataset import PackedDataset
+from packsort.torch.dense_masks import dense_masks
 from packsort.torch.isolation import Isolation, check_isolation
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
@@ -38,7 +40,9 @@ __all__ = [
     "PackedDataset",
     "PackedLoader",
     "PackedStream",
+    "attention",
     "check_isolation",
+    "dense_masks",
     "document_mask",
     "layouts",
     "loss_by",

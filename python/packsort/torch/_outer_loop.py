@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+import torch
+from torch.utils.data import get_worker_info
 from torch.utils.data._utils.fetch import _BaseDatasetFetcher
 
 from packsort.errors import OptionError
@@ -63,11 +65,36 @@ def check_shared_out_once(name: str, world_size: int | None) -> None:
         # a dispatcher also cuts the tensors of a batch.
         if found is None or (found == "IterableDatasetShard" and world_size == 1):
             continue
+        if world_size is None and _dispatches_to_itself(frame):
+            continue
         itself = f"iterate the {name} itself, which `accelerator.prepare` leaves as it is"
         way_out = _TRAINER if _in_trainer() else itself
         raise OptionError(
             f"a {name} gives each rank its own batches, and accelerate's {found} would share them out again: {way_out}"
         )
+
+
+def in_dispatcher() -> bool:
+    """Return whether a dispatcher of one process, or one that a worker cannot see, takes the caller's batches."""
+    return get_worker_info() is not None or any(_dispatches_to_itself(frame) for frame in _outside())
+
+
+def uncut(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch in an order of its tensors that a dispatcher of one process leaves whole.
+
+    It cuts every tensor to the length of the first one.
+    """
+    return dict(sorted(batch.items(), key=lambda item: -len(item[1]) if _has_length(item[1]) else 0))
+
+
+def _has_length(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 0
+
+
+def _dispatches_to_itself(frame: FrameType) -> bool:
+    if _sharing(frame) != "DataLoaderDispatcher":
+        return False
+    return bool(frame.f_locals["self"].state.num_processes == 1)
 
 
 def _outside() -> Iterator[FrameType]:

@@ -18,6 +18,7 @@ from packsort.torch._isolation.preserve import preserved
 from packsort.torch._isolation.probe import probe
 from packsort.torch._isolation.result import Cause, Isolation, Leak, Remedy
 from packsort.torch._isolation.runs import Forward
+from packsort.torch._slow_attention import warn_of_slow
 
 __all__ = ["Cause", "Isolation", "Leak", "Remedy", "check_isolation"]
 
@@ -37,7 +38,8 @@ def check_isolation(
     also to try what would keep sequences apart. Where ranks share a model, each of them must call it.
 
     What is checked is this model, as it computes here: another attention, another device or kernels that are not
-    installed here may differ. Models of linear attention, for example, need `seq_idx` and their kernels.
+    installed here may differ. Models of linear attention, for example, need `seq_idx` and their kernels. A warning says
+    if the model takes long flat batches through SDPA on an accelerator, which is slow.
 
     Args:
         model: The model, on the device and in the type in which it is trained.
@@ -65,4 +67,5 @@ def check_isolation(
     """
     with preserved(model), torch.no_grad():
         batch, segments = first_batch(batches)
+        warn_of_slow(model, batch)
         return probe(model, batch, segments, forward)

@@ -41,6 +41,7 @@ def loss_by(column: str, dictionaries: Mapping[str, Sequence[str]] | None = None
     Args:
         column: A column of the batches with one value for each segment, see `keep`, or with one for each token.
         dictionaries: Texts of columns of codes, such as `loader.dictionaries`. Without the column's, codes are values.
+            It is looked up when the loss is computed, because a stream finds texts as it reads.
 
     Example:
         >>> import torch
@@ -50,7 +51,7 @@ def loss_by(column: str, dictionaries: Mapping[str, Sequence[str]] | None = None
         >>> {source: (round(found.loss, 4), found.tokens) for source, found in by_source.compute().items()}
         {'math': (0.6931, 1), 'code': (0.6931, 2)}
     """
-    return LossBy(column, None if dictionaries is None else dictionaries.get(column))
+    return LossBy(column, {} if dictionaries is None else dictionaries)
 
 
 class LossBy:
@@ -60,12 +61,12 @@ class LossBy:
 
     Args:
         column: The column.
-        texts: Text of each code, or None where the values are no codes.
+        dictionaries: Texts of columns of codes.
     """
 
-    def __init__(self, column: str, texts: Sequence[str] | None = None) -> None:
+    def __init__(self, column: str, dictionaries: Mapping[str, Sequence[str]]) -> None:
         self.column = column
-        self._texts = texts
+        self._dictionaries = dictionaries
         self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._sums: dict[Any, tuple[float, int]] = {}
 
@@ -108,16 +109,18 @@ class LossBy:
             all_ranks: Whether to add up all ranks of `torch.distributed`. Every rank has to call it, and gets the same.
         """
         self._add_up()
-        found = [self._sums]
+        texts = self._dictionaries.get(self.column)
+        own = self._sums if texts is None else {texts[code]: both for code, both in self._sums.items()}
+        found = [own]
         if all_ranks and torch.distributed.is_available() and torch.distributed.is_initialized():
             found = [{} for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(found, self._sums)
+            torch.distributed.all_gather_object(found, own)
         total: dict[Any, tuple[float, int]] = {}
         for sums in found:
             for value, (loss, tokens) in sums.items():
                 _add(total, value, loss, tokens)
-        order = {text: code for code, text in enumerate(self._texts or ())}
-        values = sorted(total, key=lambda value: order.get(value, len(order)) if self._texts is not None else value)
+        order: dict[Any, Any] = {value: code for code, value in enumerate(texts or ())}
+        values = sorted(total, key=lambda value: order.get(value, len(order)) if texts is not None else value)
         return {
             value: LossOf(total[value][0] / total[value][1] if total[value][1] else float("nan"), total[value][1])
             for value in values
@@ -155,11 +158,8 @@ class LossBy:
     def _add_up(self) -> None:
         for values, sums, counts in self._waiting:
             for value, loss, tokens in zip(values.tolist(), sums.tolist(), counts.tolist(), strict=True):
-                _add(self._sums, self._named(value), loss, tokens)
+                _add(self._sums, value, loss, tokens)
         self._waiting = []
-
-    def _named(self, value: Any) -> Any:
-        return value if self._texts is None or not 0 <= value < len(self._texts) else self._texts[value]
 
     def __repr__(self) -> str:
         return f"LossBy({self.column!r})"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Unpack, get_args
 
 import torch
@@ -23,33 +22,20 @@ from packsort._options import (
     layout_config,
     names,
 )
-from packsort._warn import warn
-from packsort.errors import LengthError, OptionError
-from packsort.schema import INPUT_IDS, LABELS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.errors import OptionError
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.choice import as_choice
-from packsort.tokenization.notes import Note
-from packsort.tokenization.rows import RowTokenizer
-from packsort.torch._buffer import PackBuffer
 from packsort.torch._device import DeviceMover, choose_device, find_device
-from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
+from packsort.torch._outer_loop import check_batched_once, check_shared_out_once, in_dispatcher, uncut
 from packsort.torch._prefetch import Prefetcher
-from packsort.torch._sequences import SequenceReader, TokenArrays, from_state, join, to_state
+from packsort.torch._stream.epoch import SharedEpoch
+from packsort.torch._stream.feed import COUNTS, FeedConfig
+from packsort.torch._stream.packer import VERSION, StreamPacker
+from packsort.torch._stream.sources import find_source
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
-_VERSION = 1
-_ROWS_AT_ONCE = 256  # rows that are tokenized in one call, for the tokenizer's threads
-_COUNTS = (
-    "packs",
-    "sequences",
-    "tokens",
-    "dropped",
-    "truncated",
-    "empty",
-    "padded",
-    "padding_left_out",
-    "without_loss",
-)
 
 
 class PackedStream(IterableDataset[Batch]):
@@ -74,18 +60,23 @@ class PackedStream(IterableDataset[Batch]):
     batches.
 
     **Checkpoints.** `state_dict` holds the sequences in the buffer, as tensors, and the place in the source: the
-    source's own `state_dict` where it has one, as a `datasets.IterableDataset` does, else the number of sequences read,
-    which are skipped on resuming. Batches then continue exactly, provided that the source repeats its sequences.
-    `datasets` does not save its shuffle buffer, so a source with `shuffle` does not.
+    source's own `state_dict` where it has one, as a `datasets.IterableDataset` and `torchdata.nodes` do, else the
+    number of sequences read. Those are read again and skipped on resuming, and the last of them are compared: a source
+    that does not repeat its sequences is refused. A `datasets.IterableDataset` with `shuffle`, which does not save its
+    shuffle buffer, MosaicML Streaming and LitData are read again as well, in the epoch of the state. Batches continue
+    exactly, and later passes are whole.
+
+    **Epochs.** `set_epoch` reaches the source. A stream without it reads its source as it is in each pass.
 
     The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`, `empty`), text
     (`tokenizer`, `loss`, `columns`, `template_date`), batches (`batch_size`, `layout`, options of the layout), device
     (`device`, `prefetch`).
 
     Args:
-        source: Any iterable of sequences, such as a `datasets.IterableDataset`. A sequence is a dict with `input_ids`
-            and other columns with a value for each token (the first sequence decides which), or a list or array of
-            token ids. Padding, masks and list columns about something else are treated as in `packsort.pack`.
+        source: Any iterable of sequences that can be iterated again, such as a `datasets.IterableDataset`, or a
+            function that returns an iterable, such as a generator function. A sequence is a dict with `input_ids` and
+            other columns with a value for each token (the first sequence decides which), or a list or array of token
+            ids. Padding, masks and list columns about something else are treated as in `packsort.pack`.
         max_length: Most tokens of a pack.
         buffer_size: Most sequences that wait. Their tokens are what the stream holds in memory.
         overlong: Treatment of longer sequences: `"error"`, `"drop"`, or `"truncate"` to `max_length`.
@@ -102,24 +93,26 @@ class PackedStream(IterableDataset[Batch]):
         layout: Shapes and names of the tensors, as for `PackedLoader`.
         device: Device of the batches, as for `PackedLoader`.
         prefetch: Number of batches to prefetch on a thread; 0 makes each on request.
-        **options: Options of the layout, as for `Batcher`, without `loss_weights`.
+        **options: Options of the layout, as for `Batcher`, without `loss_weights`. `keep` names columns with one value
+            for each sequence; text becomes codes in the order in which the stream has it.
 
     Raises:
         TypeError: A keyword argument is unknown.
-        OptionError: A value is not allowed, or two options contradict each other.
+        OptionError: A value is not allowed, two options contradict each other, the source can be iterated only once, or
+            its `state_dict` needs arguments that are not known here.
         SourceError: While iterating, a sequence has no tokens, or wrong ones.
         LengthError: While iterating, a sequence is longer than `max_length`.
 
     Example:
         >>> from packsort.torch import PackedStream
-        >>> stream = PackedStream(([i] * (1 + i % 3) for i in range(6)), 4)
+        >>> stream = PackedStream([[i] * (1 + i % 3) for i in range(6)], 4)
         >>> [batch["input_ids"].tolist() for batch in stream]
         [[[2, 2, 2, 0]], [[5, 5, 5, 3]], [[1, 1, 4, 4]]]
     """
 
     def __init__(
         self,
-        source: Iterable[Any],
+        source: Iterable[Any] | Callable[[], Iterable[Any]],
         max_length: int,
         *,
         buffer_size: int = 10_000,
@@ -158,18 +151,55 @@ class PackedStream(IterableDataset[Batch]):
         self.empty = self._input.empty
         self._device = find_device(device)
         self.layout = config.layout
-        if not hasattr(source, "__iter__") or isinstance(source, (str, bytes, dict)):
-            raise OptionError(f"source must be an iterable of sequences, got a {type(source).__name__}")
+        self._source = find_source(source)
         self.source = source
-        self._batcher = Batcher.from_config(config)
-        self._packer: _StreamPacker | None = None  # of the pass that runs
+        self._config = FeedConfig(
+            self.max_length, self.buffer_size, self.overlong, self.empty, self._input, self._choice, config.keep or ()
+        )
+        check_names(self._config.keep)
+        self._batcher = Batcher.from_config(replace(config, keep=self._config.keep))
+        self._dictionaries: dict[str, list[str]] = {}
+        self._epoch = SharedEpoch()  # of the next pass
+        self._told_epoch: int | None = None  # that the source was told in this process
+        self._packer: StreamPacker | None = None  # of the pass that runs
         self._state: dict[str, Any] | None = None  # where the next pass starts
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns of batches with one value for each segment: those of `keep`, `seq_lengths` and `sequence_ids`."""
+        own = tuple(name for name in self._config.keep if name not in self._batcher.config.drop_columns)
+        return (*own, SEQ_LENGTHS, SEQUENCE_IDS) if own else ()
+
+    @property
+    def dictionaries(self) -> Mapping[str, Sequence[str]]:
+        """Texts of each column of codes: the text of code `i` is the `i`-th. They grow while the stream is read."""
+        return MappingProxyType(self._dictionaries)
+
+    @property
+    def epoch(self) -> int:
+        """Epoch that `set_epoch` or a loaded state has chosen for the next pass, or 0."""
+        return self._epoch.value or 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass; the source's own `set_epoch` is called, if it has one.
+
+        accelerate and `Trainer` call it before each pass. After `load_state_dict`, the epoch of the state changes
+        nothing: the pass resumes where the state was taken. Any other epoch begins at the first sequence.
+
+        Raises:
+            OptionError: `epoch` is not an integer from 0 to 2**64 - 1.
+        """
+        epoch = _checks.seed("epoch", epoch)
+        if self._state is not None and (self._state.get("epoch") or 0) != epoch:
+            self._state = None
+        self._epoch.value = epoch
+        self._tell_epoch()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place after the last batch that was received: numbers, and tensors of the sequences that wait."""
         if self._state is not None:
             return self._state
-        return _StreamPacker(self, None).state() if self._packer is None else self._packer.state()
+        return (self._new_packer() if self._packer is None else self._packer).state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Resume the next pass where a state was taken.
@@ -182,7 +212,7 @@ class PackedStream(IterableDataset[Batch]):
                 `overlong`.
         """
         state = dict(state_dict)
-        if state.get("version") != _VERSION or "waiting" not in state:
+        if state.get("version") != VERSION or "waiting" not in state:
             raise OptionError("state must be one that `PackedStream.state_dict` returned")
         for name in ("max_length", "buffer_size", "overlong"):
             if state[name] != getattr(self, name):
@@ -196,6 +226,9 @@ class PackedStream(IterableDataset[Batch]):
                 f"state is of a stream {taken} a tokenizer, this one is {given}: pass the same `tokenizer`"
             )
         self._state, self._packer = state, None
+        if state.get("epoch") is not None:
+            self._epoch.value = int(state["epoch"])
+            self._tell_epoch()
 
     @property
     def device(self) -> torch.device:
@@ -210,7 +243,7 @@ class PackedStream(IterableDataset[Batch]):
         `empty` ones that were dropped; `padded` ones, whose `padding_left_out` counts tokens; and those `without_loss`
         on any token, also because they were truncated.
         """
-        return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(_COUNTS, 0)
+        return dict(self._packer.counts) if self._packer is not None else dict.fromkeys(COUNTS, 0)
 
     def __iter__(self) -> Iterator[Batch]:
         check_shared_out_once("PackedStream", None)
@@ -221,265 +254,44 @@ class PackedStream(IterableDataset[Batch]):
                 f"num_workers must be 0 or 1 for this source, got {worker.num_workers}: each worker would read the "
                 "whole stream; for more, pass an IterableDataset of torch or datasets, which shares its sequences out"
             )
-        self._packer, self._state = _StreamPacker(self, self._state), None
+        if self._state is None and self._epoch.value != self._told_epoch:
+            self._tell_epoch()  # a worker that lives on from the pass before
+        self._packer, self._state = self._new_packer(self._state), None
         return _StreamPass(self._packer, self._batcher, choose_device(self._device), self.prefetch)
+
+    def _new_packer(self, state: dict[str, Any] | None = None) -> StreamPacker:
+        epoch = self._epoch.value if state is None else state.get("epoch")
+        return StreamPacker(self._source, self._config, self.batch_size, epoch, state, self._dictionaries)
+
+    def _tell_epoch(self) -> None:
+        self._told_epoch = self._epoch.value
+        if self._told_epoch is not None:
+            self._source.set_epoch(self._told_epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self._state if self._packer is None else self._packer.state()
         return self.__dict__ | {"_packer": None, "_state": state}
 
 
-class _StreamPacker:
-    """Packs of one pass over a source: the sequences that wait, and the packs that were not received yet."""
-
-    def __init__(self, stream: PackedStream, state: dict[str, Any] | None) -> None:
-        self._source = stream.source
-        self._options = {name: getattr(stream, name) for name in ("max_length", "buffer_size", "overlong")}
-        self._batch_size = stream.batch_size
-        self._lock = threading.Lock()  # between the thread that makes batches and a caller of `state`
-        self._buffer = PackBuffer(stream.max_length)
-        self._waiting: dict[int, TokenArrays] = {}
-        # Prefetched batches that nobody has received yet, and packs of a state that was loaded.
-        self._unreceived: deque[list[tuple[list[int], TokenArrays]]] = deque()
-        self._restored: deque[tuple[list[int], TokenArrays]] = deque()
-        self._empty = stream.empty
-        self._reader = SequenceReader(self._empty)
-        self._choice, self._input = stream._choice, stream._input
-        self._rows = None if self._choice is None else RowTokenizer(self._choice, self._input)
-        self._chunk = min(_ROWS_AT_ONCE, stream.buffer_size)
-        self._tokenized: deque[tuple[int, TokenArrays]] = deque()  # rows that were tokenized with those before
-        self._failed_at: tuple[Any] | None = None  # the source's own state before rows that could not be tokenized
-        self._said: set[str] = set()
-        self._num_read = 0
-        self._exhausted = False  # the source
-        self._ended = False  # the source, and the rows that were tokenized
-        self._items: Iterator[Any] | None = None
-        self.counts = dict.fromkeys(_COUNTS, 0)
-        self._source_state: Any = None
-        if state is not None:
-            self._restore(state)
-
-    def batches(self) -> Iterator[list[TokenArrays]]:
-        """Yield the packs of each batch."""
-        while True:
-            with self._lock:
-                packs = self._next_packs()
-                if not packs:
-                    return
-                self._unreceived.append(packs)
-            yield [pack for _, pack in packs]
-
-    def note_received(self) -> None:
-        """Count the next batch as received."""
-        with self._lock:
-            for numbers, pack in self._unreceived.popleft():
-                self.counts["packs"] += 1
-                self.counts["sequences"] += len(numbers)
-                self.counts["tokens"] += len(pack[INPUT_IDS])
-
-    def state(self) -> dict[str, Any]:
-        """Return the state of the pass after the last batch that was received."""
-        with self._lock:
-            numbers = self._buffer.numbers()
-            packs = [pack for batch in self._unreceived for pack in batch] + list(self._restored)
-            return {
-                "version": _VERSION,
-                **self._options,
-                "taken": self._num_read,
-                "ended": self._ended,
-                "counts": dict(self.counts),
-                "columns": self._reader.columns,
-                "exhausted": self._exhausted,
-                "rows": None if self._rows is None else self._rows.state,
-                "tokenized": _state_of(list(self._tokenized)),
-                "source": self._source_place(),
-                "waiting": _state_of([(number, self._waiting[number]) for number in numbers]),
-                "packs": [{"numbers": numbers, **to_state(_sequences(pack))} for numbers, pack in packs],
-            }
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self._num_read, self._ended = state["taken"], state["ended"]
-        self._exhausted = state.get("exhausted", self._ended)
-        self._source_state = state["source"]
-        self.counts |= state["counts"]
-        if self._choice is not None:
-            self._rows = RowTokenizer(self._choice, self._input, state.get("rows"))
-        if state.get("tokenized"):
-            self._tokenized.extend(zip(*self._restored_sequences(state, state["tokenized"]), strict=True))
-        self._reader = SequenceReader(self._empty, state.get("columns"))
-        for number, sequence in zip(*self._restored_sequences(state, state["waiting"]), strict=True):
-            self._waiting[number] = sequence
-            self._buffer.add(number, len(sequence[INPUT_IDS]))
-        for pack in state["packs"]:
-            numbers, sequences = self._restored_sequences(state, pack)
-            self._restored.append((numbers, join(sequences, numbers)))
-
-    def _restored_sequences(self, state: dict[str, Any], part: dict[str, Any]) -> tuple[list[int], list[TokenArrays]]:
-        """Return the numbers and the sequences of a part of a state."""
-        numbers = part["numbers"]
-        sequences = from_state({name: value for name, value in part.items() if name != "numbers"})
-        if "columns" in state:
-            return numbers, sequences
-        # Version 0.1 kept masks as columns and did not apply them.
-        read = [(number, self._reader.read(one, number)[0]) for number, one in zip(numbers, sequences, strict=True)]
-        kept = [(number, one) for number, one in read if one is not None]
-        return [number for number, _ in kept], [one for _, one in kept]
-
-    def _source_place(self) -> Any:
-        """Return the source's own state before the next item, or None if it has none."""
-        own = getattr(self._source, "state_dict", None)
-        if self._failed_at is not None:
-            return self._failed_at[0]
-        return self._source_state if own is None or self._items is None else own()
-
-    def _open_source(self) -> Iterator[Any]:
-        """Return the source's items from the place of the state on."""
-        load = getattr(self._source, "load_state_dict", None)
-        if load is not None and self._source_state is not None:
-            load(self._source_state)
-            return iter(self._source)
-        return islice(iter(self._source), self._num_read, None)
-
-    def _next_packs(self) -> list[tuple[list[int], TokenArrays]]:
-        packs: list[tuple[list[int], TokenArrays]] = []
-        while len(packs) < self._batch_size:
-            if self._restored:
-                packs.append(self._restored.popleft())
-                continue
-            self._read_ahead()
-            numbers = self._buffer.take(longest_first=self._ended)
-            if not numbers:
-                break
-            packs.append((numbers, join([self._waiting.pop(number) for number in numbers], numbers)))
-        return packs
-
-    def _read_ahead(self) -> None:
-        """Read sequences until the buffer is full or the source ends."""
-        if self._ended:
-            return
-        while len(self._buffer) < self._options["buffer_size"]:
-            found = self._next_sequence() if self._rows is None else self._next_row(self._rows)
-            if found is None:
-                self._ended = True
-                return
-            number, sequence, padding = found
-            self.counts["padded"] += padding > 0
-            self.counts["padding_left_out"] += padding
-            self.counts["empty"] += sequence is None
-            if sequence is not None:
-                sequence = self._limited(sequence, number)
-            if sequence is not None:
-                self._count_loss(sequence, number)
-                self._waiting[number] = sequence
-                self._buffer.add(number, len(sequence[INPUT_IDS]))
-
-    def _next_sequence(self) -> tuple[int, TokenArrays | None, int] | None:
-        """Return the next sequence of tokens, its number and its padding; None at the end."""
-        for item in self._take(1):
-            number = self._num_read - 1
-            return number, *self._reader.read(item, number)
-        return None
-
-    def _next_row(self, tokenize: RowTokenizer) -> tuple[int, TokenArrays | None, int] | None:
-        """Return the tokens of the next row and its number; None at the end.
-
-        Rows are tokenized many at once. Those that are not wanted yet are part of the state, so that it continues with
-        the same ones.
-        """
-        if not self._tokenized:
-            first, place = self._num_read, self._source_place()
-            try:
-                items = self._take(self._chunk)
-                pairs = tokenize(items, lambda row: f"row {first + row} of the stream") if items else []
-            except BaseException:
-                # A state that is taken now must not leave out rows that were read with the one that failed.
-                self._num_read, self._exhausted, self._failed_at = first, False, (place,)
-                raise
-            self._tokenized.extend(
-                (number, {INPUT_IDS: ids, LABELS: labels}) for number, (ids, labels) in enumerate(pairs, start=first)
-            )
-            self._say(tokenize.notes)
-            if not items:
-                return None
-        number, sequence = self._tokenized.popleft()
-        if not len(sequence[INPUT_IDS]):
-            where = f"row {number} of the stream"
-            return number, *self._reader.without_tokens(where, padding=0)
-        return number, sequence, 0
-
-    def _take(self, most: int) -> list[Any]:
-        """Return the next items of the source, at least one unless it has ended."""
-        if self._exhausted:
-            return []
-        if self._items is None:
-            self._items = self._open_source()
-        items = list(islice(self._items, most))
-        self._num_read += len(items)
-        self._exhausted = len(items) < most
-        return items
-
-    def _say(self, notes: list[Note]) -> None:
-        """Warn of what was not said before."""
-        new = [note for note in notes if note.kind not in self._said]
-        self._said.update(note.kind for note in new)
-        warn(map(str, new))
-
-    def _count_loss(self, sequence: TokenArrays, number: int) -> None:
-        """Count a sequence without loss, also one that was cut; warn of the first that was text."""
-        if LABELS in sequence and not (sequence[LABELS] >= 0).any():
-            if self._rows is not None and not self.counts["without_loss"]:
-                warn([f"row {number} of the stream has no token that carries loss; `counts` counts such rows"])
-            self.counts["without_loss"] += 1
-
-    def _limited(self, sequence: TokenArrays, number: int) -> TokenArrays | None:
-        """Return a sequence of at most `max_length` tokens, or None if it is dropped."""
-        limit, tokens = self._options["max_length"], len(sequence[INPUT_IDS])
-        if tokens <= limit:
-            return sequence
-        if self._options["overlong"] == "error":
-            raise LengthError(
-                f"sequence {number} of the stream has {tokens} tokens, more than max_length {limit}: "
-                "pass overlong='drop' or 'truncate'",
-                number,
-                tokens,
-            )
-        if self._options["overlong"] == "drop":
-            self.counts["dropped"] += 1
-            return None
-        self.counts["truncated"] += 1
-        return {name: values[:limit] for name, values in sequence.items()}
-
-
 class _StreamPass(Iterator[Batch]):
     """One pass over a stream's batches."""
 
-    def __init__(self, packer: _StreamPacker, batcher: Batcher, device: Any, prefetch: int) -> None:
+    def __init__(self, packer: StreamPacker, batcher: Batcher, device: Any, prefetch: int) -> None:
         self._packer = packer
         self._mover = None if device is None else DeviceMover(device)
         self._batches = Prefetcher(_make_batches(packer, batcher, self._mover), prefetch)
+        self._is_cut = in_dispatcher()
 
     def __next__(self) -> Batch:
         batch = next(self._batches)
         self._packer.note_received()
-        return batch if self._mover is None else self._mover.finish(batch)
+        if self._mover is not None:
+            batch = self._mover.finish(batch)
+        return uncut(batch) if self._is_cut else batch
 
 
-def _make_batches(packer: _StreamPacker, batcher: Batcher, mover: DeviceMover | None) -> Iterator[Any]:
+def _make_batches(packer: StreamPacker, batcher: Batcher, mover: DeviceMover | None) -> Iterator[Any]:
     pin_memory = mover is not None and mover.pin_memory
     for packs in packer.batches():
         batch = batcher(packs, pin_memory=pin_memory)
         yield batch if mover is None else mover.start(batch)
-
-
-def _sequences(pack: TokenArrays) -> list[TokenArrays]:
-    """Split a pack into its sequences."""
-    ends = pack[SEQ_LENGTHS].cumsum().tolist()
-    return [
-        {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
-        for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
-    ]
-
-
-def _state_of(sequences: list[tuple[int, TokenArrays]]) -> dict[str, Any]:
-    """Return numbered sequences as a state holds them."""
-    return {"numbers": [number for number, _ in sequences], **to_state([one for _, one in sequences])}

@@ -75,7 +75,11 @@ fn ordered(lines: usize, chosen: impl Fn(usize) -> bool) -> (i32, Vec<i32>) {
 
 proptest! {
     #[test]
-    fn block_masks_are_those_of_the_whole_matrix(lengths in prop::collection::vec(1_usize..20, 1..8), block in 1_usize..9) {
+    fn block_masks_are_those_of_the_whole_matrix(
+        lengths in prop::collection::vec(1_usize..20, 1..8),
+        block in 1_usize..9,
+        window in prop::option::of(prop_oneof![4 => 1_usize..25, 1 => Just(usize::MAX)]),
+    ) {
         let width: usize = lengths.iter().sum();
         let lines = width.div_ceil(block);
         let mut starts = vec![0];
@@ -89,13 +93,14 @@ proptest! {
             partial_queries: parts.next().unwrap(),
             full_queries: parts.next().unwrap(),
         };
-        write_block_mask(&starts, width, block, mask).unwrap();
+        write_block_mask(&starts, width, block, window, mask).unwrap();
 
         let document = |token: usize| starts.partition_point(|&start| start as usize <= token);
         let seen = |query: usize, key: usize| {
             let pairs = (query * block..(query + 1) * block)
                 .flat_map(|q| (key * block..(key + 1) * block).map(move |k| (q, k)));
-            pairs.filter(|&(q, k)| q < width && q >= k && document(q) == document(k)).count()
+            let near = |q: usize, k: usize| q >= k && q - k < window.unwrap_or(width);
+            pairs.filter(|&(q, k)| q < width && near(q, k) && document(q) == document(k)).count()
         };
         let full = |n| n == block * block;
         for line in 0..lines {
@@ -181,6 +186,7 @@ proptest! {
         block in prop_oneof![4 => 0_usize..6, 1 => any::<usize>()],
         sizes in prop::collection::vec(0_usize..10, 8),
         rows in 0_usize..3,
+        window in prop::option::of(prop_oneof![0_usize..9, any::<usize>()]),
     ) {
         let lines = if block == 0 { 0 } else { row_length.div_ceil(block).min(12) };
         for fit in [false, true] {
@@ -194,7 +200,7 @@ proptest! {
             let mut arrays = arrays.iter_mut().map(|array| &mut array[..]);
             let mut next = || BlockLines { counts: arrays.next().unwrap(), indices: arrays.next().unwrap() };
             let mask = BlockMask { partial: next(), full: next(), partial_queries: next(), full_queries: next() };
-            let _ = write_block_mask(&ends, row_length, block, mask);
+            let _ = write_block_mask(&ends, row_length, block, window, mask);
         }
     }
 }

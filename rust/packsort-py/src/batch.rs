@@ -99,6 +99,7 @@ pub fn step_total(py: Python<'_>, packs: Vec<Pack<'_>>, name: &str) -> PyResult<
 
 /// Write the block mask of a batch: keys that queries attend to in part and wholly, then queries that attend to keys.
 #[pyfunction]
+#[pyo3(signature = (cu_seqlens, width, block, counts, indices, window = None))]
 pub fn fill_blocks(
     py: Python<'_>,
     cu_seqlens: Read<'_, i32>,
@@ -106,6 +107,7 @@ pub fn fill_blocks(
     block: usize,
     mut counts: [Write<'_, i32>; 4],
     mut indices: [Write<'_, i32>; 4],
+    window: Option<usize>,
 ) -> PyResult<()> {
     entry(|| {
         let cu_seqlens = cu_seqlens.as_slice()?;
@@ -117,6 +119,6 @@ pub fn fill_blocks(
             unreachable!("there are four of each")
         };
         let mask = BlockMask { partial, full, partial_queries, full_queries };
-        py.detach(|| block_mask::write_block_mask(cu_seqlens, width, block, mask)).map_err(to_py)
+        py.detach(|| block_mask::write_block_mask(cu_seqlens, width, block, window, mask)).map_err(to_py)
     })
 }

@@ -96,6 +96,7 @@ class TokenColumns:
             masks=tuple(name for name in roles.lists if name in MASKS),
             unknown_masks=unknown_masks(packed),
             uneven=uneven,
+            nested=roles.nested,
             padding=None if padding is None else padding.left_out,
         )
 

@@ -103,6 +103,7 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
             masks=tuple(name for name in roles.lists if name in MASKS),
             unknown_masks=unknown_masks(packed),
             uneven=uneven,
+            nested=roles.nested,
             padding=np.concatenate(padding) if any(rows.any() for rows in padding) else None,
         ),
     )

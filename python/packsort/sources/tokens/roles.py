@@ -39,12 +39,14 @@ class ColumnRoles:
         lists: List columns of numbers, `input_ids` first: those that must have a value for each token, which are
             `input_ids`, `labels` and masks, and others, which are packed if they do.
         other: Columns that cannot be token columns.
+        nested: Those of them that hold a list of numbers for each token, perhaps.
         has_length: Whether the rows store their lengths, in an integer column `length`.
     """
 
     lists: tuple[str, ...]
     other: tuple[str, ...]
     has_length: bool
+    nested: tuple[str, ...] = ()
 
     @property
     def read(self) -> list[str]:
@@ -71,7 +73,7 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
         >>> import pyarrow as pa
         >>> ids = pa.list_(pa.int32())
         >>> column_roles(pa.schema({"text": pa.string(), "weights": ids, "labels": ids, "input_ids": ids}))
-        ColumnRoles(lists=('input_ids', 'weights', 'labels'), other=('text',), has_length=False)
+        ColumnRoles(lists=('input_ids', 'weights', 'labels'), other=('text',), has_length=False, nested=())
     """
     for name in INT32_COLUMNS:
         if name in schema.names:
@@ -92,7 +94,8 @@ def column_roles(schema: pa.Schema) -> ColumnRoles:
     lists = [field.name for field in schema if field.name != INPUT_IDS and _is_token_type(field.type)]
     other = tuple(name for name in schema.names if name not in (INPUT_IDS, *lists))
     has_length = LENGTH in schema.names and bool(types.is_integer(schema.field(LENGTH).type))
-    return ColumnRoles((INPUT_IDS, *lists), other, has_length)
+    nested = tuple(name for name in other if _is_nested(schema.field(name).type))
+    return ColumnRoles((INPUT_IDS, *lists), other, has_length, nested)
 
 
 def fits(name: str, found: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:
@@ -147,6 +150,10 @@ def wrong_type(name: str, found: str, where: str | None = None) -> SourceError:
     values = "integers" if name in INT32_COLUMNS else "0 and 1" if name in MASKS else "numbers or booleans"
     fault = f"column `{name}` must hold a list of {values}, got {found}"
     return SourceError(fault if where is None else f"{where}: {fault}")
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return is_list(kind) and _is_token_type(kind.value_type)
 
 
 def _is_token_type(kind: pa.DataType) -> bool:

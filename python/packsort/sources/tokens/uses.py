@@ -19,17 +19,20 @@ class ColumnUses:
         uneven: List columns that are left out because they have no value for each token, each with the number of rows
             where their number of values differs.
         padding: Tokens of padding left out of each row: int64 (rows,); None where there are none.
+        nested: Columns of lists of lists of numbers that are left out: a token has one value in each column.
     """
 
     masks: tuple[str, ...] = ()
     unknown_masks: tuple[str, ...] = ()
     uneven: Mapping[str, int] = field(default_factory=dict)
     padding: NDArray[np.int64] | None = None
+    nested: tuple[str, ...] = ()
 
     def in_words(self) -> list[str]:
         """Say what a user may not expect, one sentence each."""
         padded, tokens = (0, 0) if self.padding is None else (int((self.padding > 0).sum()), int(self.padding.sum()))
-        return describe_uses(padded, tokens, self.uneven, self.unknown_masks)
+        nested = [f"column `{name}` is left out: it holds lists of lists of numbers" for name in self.nested]
+        return describe_uses(padded, tokens, self.uneven, self.unknown_masks) + nested
 
 
 def describe_uses(padded: int, padding: int, uneven: Mapping[str, int], unknown_masks: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from packsort.errors import OptionError
 from packsort.torch._isolation.preserve import in_mode, seed_all, unwrapped
 from packsort.torch._isolation.segments import TOKENS
+from packsort.torch._tensor_walk import map_tensors
 
 Forward = Callable[[Any, dict[str, Any]], torch.Tensor]
 """Called with a model and a batch; returns logits (rows, tokens, vocabulary)."""
@@ -57,11 +58,8 @@ class Runs:
         named = {name: value for name, value in batch.items() if name not in _LABELS}
         self.not_taken = () if takes_any else tuple(name for name in named if name not in self.parameters)
         device = next((one.device for one in self.inner.parameters() if one.device.type != "meta"), None)
-        self.batch = {
-            name: value.to(device) if hasattr(value, "to") and device is not None else value
-            for name, value in named.items()
-            if name not in self.not_taken
-        }
+        taken = {name: value for name, value in named.items() if name not in self.not_taken}
+        self.batch: dict[str, Any] = taken if device is None else map_tensors(taken, lambda tensor: tensor.to(device))
 
     def logits(self, batch: dict[str, Any], *, training: bool = True) -> torch.Tensor:
         """Run the model and return its logits, (rows, tokens, vocabulary), in the model's own type.

@@ -62,7 +62,11 @@ class Batcher:
         weight_column: Column of the packs whose values multiply the loss weights, with one for each token or each
             sequence, finite and at least 0. The weights still sum to 1 over the step; `packsort.torch.layouts.weights`
             has the formula.
-        block_mask: Whether to add a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`.
+        block_mask: Adds a FlexAttention `BlockMask`, as `attention_mask`, or as `mask` for `torchtune`. A configuration
+            of `transformers`, `model.config`, gives layers with a sliding window or chunks their own: models with
+            several kinds of layers get a dict of masks, by the names in `config.layer_types`. `"full"` is for models
+            whose layers all attend to the whole sequence. `True` is the same with a warning, because a window would be
+            lost.
         pad_token_id: Token id of padding.
         keep: Columns of the packs with one value for each segment. `None` takes a column for one of them if it has as
             many values as segments, and not as many as tokens.
@@ -170,11 +174,13 @@ class Batcher:
             if column is not None and tensors.loss_weights is not None:
                 shifted = tensors.label_placement != "unshifted"
                 multiply_weights(tensors.loss_weights, packs, column, self._spec.row_width, shifted=shifted)
-        if self.config.block_mask and tensors.seq_idx is not None:
-            from packsort.torch.masks import document_mask
+        if self.config.block_mask is not None and tensors.seq_idx is not None:
+            from packsort.torch.masks import layer_masks
 
             name = "mask" if self.layout == "torchtune" else "attention_mask"
-            batch[name] = document_mask(tensors.cu_seqlens, tensors.seq_idx)
+            batch[name] = layer_masks(
+                tensors.cu_seqlens, tensors.seq_idx, self.config.block_mask, pin_memory=pin_memory
+            )
         names, kept = find_columns(packs, self.config.keep, self.config.drop_columns)
         if not names and not kept:
             return batch
@@ -208,7 +214,7 @@ class Batcher:
             "loss_mask": layout == "megatron",
             "padding_mask": layout == "megatron",
             "segment_ids": layout == "rows",
-            "seq_idx": config.seq_idx or config.block_mask,
+            "seq_idx": config.seq_idx or config.block_mask is not None,
         }
         self.config = config
         self._spec = TensorSpec(

@@ -9,7 +9,7 @@
   as one.
 
 The recipes give the model a `mask`, which `torchtune.modules.attention_utils.packed_block_causal_mask(seq_lens)` makes.
-With `block_mask=True` the batch has it already.
+With `block_mask` the batch has it already.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 //! Write the block mask of a batch, as PyTorch's flex attention takes it.
 //!
-//! A query attends to the keys before it in its own segment. The matrix of queries and keys is cut into square blocks;
-//! a block is full, partial or empty. The idea: look at segment starts instead of the matrix.
+//! A query attends to the keys before it in its own segment, or with a window to the last of them. The matrix of queries
+//! and keys is cut into square blocks; a block is full, partial or empty. The idea: look at segment starts instead of the
+//! matrix.
 //!
 //! ```text
+//! a query attends to all keys from its first key to itself
+//! its first key is the start of its segment, or of its window if that is later
 //! for each row of blocks:
-//!     the first query attends to keys from the start of its segment on
-//!     no later query of the row attends to an earlier key
-//!     so blocks from (segment start / block) to the diagonal are not empty
-//!     and whole blocks between the segment start and the diagonal are full, if one segment covers the row
-//! the same for each column of blocks, from the end of the segment of its last key
+//!     no later query has an earlier first key
+//!     so blocks from the first key of the first query to the diagonal are not empty
+//!     and whole blocks from the first key of the last query to the first query are full
+//! the same for each column of blocks, from the last query that attends to a key
 //! ```
 //!
 //! Cost: O(blocks) to write the indices, against O(tokens^2) for PyTorch's `create_block_mask`, which evaluates the
@@ -45,10 +47,11 @@ pub struct BlockMask<'a> {
 /// Write the block mask of a batch of rows of `row_length` tokens, for blocks of `block` tokens.
 ///
 /// `cu_seqlens` are the ends of segments over all rows, as [`write_batch`](crate::batch::write_batch) writes them; a
-/// segment must start at each row. The last block of a line may reach over the end of the row and is never full then.
+/// segment must start at each row. With a `window` a query attends to that many keys, itself included. The last block of
+/// a line may reach over the end of the row and is never full then.
 ///
 /// # Errors
-/// A `row_length` or `block` of 0; arrays of another size than rows and blocks need; segments that do not fill every
+/// A `row_length`, `block` or `window` of 0; arrays of another size than rows and blocks need; segments that do not fill every
 /// row.
 ///
 /// # Complexity
@@ -62,17 +65,24 @@ pub struct BlockMask<'a> {
 /// let mut lines = counts.iter_mut().zip(&mut indices).map(|(counts, indices)| BlockLines { counts, indices });
 /// let mut next = || lines.next().unwrap();
 /// let mask = BlockMask { partial: next(), full: next(), partial_queries: next(), full_queries: next() };
-/// write_block_mask(&[0, 4], 4, 2, mask)?; // one segment of 4 tokens, blocks of 2
+/// write_block_mask(&[0, 4], 4, 2, None, mask)?; // one segment of 4 tokens, blocks of 2
 /// assert_eq!(counts[0], [1, 1]); // the diagonal is partial
 /// assert_eq!(counts[1], [0, 1]); // queries 2 and 3 attend to keys 0 and 1 wholly
 /// # Ok::<(), packsort_core::Error>(())
 /// ```
-pub fn write_block_mask(cu_seqlens: &[i32], row_length: usize, block: usize, mask: BlockMask) -> Result<(), Error> {
-    for (option, number) in [("row_length", row_length), ("block", block)] {
+pub fn write_block_mask(
+    cu_seqlens: &[i32],
+    row_length: usize,
+    block: usize,
+    window: Option<usize>,
+    mask: BlockMask,
+) -> Result<(), Error> {
+    for (option, number) in [("row_length", row_length), ("block", block), ("window", window.unwrap_or(1))] {
         if number == 0 {
             return Err(Error::Zero { option });
         }
     }
+    let window = window.unwrap_or(row_length);
     let lines = row_length.div_ceil(block);
     let rows = mask.partial.counts.len() / lines;
     let BlockMask { mut partial, mut full, mut partial_queries, mut full_queries } = mask;
@@ -101,18 +111,19 @@ pub fn write_block_mask(cu_seqlens: &[i32], row_length: usize, block: usize, mas
             last[blocks].fill(segment);
         }
         for line in 0..lines {
-            let (start, stop) = first[line];
-            // Blocks of the first token's segment are full if that segment covers the whole line.
-            let inside = (line + 1) * block <= stop;
-            let whole = start.div_ceil(block)..if inside { line + usize::from(block == 1) } else { 0 };
-            let (some, all) = without(start / block..line + 1, whole);
+            let (begin, end) = (line * block, row_length.min((line + 1) * block));
+            let complete = end == (line + 1) * block; // no block is full that reaches over the end of the row
+            let first_key = |query: usize, segment: (usize, usize)| segment.0.max((query + 1).saturating_sub(window));
+            let seen = first_key(begin, first[line]) / block..line + 1;
+            let whole = first_key(end - 1, last[line]).div_ceil(block)..if complete { (begin + 1) / block } else { 0 };
+            let (some, all) = without(seen, whole);
             partial.set(row * lines + line, lines, some);
             full.set(row * lines + line, lines, all);
 
-            let (start, stop) = last[line];
-            let inside = start <= line * block && (line + 1) * block <= row_length;
-            let whole = line + usize::from(block > 1)..if inside { stop / block } else { 0 };
-            let (some, all) = without(line..stop.div_ceil(block), whole);
+            let behind = |key: usize, segment: (usize, usize)| segment.1.min(key.saturating_add(window));
+            let seen = line..behind(end - 1, last[line]).div_ceil(block);
+            let whole = (end - 1).div_ceil(block)..if complete { behind(begin, first[line]) / block } else { 0 };
+            let (some, all) = without(seen, whole);
             partial_queries.set(row * lines + line, lines, some);
             full_queries.set(row * lines + line, lines, all);
         }

@@ -123,6 +123,10 @@ class SequenceReader:
         packed = [INPUT_IDS]
         for name, value in item.items():
             known = name in (self._read or packed) or name in self._left_out
+            if not known and name not in (LABELS, *MASKS) and _is_nested(value):
+                self._left_out.add(name)
+                warn([f"{where}: column `{name}` is left out: it holds lists of lists of numbers"])
+                continue
             if known or not _is_column(name, value):
                 continue
             found = len(value) if hasattr(value, "__len__") else -1
@@ -165,6 +169,27 @@ def join(sequences: Sequence[TokenArrays], numbers: Sequence[int]) -> TokenArray
     return pack
 
 
+def split(pack: TokenArrays) -> list[TokenArrays]:
+    """Split a pack that `join` made into its sequences."""
+    ends = pack[SEQ_LENGTHS].cumsum().tolist()
+    return [
+        {name: values[end - length : end] for name, values in pack.items() if name not in (SEQ_LENGTHS, SEQUENCE_IDS)}
+        for length, end in zip(pack[SEQ_LENGTHS].tolist(), ends, strict=True)
+    ]
+
+
+def numbered_state(sequences: Sequence[tuple[int, TokenArrays]]) -> dict[str, Any]:
+    """Return numbered sequences as a state holds them: `numbers`, and what `to_state` returns."""
+    return {"numbers": [number for number, _ in sequences], **to_state([one for _, one in sequences])}
+
+
+def numbered(state: Mapping[str, Any] | None) -> tuple[list[int], list[TokenArrays]]:
+    """Return the numbers and the sequences that `numbered_state` returned; none for None."""
+    if not state:
+        return [], []
+    return list(state["numbers"]), from_state({name: value for name, value in state.items() if name != "numbers"})
+
+
 def to_state(sequences: Sequence[TokenArrays]) -> dict[str, torch.Tensor]:
     """Return sequences as tensors: `lengths`, and all values of each column, one sequence after another."""
     state = {"lengths": torch.tensor([len(one[INPUT_IDS]) for one in sequences], dtype=torch.int64)}
@@ -173,7 +198,7 @@ def to_state(sequences: Sequence[TokenArrays]) -> dict[str, torch.Tensor]:
     return state
 
 
-def from_state(state: dict[str, torch.Tensor]) -> list[TokenArrays]:
+def from_state(state: Mapping[str, torch.Tensor]) -> list[TokenArrays]:
     """Return the sequences that `to_state` turned into tensors."""
     lengths = state["lengths"].numpy()
     ends = np.cumsum(lengths)
@@ -182,6 +207,14 @@ def from_state(state: dict[str, torch.Tensor]) -> list[TokenArrays]:
         {name: values[end - length : end] for name, values in columns.items()}
         for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
     ]
+
+
+def _is_nested(value: Any) -> bool:
+    """Return whether a value holds a list of numbers for each token, perhaps."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.ndim > 1
+    first = value[0] if isinstance(value, (list, tuple)) and value else None
+    return isinstance(first, (list, tuple)) and bool(first) and isinstance(first[0], (bool, int, float, np.number))
 
 
 def _is_column(name: str, value: Any) -> bool:
