@@ -174,7 +174,6 @@ impl Plan {
     }
 
     /// (ids, lengths) of one pack; None outside the plan.
-    #[expect(clippy::type_complexity, reason = "a tuple in Python")]
     fn pack<'py>(&self, py: Python<'py>, index: u64) -> PyResult<Option<(Array<'py, i64>, Array<'py, i32>)>> {
         entry(|| {
             let Some(pack) = self.0.pack(index) else { return Ok(None) };

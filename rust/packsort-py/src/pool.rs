@@ -77,6 +77,8 @@ fn threads() -> Option<ThreadPool> {
             return Some(threads);
         }
         number /= 2;
+        // They count until the system has cleared them away.
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     None
 }

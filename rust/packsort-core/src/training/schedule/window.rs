@@ -58,9 +58,10 @@ pub(super) fn balance(
     if ranks == 1 {
         return Ok([before, before]);
     }
-    let mut by_cost = collected(WINDOW, packs.iter().map(|&pack| (costs[pack as usize], pack)))?;
-    // The sort is stable: packs of equal cost stay in shuffled order.
-    by_cost.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Packs of equal cost stay in shuffled order. A stable sort would say the same, but asks for memory that may fail it.
+    let mut order = collected(WINDOW, packs.iter().map(|&pack| costs[pack as usize]).zip(0..))?;
+    order.sort_unstable_by(|a: &(f64, usize), b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let by_cost = collected(WINDOW, order.iter().map(|&(cost, place)| (cost, packs[place])))?;
     let runs = collected(WINDOW, by_cost.chunks(ranks))?;
     // Without a seed the key is that of version 0.1, so that a balanced loader resumes a run of that version.
     let seed = options.seed.map_or(0, |seed| seed ^ SCHEDULE);
