@@ -14,12 +14,9 @@ from packsort import _checks
 from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
-from packsort.hf._mark import mark_packs
-from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.hf._mark import LEFT_OUT, mark_packs
 from packsort.tokenization.choice import TokenizerChoice, as_choice
 
-# TRL's collator takes other lists for columns of tokens.
-_NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
 _ROWS_THAT_DECIDE: Final = 100  # rows that decide which columns packs have
 
 
@@ -128,7 +125,7 @@ class _BufferPacker:
                 f"keep={sorted(dictionaries)[0]!r} is text, whose values are not all known before a stream ends: keep "
                 "a column of numbers"
             )
-        packs = packs.drop_columns([name for name in _NOT_TRL if name in packs.column_names])
+        packs = packs.drop_columns([name for name in LEFT_OUT if name in packs.column_names])
         if self.columns and set(packs.column_names) != set(self.columns):
             wrong = sorted(set(packs.column_names) ^ set(self.columns))
             raise SourceError(
