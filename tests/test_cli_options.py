@@ -13,8 +13,8 @@ import pytest
 from commands import Run
 from packsort import options
 from packsort._options import names
+from packsort.cli.frame import _parser
 from packsort.cli.hints import hint
-from packsort.cli.main import _parser
 from packsort.cli.text import lines
 
 COMMANDS = ("pack", "tokenize", "plan", "compare", "inspect", "verify", "export")

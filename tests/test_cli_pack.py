@@ -264,11 +264,15 @@ def test_a_directory_that_is_not_empty_needs_overwrite(tmp_path: Path, run: Run)
     (out / "mine.txt").write_text("mine")
     result = run("pack", source, "-o", out, "--max-length", 128)
     assert result.returncode == 1
+    assert f"folder `{out}` holds `mine.txt`, which packsort did not write" in result.stderr
+    assert files(out) == {"mine.txt": b"mine"}
+    assert run("pack", source, "-o", out, "--max-length", 128, "--overwrite").returncode == 1
+    assert files(out) == {"mine.txt": b"mine"}
+    (out / "mine.txt").unlink()
+    assert run("pack", source, "-o", out, "--max-length", 128).returncode == 0
+    result = run("pack", source, "-o", out, "--max-length", 128)
     assert f"folder `{out}` is not empty" in result.stderr
     assert result.stderr.splitlines()[-1] == "hint: use `--overwrite`"
-    assert files(out) == {"mine.txt": b"mine"}
-    assert run("pack", source, "-o", out, "--max-length", 128, "--overwrite").returncode == 0
-    assert (out / "mine.txt").read_text() == "mine"
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert "it is a file" in run("pack", source, "-o", blocked, "--max-length", 128).stderr
@@ -307,7 +311,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 
 def wait_for_shards(out: Path, process: subprocess.Popen[str], count: int = 3) -> None:
-    work = out / ".packsort-unfinished"
+    work = out.with_name(f".{out.name}.packsort-unfinished")
     for _ in range(6000):
         ended = process.poll() is not None
         if ended or (work.is_dir() and len(list(work.glob("train-*"))) >= count):
@@ -358,13 +362,13 @@ def test_after_a_kill_the_same_command_goes_on(tmp_path: Path, run: Run) -> None
     command = ("pack", source, "-o", out, "--max-length", 128, "--shard-size", "10kB")
     for shards in (3, 40):
         kill_while_it_writes(command, out, shards)
-    with pytest.raises(packsort.DamagedError, match="was not finished"):
+    with pytest.raises(packsort.SourceNotFoundError, match="was not finished; the same call again goes on"):
         packsort.open_shards(out)
-    first = min((out / ".packsort-unfinished").glob("train-*"))
+    first = min((tmp_path / ".packed.packsort-unfinished").glob("train-*"))
     written = first.stat().st_mtime_ns
     other = run("pack", source, "-o", out, "--max-length", 64, "--overlong", "drop")
     assert other.returncode == 1
-    assert "holds an unfinished run of another source or other options" in other.stderr
+    assert f"a run of another source or other options for `{out}` was stopped and is unfinished" in other.stderr
     assert run(*command).returncode == 0
     assert (out / first.name).stat().st_mtime_ns == written, "it was not written again"
     assert run("pack", source, "-o", tmp_path / "undisturbed", *command[4:]).returncode == 0

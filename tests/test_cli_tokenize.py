@@ -140,7 +140,7 @@ def test_interruption_leaves_nothing_behind(tmp_path, tokenizer_folder):
     out = tmp_path / "new/tokens"
     with start("tokenize", path, "-o", out, "--tokenizer", tokenizer_folder) as process:
         until = time.monotonic() + 60
-        while not out.exists() and time.monotonic() < until:
+        while not (out.parent / ".tokens.packsort-unfinished").exists() and time.monotonic() < until:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)  # SIGINT is the same to every command: test_cli_pack.py sends both
         stdout, stderr = process.communicate(timeout=60)

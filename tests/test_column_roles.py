@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort.cli.main import main
+from packsort.cli import main
 from packsort.hf import pack_dataset
 from packsort.torch import PackedDataset, PackedLoader, PackedStream
 from reference import trained_row
@@ -69,9 +69,7 @@ def by_stream(table: pa.Table, folder: Path, **options: Any) -> list[dict[str, A
 
 
 def stream_packs(stream: PackedStream) -> Iterator[Any]:
-    from packsort.torch.stream import _StreamPacker
-
-    return _StreamPacker(stream, None).batches()
+    return stream._new_packer().batches()
 
 
 DOORS: dict[str, Callable[..., list[dict[str, Any]]]] = {

@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort.cli.main import main
+from packsort.cli import main
 from packsort.torch import PackedDataset, PackedLoader
 from reference import fewest_packs
 
@@ -232,7 +232,7 @@ def test_without_highspy_the_command_says_what_to_install(tmp_path: Path) -> Non
     pq.write_table(pa.table({"input_ids": [[1, 2]]}), tmp_path / "rows.parquet")
     (tmp_path / "highspy.py").write_text("raise ImportError\n")
     arguments = ["plan", str(tmp_path / "rows.parquet"), "--max-length", "8", "--strategy", "optimal"]
-    script = f"import sys; from packsort.cli.main import main; sys.exit(main({arguments!r}))"
+    script = f"import sys; from packsort.cli import main; sys.exit(main({arguments!r}))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("strategy='optimal' needs highspy: pip install 'packsort[optimal]'")

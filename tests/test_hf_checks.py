@@ -138,6 +138,10 @@ def test_options_of_the_collator_pass(plain, packs, options):
     check(plain(packs, PackedCollator("rows", max_length=MAX_LENGTH, padding="last")))
 
 
+def test_attention_over_packs_has_nothing_to_keep_apart(plain, packs):
+    passes(plain(packs, PackedCollator(max_length=MAX_LENGTH, attention="pack")))
+
+
 def test_separators_padding_and_packs_without_labels_pass(plain, sft, tmp_path):
     path = packed(tmp_path, rows(labels=False), 80, separator=1, pad_to_multiple_of=8)
     check(plain(PackedDataset(path), PackedCollator(max_length=80)))
@@ -188,7 +192,7 @@ def test_packing_again_is_stopped(sft, packs, shards, tmp_path, made_by):
         "memory": lambda: datasets.Dataset.from_list(packs.to_list()),
     }[made_by]()
     config = SFTConfig(str(tmp_path), packing=True, **QUIET)
-    message = r"^packing=True makes each row one sequence.*: pass `args=packsort\.hf\.sft_config"
+    message = r"^packing=True makes each pack one sequence.*: pass `args=packsort\.hf\.sft_config"
     stop(sft(dataset, config), message, by_callback=made_by == "parquet")
 
 
@@ -205,7 +209,7 @@ def test_evaluation_data_that_are_packed_again_are_found(sft, packs, tmp_path):
     config.padding_free = False
     trainer = sft(packs, config, eval_dataset={"held out": packs})
     trainer.data_collator.padding_free = True
-    with pytest.raises(IsolationError, match="packing=True makes each row one sequence"):
+    with pytest.raises(IsolationError, match="packing=True makes each pack one sequence"):
         check(trainer)
 
 
@@ -275,6 +279,12 @@ def test_labels_that_a_collator_makes_anew_are_stopped(plain, packs, tokenizer):
         return batch
 
     stop(plain(packs, without), r"^labels are lost \(the first batch has no `labels`\)")
+
+    def without_tokens(found):
+        batch = PackedCollator(max_length=MAX_LENGTH)(found)
+        return {"inputs_embeds": torch.zeros(*batch.pop("input_ids").shape, 32), **batch}
+
+    stop(plain(packs, without_tokens), r"^tokens are lost \(the first batch has no `input_ids`, only `inputs_embeds`")
 
 
 def test_packs_that_a_collator_cuts_are_stopped(plain, packs):

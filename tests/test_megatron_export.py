@@ -164,8 +164,14 @@ def test_what_is_left_out_or_lies_in_the_way_is_said(tmp_path):
     path = packed(tmp_path, weighted)
     with pytest.warns(UserWarning, match="^`weights` is left out: format='megatron' has no place for other columns$"):
         export(path, tmp_path / "out")
-    with pytest.warns(UserWarning, match="also holds 1 Parquet file that this call did not write, such as `train-"):
+    (tmp_path / "out" / "train-00007-of-00008.parquet").write_bytes(b"mine")
+    with pytest.raises(
+        packsort.OutputError, match=r"holds `train-00007-of-00008.parquet`, which packsort did not write"
+    ):
         export(path, tmp_path / "out", format="trl", overwrite=True)
+    (tmp_path / "out" / "train-00007-of-00008.parquet").unlink()
+    (file,) = export(path, tmp_path / "out", format="trl", overwrite=True)
+    assert [one.name for one in (tmp_path / "out").iterdir()] == [file.name], "no files of the other format are left"
     with pytest.raises(packsort.OptionError, match="is the packed directory itself: choose another folder"):
         export(path, path, overwrite=True)
 

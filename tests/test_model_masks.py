@@ -17,7 +17,7 @@ from transformers.integrations import flex_attention as integration
 
 import packsort
 from packs import make_pack
-from packsort.torch import Batcher, PackedCollator, PackedLoader, PackedStream
+from packsort.torch import Batcher, PackedCollator, PackedLoader, PackedStream, check_isolation, dense_masks
 
 SHAPE = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
 SHAPE |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "initializer_range": 0.3}
@@ -33,7 +33,7 @@ MODELS = {
     "Gemma2": TWO_KINDS,
     "Gemma3Text": TWO_KINDS,
     "Cohere2": TWO_KINDS,
-    "GptOss": TWO_KINDS | {"num_local_experts": 2},
+    "GptOss": TWO_KINDS | {"num_local_experts": 2, "num_experts_per_tok": 1},
     "Llama4Text": {"attention_chunk_size": 6, "layer_types": ["chunked_attention", "full_attention"]},
 }
 
@@ -83,6 +83,51 @@ def test_models_with_windows_give_in_packs_what_they_give_alone(name, monkeypatc
     assert (lost.logits[0] - alone).abs().max() > 0.1
 
 
+def model_of(name, attention, kind=torch.float32, **config):
+    made = getattr(transformers, f"{name}Config")(**SHAPE | MODELS.get(name, {}) | config)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}ForCausalLM")._from_config(made, attn_implementation=attention)
+    return model.eval().to(kind)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2", "Cohere2"])
+def test_dense_masks_are_those_that_transformers_makes(name, attention, kind):
+    model = model_of(name, attention, kind)
+    for layout in ("flat", "rows"):
+        positions = Batcher(layout, 40)(PACKS)["position_ids"]
+        embeddings = torch.zeros(*positions.shape, 1, dtype=kind)
+        expected = masking_utils.create_masks_for_generate(model.config, embeddings, None, None, position_ids=positions)
+        found = dense_masks(positions, model)
+        assert isinstance(found, dict) == isinstance(expected, dict)
+        pairs = [(found[one], expected[one]) for one in expected] if isinstance(found, dict) else [(found, expected)]
+        for one, other in pairs:
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "config"),
+    [("OPT", "sdpa", {"ffn_dim": 64, "word_embed_proj_dim": 64}), ("GptOss", "eager", {})],
+)
+def test_dense_masks_keep_sequences_apart_in_models_that_ignore_positions(name, attention, config):
+    model = model_of(name, attention, **config)
+    batch = Batcher(max_length=40, seq_idx=False)(PACKS)
+    found = check_isolation(model, batch)
+    assert not found
+    assert found.remedy == "document_mask"
+    assert "batch['attention_mask'] = dense_masks(batch['position_ids'], model)" in str(found)
+    batch["attention_mask"] = dense_masks(batch["position_ids"], model)
+    assert check_isolation(model, batch)
+
+
+def test_dense_masks_are_for_attention_that_takes_them():
+    model = model_of("Llama", "flex_attention")
+    with pytest.raises(packsort.OptionError, match="model must have sdpa or eager attention, got 'flex_att"):
+        dense_masks(torch.tensor([[0, 1]]), model)
+
+
 def test_layers_without_attention_have_no_mask():
     config = transformers.Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"])
     found = Batcher(max_length=40, block_mask=config)(PACKS)["attention_mask"]
@@ -126,15 +171,15 @@ def test_loaders_with_masks_of_a_model_can_be_pickled():
         ({"block_mask": 4096}, "block_mask must be True, False, 'full' or a model's configuration, got 4096"),
         (
             {"block_mask": SimpleNamespace(model_type="new", layer_types=["full_attention", "indexed_attention"])},
-            "block_mask is not made for layers of kind 'indexed_attention', which model type 'new' has",
+            "no mask is known for layers of kind 'indexed_attention', which model type 'new' has",
         ),
         (
             {"block_mask": SimpleNamespace(model_type="new", layer_types=["sliding_attention"])},
-            "block_mask needs `sliding_window` in the model's configuration, which has layers of kind 'sliding_att",
+            "layers of kind 'sliding_attention' need `sliding_window` in the model's configuration",
         ),
         (
             {"block_mask": SimpleNamespace(model_type="mamba", layer_types=["linear_attention"])},
-            "block_mask is for attention, and model type 'mamba' has no layer with any",
+            "masks are for attention, and model type 'mamba' has no layer with any",
         ),
         (
             {"block_mask": configuration("Gemma2"), "layout": "torchtune"},

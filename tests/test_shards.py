@@ -303,8 +303,13 @@ def test_what_is_there_is_not_touched_without_overwrite(packed: tuple[Path, pa.T
 def test_overwriting_replaces_what_packsort_wrote_and_nothing_else(packed: tuple[Path, pa.Table]) -> None:
     folder, table = packed
     (folder / "notes.txt").write_text("mine")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(packsort.OutputError, match=r"holds `notes.txt`, which packsort did not write: .* move it away"):
+        packsort.write_shards(table, folder, 256, overwrite=True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    (folder / "notes.txt").unlink()
     packsort.write_shards(table, folder, 256, overwrite=True)
-    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "notes.txt", "train-00000-of-00001.arrow"]
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "train-00000-of-00001.arrow"]
     assert packsort.open_shards(folder).verify(table).ok
 
 
@@ -353,7 +358,7 @@ def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pyt
     names = [shard.name for shard in packsort.write_shards(*call, shard_size="40kB").shards]
     whole = {p.name: p.read_bytes() for p in (tmp_path / "packed").iterdir()}
     # as a kill leaves it: finished shards in the work folder, no manifest
-    work = tmp_path / "packed" / ".packsort-unfinished"
+    work = tmp_path / ".packed.packsort-unfinished"
     written: list[str] = []
     write_one = writing._Writer._write_one
 
@@ -368,7 +373,7 @@ def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pyt
     packsort.write_shards(*call, shard_size="40kB")
     shutil.rmtree(tmp_path / "packed")
     shutil.copytree(tmp_path / "left", work)
-    with pytest.raises(packsort.OutputExistsError, match="an unfinished run of another source or other options"):
+    with pytest.raises(packsort.OutputExistsError, match=r"a run of another source or other options .* is unfinished"):
         packsort.write_shards(*call, shard_size="50kB")
     assert (work / names[0]).exists()
     (work / names[1]).write_bytes(b"torn")

@@ -425,8 +425,8 @@ def test_existing_output_is_not_touched(tmp_path, two_files, tokenizer):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputExistsError, match="not empty; pass overwrite=True"):
-        write_tokens(two_files, out, tokenizer)
+    with pytest.raises(OutputError, match=r"holds `notes.txt`, which packsort did not write"):
+        write_tokens(two_files, out, tokenizer, overwrite=True)
     (tmp_path / "one.parquet").write_text("mine")
     with pytest.raises(OutputExistsError, match="exists; pass overwrite=True"):
         write_tokens(two_files, tmp_path / "one.parquet", tokenizer)
@@ -438,14 +438,17 @@ def test_existing_output_is_not_touched(tmp_path, two_files, tokenizer):
 def test_overwrite_replaces_its_own_files_only(tmp_path, two_files, tokenizer):
     out = tmp_path / "out"
     write_tokens(two_files, out, tokenizer)
-    (out / "notes.txt").write_text("mine")
+    pq.write_table(pa.table({"input_ids": [[1]]}), out / "train-3.parquet")
     before = everything(out)
-    written = write_tokens(two_files[:1], out, tokenizer, overwrite=True, keep=["source"])
-    after = everything(out)
-    assert after.keys() == before.keys()
-    assert after["train.parquet"] != before["train.parquet"]
-    assert after["train-2.parquet"] == before["train-2.parquet"]
-    assert any("train-2.parquet" in str(note) for note in written.notes)
+    with pytest.raises(OutputError, match=r"holds `train-3.parquet`, which packsort did not write"):
+        write_tokens(two_files[:1], out, tokenizer, overwrite=True)
+    assert everything(out) == before
+    (out / "train-3.parquet").unlink()
+    with pytest.raises(OutputExistsError, match="not empty; pass overwrite=True"):
+        write_tokens(two_files[:1], out, tokenizer)
+    write_tokens(two_files[:1], out, tokenizer, overwrite=True, keep=["source"])
+    assert everything(out).keys() == {"train.parquet"}
+    assert "source" in pq.read_schema(out / "train.parquet").names
 
 
 def test_source_is_never_replaced(tmp_path, two_files, tokenizer):

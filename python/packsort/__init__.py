@@ -9,27 +9,6 @@
 - `packsort.errors`, `packsort.options` and `packsort.schema` hold the exceptions, option types and names.
 """
 
-from importlib import import_module as _import_module
-from typing import Any as _Any
-
-from packsort import errors, options, schema
-from packsort._core import __version__
-from packsort.errors import (
-    DamagedError,
-    IsolationError,
-    LengthError,
-    LengthTypeError,
-    OptionError,
-    OutputError,
-    OutputExistsError,
-    PacksortError,
-    SourceError,
-    SourceNotFoundError,
-    TokenizerError,
-)
-from packsort.planning.build import plan
-from packsort.planning.plan import Plan, load_plan
-
 __all__ = [
     "Comparison",
     "CostModel",
@@ -68,9 +47,25 @@ __all__ = [
     "write_tokens",
 ]
 
-# All else is imported when it is first asked for, which halves the time of `import packsort`. `__init__.pyi` declares
-# the same names for editors and type checkers.
+# Everything is imported when it is first asked for: `import packsort` takes a moment, and the command line handles
+# signals from then on. `__init__.pyi` declares the same names for editors and type checkers.
+_MODULES = {"errors", "options", "schema"}
 _LAZY = {
+    "DamagedError": "packsort.errors",
+    "IsolationError": "packsort.errors",
+    "LengthError": "packsort.errors",
+    "LengthTypeError": "packsort.errors",
+    "OptionError": "packsort.errors",
+    "OutputError": "packsort.errors",
+    "OutputExistsError": "packsort.errors",
+    "PacksortError": "packsort.errors",
+    "SourceError": "packsort.errors",
+    "SourceNotFoundError": "packsort.errors",
+    "TokenizerError": "packsort.errors",
+    "Plan": "packsort.planning.plan",
+    "__version__": "packsort._core",
+    "load_plan": "packsort.planning.plan",
+    "plan": "packsort.planning.build",
     "Comparison": "packsort.comparison.compare",
     "CostModel": "packsort.balance.costs",
     "Manifest": "packsort.shards.manifest",
@@ -91,10 +86,14 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'packsort' has no attribute {name!r}")
-    value = getattr(_import_module(_LAZY[name]), name)
+    value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

@@ -6,7 +6,7 @@
   any data is opened, so a wrong option is reported at once.
 """
 
-from packsort._options.attention_kinds import AttentionKinds, LayerAttention
+from packsort._options.attention_kinds import AttentionKinds, LayerAttention, model_kinds
 from packsort._options.choices import (
     LAYOUTS,
     PIECEWISE_STRATEGIES,
@@ -90,6 +90,7 @@ __all__ = [
     "TruncationSide",
     "core_options",
     "layout_config",
+    "model_kinds",
     "names",
     "plan_config",
     "take_input_options",

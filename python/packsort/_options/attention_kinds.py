@@ -65,35 +65,47 @@ FULL: Final = AttentionKinds((("full_attention", LayerAttention()),))
 def find_kinds(value: Any) -> AttentionKinds | None:
     """Check `block_mask` and return the kinds of attention that it asks masks for.
 
-    Models of `transformers` take one mask where all layers are of one kind, and else a dict of masks by the names in
-    `config.layer_types`, the same that `transformers.masking_utils.create_masks_for_generate` makes.
-
     Args:
         value: False, True, `"full"`, or a model's configuration, or the model.
 
     Raises:
-        OptionError: The value is none of these, or the model has layers whose attention is not known here.
+        OptionError: The value is none of these, or `model_kinds` does not know the model's attention.
     """
     if value is None or isinstance(value, AttentionKinds):
         return value
-    config = getattr(value, "config", value)
-    if not hasattr(config, "model_type"):
-        if isinstance(value, str) and value == ALL_FULL:
-            return FULL
-        try:
-            wanted = _checks.boolean("block_mask", value)
-        except OptionError:
-            choices = f"True, False, {ALL_FULL!r} or a model's configuration"
-            raise OptionError(f"block_mask must be {choices}, got {value!r}") from None
-        if wanted:
-            warn([_WINDOWS_ARE_LOST])
-        return FULL if wanted else None
+    if hasattr(getattr(value, "config", value), "model_type"):
+        return model_kinds(value)
+    if isinstance(value, str) and value == ALL_FULL:
+        return FULL
+    try:
+        wanted = _checks.boolean("block_mask", value)
+    except OptionError:
+        choices = f"True, False, {ALL_FULL!r} or a model's configuration"
+        raise OptionError(f"block_mask must be {choices}, got {value!r}") from None
+    if wanted:
+        warn([_WINDOWS_ARE_LOST])
+    return FULL if wanted else None
+
+
+def model_kinds(model: Any) -> AttentionKinds:
+    """Return the kinds of attention of a model.
+
+    Models of `transformers` take one mask where all layers are of one kind, and else a dict of masks by the names in
+    `config.layer_types`, the same that `transformers.masking_utils.create_masks_for_generate` makes.
+
+    Args:
+        model: A model of `transformers`, or its configuration.
+
+    Raises:
+        OptionError: The model has no layers with attention, or layers whose attention is not known here.
+    """
+    config = getattr(model, "config", model)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layer_types = getattr(text, "layer_types", None)
     if layer_types is not None:
         kinds = AttentionKinds(tuple(_attention_of(layer_types, text)))
         if all(attention is None for _, attention in kinds.by_kind):
-            raise OptionError(f"block_mask is for attention, and model type {text.model_type!r} has no layer with any")
+            raise OptionError(f"masks are for attention, and model type {text.model_type!r} has no layer with any")
         return kinds
     if (window := getattr(text, "sliding_window", None)) is not None:
         return AttentionKinds((("sliding_attention", LayerAttention(window=window)),))
@@ -116,13 +128,13 @@ def _attention_of(layer_types: Iterable[str], config: Any) -> Iterable[tuple[str
             yield kind, None
         else:
             raise OptionError(
-                f"block_mask is not made for layers of kind {kind!r}, which model type {config.model_type!r} has: "
-                "leave it out and use another attention"
+                f"no mask is known for layers of kind {kind!r}, which model type {config.model_type!r} has: train it "
+                "without one, and look at it with `packsort.torch.check_isolation`"
             )
 
 
 def _size(config: Any, name: str, kind: str) -> int:
     size = getattr(config, name, None)
     if size is None:
-        raise OptionError(f"block_mask needs `{name}` in the model's configuration, which has layers of kind {kind!r}")
+        raise OptionError(f"layers of kind {kind!r} need `{name}` in the model's configuration, which has none")
     return int(size)

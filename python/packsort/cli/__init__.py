@@ -1,6 +1,7 @@
 """The command line: `packsort <command>`.
 
-- `main`: the frame that commands share: arguments in, exit status out, errors and hints on stderr.
+- `entry`, `interrupts`: signals, from the first moment on.
+- `frame`: the frame that commands share: arguments in, exit status out, errors and hints on stderr.
 - `options`: arguments that several commands share. `tokenizer`: arguments that choose a tokenizer.
 - `hints`: the command-line option for each Python option that an error names.
 - `stopwatch`, `progress`: the time of each stage, and its progress bar.
@@ -10,6 +11,6 @@
   `inspect --rows`.
 """
 
-from packsort.cli.main import main
+from packsort.cli.entry import main
 
 __all__ = ["main"]

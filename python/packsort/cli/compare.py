@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -68,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import check_new, replace_file
+    from packsort._atomic import OutputFile
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
     from packsort.sources.files.skipped import count_skipped
@@ -76,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.html is not None:
         check_report()
-        check_new(Path(args.html), overwrite=args.overwrite)
     options = {
         "batch_size": args.batch_size,
         "world_size": args.world_size,
@@ -87,18 +87,17 @@ def run(args: argparse.Namespace) -> int:
     compare([1], args.max_length, **options)  # reports a wrong option before minutes of tokenizing
     watch = Stopwatch()
     given = take_input_options(input_options(args))
-    source: Any = open_source(args.source, given)
-    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
     turns = args.turns
-    if args.tokenizer is not None:
-        source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
-    with watch.stage("comparing"):
-        comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
-    if args.html is not None:
-        with watch.stage("plotting"):
-            page = render(comparison).encode()
-        with replace_file(Path(args.html)) as file:
-            file.write(page)
+    with OutputFile(Path(args.html), overwrite=args.overwrite) if args.html is not None else nullcontext() as output:
+        source: Any = open_source(args.source, given)
+        read = rows_read(source.rows_by_split, count_skipped(source.skipped))
+        if args.tokenizer is not None:
+            source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
+        with watch.stage("comparing"):
+            comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
+        if output is not None:
+            with watch.stage("plotting"):
+                output.file.write(render(comparison).encode())
     if args.json:
         print(json.dumps({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds}))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import check_new
+    from packsort._atomic import OutputFile
     from packsort._options import plan_config, take_input_options
     from packsort._progress import note_search
     from packsort.gathering.planned import plan_lengths
@@ -45,17 +46,16 @@ def run(args: argparse.Namespace) -> int:
     options, given = plan_options(args), take_input_options(input_options(args))
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch, empty=given.empty)
-    if args.out:
-        check_new(Path(args.out), overwrite=args.overwrite)
     watch = Stopwatch()
-    with watch.stage("reading"):
-        source = open_source(args.source, given)
-        lengths, column = source_lengths(source)
-    with watch.stage("planning") as advance:
-        planned = plan_lengths(source, lengths, column, replace(config, on_progress=note_search(advance)))
-        bound = planned.lower_bound
-    if args.out:
-        planned.save(args.out)
+    with OutputFile(Path(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
+        with watch.stage("reading"):
+            source = open_source(args.source, given)
+            lengths, column = source_lengths(source)
+        with watch.stage("planning") as advance:
+            planned = plan_lengths(source, lengths, column, replace(config, on_progress=note_search(advance)))
+            bound = planned.lower_bound
+        if output is not None:
+            planned.save(output.file)
     facts: dict[str, Any] = {
         "sequences": planned.num_sequences,
         "tokens": planned.num_tokens,

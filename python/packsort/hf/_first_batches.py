@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -32,18 +32,18 @@ class FirstBatch:
     given: list[Row] | None
 
 
-def first_batches(loader: Any, dataset: Any, count: int) -> Iterator[FirstBatch]:
+def first_batches(loader: Any, dataset: Any, count: int) -> Generator[FirstBatch]:
     """Make the first batches of an epoch of this rank, in this process.
 
     Rows are drawn by a copy of the loader's sampler, and random generators are put back afterwards: the loader, its
-    workers and the random numbers of the run stay where they are.
+    workers and the random numbers of the run stay where they are. Close the generator to put them back.
 
     Args:
         loader: A `DataLoader`, also one that accelerate has prepared, or another iterable of batches.
         dataset: The dataset with all of its columns. A loader's own may lack those that the trainer removes.
         count: Most batches to make.
     """
-    with _random_numbers_kept():
+    with random_numbers_kept():
         collate = getattr(loader, "collate_fn", None)
         if collate is None or getattr(loader, "batch_size", 1) is None is getattr(loader, "batch_sampler", None):
             for batch in islice(iter(copy.copy(loader) if collate is None else loader.dataset), count):
@@ -83,10 +83,14 @@ def _copied(sampler: Any) -> Any:
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
+def random_numbers_kept() -> Iterator[None]:
+    """Put the generators of Python, NumPy and PyTorch back when the block ends."""
     ours, arrays = random.getstate(), np.random.get_state()
+    # Of all devices PyTorch would warn.
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if used else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices):
             yield
     finally:
         random.setstate(ours)

@@ -47,6 +47,9 @@ def check_packs(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], way
         IsolationError: Packs are cut, or boundaries or labels are lost.
     """
     expected = [one for number, row in enumerate(rows) for one in _sequences(row, number, way_out, as_one=as_one)]
+    if not any(name in batch for name in TOKENS):
+        given = ", ".join(f"`{name}`" for name in batch)
+        raise IsolationError(f"tokens are lost (the first batch has no `{INPUT_IDS}`, only {given}): {way_out}")
     found = _segments(batch) or _rows_as_segments(batch)
     pairs, position = [], 0
     for segment in found:
@@ -116,7 +119,9 @@ def _rows_as_segments(batch: Mapping[str, Any]) -> list[_Sequence]:
     tokens = _tokens(batch)
     numbers = np.broadcast_to(np.arange(len(tokens))[:, None], tokens.shape)
     mask = batch.get(ATTENTION_MASK)
-    return _cut(batch, numbers if mask is None else np.where(_ints(mask).reshape(tokens.shape) > 0, numbers, -1))
+    if getattr(mask, "shape", None) == tokens.shape:
+        numbers = np.where(_ints(mask) > 0, numbers, -1)
+    return _cut(batch, numbers)
 
 
 def _tokens(batch: Mapping[str, Any]) -> _Ints:

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from packsort._warn import warn
 from packsort.errors import IsolationError, OptionError, PacksortError
-from packsort.hf._first_batches import FirstBatch
+from packsort.hf._first_batches import FirstBatch, random_numbers_kept
 from packsort.hf.checking import look_at
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch import check_isolation
@@ -62,7 +62,8 @@ class IsolationCallback(TrainerCallback):  # type: ignore[misc]
     def on_prediction_step(self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any) -> None:
         """Check the first batch of evaluation data that were not checked yet."""
         data = getattr(eval_dataloader, "dataset", None)
-        if not any(data is one for one in self._evaluated):
+        data = getattr(data, "_fingerprint", data)  # a trainer removes columns anew in each evaluation
+        if data not in self._evaluated:
             self._evaluated.append(data)
             _agree(lambda: look_at(eval_dataloader, args, evaluating=True))
 
@@ -94,14 +95,18 @@ def _check_run(model: Any, loader: Any, args: Any) -> None:
 
 
 def _few_sequences(first: FirstBatch, loader: Any) -> dict[str, Any] | None:
-    """Collate the last sequences of the first pack that has several; None if there is no such pack."""
-    if first.given is None or not all(SEQ_LENGTHS in row for row in first.given):
-        try:
-            return first.batch if int(number_segments(first.batch).max()) > 0 else None
-        except OptionError:
-            return None  # padded rows, each a sequence
-    row = next((row for row in first.given if len(row[SEQ_LENGTHS]) > 1), None)
-    return None if row is None else dict(loader.collate_fn([_tail(row)]))
+    """Collate the last sequences of the first pack that has several; None if there is nothing to keep apart."""
+    batch = first.batch
+    if first.given is not None and all(SEQ_LENGTHS in row for row in first.given):
+        row = next((row for row in first.given if len(row[SEQ_LENGTHS]) > 1), None)
+        if row is None:
+            return None
+        with random_numbers_kept():
+            batch = dict(loader.collate_fn([_tail(row)]))
+    try:
+        return batch if int(number_segments(batch).max()) > 0 else None
+    except OptionError:
+        return None  # padded rows, each a sequence
 
 
 def _tail(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -105,19 +106,18 @@ def look_at(loader: Any, args: Any, dataset: Any = None, *, evaluating: bool = F
         packing = args.eval_packing
     loaded = columns_as_loaded(known)
     if packing and (loaded is None or SEQ_LENGTHS in loaded):
-        raise IsolationError(
-            f"packing=True makes each row one sequence, and the rows are packs, or cannot be told from packs any more: "
-            f"{way_out}"
-        )
+        where = "the rows are packs" if loaded else "nothing tells whether the rows were packs"
+        raise IsolationError(f"packing=True makes each pack one sequence ({where}): {way_out}")
     as_one = _spans_packs(getattr(loader, "collate_fn", None))
     seen = []
     try:
-        for first in first_batches(loader, known, BATCHES):
-            _check_rows(first, args, loaded, way_out, complete=dataset is not None, as_one=as_one)
-            _check_division(loader, args, first.batch)
-            seen.append(first)
-            if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
-                break
+        with closing(first_batches(loader, known, BATCHES)) as batches:
+            for first in batches:
+                _check_rows(first, args, loaded, way_out, complete=dataset is not None, as_one=as_one)
+                _check_division(loader, args, first.batch)
+                seen.append(first)
+                if first.rows is None or any(len(row.get(SEQ_LENGTHS, ())) > 1 for row in first.rows):
+                    break
     except SourceError as error:  # `PackedCollator` misses a column
         raise IsolationError(str(error)) from error
     return seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex, TypeAlias, overload
 
 from packsort import _checks, _core
 from packsort._lazy import lazy_property
@@ -318,14 +318,14 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_parts, (stored.to_stored(self._core),)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Save the plan as an Arrow IPC file; `packsort.load_plan` reads it.
 
         The file holds the patterns and the sequence ids by length, so loading needs no lengths. It appears complete or
         not at all.
 
         Args:
-            path: File to write; an existing one is replaced.
+            path: File to write; an existing one is replaced. An open binary file is written to.
 
         Raises:
             OutputError: The file cannot be written.

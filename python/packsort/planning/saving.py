@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,8 @@ _KEY = b"packsort.plan"
 _FORMAT = 1
 
 
-def save(core: _core.Plan, path: str | os.PathLike[str]) -> None:
-    """Save a plan as an Arrow IPC file, complete or not at all.
+def save(core: _core.Plan, path: str | os.PathLike[str] | BinaryIO) -> None:
+    """Save a plan as an Arrow IPC file, complete or not at all, or write it to an open file.
 
     Raises:
         OutputError: The file cannot be written.
@@ -37,7 +38,8 @@ def save(core: _core.Plan, path: str | os.PathLike[str]) -> None:
     facts |= {"format": _FORMAT, "fingerprint": fingerprint_of(parts)}
     columns = {name: _one_row(array) for name, array in arrays.items()}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
-    with replace_file(Path(path)) as file, pa.ipc.new_file(file, table.schema) as writer:
+    target = replace_file(Path(path)) if isinstance(path, (str, os.PathLike)) else nullcontext(path)
+    with target as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 

@@ -1,30 +1,22 @@
-"""The output directory while it is written.
-
-Shards are written into a hidden folder inside the output directory. At the end they move out of it, and the manifest
-follows. A reader therefore never sees half of a directory, the old content stays whole until the new content is
-complete, and after a kill the same call finds the shards that were finished.
-"""
+"""The packed directory while it is written: shards are finished one by one, and all of them appear at once."""
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock, Timeout
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from packsort._atomic import output_error, replace_file
-from packsort._paths import refuse_undecodable
-from packsort.errors import OutputError, OutputExistsError
+from packsort._atomic import OutputFolder, write_bytes
+from packsort._paths import not_a_uri
 from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
+from packsort.sources.files.strays import is_packed
 
-_WORK_FOLDER = ".packsort-unfinished"
-_PROGRESS_FILE = "run.json"
+_OLD_WORK_FOLDER = ".packsort-unfinished"  # of version 0.1.0, inside the directory
 _SHARD_NAME = re.compile(r"train-\d{5,}-of-\d{5,}\.(arrow|parquet)")
 
 
@@ -33,44 +25,19 @@ class OutputDirectory:
 
     Args:
         out: The directory; created if it does not exist.
-        overwrite: Whether to replace what packsort wrote there before. Other files are never touched.
+        overwrite: Whether to replace a packed directory. One with other files in it is refused.
 
     Raises:
-        OutputExistsError: The directory is not empty, `overwrite` is False, and it is no unfinished run.
-        OutputError: The directory cannot be created, or another process is writing to it.
+        OutputExistsError: The directory is not empty, and `overwrite` is False.
+        OutputError: The directory cannot be replaced, or another process is writing to it.
     """
 
     def __init__(self, out: Path, *, overwrite: bool) -> None:
-        refuse_undecodable(out, OutputError)
         self.out = out
-        self._work = out / _WORK_FOLDER
-        self._overwrite = overwrite
-        self._created: list[Path] = []
-        self._lock = FileLock(self._work / "lock")
-        self._finished: dict[str, ShardInfo] = {}
-        self._run_id = ""
-        self._owns_work = False  # whether this run may remove the work folder
-        self._committing = False
+        self._folder = OutputFolder(out, overwrite=overwrite, own=_own_files)
 
     def __enter__(self) -> Self:
-        if self.out.exists() and not self.out.is_dir():
-            raise OutputError(f"cannot write folder `{self.out}`: it is a file")
-        others = [path.name for path in self.out.iterdir() if path.name != _WORK_FOLDER] if self.out.is_dir() else []
-        unfinished = self._work.is_dir() and all(map(_SHARD_NAME.fullmatch, others))
-        if others and not self._overwrite and not unfinished:
-            raise OutputExistsError(
-                f"folder `{self.out}` is not empty; pass overwrite=True to replace what packsort wrote there"
-            )
-        try:
-            self._created = [path for path in (self.out, *self.out.parents) if not path.exists()]
-            self._owns_work = not self._work.exists()
-            self._work.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise OutputError(f"another process is writing to `{self.out}`") from None
-        except OSError as error:
-            self._remove_created()
-            raise output_error(self.out, error) from error
+        self._folder.__enter__()
         return self
 
     def begin(self, run_id: str) -> dict[str, ShardInfo]:
@@ -85,76 +52,66 @@ class OutputDirectory:
         Raises:
             OutputExistsError: Another run is unfinished here, and `overwrite` is False.
         """
-        self._run_id = run_id
+        records = self._folder.begin(run_id, resume=True)
         try:
-            state = json.loads((self._work / _PROGRESS_FILE).read_text("utf-8"))
-            finished = [ShardInfo(**shard) for shard in state["shards"]]
-            same = state["run"] == run_id
-        except (OSError, ValueError, KeyError, TypeError):
-            finished, same = [], True  # killed before it completed a shard
-        if not same and not self._overwrite:
-            raise OutputExistsError(
-                f"folder `{self.out}` holds an unfinished run of another source or other options; "
-                "pass overwrite=True to start anew"
-            )
-        self._owns_work = True
-        for shard in finished if same else []:
-            if any(_is_whole(folder / shard.name, shard) for folder in (self._work, self.out)):
-                self._finished[shard.name] = shard
-        self._save_progress()
-        return dict(self._finished)
+            finished = {shard.name: shard for shard in (ShardInfo(**record) for record in records)}
+        except TypeError:
+            finished = {}
+        whole = {name: shard for name, shard in finished.items() if _is_whole(self.path_of(name), shard)}
+        if self._folder.finished and not (whole and len(whole) == len(finished) and is_packed(self.out)):
+            self._folder.restart(run_id)
+            return {}
+        return whole
 
     def path_of(self, name: str) -> Path:
         """Return where to write a shard."""
-        return self._work / name
+        return self._folder.path_of(name)
 
     def finish(self, shard: ShardInfo) -> None:
         """Record that a shard is complete."""
-        self._finished[shard.name] = shard
-        self._save_progress()
+        self._folder.record(asdict(shard))
 
     def commit(self, manifest: Manifest) -> None:
-        """Move all shards into place, then write the manifest."""
-        names = {shard.name for shard in manifest.shards}
-        self._committing = True  # from here on, only resuming leads to a whole directory
-        try:
-            (self.out / NAME).unlink(missing_ok=True)
-            for path in sorted(self.out.iterdir()):
-                replaced = (self._work / path.name).exists() or path.name not in names
-                if _SHARD_NAME.fullmatch(path.name) and replaced:
-                    path.unlink()
-            for name in sorted(names):
-                with suppress(FileNotFoundError):  # moved by a run that was killed later
-                    (self._work / name).rename(self.out / name)
-            manifest.write(self.out)
-        except OSError as error:
-            raise output_error(self.out, error) from error
+        """Write the manifest, and put the directory into its place."""
+        if not self._folder.finished:
+            write_bytes(self.path_of(NAME), self.out / NAME, manifest.to_json().encode())
+        self._folder.commit({NAME, *(shard.name for shard in manifest.shards)})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or (self._owns_work and not self._committing):
-            shutil.rmtree(self._work, ignore_errors=True)
-        self._lock.release()
-        with suppress(FileNotFoundError):
-            (self._work / "lock").unlink()
-        if error is not None and not self._committing:
-            self._remove_created()
-
-    def _save_progress(self) -> None:
-        shards = [asdict(shard) for shard in self._finished.values()]
-        with replace_file(self._work / _PROGRESS_FILE) as file:
-            file.write(json.dumps({"run": self._run_id, "shards": shards}).encode())
-
-    def _remove_created(self) -> None:
-        for folder in self._created:
-            with suppress(OSError):
-                folder.rmdir()
+        self._folder.__exit__(kind, error, trace)
 
 
 def shard_names(count: int, suffix: str) -> list[str]:
     """Return the names of shards: `train-00000-of-00012.arrow` and so on."""
     return [f"train-{i:05}-of-{count:05}.{suffix}" for i in range(count)]
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the names of the files that packsort wrote into a folder.
+
+    Shards have the names that `datasets` gives to the files of a split, so a name alone does not make a shard.
+    """
+    names = {path.name for path in folder.iterdir()}
+    shards = set(filter(_SHARD_NAME.fullmatch, names))
+    if not is_packed(folder):
+        shards = {name for name in shards if _is_shard(folder / name)}
+    manifest = {NAME} if shards or is_packed(folder) else set()
+    return names & (shards | manifest | {_OLD_WORK_FOLDER})
+
+
+def _is_shard(path: Path) -> bool:
+    """Return whether packsort wrote a file that has the name of a shard."""
+    try:
+        if path.suffix == ".arrow":
+            with pa.memory_map(not_a_uri(path)) as file:
+                schema = pa.ipc.open_file(file).schema
+        else:
+            schema = pq.read_schema(not_a_uri(path))
+    except (OSError, pa.ArrowException):
+        return False
+    return b"packsort" in (schema.metadata or {})
 
 
 def _is_whole(path: Path, shard: ShardInfo) -> bool:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from packsort import _checks
-from packsort._atomic import OutputFiles, check_folder
+from packsort import _checks, _core
+from packsort._atomic import OutputFolder, open_table, write_bytes
 from packsort._options import ExportFormat
+from packsort._paths import not_a_uri
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
-from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards import megatron
 from packsort.shards.files import ShardFiles
+from packsort.tokenization.info import digest
 
 # Megatron-Bridge reads a whole row group for one of its rows.
 _PACKS_PER_GROUP = 500
+_FILE_NAME = re.compile(r"train-\d{5,}-of-\d{5,}(\.idx)?\.parquet")
+_METADATA_NAME = re.compile(r"_\d+_metadata\.jsonl")
 
 
 def export(
@@ -54,17 +61,18 @@ def export(
         source: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.
         out: Folder to write to.
         format: `megatron` or `trl`.
-        overwrite: Whether to replace files of the same names. Other files are never touched.
+        overwrite: Whether to replace what an earlier export wrote to the folder. One with other files is refused.
 
     Returns:
-        The Parquet files. They and the metadata are all written or none.
+        The Parquet files. They and the metadata appear in one step, also where they replace others.
 
     Raises:
         OptionError: There is no such format, or `out` is the packed directory itself.
         SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it;
             or the directory holds no packs.
         OutputExistsError: The folder is not empty, and `overwrite` is False.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, cannot be replaced in one step (a mount point, the working folder),
+            holds files of others, or another process is writing to it.
 
     Example:
         >>> import packsort, pyarrow as pa, pyarrow.parquet as pq, tempfile
@@ -81,11 +89,14 @@ def export(
     folder = Path(out)
     if folder.resolve() == shards.path.resolve():
         raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")
-    check_folder(folder, overwrite=overwrite)
     write = _write_megatron if format == "megatron" else _write_trl
-    files = write(shards, folder, overwrite)
-    _warn_of_other_files(folder, files)
-    return files
+    if format == "megatron" and not shards.manifest.counts.packs:
+        raise SourceError(f"`{shards.path}` holds no packs, and Megatron-Bridge reads no empty data set")
+    with OutputFolder(folder, overwrite=overwrite, own=_own_files) as output:
+        output.begin(digest(json.dumps([_core.__version__, format, shards.manifest.to_json()])))
+        files, others = write(shards, folder, output)
+        output.commit({*files, *others})
+    return [folder / name for name in files]
 
 
 def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path:
@@ -93,36 +104,33 @@ def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path:
     return Path(out) / megatron.RowFormat.of(source.manifest).metadata_name
 
 
-def _write_megatron(shards: ShardFiles, folder: Path, overwrite: bool) -> list[Path]:
-    if not shards.manifest.counts.packs:
-        raise SourceError(f"`{shards.path}` holds no packs, and Megatron-Bridge reads no empty data set")
+def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
+    """Write the rows and the metadata, and return the names of both."""
     form = megatron.RowFormat.of(shards.manifest)
     _warn_of_left_out(shards, (*megatron.COLUMNS, PIECE_STARTS))
-    targets = _targets(shards, folder, ".idx.parquet")
-    metadata_file = metadata_path(shards, folder)
+    names = _names(shards, ".idx.parquet")
     metadata = megatron.Metadata(form.pack_size)
-    with OutputFiles([*targets, metadata_file], overwrite=overwrite) as files:
-        for index, target in enumerate(targets):
-            table = shards.table(index)
-            where = f"`{shards.path / shards.manifest.shards[index].name}`"
-            with files.writer(target, megatron.SCHEMA) as write:
-                for start in range(0, table.num_rows, _PACKS_PER_GROUP):
-                    rows = form.rows(table.slice(start, _PACKS_PER_GROUP), where, start)
-                    metadata.add(rows)
-                    write(rows)
-        files.write(metadata_file, metadata.to_json())
-    return targets
+    for index, name in enumerate(names):
+        table = shards.table(index)
+        where = f"`{shards.path / shards.manifest.shards[index].name}`"
+        with open_table(output.path_of(name), folder / name, megatron.SCHEMA) as write:
+            for start in range(0, table.num_rows, _PACKS_PER_GROUP):
+                rows = form.rows(table.slice(start, _PACKS_PER_GROUP), where, start)
+                metadata.add(rows)
+                write(rows)
+    write_bytes(output.path_of(form.metadata_name), folder / form.metadata_name, metadata.to_json().encode())
+    return names, [form.metadata_name]
 
 
-def _write_trl(shards: ShardFiles, folder: Path, overwrite: bool) -> list[Path]:
-    targets = _targets(shards, folder, ".parquet")
-    with OutputFiles(targets, overwrite=overwrite) as files:
-        for index, target in enumerate(targets):
-            table = _trl(shards.table(index))
-            with files.writer(target, table.schema) as write:
-                for start in range(0, table.num_rows, _PACKS_PER_GROUP):
-                    write(table.slice(start, _PACKS_PER_GROUP))
-    return targets
+def _write_trl(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
+    """Write the rows, and return the names of the files."""
+    names = _names(shards, ".parquet")
+    for index, name in enumerate(names):
+        table = _trl(shards.table(index))
+        with open_table(output.path_of(name), folder / name, table.schema) as write:
+            for start in range(0, table.num_rows, _PACKS_PER_GROUP):
+                write(table.slice(start, _PACKS_PER_GROUP))
+    return names, []
 
 
 def _trl(table: pa.Table) -> pa.Table:
@@ -132,9 +140,24 @@ def _trl(table: pa.Table) -> pa.Table:
     return table.drop_columns(unknown).replace_schema_metadata(labels or None)
 
 
-def _targets(shards: ShardFiles, folder: Path, ending: str) -> list[Path]:
-    names = [shard.name.removesuffix(".arrow").removesuffix(".parquet") for shard in shards.manifest.shards]
-    return [folder / (name + ending) for name in names]
+def _names(shards: ShardFiles, ending: str) -> list[str]:
+    count = len(shards.manifest.shards)
+    return [f"train-{index:05}-of-{count:05}{ending}" for index in range(count)]
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the names of the files that an export wrote into a folder, told by their names and columns."""
+    names = {path.name for path in folder.iterdir()}
+    files = {name for name in filter(_FILE_NAME.fullmatch, names) if _is_exported(folder / name)}
+    return files | set(filter(_METADATA_NAME.fullmatch, names))
+
+
+def _is_exported(path: Path) -> bool:
+    try:
+        columns = pq.read_schema(not_a_uri(path)).names
+    except (OSError, pa.ArrowException):
+        return False
+    return columns == megatron.SCHEMA.names or (SEQ_LENGTHS in columns and SEQUENCE_IDS not in columns)
 
 
 def _warn_of_left_out(shards: ShardFiles, exported: Collection[str]) -> None:
@@ -143,16 +166,3 @@ def _warn_of_left_out(shards: ShardFiles, exported: Collection[str]) -> None:
     if names:
         verb = "is" if len(names) == 1 else "are"
         warn([f"{', '.join(names)} {verb} left out: format='megatron' has no place for other columns"])
-
-
-def _warn_of_other_files(folder: Path, written: Collection[Path]) -> None:
-    """Warn of Parquet files in the folder that were there before: whoever reads the folder reads them too."""
-    other = sorted(path for path in folder.glob("*") if path.suffix in (".parquet", ".pq") and path not in written)
-    if other:
-        files = "1 Parquet file" if len(other) == 1 else f"{len(other):,} Parquet files"
-        warn(
-            [
-                f"`{folder}` also holds {files} that this call did not write, such as `{other[0].name}`: whoever reads "
-                "the folder reads them too"
-            ]
-        )

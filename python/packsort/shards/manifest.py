@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from packsort._atomic import replace_file
+from packsort._atomic import replace_file, stopped_run
 from packsort._options import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.errors import DamagedError, SourceNotFoundError
@@ -269,7 +269,7 @@ class Manifest:
         """
         path = folder / NAME
         if not folder.is_dir():
-            raise SourceNotFoundError(f"no packed directory `{folder}`")
+            raise SourceNotFoundError(f"no packed directory `{folder}`{stopped_run(folder)}")
         try:
             facts = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from packsort import _core
-from packsort._atomic import output_error
+from packsort._atomic import output_errors
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._warn import warn
@@ -27,8 +27,9 @@ from packsort.shards.manifest import Manifest, ShardInfo, checksum
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.choice import as_choice
+from packsort.tokenization.choice import as_choice, stamps
 from packsort.tokenization.info import digest
+from packsort.tokenization.kept import are_files, table_digest
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
 
@@ -50,7 +51,7 @@ def write_shards(
 ) -> Manifest:
     """Pack a source into a directory of shards and a manifest.
 
-    The directory appears whole or not at all: shards move into place at the end, the manifest last. If the call fails
+    The directory appears whole or not at all, in one step at the end, also where it replaces another. If the call fails
     or is interrupted, what was there before stays. After a kill, the same call resumes from the finished shards.
 
     Args:
@@ -64,7 +65,7 @@ def write_shards(
         epoch: Epoch of the shuffle.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
-        overwrite: Whether to replace what packsort wrote in `out` before. Other files are never touched.
+        overwrite: Whether to replace what packsort wrote in `out` before. A folder with other files is refused.
         tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
             in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
             sequence is too long: hidden beside `out`, until a call that packs them to `out` succeeds.
@@ -86,7 +87,8 @@ def write_shards(
         SourceError: The source cannot be read or used; the message names file, column and row.
         LengthError: A sequence is longer than `max_length`.
         OutputExistsError: `out` is not empty, and `overwrite` is False.
-        OutputError: `out` cannot be written.
+        OutputError: `out` cannot be written, cannot be replaced in one step (a mount point, the working folder), holds
+            files of others, or another process is writing to it.
         OptionError: A value is not allowed, two options contradict each other, or `out` holds files of the source.
         TypeError: A keyword argument is unknown.
 
@@ -187,7 +189,7 @@ class _Writer:
 
     def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
         path = self._directory.path_of(name)
-        try:
+        with output_errors(self._directory.out / name):
             with path.open("wb") as file:
                 if self._format == "arrow":
                     with pa.ipc.new_file(file, self._schema) as writer:
@@ -207,18 +209,13 @@ class _Writer:
                 bytes=path.stat().st_size,
                 checksum=checksum(path),
             )
-        except OSError as error:
-            raise output_error(self._directory.out / name, error) from error
 
 
 def _run_id(source: Source, prepared: Preparation) -> str:
     """Return an id that two runs share only if they write the same shards."""
-    files = []
-    for file in source.files:
-        path = Path(file.path)
-        # Rows in memory have no cheaper stamp than themselves, so a run that packs them is never resumed.
-        stamp = [path.stat().st_mtime_ns, file.bytes] if path.is_file() else os.urandom(8).hex()
-        files.append([str(path.resolve()), stamp])
+    files: list[Any] = stamps(Path(file.path) for file in source.files if Path(file.path).is_file())
+    if not are_files(source):  # rows in memory have no cheaper stamp than themselves
+        files += [table_digest(prepared.tokens.table).decode(), prepared.kept.digest()]
     tokenizer = None if prepared.tokenizer is None else asdict(prepared.tokenizer)
     facts = [_core.__version__, files, tokenizer, prepared.plan.fingerprint, asdict(prepared.options)]
     return digest(json.dumps(facts, default=str))

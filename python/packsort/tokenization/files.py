@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Unpack
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from packsort import _checks
-from packsort._atomic import OutputFiles, check_folder
-from packsort._options import InputOptions, names, take_input_options
+from packsort._atomic import OutputFile, OutputFolder, open_table, tables
+from packsort._options import InputConfig, InputOptions, names, take_input_options
+from packsort._paths import not_a_uri
 from packsort.errors import OptionError
 from packsort.schema import INPUT_IDS
-from packsort.sources.files.strays import stray_file
 from packsort.sources.source import Source, open_source
+from packsort.tokenization.choice import stamps
+from packsort.tokenization.info import digest
+from packsort.tokenization.kept import are_files
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note
 from packsort.tokenization.tokenize import Tokenization
@@ -64,15 +69,16 @@ def write_tokens(
 ) -> TokenizedFiles:
     """Tokenize a source of any size into files; row i of a file is row i of the source's file.
 
-    Files appear only when all are complete. Until then what was there is untouched, and a failure leaves nothing
-    behind.
+    All files appear in one step, also where they replace others. Until then what was there is untouched, and a failure
+    leaves nothing behind.
 
     Args:
         source: Rows, as `packsort.tokenize` takes them.
         out: One file for all rows if it ends in `.parquet` or `.arrow`. Otherwise a folder, which gets one Parquet file
             with the same stem for each file of the source.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name.
-        overwrite: Whether to replace files of the same name. Other files are never touched.
+        overwrite: Whether to replace the file, or what this function wrote to the folder before. A folder with other
+            files is refused.
         keep: Other columns to copy.
         on_progress: Called with the number of sequences done since its last call.
         **options: Options of what goes in, as for `packsort.tokenize`.
@@ -85,7 +91,8 @@ def write_tokens(
         TokenizerError: As for `packsort.tokenize`.
         OptionError: As for `packsort.tokenize`; or a file of the source would be replaced.
         OutputExistsError: The file exists, or the folder is not empty, and `overwrite` is False.
-        OutputError: A file cannot be written.
+        OutputError: A file cannot be written; the folder cannot be replaced in one step (a mount point, the working
+            folder), or holds files of others; or another process is writing to it.
 
     Example:
         >>> import packsort, pyarrow as pa, tempfile
@@ -111,21 +118,21 @@ def write_tokens(
     for path in targets:
         if path.resolve() in source_paths:
             raise OptionError(f"out `{path}` would replace a file of the source: choose another file or folder")
-    single = targets == [target]
-    if not single:
-        check_folder(target, overwrite=overwrite)
-    tokenization = Tokenization(opened, as_tokenizer(tokenizer), config, keep=keep, on_progress=on_progress)
-    notes = [] if single else _other_files(target, targets)
-    with OutputFiles(targets, overwrite=overwrite) as files:
-        parts = groupby(tokenization.by_file(), key=lambda part: 0 if single else part[0])
-        current, tables = next(parts)
-        for index, path in enumerate(targets):
-            with files.writer(path, tokenization.schema) as write:
-                # A file without rows gives no tables. Its output is a file without rows.
-                if current == index:
-                    for group in _row_groups(table for _, table in tables):
-                        write(group)
-                    current, tables = next(parts, (-1, iter(())))
+    output: OutputFile | OutputFolder
+    if targets == [target]:
+        output = OutputFile(target, overwrite=overwrite, parents=True)
+    else:
+        output = OutputFolder(target, overwrite=overwrite, own=_own_files)
+    with output:
+        tokenization = Tokenization(opened, as_tokenizer(tokenizer), config, keep=keep, on_progress=on_progress)
+        if isinstance(output, OutputFile):
+            with tables(output.file, target, tokenization.schema) as write:
+                for group in _row_groups(table for _, table in tokenization.by_file()):
+                    write(group)
+        else:
+            output.begin(_identity(opened, tokenization, config))
+            _write_files(tokenization, output, targets)
+            output.commit({path.name for path in targets})
     return TokenizedFiles(
         files=tuple(targets),
         sequences=tokenization.sequences,
@@ -134,7 +141,7 @@ def write_tokens(
         without_loss=tokenization.without_loss,
         empty=tokenization.empty,
         loss_rule=tokenization.loss_rule,
-        notes=(*tokenization.notes, *notes),
+        notes=tuple(tokenization.notes),
     )
 
 
@@ -156,13 +163,37 @@ def _targets(source: Source, out: Path) -> list[Path]:
     return targets
 
 
-def _other_files(folder: Path, targets: Sequence[Path]) -> list[Note]:
-    """Note data files of other runs in the folder: whoever reads the folder reads them too."""
-    files = {path for path in folder.glob("*") if path.is_file() and stray_file(path.name, None) is None}
-    found = sorted(files - set(targets))
-    if not found:
-        return []
-    return [Note("other_files", {"folder": str(folder), "name": found[0].name, "others": len(found)})]
+def _write_files(tokenization: Tokenization, folder: OutputFolder, targets: Sequence[Path]) -> None:
+    """Write one file for each file of the source."""
+    parts = groupby(tokenization.by_file(), key=lambda part: part[0])
+    current, made = next(parts, (-1, iter(())))
+    for index, path in enumerate(targets):
+        with open_table(folder.path_of(path.name), path, tokenization.schema) as write:
+            # A file without rows gives no tables. Its output is a file without rows.
+            if current == index:
+                for group in _row_groups(table for _, table in made):
+                    write(group)
+                current, made = next(parts, (-1, iter(())))
+
+
+def _identity(source: Source, tokenization: Tokenization, config: InputConfig) -> str:
+    """Return an id of a call: whoever repeats it after a kill may replace what it has just written."""
+    rows = stamps(Path(file.path) for file in source.files) if are_files(source) else source.num_rows
+    schema = tokenization.schema.serialize().to_pybytes().hex()
+    return digest(json.dumps([rows, schema, asdict(config)], default=str))
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the names of the files in a folder that packsort wrote, told by their metadata."""
+    return {path.name for path in folder.iterdir() if path.suffix == ".parquet" and _is_tokenized(path)}
+
+
+def _is_tokenized(path: Path) -> bool:
+    try:
+        schema = pq.read_schema(not_a_uri(path))
+    except (OSError, pa.ArrowException):
+        return False
+    return b"packsort" in (schema.metadata or {}) and INPUT_IDS in schema.names
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -99,7 +99,7 @@ class TokenFolder:
             with pa.memory_map(str(self._path)) as file:
                 table = pa.ipc.open_file(file).read_all()
             stored = table.schema.metadata[_FACTS]
-            if table.schema.metadata[_DIGEST] != _digest(table, stored):
+            if table.schema.metadata[_DIGEST] != table_digest(table, stored):
                 return None
             facts = json.loads(stored)
             info = TokenizerInfo.from_json(facts.pop("info"))
@@ -123,7 +123,7 @@ class TokenFolder:
             "vocabulary": tokens.vocabulary,
         }
         stored = json.dumps(facts).encode()
-        metadata = {_FACTS: stored, _DIGEST: _digest(tokens.table, stored)}
+        metadata = {_FACTS: stored, _DIGEST: table_digest(tokens.table, stored)}
         table = tokens.table.replace_schema_metadata(metadata)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ class TokenFolder:
             for path in self.folder.glob("_tokens-*.arrow"):
                 if not (but_own and path == self._path):
                     path.unlink()
-            for path in self.folder.glob("._tokens-*.part"):  # of a run that was killed
+            for path in self.folder.glob("._tokens-*.packsort-unfinished"):  # of a run that was killed
                 path.unlink()
             if not but_own:
                 self.folder.rmdir()
@@ -164,8 +164,13 @@ def are_files(source: Source) -> bool:
     return all(Path(file.path).is_file() for file in source.files)
 
 
-def _digest(table: pa.Table, facts: bytes) -> bytes:
-    """Return a digest of the facts, and of the lengths and values of all lists."""
+def table_digest(table: pa.Table, facts: bytes = b"") -> bytes:
+    """Return a digest of a table's values and list lengths.
+
+    Args:
+        table: Columns of numbers, and of lists of numbers.
+        facts: What else goes into the digest.
+    """
     found = xxhash.xxh3_128(facts)
     for name in table.column_names:
         found.update(f"{name}:{table.schema.field(name).type};".encode())

@@ -33,7 +33,6 @@ NoteKind = Literal[
     "merged_prompts",
     "split_conversations",
     "turns_left_out",
-    "other_files",
     "text",
 ]
 """Subject of a note. `text` is a sentence from a manifest of an older version."""
@@ -79,7 +78,6 @@ _WORDS: dict[NoteKind, str] = {
     "turns_left_out": "{turns:,} turns are left out because each has more than {max_tokens:,} tokens with the system "
     "prompt: {rows_shortened:,} conversations lose some of their turns, {rows_left_out:,} lose all "
     "({tokens:,} tokens)",
-    "other_files": "folder `{folder}` also holds {others:,} data files that this call did not write, such as `{name}`",
     "text": "{text}",
 }
 

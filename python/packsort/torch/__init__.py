@@ -7,7 +7,7 @@
 - `check_isolation`: checks that a model keeps the sequences of a batch apart.
 - `attention.register`: makes PyTorch's variable-length flash attention known to transformers.
 - `weighted_loss`, `loss_by`: the loss of a step with loss weights, and the loss by source or another column.
-- `document_mask`: block masks for FlexAttention.
+- `document_mask`, `dense_masks`: block masks for FlexAttention, and masks for models that do not look at positions.
 """
 
 import typing as _typing
@@ -20,6 +20,7 @@ except ImportError as error:
 from packsort.torch import attention, layouts
 from packsort.torch.collate import PackedCollator
 from packsort.torch.dataset import PackedDataset
+from packsort.torch.dense_masks import dense_masks
 from packsort.torch.isolation import Isolation, check_isolation
 from packsort.torch.layouts import Batcher
 from packsort.torch.loader import PackedLoader
@@ -41,6 +42,7 @@ __all__ = [
     "PackedStream",
     "attention",
     "check_isolation",
+    "dense_masks",
     "document_mask",
     "layouts",
     "loss_by",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Unpack, get_args
 
 import torch
@@ -21,6 +23,8 @@ from packsort._options import (
     names,
 )
 from packsort.errors import OptionError
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.choice import as_choice
 from packsort.torch._device import DeviceMover, choose_device, find_device
 from packsort.torch._outer_loop import check_batched_once, check_shared_out_once, in_dispatcher, uncut
@@ -89,7 +93,8 @@ class PackedStream(IterableDataset[Batch]):
         layout: Shapes and names of the tensors, as for `PackedLoader`.
         device: Device of the batches, as for `PackedLoader`.
         prefetch: Number of batches to prefetch on a thread; 0 makes each on request.
-        **options: Options of the layout, as for `Batcher`, without `loss_weights`.
+        **options: Options of the layout, as for `Batcher`, without `loss_weights`. `keep` names columns with one value
+            for each sequence; text becomes codes in the order in which the stream has it.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -149,13 +154,26 @@ class PackedStream(IterableDataset[Batch]):
         self._source = find_source(source)
         self.source = source
         self._config = FeedConfig(
-            self.max_length, self.buffer_size, self.overlong, self.empty, self._input, self._choice
+            self.max_length, self.buffer_size, self.overlong, self.empty, self._input, self._choice, config.keep or ()
         )
-        self._batcher = Batcher.from_config(config)
+        check_names(self._config.keep)
+        self._batcher = Batcher.from_config(replace(config, keep=self._config.keep))
+        self._dictionaries: dict[str, list[str]] = {}
         self._epoch = SharedEpoch()  # of the next pass
         self._told_epoch: int | None = None  # that the source was told in this process
         self._packer: StreamPacker | None = None  # of the pass that runs
         self._state: dict[str, Any] | None = None  # where the next pass starts
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns of batches with one value for each segment: those of `keep`, `seq_lengths` and `sequence_ids`."""
+        own = tuple(name for name in self._config.keep if name not in self._batcher.config.drop_columns)
+        return (*own, SEQ_LENGTHS, SEQUENCE_IDS) if own else ()
+
+    @property
+    def dictionaries(self) -> Mapping[str, Sequence[str]]:
+        """Texts of each column of codes: the text of code `i` is the `i`-th. They grow while the stream is read."""
+        return MappingProxyType(self._dictionaries)
 
     @property
     def epoch(self) -> int:
@@ -243,7 +261,7 @@ class PackedStream(IterableDataset[Batch]):
 
     def _new_packer(self, state: dict[str, Any] | None = None) -> StreamPacker:
         epoch = self._epoch.value if state is None else state.get("epoch")
-        return StreamPacker(self._source, self._config, self.batch_size, epoch, state)
+        return StreamPacker(self._source, self._config, self.batch_size, epoch, state, self._dictionaries)
 
     def _tell_epoch(self) -> None:
         self._told_epoch = self._epoch.value

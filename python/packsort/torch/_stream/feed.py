@@ -19,6 +19,7 @@ from packsort.schema import INPUT_IDS, LABELS
 from packsort.tokenization.choice import TokenizerChoice
 from packsort.tokenization.notes import Note
 from packsort.tokenization.rows import RowTokenizer
+from packsort.torch._stream.kept import KeptValues
 from packsort.torch._stream.sequences import SequenceReader, TokenArrays, numbered, numbered_state
 from packsort.torch._stream.sources import StreamSource
 
@@ -47,6 +48,7 @@ class FeedConfig:
         empty: Treatment of sequences without tokens.
         input: Options of what goes in.
         choice: The tokenizer of the rows, or None where they hold tokens.
+        keep: Columns with one value for each sequence that packs keep.
     """
 
     max_length: int
@@ -55,6 +57,7 @@ class FeedConfig:
     empty: EmptySequences
     input: InputConfig
     choice: TokenizerChoice | None
+    keep: tuple[str, ...] = ()
 
 
 class StreamFeed:
@@ -64,15 +67,23 @@ class StreamFeed:
         source: What is read.
         config: Options.
         state: What `state` returned in the pass to continue, or None.
+        dictionaries: Texts of the columns of codes that are kept. New texts are added.
 
     Attributes:
+        kept: Values of the columns that are kept, of sequences that were given or are tokenized.
         ended: Whether the source has ended, and every sequence was given.
         counts: Counts of the pass, by the names of `COUNTS`.
         expected: Tokens of sequences that were given before the state was taken, by number, the last one among them. A
             source that is read again up to the state must repeat them.
     """
 
-    def __init__(self, source: StreamSource, config: FeedConfig, state: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        source: StreamSource,
+        config: FeedConfig,
+        state: Mapping[str, Any] | None,
+        dictionaries: dict[str, list[str]],
+    ) -> None:
         self._source = source
         self._config = config
         self._chunk = min(ROWS_AT_ONCE, config.buffer_size)
@@ -89,6 +100,8 @@ class StreamFeed:
         self._last: list[tuple[int, TokenArrays]] = []  # the last sequence that was given
         self._reader = SequenceReader(config.empty, None if state is None else state.get("columns"))
         saved = None if state is None else state.get("rows")
+        renamed = config.input.columns or {}
+        self.kept = KeptValues({name: renamed.get(name, name) for name in config.keep}, dictionaries, state)
         self._rows = None if config.choice is None else RowTokenizer(config.choice, config.input, saved)
         if state is not None:
             self._num_read, self.ended = state["taken"], state["ended"]
@@ -111,6 +124,7 @@ class StreamFeed:
             "tokenized": numbered_state(list(self._tokenized)),
             "last": numbered_state(self._last),
             "source": self._source_place(),
+            "kept": self.kept.state(),
         }
 
     def next(self) -> tuple[int, TokenArrays] | None:
@@ -130,6 +144,7 @@ class StreamFeed:
                 self._count_loss(sequence, number)
                 self._last = [(number, {INPUT_IDS: sequence[INPUT_IDS]})]
                 return number, sequence
+            self.kept.forget([number])
         return None
 
     def read_again(self, sequence: TokenArrays, number: int) -> TokenArrays | None:
@@ -140,7 +155,10 @@ class StreamFeed:
         """Return the next sequence of tokens, its number and its padding; None at the end."""
         for item in self._take(1):
             number = self._num_read - 1
-            return number, *self._reader.read(item, number)
+            sequence, padding = self._reader.read(self.kept.without(item), number)
+            if sequence is not None:
+                self.kept.read(item, number, f"sequence {number} of the stream")
+            return number, sequence, padding
         return None
 
     def _next_row(self, tokenize: RowTokenizer) -> tuple[int, TokenArrays | None, int] | None:
@@ -154,6 +172,8 @@ class StreamFeed:
             try:
                 items = self._take(self._chunk)
                 pairs = tokenize(items, lambda row: f"row {first + row} of the stream") if items else []
+                for number, item in enumerate(items, start=first):
+                    self.kept.read(item, number, f"row {number} of the stream")
             except BaseException:
                 # A state that is taken now must not leave out rows that were read with the one that failed.
                 self._num_read, self._exhausted, self._failed_at = first, False, (place,)

@@ -26,6 +26,7 @@ class StreamPacker:
         batch_size: Packs of a batch.
         epoch: Epoch of the pass, or None if nobody has chosen one.
         state: What `state` returned in the pass to continue, or None.
+        dictionaries: Texts of the columns of codes that are kept, as for `StreamFeed`.
     """
 
     def __init__(
@@ -35,12 +36,13 @@ class StreamPacker:
         batch_size: int,
         epoch: int | None = None,
         state: Mapping[str, Any] | None = None,
+        dictionaries: dict[str, list[str]] | None = None,
     ) -> None:
         self._config = config
         self._batch_size = batch_size
         self._epoch = epoch
         self._lock = threading.Lock()  # between the thread that makes batches and a caller of `state`
-        self._feed = StreamFeed(source, config, state)
+        self._feed = StreamFeed(source, config, state, {} if dictionaries is None else dictionaries)
         self._buffer = PackBuffer(config.max_length)
         self._waiting: dict[int, TokenArrays] = {}
         # Prefetched batches that nobody has received yet, and packs of a state that was loaded.
@@ -62,7 +64,8 @@ class StreamPacker:
                 if not packs:
                     return
                 self._unreceived.append(packs)
-            yield [pack for _, pack in packs]
+                found = [pack | self._feed.kept.of_sequences(numbers) for numbers, pack in packs]
+            yield found
 
     def note_received(self) -> None:
         """Count the next batch as received."""
@@ -71,6 +74,7 @@ class StreamPacker:
                 self.counts["packs"] += 1
                 self.counts["sequences"] += len(numbers)
                 self.counts["tokens"] += len(pack[INPUT_IDS])
+                self._feed.kept.forget(numbers)
 
     def state(self) -> dict[str, Any]:
         """Return the state of the pass after the last batch that was received."""

@@ -123,6 +123,10 @@ class SequenceReader:
         packed = [INPUT_IDS]
         for name, value in item.items():
             known = name in (self._read or packed) or name in self._left_out
+            if not known and name not in (LABELS, *MASKS) and _is_nested(value):
+                self._left_out.add(name)
+                warn([f"{where}: column `{name}` is left out: it holds lists of lists of numbers"])
+                continue
             if known or not _is_column(name, value):
                 continue
             found = len(value) if hasattr(value, "__len__") else -1
@@ -203,6 +207,14 @@ def from_state(state: Mapping[str, torch.Tensor]) -> list[TokenArrays]:
         {name: values[end - length : end] for name, values in columns.items()}
         for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
     ]
+
+
+def _is_nested(value: Any) -> bool:
+    """Return whether a value holds a list of numbers for each token, perhaps."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.ndim > 1
+    first = value[0] if isinstance(value, (list, tuple)) and value else None
+    return isinstance(first, (list, tuple)) and bool(first) and isinstance(first[0], (bool, int, float, np.number))
 
 
 def _is_column(name: str, value: Any) -> bool:

@@ -24,6 +24,10 @@ its own.
 There is no `attention_mask`. Flash attention takes the segments from `cu_seq_lens_*`. SDPA and eager attention derive
 them from `position_ids`, but only while the model makes no key-value cache. Set `model.config.use_cache = False`, as
 `transformers.Trainer` does, or sequences attend to each other.
+
+A few models (OPT, GPT-OSS) do not look at `position_ids` there. They keep sequences apart by an explicit mask: with
+`block_mask` the batch has an `attention_mask` for FlexAttention, and `packsort.torch.dense_masks` makes one for SDPA
+and eager attention.
 """
 
 from __future__ import annotations

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,33 +16,26 @@ from typing import Any
 
 from packsort.cli import compare, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
+from packsort.cli.interrupts import FAILED, Interrupts
 from packsort.errors import PacksortError
 
 COMMANDS = (pack, tokenize, plan, compare, inspect, verify, export)
-OK, FAILED, WRONG_CALL = 0, 1, 2
+OK, WRONG_CALL = 0, 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: Arguments without the program's name; None takes those of the process.
-
-    Returns:
-        0 if the command succeeded, 1 if it failed, 2 if its arguments cannot be parsed. Exceptions that packsort does
-        not raise on purpose pass through, with their traceback.
-    """
+def run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
+    """Run one command; see `packsort.cli.main`."""
     try:
         args = _parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG_CALL
     try:
-        with _terminated_as_interrupted(), _warnings_as_lines(args.parser):
+        with _warnings_as_lines(args.parser):
             status: int = args.run(args)
             sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        _say("error: interrupted, nothing was written")
+        _say(f"error: {interrupts.message()}")
         return FAILED
     except BrokenPipeError:
         # The reader of the results, such as `head`, needs no more.
@@ -57,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _drop_stdout()
         name = f"`{error.filename}`: " if error.filename is not None else ""
-        _say(f"error: {name}{(error.strerror or str(error)).lower()}")
+        whole = "".join(f"`{path}` is written, but not its summary: " for path in interrupts.outputs.whole)
+        _say(f"error: {whole}{name}{(error.strerror or str(error)).lower()}")
         return FAILED
 
 
@@ -94,23 +86,6 @@ def _warnings_as_lines(parser: argparse.ArgumentParser) -> Iterator[None]:
 
         warnings.showwarning = show_line
         yield
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM, which schedulers send, clean up as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(*lines: str) -> None:
