@@ -115,6 +115,8 @@ class PackedLoader(IterableDataset[Batch]):
             also as column names, `keep`, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
             `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
             all ranks and `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
+            `keep` names columns with one value for each sequence; of a packed directory, those to read of the columns
+            that it keeps, all by default.
 
     Raises:
         TypeError: A keyword argument is unknown.
