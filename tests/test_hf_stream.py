@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
+from pathlib import Path
 
 import datasets
 import pytest
+import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -13,8 +17,11 @@ from transformers import AutoTokenizer
 from trl import SFTTrainer
 
 import packsort
+from loading import fork
 from packed_rows import MAX_LENGTH, VOCABULARY, rows
 from packsort.hf import ResumeCallback, check, pack_dataset, pack_stream, sft_config
+from packsort.torch import PackedCollator
+from ranks import free_port
 from tiny_models import assert_shifted_once, assert_unseen, llama
 from tiny_tokenizer import build
 
@@ -176,3 +183,37 @@ def test_a_trainer_that_takes_passes_for_one_is_not_resumed(tmp_path):
     train(tmp_path, 1)
     with pytest.raises(packsort.OptionError, match=r"cannot resume in pass 1 .* give it the passes as one"):
         train(tmp_path, 1, resume=f"{tmp_path}/checkpoint-10")
+
+
+def read_on_a_rank(rank, port, out, shards):
+    """Read one pass on one of two ranks, as accelerate shares it out, and write the tokens of its batches."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DataLoaderConfiguration
+
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert PartialState(cpu=True).num_processes == 2
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+    stream = packed(datasets.Dataset(TABLE).to_iterable_dataset(num_shards=shards))
+    data = accelerator.prepare(DataLoader(stream, batch_size=1, collate_fn=PackedCollator(max_length=MAX_LENGTH)))
+    Path(out, f"{rank}.json").write_text(json.dumps([batch["input_ids"][0].tolist() for batch in data]))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_two_ranks_share_out_a_stream(tmp_path, shards):
+    port = free_port()
+    ranks = [fork(read_on_a_rank, rank, port, tmp_path, shards) for rank in range(2)]
+    for rank in ranks:
+        rank.join(60)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    trained = {tuple(pack) for rank in seen for pack in rank}
+    whole = [pack["input_ids"] for pack in packed(datasets.Dataset(TABLE).to_iterable_dataset(num_shards=shards))]
+    if shards == 1:  # accelerate cuts the packs of all ranks into batches, and fills up the last ones
+        assert trained == {tuple(pack) for pack in whole}
+        assert len(seen[0]) == len(seen[1])
+    else:  # each rank packs shards of its own
+        assert sum(map(len, trained)) == sum(map(len, whole))

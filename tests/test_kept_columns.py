@@ -290,6 +290,10 @@ def test_a_loader_resumes_with_them_and_not_with_others():
     ("column", "words"),
     [
         (pa.array(["a", None, "b", "c", "d"]), r"row 1: column `extra` is null; a column to keep needs a value"),
+        (
+            pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 0, 0]), pa.array(["a", None])),
+            "row 1: column `extra` is null",
+        ),
         (pa.array([[1.0]] * 5), "keep='extra' must name a column of text, numbers or booleans, got list"),
         (pa.array([2**64 - 1] * 5, pa.uint64()), "column `extra` must hold integers of 64 bits"),
     ],
