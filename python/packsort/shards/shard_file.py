@@ -95,5 +95,7 @@ def _open(path: Path, memory_map: bool) -> pa.NativeFile:
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except MemoryError:  # one of Arrow is an ArrowException too
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a name is not UTF-8
         raise DamagedError(f"`{path}` cannot be read: {error}") from error
