@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -66,7 +67,8 @@ class FileLock:
         """Release the lock."""
         if self in _HELD:
             _HELD.discard(self)
-            os.close(self.descriptor)
+            with suppress(OSError):  # what was written is on the disk already
+                os.close(self.descriptor)
 
     def __enter__(self) -> Self:
         return self
