@@ -17,9 +17,10 @@ def main(packed: str) -> None:
     config = LlamaConfig(
         vocab_size=1024, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
     )
-    model = LlamaForCausalLM(config)
+    loader = PackedLoader(packed, batch_size=2)  # on the GPU, if there is one
+    model = LlamaForCausalLM(config).to(loader.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step, batch in enumerate(PackedLoader(packed, batch_size=2)):
+    for step, batch in enumerate(loader):
         sequences = len(batch["cu_seq_lens_q"]) - 1
         loss = model(**batch, use_cache=False).loss
         loss.backward()

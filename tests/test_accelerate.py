@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
+import documented
 import packsort
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, weighted_loss
@@ -52,10 +53,18 @@ def train(path: str, out: str) -> None:
     labels, weights = batch.pop("labels"), batch.pop("loss_weights")
     accelerator.backward(weighted_loss(model(**batch).logits, labels, weights, world_size=RANKS))
     torch.save(
-        {"steps": steps, "packs": firsts, "gradients": gradients(plain), "ways": ways(path, early)},
+        {"steps": steps, "packs": firsts, "gradients": gradients(plain), "ways": ways(path, early), "loop": loop(path)},
         f"{out}/{accelerator.process_index}.pt",
     )
     accelerator.end_training()
+
+
+def loop(path: str) -> dict[str, Any]:
+    """Run the documented loop; return the batches of this rank, the optimizer's steps and the weights."""
+    names = documented.run("loops.md", "Accelerate", path, llama(VOCABULARY))
+    weights = torch.cat([parameter.detach().flatten() for parameter in names["model"].parameters()])
+    (steps,) = {int(state["step"]) for state in names["optimizer"].state.values()}
+    return {"batches": len(names["loader"]), "epoch": names["loader"].epoch, "steps": steps, "weights": weights}
 
 
 def ways(path: str, early: PackedLoader) -> dict[str, int | str]:
@@ -137,6 +146,14 @@ def test_two_processes_train_on_each_token_once_or_are_refused(trained):
             assert ways[name].endswith(f"accelerate's IterableDatasetShard would share them out {way_out}")
         assert ways["dispatched"].endswith(f"accelerate's DataLoaderDispatcher would share them out {way_out}")
     assert "made as rank 0 of 1 and `torch.distributed` now says 1 of 2" in second["made early"]
+
+
+def test_the_documented_loop_takes_the_steps_of_all_ranks(trained):
+    shards, found = trained
+    first, second = (rank["loop"] for rank in found)
+    batches = -(-len(shards) // (RANKS * 4)) * 4
+    assert (first["batches"], first["epoch"], first["steps"]) == (batches, 2, 2 * batches // 4)
+    assert torch.equal(first["weights"], second["weights"])
 
 
 if __name__ == "__main__":

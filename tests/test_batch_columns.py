@@ -58,6 +58,10 @@ def test_static_shapes_pad_with_zeros():
 def test_wide_unsigned_integers_become_int64(kind):
     pack = {"input_ids": [5, 6], "seq_lengths": [2], "n": np.array([1, 2], kind)}
     assert Batcher(max_length=4)([pack])["n"].dtype == torch.int64
+    if kind == "uint64":
+        pack["n"][0] = 2**63
+        with pytest.raises(packsort.SourceError, match="`n` must hold integers up to 2"):
+            Batcher(max_length=4)([pack])
 
 
 DOORS = {

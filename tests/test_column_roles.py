@@ -69,9 +69,7 @@ def by_stream(table: pa.Table, folder: Path, **options: Any) -> list[dict[str, A
 
 
 def stream_packs(stream: PackedStream) -> Iterator[Any]:
-    from packsort.torch.stream import _StreamPacker
-
-    return _StreamPacker(stream, None).batches()
+    return stream._new_packer().batches()
 
 
 DOORS: dict[str, Callable[..., list[dict[str, Any]]]] = {

@@ -192,7 +192,7 @@ def test_packing_again_is_stopped(sft, packs, shards, tmp_path, made_by):
         "memory": lambda: datasets.Dataset.from_list(packs.to_list()),
     }[made_by]()
     config = SFTConfig(str(tmp_path), packing=True, **QUIET)
-    message = r"^packing=True makes each row one sequence.*: pass `args=packsort\.hf\.sft_config"
+    message = r"^packing=True makes each pack one sequence.*: pass `args=packsort\.hf\.sft_config"
     stop(sft(dataset, config), message, by_callback=made_by == "parquet")
 
 
@@ -209,7 +209,7 @@ def test_evaluation_data_that_are_packed_again_are_found(sft, packs, tmp_path):
     config.padding_free = False
     trainer = sft(packs, config, eval_dataset={"held out": packs})
     trainer.data_collator.padding_free = True
-    with pytest.raises(IsolationError, match="packing=True makes each row one sequence"):
+    with pytest.raises(IsolationError, match="packing=True makes each pack one sequence"):
         check(trainer)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -21,6 +23,9 @@ from packsort.shards.manifest import checksum
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from packsort.torch.layouts import LAYOUTS
 from tiny_tokenizer import built
+
+# Python 3.12 and later warn of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 KEEP = ["source", "pair", "reward", "chosen"]
 SOURCES = ["math", "code", "math", "chat", "code"]
@@ -113,6 +118,32 @@ def test_conversations_keep_them_too(tmp_path):
             table["source"][row].as_py() for row in batch["sequence_ids"].tolist()
         ]
         assert torch.equal(batch["source"], again["source"])
+
+
+def test_a_killed_run_goes_on_with_them(tmp_path):
+    pq.write_table(rows(400), tmp_path / "rows.parquet")
+    call = (tmp_path / "rows.parquet", tmp_path / "packed", 8)
+    options = {"keep": KEEP, "shard_size": "2kB"}
+
+    @contextmanager
+    def die_at_the_third_shard(name, total=None, unit=""):
+        found = iter(range(99))
+        yield lambda done, note="": os._exit(9) if name == "packing" and next(found) == 2 else None
+
+    child = os.fork()
+    if not child:
+        packsort.write_shards(*call, stage=die_at_the_third_shard, **options)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = sorted((tmp_path / ".packed.packsort-unfinished").glob("*.arrow"))
+    stamps = [path.stat().st_mtime_ns for path in left[:2]]
+    assert len(stamps) == 2
+    with pytest.raises(packsort.OutputExistsError, match=r"a run of another source or other options .* is unfinished"):
+        packsort.write_shards(*call, shard_size="2kB")
+    packsort.write_shards(*call, **options)
+    assert [(tmp_path / "packed" / path.name).stat().st_mtime_ns for path in left[:2]] == stamps
+    result = packsort.verify(tmp_path / "packed", call[0])
+    assert result, str(result)
 
 
 def test_the_command_keeps_and_says_so(run, tmp_path):
@@ -258,6 +289,10 @@ def test_a_loader_resumes_with_them_and_not_with_others():
     ("column", "words"),
     [
         (pa.array(["a", None, "b", "c", "d"]), r"row 1: column `extra` is null; a column to keep needs a value"),
+        (
+            pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 0, 0]), pa.array(["a", None])),
+            "row 1: column `extra` is null",
+        ),
         (pa.array([[1.0]] * 5), "keep='extra' must name a column of text, numbers or booleans, got list"),
         (pa.array([2**64 - 1] * 5, pa.uint64()), "column `extra` must hold integers of 64 bits"),
     ],

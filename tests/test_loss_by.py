@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 import packsort
-import rank_loss_by
-import ranks
+from loading import fork
 from packed_rows import VOCABULARY, rows
 from packs import MAX_LENGTH, packs, pieces
 from packsort.torch import Batcher, PackedLoader, loss_by, weighted_loss
 from tiny_models import llama
+
+# Python 3.12 and later warn of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 SCHEMES = ("token", "sample", "sqrt")
 SOURCES = ("math", "code", "chat")
@@ -123,12 +125,35 @@ def test_what_does_not_fit_is_refused():
         loss_by("source").update(logits[:, 1:], batch["labels"][:, 1:], batch)
 
 
+class Bigrams(torch.nn.Module):
+    """Predicts a token from the one before it alone: forked processes run it without threads."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.scores = torch.nn.Embedding(VOCABULARY, VOCABULARY, dtype=torch.float64)
+
+    def forward(self, input_ids, **unused):
+        return SimpleNamespace(logits=self.scores(input_ids))
+
+
 def test_ranks_add_up(tmp_path):
-    pq.write_table(table(), tmp_path / "rows.parquet")
-    ranks.launch(str(Path(__file__).with_name("rank_loss_by.py")), tmp_path)
+    model = Bigrams()
+
+    def run_rank(rank):
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=rank, world_size=2)
+        loader = PackedLoader(table(), 64, keep="source", num_packs_multiple_of=2)
+        by = loss_by("source", loader.dictionaries)
+        for batch in loader:
+            by.update(model(**batch).logits, batch["labels"], batch)
+        torch.save({value: tuple(one) for value, one in by.compute(all_ranks=True).items()}, tmp_path / f"{rank}.pt")
+        dist.destroy_process_group()
+
+    for process in [fork(run_rank, rank) for rank in range(2)]:
+        process.join(100)
+        assert process.exitcode == 0
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert one == other
-    model = rank_loss_by.model()
     for value, (loss, tokens) in alone(model, table(), "source").items():
         assert one[value] == (pytest.approx(loss, abs=1e-6), tokens)
 

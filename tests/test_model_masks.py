@@ -114,7 +114,10 @@ def test_dense_masks_are_those_that_transformers_makes(name, attention, kind):
 def test_dense_masks_keep_sequences_apart_in_models_that_ignore_positions(name, attention, config):
     model = model_of(name, attention, **config)
     batch = Batcher(max_length=40, seq_idx=False)(PACKS)
-    assert not check_isolation(model, batch)
+    found = check_isolation(model, batch)
+    assert not found
+    assert found.remedy == "document_mask"
+    assert "batch['attention_mask'] = dense_masks(batch['position_ids'], model)" in str(found)
     batch["attention_mask"] = dense_masks(batch["position_ids"], model)
     assert check_isolation(model, batch)
 

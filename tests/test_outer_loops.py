@@ -1,4 +1,5 @@
 """Loops around a loader: what would batch or share out its batches again is refused, and what leaves them alone works.
+The documented loop of PyTorch runs as it is written.
 
 Two ranks are in `test_accelerate.py`.
 """
@@ -16,9 +17,10 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Trainer, TrainingArguments
 
+import documented
 import packsort
-from loading import digests
-from packed_rows import MAX_LENGTH, VOCABULARY, rows
+from loading import digest, digests
+from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort.torch import PackedCollator, PackedLoader, PackedStream
 from tiny_models import llama
 
@@ -122,3 +124,40 @@ def test_trainer_over_batches_names_the_data_set_to_pass(tmp_path, make, options
     way_out = re.escape("pass `Trainer(..., train_dataset=PackedDataset(...), data_collator=PackedCollator(...))`")
     with pytest.raises(packsort.OptionError, match=f"a {type(make()).__name__} gives .* again: {way_out}"):
         Trainer(llama(VOCABULARY), arguments, train_dataset=make()).train()
+
+
+def test_the_documented_loop_runs(tmp_path):
+    names = documented.run("loops.md", "PyTorch", packed(tmp_path), llama(VOCABULARY))
+    (steps,) = {int(state["step"]) for state in names["optimizer"].state.values()}
+    assert (steps, names["loader"].epoch) == (2 * len(names["loader"]) // 4, 2)
+
+
+@pytest.mark.parametrize("asks_for_more", [True, False])
+def test_epochs_go_on_in_loops_that_count_batches(asks_for_more):
+    inner = loader()
+    expected = [digests(inner) for _ in range(2)]
+    again = loader()
+    for epoch in expected:
+        batches = iter(again)
+        assert [digest(next(batches)) for _ in range(len(again))] == epoch
+        assert not asks_for_more or next(batches, None) is None
+    again.set_epoch(1)
+    assert digests(again) == expected[1]
+
+
+def test_a_state_at_the_end_of_an_epoch_has_no_batches_left():
+    whole, resumed = loader(), loader()
+    batches = iter(whole)
+    for _ in range(len(whole)):
+        next(batches)
+    resumed.load_state_dict(whole.state_dict())
+    assert digests(resumed) == []
+    assert digests(resumed) == digests(whole)
+
+
+def test_the_epoch_may_be_chosen_before_the_first_batch():
+    chosen, second = loader(), loader()
+    second.set_epoch(1)
+    batches = iter(chosen)
+    chosen.set_epoch(1)
+    assert digests(batches) == digests(second)

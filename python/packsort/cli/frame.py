@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from packsort.cli import compare, export, inspect, pack, plan, tokenize, verify
+from packsort.cli import check, compare, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
 from packsort.cli.interrupts import FAILED, Interrupts
 from packsort.errors import PacksortError
 
-COMMANDS = (pack, tokenize, plan, compare, inspect, verify, export)
+COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export)
 OK, WRONG_CALL = 0, 2
 
 

@@ -1,6 +1,7 @@
 """Packs for Hugging Face's trainers: datasets in, datasets of packs out, and checks that they are trained on right.
 
 - `pack_dataset`: packs a `datasets.Dataset`, in place of `trl.pack_dataset`.
+- `pack_stream`: packs a `datasets.IterableDataset`.
 - `load`: a packed directory as a dataset.
 - `sft_config`: the options with which TRL's `SFTTrainer` trains on packs.
 - `check`: checks the first batch that a `Trainer` makes of its packs.
@@ -19,13 +20,14 @@ except ImportError as error:
 from packsort.hf.config import sft_config
 from packsort.hf.loading import load
 from packsort.hf.packing import pack_dataset
+from packsort.hf.streaming import pack_stream
 
 if _typing.TYPE_CHECKING:
     from packsort.hf.callback import IsolationCallback
     from packsort.hf.checking import check
     from packsort.hf.resume import ResumeCallback
 
-__all__ = ["IsolationCallback", "ResumeCallback", "check", "load", "pack_dataset", "sft_config"]
+__all__ = ["IsolationCallback", "ResumeCallback", "check", "load", "pack_dataset", "pack_stream", "sft_config"]
 
 # These need torch, which packing does not.
 _WITH_TORCH = {

@@ -1,10 +1,15 @@
-"""The mark of datasets that hold packs, which their copies keep when columns are removed or rows changed."""
+"""Datasets of packs: the columns they leave out, and a mark that their copies keep when columns or rows are changed."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any, Final
+
+from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+
+LEFT_OUT: Final = (SEQUENCE_IDS, PIECE_STARTS)
+"""Columns of packs that TRL's datasets lack; other collators would take them for columns of tokens."""
 
 _BUILDER: Final = "packsort"
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["VOCABULARY", "build_small_model", "small_config"]
+__all__ = ["VOCABULARY", "build_small_model", "known_tokens", "small_config"]
 
 VOCABULARY: Final = 128
+_SPECIAL = 8  # tokens that a configuration may call padding, start or end
 WINDOW: Final = 8
 """Tokens of a sliding window, so that short sequences are longer than it."""
 
@@ -69,7 +70,28 @@ _SIZES: dict[str, Any] = {
     "num_kv_shared_layers": 0,
     "num_nextn_predict_layers": 0,
 }
-_OF_MODEL: dict[str, dict[str, Any]] = {}
+_HYBRID = {"num_hidden_layers": 3, "layers_block_type": ["linear_attention", "hybrid", "hybrid"]}
+_OF_MODEL: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1]},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dory": {"n_input_layers": 1, "n_recurrent_layers": 0, "n_output_layers": 1},
+    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1},
+    "gemma3n_text": {"laurel_rank": 8},
+    "hrm_text": {"num_layers_per_stack": 1, "num_hidden_layers": 8},
+    "mamba2": {"num_heads": 8},
+    "nemotron": {"num_key_value_heads": 2},
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "roc_bert": {"shape_vocab_size": VOCABULARY, "shape_embed_dim": 16, "pronunciation_embed_dim": 16},
+    "zamba": {**_HYBRID, "attention_hidden_size": 2 * _WIDTH, "attention_head_dim": 2 * _HEAD},
+    "zamba2": {
+        **_HYBRID,
+        "hybrid_layer_ids": [1, 2],
+        "attention_hidden_size": 2 * _WIDTH,
+        "attention_head_dim": 2 * _HEAD,
+        "num_query_groups": _HEADS,
+    },
+}
+"""What a class needs beside `_SIZES`, because its numbers depend on each other."""
 
 
 def small_config(config: Any) -> Any:
@@ -94,6 +116,8 @@ def small_config(config: Any) -> Any:
     changed: dict[str, Any] = {name: [value[layer] for layer in kept] for name, value in lists.items()}
     changed |= dict.fromkeys(depths, len(kept))
     changed |= {name: size for name, size in _SIZES.items() if _is_size(values.get(name))}
+    if "head_dim" in values:
+        changed["head_dim"] = _HEAD
     heads = values.get("num_attention_heads")
     for name in ("num_key_value_heads", "num_kv_heads"):
         if isinstance(groups := values.get(name), int):
@@ -121,6 +145,11 @@ def build_small_model(config: Any, attention: str | None = None) -> torch.nn.Mod
         torch.manual_seed(0)
         model: torch.nn.Module = AutoModelForCausalLM.from_config(small, **options)
     return model.float().train()
+
+
+def known_tokens(tokens: torch.Tensor) -> torch.Tensor:
+    """Map tokens of any vocabulary to those of a small model that have no special meaning."""
+    return tokens.remainder(VOCABULARY - _SPECIAL) + _SPECIAL
 
 
 def _kinds(lists: dict[str, Any], depth: int) -> list[int]:

@@ -106,10 +106,8 @@ def look_at(loader: Any, args: Any, dataset: Any = None, *, evaluating: bool = F
         packing = args.eval_packing
     loaded = columns_as_loaded(known)
     if packing and (loaded is None or SEQ_LENGTHS in loaded):
-        raise IsolationError(
-            f"packing=True makes each row one sequence, and the rows are packs, or cannot be told from packs any more: "
-            f"{way_out}"
-        )
+        where = "the rows are packs" if loaded else "nothing tells whether the rows were packs"
+        raise IsolationError(f"packing=True makes each pack one sequence ({where}): {way_out}")
     as_one = _spans_packs(getattr(loader, "collate_fn", None))
     seen = []
     try:

@@ -10,13 +10,9 @@ import pyarrow as pa
 from datasets.fingerprint import Hasher
 
 from packsort.errors import SourceError
-from packsort.hf._mark import mark_packs
-from packsort.schema import PIECE_STARTS, SEQUENCE_IDS
+from packsort.hf._mark import LEFT_OUT, mark_packs
 from packsort.shards.reader import Shards, open_shards
 from packsort.sources.sequence_columns import class_labels
-
-# TRL's datasets have no such columns, and other collators would take them for columns of tokens.
-_NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
 
 
 def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
@@ -55,7 +51,7 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
     shards = open_shards(path)
     if not len(shards):
         raise SourceError(f"`{shards.path}` holds no packs: there is nothing to train on")
-    kept = [name for name in shards.column_names if name not in _NOT_TRL]
+    kept = [name for name in shards.column_names if name not in LEFT_OUT]
     if streaming:
         return mark_packs(_from_files(shards, streaming=True).select_columns(kept))
     if all(shard.is_mapped for shard in shards.manifest.shards):

@@ -15,14 +15,12 @@ from packsort._arrow import from_numpy, to_numpy
 from packsort._options import Strategy, TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
-from packsort.hf._mark import mark_packs
-from packsort.schema import NO_VALUE, PIECE_STARTS, SEQUENCE_IDS
+from packsort.hf._mark import LEFT_OUT, mark_packs
+from packsort.schema import NO_VALUE
 from packsort.sources.objects import refuse_stream
 from packsort.sources.sequence_columns import Dictionaries, class_labels
 from packsort.tokenization.choice import as_choice
 
-# TRL's datasets have no such columns, and its collator would take them for columns of tokens.
-_NOT_TRL = (SEQUENCE_IDS, PIECE_STARTS)
 _TRL_OPTIONS = {"seq_length": "max_length", "map_kwargs": None}
 
 
@@ -83,6 +81,11 @@ def pack_dataset(
     choice = as_choice(tokenizer)
     splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"": dataset}
     for split in splits.values():
+        if isinstance(split, datasets.IterableDataset):
+            raise SourceError(
+                f"dataset is a stream ({type(split).__name__}): pack it with `packsort.hf.pack_stream`, or with "
+                "`packsort.torch.PackedStream` for a loop of your own"
+            )
         refuse_stream(split)
         if not isinstance(split, datasets.Dataset):
             raise SourceError(f"dataset must be a datasets.Dataset or DatasetDict, got {_kind(split)}")
@@ -124,7 +127,7 @@ def _with_class_labels(tables: Mapping[str, tuple[pa.Table, Dictionaries]]) -> d
 
 def _as_dataset(table: pa.Table, dataset: datasets.Dataset, arguments: Any) -> datasets.Dataset:
     """Return packs as a dataset in the format of the one that was packed."""
-    table = table.drop_columns([name for name in _NOT_TRL if name in table.column_names])
+    table = table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
     fingerprint = Hasher.hash((dataset._fingerprint, *arguments))
     packed = mark_packs(datasets.Dataset(table, split=dataset.split, fingerprint=fingerprint))
     source_format = dataset.format

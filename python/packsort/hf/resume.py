@@ -9,6 +9,8 @@ import torch
 from torch.utils.data import IterableDataset, Sampler
 from transformers import TrainerCallback
 
+from packsort.errors import OptionError
+
 
 class ResumeCallback(TrainerCallback):  # type: ignore[misc]
     """Callback that keeps the order of a `Trainer`'s training set the same after a resume.
@@ -21,8 +23,9 @@ class ResumeCallback(TrainerCallback):  # type: ignore[misc]
     sampler without a seed that of `TrainingArguments`.
 
     It goes with every map-style training set: `PackedDataset`, what `packsort.hf.pack_dataset` returns, or any other.
-    Use it in the first run too, so that both runs are alike. A training set without a length has no sampler, and the
-    callback leaves it alone.
+    Use it in the first run too, so that both runs are alike. A training set without a length, such as a stream, has no
+    sampler. A `Trainer` does not know where a pass over it ends, and resumes it in its first pass only; this callback
+    refuses the others.
 
     Example:
         >>> from packsort.hf import ResumeCallback
@@ -33,7 +36,17 @@ class ResumeCallback(TrainerCallback):  # type: ignore[misc]
         self._sampler: _EpochSampler | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
-        """Put a sampler that knows its epoch in the place of the loader's."""
+        """Put a sampler that knows its epoch in the place of the loader's.
+
+        Raises:
+            OptionError: The run is resumed in a later pass over a training set without a length.
+        """
+        if (state.epoch or 0) >= 1 and not _has_length(train_dataloader):
+            raise OptionError(
+                f"a `Trainer` cannot resume in pass {int(state.epoch)} over a training set without a length: it takes "
+                "all steps for one pass; give it the passes as one, `dataset.repeat(n)`, or train on "
+                "`packsort.torch.PackedStream` in a loop of your own"
+            )
         # accelerate's batch sampler of one process refers to the sampler as well.
         holders = [batches for batches in _batch_samplers(train_dataloader) if hasattr(batches, "sampler")]
         self._sampler = None
@@ -81,6 +94,14 @@ class _EpochSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self._sampler)
+
+
+def _has_length(loader: Any) -> bool:
+    try:
+        len(loader)
+    except TypeError:
+        return False
+    return True
 
 
 def _batch_samplers(loader: Any) -> Iterator[Any]:

@@ -7,5 +7,6 @@
 - `hugging_face`: readers of `datasets` objects and of data sets on the Hub.
 - `renamed`: columns under the names that packsort looks for.
 - `sliced`: some rows of a source.
+- `sequence_columns`: columns with one value for each sequence, which packs keep.
 - `tokens`: token columns of a source, checked.
 """

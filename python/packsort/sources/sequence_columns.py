@@ -122,6 +122,8 @@ def read_sequence_columns(source: Source, names: Sequence[str]) -> SequenceColum
             columns = ", ".join(f"`{one}`" for one in source.schema.names)
             raise SourceError(f"keep={name!r} names no column of the source; its columns are {columns}")
         column = source.read([name])[name]
+        if types.is_dictionary(column.type):  # categories may be in another order, unused, or null
+            column = column.cast(column.type.value_type)
         if column.null_count:
             raise null_value(name, source.where(first_null(column)))
         if is_text(column.type):
@@ -166,8 +168,6 @@ def too_many_texts(name: str) -> SourceError:
 
 
 def _codes(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    if types.is_dictionary(column.type):  # categories may be in another order, and not all be used
-        column = column.cast(column.type.value_type)
     encoded = pc.dictionary_encode(column).unify_dictionaries()
     texts = encoded.chunk(0).dictionary
     if len(texts) > MOST_TEXTS:

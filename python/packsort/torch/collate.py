@@ -20,7 +20,8 @@ class PackedCollator:
         layout: Shapes and names of the tensors, as for `Batcher`.
         max_length: Most tokens of a pack, such as `dataset.max_length`.
         **options: Options of the layout, as for `Batcher`, without `loss_weights`: those are normalized over a step,
-            and a collator sees one batch of it. `PackedLoader` has them.
+            and a collator sees one batch of it. `PackedLoader` has them. A model takes no columns that packs keep for
+            each sequence: pass their names as `drop_columns`, or take them out of the batch.
 
     Attributes:
         batcher: The `Batcher` that it calls.

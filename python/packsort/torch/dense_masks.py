@@ -22,6 +22,8 @@ def dense_masks(position_ids: torch.Tensor, model: Any) -> torch.Tensor | dict[s
         loss = model(**batch).loss
     ```
 
+    For a `Trainer`, a function that adds the mask to the batch of a `PackedCollator` is its `data_collator`.
+
     A mask has rows x tokens x tokens numbers. FlexAttention needs fewer: see `block_mask` of `PackedLoader`.
 
     Args:

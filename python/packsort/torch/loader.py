@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import torch
 from torch.utils.data import IterableDataset
@@ -44,7 +44,9 @@ class PackedLoader(IterableDataset[Batch]):
 
     ```python
     model.config.use_cache = False
-    for batch in PackedLoader("packed/", batch_size=1):
+    loader = PackedLoader("packed/", batch_size=1)
+    model.to(loader.device)
+    for batch in loader:
         loss = model(**batch).loss
     ```
 
@@ -53,10 +55,10 @@ class PackedLoader(IterableDataset[Batch]):
     attention derive the sequences from `position_ids`, but only while the model makes no key-value cache. Set
     `model.config.use_cache = False`, as `transformers.Trainer` does, or sequences attend to each other.
 
-    **Epochs.** A pass over the loader is an epoch, and a complete pass advances to the next epoch. `set_epoch` chooses
-    the epoch; a pass that was left early starts again. `seed` and epoch choose the order of the packs, and on the fly
-    also which sequences of a length share a pack. All epochs have the same number of batches. Parquet shards are read
-    one after another, in another order each epoch, with the packs of each shuffled.
+    **Epochs.** A pass over the loader is an epoch, and a pass whose last batch was received advances to the next epoch.
+    `set_epoch` chooses the epoch; a pass that was left early starts again. `seed` and epoch choose the order of the
+    packs, and on the fly also which sequences of a length share a pack. All epochs have the same number of batches.
+    Parquet shards are read one after another, in another order each epoch, with the packs of each shuffled.
 
     **Ranks.** A step takes world_size x batch_size x accumulation packs. Every rank has the same number of batches.
     Every pack comes once in an epoch, except for the packs that `tail` repeats or drops. The loader shares out packs
@@ -113,6 +115,8 @@ class PackedLoader(IterableDataset[Batch]):
             also as column names, `keep`, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
             `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
             all ranks and `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
+            `keep` names columns with one value for each sequence; of a packed directory, those to read of the columns
+            that it keeps, all by default.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -223,6 +227,11 @@ class PackedLoader(IterableDataset[Batch]):
         return choose_device(self._device) or torch.device("cpu")
 
     @property
+    def sampler(self) -> Self:
+        """This loader, for Lightning, which calls `set_epoch` of the samplers of loaders."""
+        return self
+
+    @property
     def num_packs(self) -> int:
         """Number of packs in an epoch, over all ranks."""
         return len(self._identity.packs)
@@ -272,7 +281,7 @@ class PackedLoader(IterableDataset[Batch]):
         """
         epoch = _checks.seed("epoch", epoch)
         check_shared_out_once("PackedLoader", self.world_size)  # workers of a DataLoader do not see who shares them out
-        if epoch != self._position.epoch:
+        if epoch != self._position.epoch or (self._is_at_end and not self._resume):
             self._position, self._resume = Position(epoch), False
 
     def state_dict(self) -> dict[str, Any]:
@@ -314,6 +323,21 @@ class PackedLoader(IterableDataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_order": None}
+
+    @property
+    def _is_at_end(self) -> bool:
+        """Whether all batches of the epoch were received, asked for one more or not."""
+        return self._position.batches >= len(self)
+
+    def _start(self) -> Position:
+        """Return where a new pass starts.
+
+        A loop that counts batches never asks for one more, so a pass is complete with its last batch.
+        """
+        place = self._position
+        if self._resume:
+            return place
+        return Position(place.epoch + 1 if self._is_at_end and find_worker() is None else place.epoch)
 
     def _check_ranks(self) -> None:
         """Refuse a pass that would give ranks the packs of others."""
@@ -361,27 +385,36 @@ def _check_one_rank(ranks: Ranks) -> None:
 
 
 class _LoaderPass(Iterator[Batch]):
-    """One pass over a loader's batches; it tells the loader which batches were received."""
+    """One pass over a loader's batches; it tells the loader which batches were received.
+
+    It starts with its first batch: Lightning chooses the epoch after it has made the iterator.
+    """
 
     def __init__(self, loader: PackedLoader) -> None:
+        loader._identity.packs.check_unchanged()
+        self._loader = loader
+        self._batches: Prefetcher[Any] | None = None
+
+    def _begin(self) -> Prefetcher[Any]:
+        loader = self._loader
         identity = loader._identity
-        identity.packs.check_unchanged()
-        start = loader._position if loader._resume else Position(loader._position.epoch)
+        start = loader._start()
         epoch, first, stride, worker = start.epoch, start.batches, 1, None
         if (info := find_worker()) is not None:
             worker, stride = (info.id, info.num_workers), info.num_workers
             first += info.id if start.worker is None else 0
         loader._position, loader._resume = Position(epoch, first, worker), False
-        self._loader, self._position, self._stride = loader, loader._position, stride
+        self._position, self._stride = loader._position, stride
         packs = identity.packs.in_epoch(epoch)
         order = loader._order_of(epoch, packs)
         device = choose_device(loader._device)
         self._mover = None if device is None else DeviceMover(device)
         batches = _EpochBatches(identity.packs, packs, order, loader._batcher, self._mover)
-        indices = range(first, len(order), stride)
-        self._batches = Prefetcher(batches.iterate(indices), loader.prefetch, _MIN_STEP_SECONDS)
+        return Prefetcher(batches.iterate(range(first, len(order), stride)), loader.prefetch, _MIN_STEP_SECONDS)
 
     def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = self._begin()
         try:
             batch = next(self._batches)
         except StopIteration:

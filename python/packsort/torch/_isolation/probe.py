@@ -27,8 +27,15 @@ _SINGLE = 1e-5  # precision below which a type counts as exact
 _NOT_OF_A_SEQUENCE = ("position_ids", "input_pos", "segment_ids", "seq_idx", "attention_mask", "mask", "padding_mask")
 
 
-def probe(model: torch.nn.Module, batch: dict[str, Any], segments: torch.Tensor, forward: Forward | None) -> Isolation:
-    """Check one batch; see `check_isolation`."""
+def probe(
+    model: torch.nn.Module,
+    batch: dict[str, Any],
+    segments: torch.Tensor,
+    forward: Forward | None = None,
+    *,
+    advise: bool = True,
+) -> Isolation:
+    """Check one batch; see `check_isolation`. Without `advise`, nothing is tried that would keep sequences apart."""
     runs = Runs(model, batch, forward)
     segments = segments.to(runs.batch[runs.tokens].device)
     found = Isolation(
@@ -49,6 +56,8 @@ def probe(model: torch.nn.Module, batch: dict[str, Any], segments: torch.Tensor,
     if verdict.leak is None and not verdict.misplaced:
         return found
     found = replace(found, cause=verdict.cause)
+    if not advise:
+        return found
     backward = verdict.leak is not None and verdict.leak.source > verdict.leak.target  # such models see padding, too
     for remedy, trial in remedies(runs, segments):
         if remedy == "one_sequence_a_row" and backward:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from packsort.errors import OptionError
 from packsort.torch._isolation.result import Remedy
 from packsort.torch._isolation.runs import Runs
 from packsort.torch._isolation.segments import PADDING_SEGMENT
+from packsort.torch.dense_masks import dense_masks
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,22 @@ def remedies(runs: Runs, segments: torch.Tensor) -> Iterator[tuple[Remedy, Trial
         yield "no_attention_mask", Trial(without | cache, segments)
     if "seq_idx" not in batch:
         yield "seq_idx", Trial(batch | cache | {"seq_idx": segments.to(torch.int32)}, segments)
+    masked = _with_mask(runs)
+    if masked is not None:
+        yield "document_mask", Trial(masked | cache, segments)
     rows = one_sequence_a_row(runs.batch[runs.tokens], segments)
     yield "one_sequence_a_row", Trial({runs.tokens: rows.batch["input_ids"], **rows.batch, **cache}, rows.segments)
+
+
+def _with_mask(runs: Runs) -> dict[str, Any] | None:
+    """Return the batch with an explicit mask, or None where none is known for the model."""
+    positions = runs.batch.get("position_ids")
+    if positions is None or runs.batch.get("attention_mask") is not None:
+        return None
+    try:
+        return runs.batch | {"attention_mask": dense_masks(positions, runs.inner)}
+    except OptionError:
+        return None
 
 
 def one_sequence_a_row(tokens: torch.Tensor, segments: torch.Tensor) -> Trial:

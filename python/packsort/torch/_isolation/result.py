@@ -31,7 +31,9 @@ _WAYS_OUT = {
     "no_cache": "set `model.config.use_cache = False`",
     "no_attention_mask": "leave `attention_mask` out of the batch",
     "seq_idx": "pass seq_idx=True, which numbers the sequences for the model",
-    "document_mask": "pass document_mask=True, which gives the model the mask itself",
+    "document_mask": (
+        "give the model the mask itself, batch['attention_mask'] = dense_masks(batch['position_ids'], model)"
+    ),
     "one_sequence_a_row": "pass strategy='padding', layout='rows', which gives each sequence a row of its own",
 }
 _NO_WAY_OUT = "nothing that was tried keeps them apart"

@@ -6,7 +6,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from packsort.torch._stream.kept import KeptValues
 from packsort.torch._stream.sequences import SequenceReader, TokenArrays, numbered, numbered_state
 from packsort.torch._stream.sources import StreamSource
 
+_END = object()  # no item
+_COMPARED = 16  # sequences that a source must repeat: one alone may be the same in another order
 ROWS_AT_ONCE = 256  # rows that are tokenized in one call, for the tokenizer's threads
 COUNTS = (
     "packs",
@@ -73,7 +74,7 @@ class StreamFeed:
         kept: Values of the columns that are kept, of sequences that were given or are tokenized.
         ended: Whether the source has ended, and every sequence was given.
         counts: Counts of the pass, by the names of `COUNTS`.
-        expected: Tokens of sequences that were given before the state was taken, by number, the last one among them. A
+        expected: Tokens of sequences that were given before the state was taken, by number, the last ones among them. A
             source that is read again up to the state must repeat them.
     """
 
@@ -97,7 +98,7 @@ class StreamFeed:
         self.ended = False
         self.counts = dict.fromkeys(COUNTS, 0)
         self.expected: dict[int, NDArray[Any]] = {}
-        self._last: list[tuple[int, TokenArrays]] = []  # the last sequence that was given
+        self._last: deque[tuple[int, TokenArrays]] = deque(maxlen=_COMPARED)  # the last sequences that were given
         self._reader = SequenceReader(config.empty, None if state is None else state.get("columns"))
         saved = None if state is None else state.get("rows")
         renamed = config.input.columns or {}
@@ -122,7 +123,7 @@ class StreamFeed:
             "exhausted": self._exhausted,
             "rows": None if self._rows is None else self._rows.state,
             "tokenized": numbered_state(list(self._tokenized)),
-            "last": numbered_state(self._last),
+            "last": numbered_state(list(self._last)),
             "source": self._source_place(),
             "kept": self.kept.state(),
         }
@@ -142,7 +143,7 @@ class StreamFeed:
                 sequence = self._limited(sequence, number)
             if sequence is not None:
                 self._count_loss(sequence, number)
-                self._last = [(number, {INPUT_IDS: sequence[INPUT_IDS]})]
+                self._last.append((number, {INPUT_IDS: sequence[INPUT_IDS]}))
                 return number, sequence
             self.kept.forget([number])
         return None
@@ -196,7 +197,10 @@ class StreamFeed:
             return []
         if self._items is None:
             self._items = self._source.open(self._place, self._num_read, self._compare)
-        items = list(islice(self._items, most))
+        # Not `islice`: it would ask the iterator for an iterator, with which LitData's begins anew.
+        items: list[Any] = []
+        while len(items) < most and (item := next(self._items, _END)) is not _END:
+            items.append(item)
         self._num_read += len(items)
         self._exhausted = len(items) < most
         return items

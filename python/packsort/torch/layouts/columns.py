@@ -16,6 +16,7 @@ _OWN = frozenset((INPUT_IDS, LABELS, *SEGMENT_COLUMNS))
 """Columns that the layouts read themselves."""
 _MADE = frozenset(("labels", "shift_labels", "attention_mask", "seq_idx", "loss_weights"))
 """Tensors that some options add, so that a column of such a name is refused without them as well."""
+_LARGEST = np.uint64(2**63 - 1)
 _INDICES = frozenset(("token_type_ids",))
 """Columns that models look up in a table, which takes no integers of 8 bits."""
 
@@ -135,6 +136,10 @@ def token_tensors(
         widths = {array.shape[1:] for array in arrays}
         if len(widths) > 1:
             raise SourceError(f"column `{name}` must hold as many numbers of a token in all packs, got {widths}")
+        if kind == np.uint64 and any(array.max(initial=0) > _LARGEST for array in arrays):
+            raise SourceError(
+                f"column `{name}` must hold integers up to 2**63 - 1, because PyTorch computes with int64"
+            )
         tensors[name] = _spread(arrays, starts.tolist(), (*shape, *widths.pop()), _tensor_type(kind, name), pin_memory)
     return tensors
 

@@ -1,0 +1,67 @@
+"""`packsort check`: check that the sequences of a pack do not see each other in a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from packsort.cli.options import add_json
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check that the sequences of a pack do not see each other in a model",
+        description="Change tokens of some sequences of a batch and look at the logits of the others, which may not "
+        "change; run sequences alone, which must give the same. Without --weights only the model's configuration is "
+        "read: a model of two layers with random weights and the same kinds of layers stands for it. The model makes "
+        "no key-value cache, as in `transformers.Trainer`.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a transformers model, or its name on the Hub")
+    parser.add_argument("packed", metavar="DIR", help="packed directory")
+    parser.add_argument("--weights", action="store_true", help="load the model itself instead of a small one")
+    parser.add_argument(
+        "--attention",
+        metavar="NAME",
+        help="implementation of attention: sdpa, eager, flex_attention, flash_attention_2, ... (default: the model's)",
+    )
+    parser.add_argument(
+        "--layout", choices=("flat", "rows"), default="flat", help="layout of the batch (default: flat)"
+    )
+    parser.add_argument("--no-seq-idx", action="store_true", help="leave `seq_idx` out of the batch")
+    parser.add_argument("--device", metavar="NAME", help="device to run on (default: the accelerator, or the CPU)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    import torch
+    from transformers.utils import logging
+
+    from packsort.hf._models import load_model
+    from packsort.hf._small_models import known_tokens
+    from packsort.torch import PackedLoader, check_isolation
+    from packsort.torch._isolation.first_batch import first_batch
+
+    logging.set_verbosity_error()
+    loader = PackedLoader(
+        args.packed, layout=args.layout, seq_idx=False if args.no_seq_idx else None, device=args.device or "auto"
+    )
+    model = load_model(args.model, weights=args.weights, attention=args.attention)
+    batch, _ = first_batch(loader)
+    if not args.weights:
+        batch["input_ids"] = known_tokens(batch["input_ids"])
+    device: torch.device = batch["input_ids"].device
+    found = check_isolation(model.to(device), batch)
+    if args.json:
+        print(json.dumps({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)}))
+        return 0 if found else 1
+    print(found if found else f"error: {found}", file=sys.stdout if found else sys.stderr)
+    if not args.weights:
+        small = f"two layers and random weights, built as `{args.model}` says, on {device}"
+        print(f"tried with {small}: pass --weights to load it")
+    return 0 if found else 1
