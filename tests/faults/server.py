@@ -14,6 +14,9 @@ import tempfile
 import time
 import traceback
 from functools import cache
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 ACTIONS = {"none": 0, "kill": 1, "signal": 2, "error": 3, "full": 4}
 SECONDS = 60
@@ -33,7 +36,8 @@ def import_everything() -> None:
     import jinja2
     import matplotlib.pyplot
     import pyarrow.dataset
-    from transformers import PreTrainedTokenizerFast
+    import sentencepiece
+    import torch
 
     import packsort.comparison.page
     import packsort.gathering.planned
@@ -41,9 +45,13 @@ def import_everything() -> None:
     import packsort.shards.writer
     import packsort.sources.tokens.lengths
     import packsort.tokenization.files
+    import tiny_tokenizer
     from packsort.cli.frame import COMMANDS
+    from packsort.tokenization.tokenizer import load_tokenizer
 
-    del jinja2, matplotlib, pyarrow, PreTrainedTokenizerFast, packsort, COMMANDS
+    del jinja2, matplotlib, pyarrow, sentencepiece, torch, packsort, COMMANDS
+    with tempfile.TemporaryDirectory() as folder:
+        load_tokenizer(tiny_tokenizer.build(Path(folder)))
 
 
 def child(call: dict[str, object], out: int, err: int) -> int:

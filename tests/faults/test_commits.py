@@ -7,7 +7,6 @@ import random
 import shutil
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="no LD_PRELOAD, or no C compiler, on this system"
 )
 
-_EACH = 5  # trials of each command, of some 400
+_EACH = 4  # trials of each command, of some 400
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,8 @@ def test_a_reader_that_looks_all_the_time_sees_the_old_or_the_new_output(server,
             try:
                 before, content, after = trial.out.stat().st_ino, visible(trial.out), trial.out.stat().st_ino
             except FileNotFoundError as error:
-                assert error.filename != str(trial.out), "there is a gap"
+                if error.filename == str(trial.out):
+                    seen.append("a gap")
                 continue
             if before == after:  # no look at files of both
                 seen.append(content)

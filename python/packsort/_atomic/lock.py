@@ -49,7 +49,7 @@ class FileLock:
                 self.descriptor = os.open(path, _OPEN, 0o666)
             try:
                 taken = _take(self.descriptor, output)
-                if taken and _names(path, self.descriptor):
+                if taken and leads_to(path, self.descriptor):
                     break
             except BaseException:
                 os.close(self.descriptor)
@@ -101,7 +101,7 @@ def _take(descriptor: int, output: Path) -> bool:
     return True
 
 
-def _names(path: Path, descriptor: int) -> bool:
+def leads_to(path: Path, descriptor: int) -> bool:
     """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
