@@ -146,14 +146,15 @@ def verify(
     found.compare("tokens", packed_tokens, counts.tokens)
     lengths = None if tokens is None else to_numpy(pc.list_value_length(tokens.table[INPUT_IDS]))
     found.extend(coverage.problems(lengths))
-    missing = np.flatnonzero(~coverage.seen)
-    found.compare("sequences", len(coverage.seen) - len(missing), counts.sequences)
-    found.compare(f"sequences in no pack (first: {missing[:5].tolist()})", len(missing), counts.dropped + counts.empty)
+    seen = coverage.seen
+    found.compare("sequences", len(seen), counts.sequences)
+    missing = f"sequences in no pack (first: {seen.missing(5).tolist()})"
+    found.compare(missing, seen.rows - len(seen), counts.dropped + counts.empty)
     if tokens is not None and lengths is not None:
         if tokens.piece_starts is None:  # turns that were left out leave rows without tokens as well
             found.compare("sequences without tokens in the source", int((lengths == 0).sum()), counts.empty)
         found.compare("padded sequences in the source", _number_padded(tokens), counts.padded)
-        _report_missing(found, missing, lengths, rules, tokens.source)
+        _report_missing(found, seen.missing(), lengths, rules, tokens.source)
     return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
 
 
