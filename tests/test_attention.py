@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 
 import packsort
 from packed_rows import MAX_LENGTH, VOCABULARY, rows
-from packsort.torch import Batcher, PackedCollator, PackedDataset, attention
+from packsort.torch import Batcher, PackedCollator, PackedDataset, attention, check_isolation
 from packsort.torch._slow_attention import warn_of_slow
 from packsort.torch._varlen import _flash, attend
 from tiny_models import assert_unseen, gradients, llama
@@ -65,6 +65,9 @@ def test_losses_and_gradients_are_those_of_sdpa(options):
     assert (grads - expected).norm() / expected.norm() < 1e-5
     if not options:
         assert_unseen(llama(VOCABULARY, NAME), batch)
+    found = check_isolation(llama(VOCABULARY, NAME), batch)
+    assert found
+    assert found.alone == 2
 
 
 def test_values_may_be_narrower_than_keys():

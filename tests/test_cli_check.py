@@ -47,8 +47,9 @@ def test_results_for_machines_are_identifiers(run, shards, tmp_path):
 
 def test_weights_are_loaded_when_asked_for(run, shards, tmp_path):
     llama(97).save_pretrained(tmp_path)
-    done = run("check", tmp_path, shards, "--weights", "--json")
-    assert (done.returncode, json.loads(done.stdout)["weights"]) == (0, True)
+    done = run("check", tmp_path, shards, "--weights", "--json", "--attention", "packsort_varlen")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["weights"], found["attention"]) == (0, True, "packsort_varlen")
 
 
 def test_models_that_cannot_be_built_are_named(run, shards, tmp_path):

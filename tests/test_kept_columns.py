@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pickle
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,17 +18,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
 import packsort
 from packsort.hf import load, pack_dataset
 from packsort.shards.manifest import checksum
 from packsort.shards.sealed_json import seal
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
+from packsort.torch._loss_arguments import LOSS_ARGUMENTS
 from packsort.torch.layouts import LAYOUTS
+from tiny_models import llama
 from tiny_tokenizer import built
 
 # Python 3.12 and later warn of forks.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`model...batch.` fails on `source`:UserWarning"),
+]
 
 KEEP = ["source", "pair", "reward", "chosen"]
 SOURCES = ["math", "code", "math", "chat", "code"]
@@ -317,3 +325,38 @@ def test_wrong_names_are_refused_before_any_data_is_opened(wrong):
             call("missing.parquet", 8, keep=wrong)
     with pytest.raises(packsort.OptionError, match="keep must"):
         packsort.write_shards("missing.parquet", Path("nowhere"), 8, keep=wrong)
+
+
+def fails(batch):
+    """Run the documented loop's step, and return its error."""
+    with pytest.raises(TypeError, match="multiple values for argument 'source'"):
+        llama(97)(**batch)
+
+
+def test_a_column_that_the_loss_fails_on_is_warned_of_with_the_way_out(tmp_path):
+    packsort.write_shards(TABLE, tmp_path, 16, keep=["source", "reward"])
+    warning = r"^`model\(\*\*batch\)` fails on `source` of the batches.*drop_columns=.*keep=\['source', 'reward'\]"
+    dataset = PackedDataset(tmp_path)
+    with pytest.warns(UserWarning, match=warning):
+        fails(next(iter(PackedLoader(tmp_path))))
+    with pytest.warns(UserWarning, match=warning):
+        fails(PackedCollator(max_length=16)([dataset[0]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch in (
+            *PackedLoader(tmp_path, drop_columns=["source"]),
+            PackedCollator(max_length=16, drop_columns=["source"])([dataset[0]]),
+        ):
+            assert llama(97)(**batch).loss.isfinite()
+        loader = PackedLoader(tmp_path, keep=["source", "reward"])
+        batch = next(iter(loader))
+        kept = {name: batch.pop(name) for name in loader.kept}
+        assert llama(97)(**batch).loss.isfinite()
+        assert {"source", "reward"} < set(kept)
+        PackedCollator(max_length=16, keep=["source", "reward"])([dataset[0]])
+        PackedLoader(tmp_path, layout="megatron")  # its model has another loss
+
+
+def test_the_names_are_those_of_the_installed_losses():
+    taken = {name for one in (ForCausalLMLoss, fixed_cross_entropy) for name in inspect.signature(one).parameters}
+    assert taken - {"labels", "shift_labels", "kwargs"} == LOSS_ARGUMENTS

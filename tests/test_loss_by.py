@@ -72,7 +72,7 @@ def test_loss_by_source_is_that_of_sequences_alone(options, tmp_path):
 def test_pieces_of_a_directory_count_for_their_source(tmp_path):
     source = table()
     packsort.write_shards(source, tmp_path, 24, keep="source", overlong="split")
-    loader = PackedLoader(tmp_path, batch_size=1)
+    loader = PackedLoader(tmp_path, keep="source", batch_size=1)
     by = loss_by("source", loader.dictionaries)
     model = llama(VOCABULARY).double().eval()
     found = run(model, loader, by)

@@ -26,7 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--attention",
         metavar="NAME",
-        help="implementation of attention: sdpa, eager, flex_attention, flash_attention_2, ... (default: the model's)",
+        help="implementation of attention: sdpa, eager, flex_attention, packsort_varlen, flash_attention_2, ... "
+        "(default: the model's)",
     )
     parser.add_argument(
         "--layout", choices=("flat", "rows"), default="flat", help="layout of the batch (default: flat)"

@@ -11,6 +11,7 @@ import torch
 from packsort._hub import hub_is_reachable
 from packsort.errors import OptionError
 from packsort.hf._small_models import build_small_model
+from packsort.torch.attention import register
 
 
 def load_model(name_or_dir: str, *, weights: bool = False, attention: str | None = None) -> torch.nn.Module:
@@ -39,6 +40,8 @@ def load_model(name_or_dir: str, *, weights: bool = False, attention: str | None
         raise OptionError(f"no model folder `{name_or_dir}`: pass a folder, or a name on the Hub such as `owner/name`")
     where: dict[str, Any] = {"local_files_only": not path.is_dir() and not hub_is_reachable()}
     name = str(path) if path.is_dir() else name_or_dir
+    if attention == "packsort_varlen":
+        register()
     try:
         config = AutoConfig.from_pretrained(name, **where)
         for part in (config, config.get_text_config(decoder=True)):

@@ -7,7 +7,9 @@ from typing import Any, Unpack, overload
 
 from packsort._options import Layout, LayoutOptions, layout_config
 from packsort.errors import OptionError
+from packsort.torch._loss_arguments import MODEL_LAYOUTS, warn_of_loss_arguments
 from packsort.torch.layouts import Batcher
+from packsort.torch.layouts.columns import find_columns
 
 
 class PackedCollator:
@@ -21,7 +23,7 @@ class PackedCollator:
         max_length: Most tokens of a pack, such as `dataset.max_length`.
         **options: Options of the layout, as for `Batcher`, without `loss_weights`: those are normalized over a step,
             and a collator sees one batch of it. `PackedLoader` has them. A model takes no columns that packs keep for
-            each sequence: pass their names as `drop_columns`, or take them out of the batch.
+            each sequence: pass their names as `drop_columns`, or take them out of the batch and pass them as `keep`.
 
     Attributes:
         batcher: The `Batcher` that it calls.
@@ -54,6 +56,7 @@ class PackedCollator:
                 "over the step, and a collator sees one batch of it; use `PackedLoader`"
             )
         self.batcher = Batcher.from_config(config)
+        self._seen = config.keep is not None or config.layout not in MODEL_LAYOUTS  # whether columns were looked at
 
     def __call__(self, packs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Make one batch.
@@ -64,4 +67,9 @@ class PackedCollator:
         Returns:
             The batch, as `Batcher` makes it.
         """
-        return self.batcher(packs)
+        batch = self.batcher(packs)
+        if not self._seen:
+            self._seen = True
+            kept = find_columns(packs, None, self.batcher.config.drop_columns)[1]
+            warn_of_loss_arguments(batch, kept, "`batch.pop`, in `compute_loss` of a `Trainer`")
+        return batch

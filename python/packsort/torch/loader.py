@@ -21,6 +21,7 @@ from packsort.shards.reader import Shards
 from packsort.torch._checkpoint import Identity, Position, find_worker
 from packsort.torch._device import DeviceMover, choose_device, find_device
 from packsort.torch._epoch_order import EpochOrder, Ranks, check_current, find_balance, find_ranks
+from packsort.torch._loss_arguments import MODEL_LAYOUTS, warn_of_loss_arguments
 from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.open_packs import open_packs
@@ -28,6 +29,7 @@ from packsort.torch._packs.packing_options import PACK_NAMES, PackingOptions
 from packsort.torch._packs.protocol import EpochPacks, PackArrays, Packs
 from packsort.torch._prefetch import Prefetcher
 from packsort.torch.layouts import Batcher, megatron
+from packsort.torch.layouts.columns import other_columns
 
 Batch = dict[str, Any]
 
@@ -121,7 +123,7 @@ class PackedLoader(IterableDataset[Batch]):
             `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
             all ranks and `accumulation` included. `pad_token_id` is the token of all padding, in packs and in rows.
             `keep` names columns with one value for each sequence; of a packed directory, those to read of the columns
-            that it keeps, all by default.
+            that it keeps, all by default. Without it, a warning says which of them a model's loss fails on.
 
     Raises:
         TypeError: A keyword argument is unknown.
@@ -201,6 +203,9 @@ class PackedLoader(IterableDataset[Batch]):
             megatron.check_multiple(config, packs.pad_to_multiple_of)
         self._batcher = Batcher.from_config(config)
         self._batcher.check_columns(packs.columns)
+        if "keep" not in options and config.layout in MODEL_LAYOUTS:
+            columns = other_columns(packs.columns, config.drop_columns)
+            warn_of_loss_arguments(columns, packs.kept, "`kept = {name: batch.pop(name) for name in loader.kept}`")
         self._identity = Identity(packs, ranks, packing.config.seed, balanced)
         self._balance = balanced
         self._asks_ranks = rank is None and world_size is None

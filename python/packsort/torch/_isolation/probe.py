@@ -219,11 +219,21 @@ class _Judge:
                 for name, value in trial.batch.items()
                 if isinstance(value, torch.Tensor) and value.shape[:2] == shape and name not in _NOT_OF_A_SEQUENCE
             }
+            alone |= _lengths_of_one(len(packed[here]), trial.batch)
             if "use_cache" in self._runs.parameters:
                 alone["use_cache"] = False
             apart = differences(self._runs.logits(alone, training=False), packed[here][None])
             worst = max(worst, float(apart.median()) / max(largest, 1e-30))
         return (worst if worst > max(1e-4, 8 * self._precision) else 0.0), len(chosen)
+
+
+def _lengths_of_one(tokens: int, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return what a batch of one sequence has in place of the lengths that a batch has."""
+    made: dict[str, Any] = {name: tokens for name in ("max_length_q", "max_length_k") if name in batch}
+    for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
+        if name in batch:
+            made[name] = torch.tensor([0, tokens], dtype=batch[name].dtype, device=batch[name].device)
+    return made
 
 
 def _first_line(error: Exception) -> str:
