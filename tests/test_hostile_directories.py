@@ -267,3 +267,31 @@ def test_verification_takes_memory_by_the_files_not_by_the_rows(packed: Path) ->
     result = packsort.verify(packed)
     assert not result
     assert f"there are {10**13:,} sequences in no pack (first: [60, 61, 62, 63, 64])" in result.problems[0]
+
+
+def test_nothing_is_mapped_where_it_is_asked_for(
+    packed: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from packsort.torch import PackedLoader
+
+    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_file(file, rows().schema) as writer:
+        writer.write_table(rows())
+
+    def refuse(path: str) -> None:
+        raise AssertionError(f"{path} is mapped")
+
+    monkeypatch.setattr(pa, "memory_map", refuse)
+    source, way = tmp_path / "rows.arrow", "--no-memory-map"
+    for command in (
+        ("pack", source, "-o", tmp_path / "again", "--max-length", 32, way),
+        ("verify", packed, "--source", source, way),
+        ("inspect", packed, way),
+        ("inspect", "--rows", source, way),
+        ("export", packed, "-o", tmp_path / "exported", "--format", "trl", way),
+        ("plan", source, "-o", tmp_path / "plan.arrow", "--max-length", 32, way),
+        ("compare", source, "--max-length", 32, way),
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert list(PackedLoader(source, 32, memory_map=False))
+    assert list(PackedLoader(packed, memory_map=False))
