@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader
 import packsort
 from packsort.torch import PackedLoader
 
-SEQUENCES = 40_000
+SEQUENCES = 20_000
 MEDIAN = 350
 WORKERS = 2
 TIMES = ("never", "first", "open")
 
 
 def write(folder: Path) -> int:
-    """Write shards of about 170 MB, and return their bytes."""
+    """Write shards of about 90 MB, and return their bytes."""
     lengths = lognormal(SEQUENCES, MEDIAN)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
     tokens = pa.array(np.random.default_rng(1).integers(0, 128_000, offsets[-1], np.int32))
