@@ -82,10 +82,8 @@ calls = {
     "split": lambda n: listed(plan(n, 100, overlong="split")),
     "hybrid": lambda n: listed(plan(n, 3000, strategy="hybrid")),
     "random": lambda n: listed(plan(n, strategy="random", seed=1)),
-    "padding": lambda n: listed(plan(n, strategy="padding")),
     "long": lambda n: listed(plan(n, 1 << 26, times=1 + n // 10)),
     "bound": lambda n: plan(n, 1 << 26, times=1 + n // 10).lower_bound,
-    "copy": lambda n: plan(n).__reduce__(),
     "schedule": lambda n: _core.schedule(np.ones(10 * n), 8, 2, 10_000, "pad", 0),
     "shuffle": lambda n: _core.shuffled(20 * n, 0, 0, 0),
     "gather": lambda n: held.gather(np.repeat(np.arange(n), 20)),
@@ -93,7 +91,7 @@ calls = {
 for name, call in calls.items():
     call(64)  # imports are not limited
     found = []
-    for more in (0, 10, 30, 80, 200, 4000):
+    for more in (0, 20, 80, 4000):
         def work():
             limit(resource.RLIMIT_AS, address_space() + (more << 20))
             call(200_000)
@@ -107,11 +105,11 @@ def test_too_little_memory_is_a_memory_error() -> None:
     # The allocator would reserve addresses for a gigabyte once, so that no limit were met.
     out = outcome(MEMORY, MIMALLOC_DISALLOW_ARENA_ALLOC="1")
     found = dict(line.split(": ", 1) for line in out.splitlines())
-    assert len(found) == 14
+    assert len(found) == 12
     for name, results in found.items():
         assert set(results.split(": ")) <= {"right", "MemoryError"}, (name, results)
         assert results.endswith("right"), (name, results)  # 4 GB are enough for each
-    assert sum("MemoryError" in results for results in found.values()) >= 9, found
+    assert sum("MemoryError" in results for results in found.values()) >= 8, found
 
 
 def test_the_message_says_how_much_and_for_what() -> None:
@@ -155,12 +153,12 @@ print(forked(work))
 def test_few_open_files_are_enough(tmp_path: Path) -> None:
     code = f"""
 rows = [[1 + i % 7] * 50 for i in range(4000)]
-packsort.write_shards(pa.table({{"input_ids": rows}}), {str(tmp_path / "packed")!r}, 100, shard_size=20_000)
+packsort.write_shards(pa.table({{"input_ids": rows}}), {str(tmp_path / "packed")!r}, 100, shard_size=2_000)
 
 def work():
     limit(resource.RLIMIT_NOFILE, 64)
     shards = packsort.open_shards({str(tmp_path / "packed")!r})
-    assert len(shards.manifest.shards) > 40, len(shards.manifest.shards)
+    assert len(shards.manifest.shards) > 100, len(shards.manifest.shards)
     assert sum(len(pack["input_ids"]) for pack in shards) == 200_000
     assert packsort.verify({str(tmp_path / "packed")!r})
 

@@ -153,7 +153,7 @@ class ManifestOptions(Record):
     @property
     def input(self) -> InputConfig:
         """Options of what went in, as `open_source` and `load_tokens` take them."""
-        return InputConfig(**{name: getattr(self, name) for name in INPUT_NAMES})
+        return InputConfig(**{name: getattr(self, name) for name in INPUT_NAMES if name in self})
 
 
 @dataclass(frozen=True)

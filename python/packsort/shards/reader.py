@@ -149,6 +149,14 @@ class Shards(ShardFiles):
         """
         self._checks.check({bisect_right(self._ends, number) for number in numbers})
 
+    def check_all(self) -> None:
+        """Compare the checksums of all shards that were not compared yet, several at a time.
+
+        Raises:
+            DamagedError: A shard was changed or cannot be read.
+        """
+        self._checks.check(range(len(self.manifest.shards)))
+
     def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Read the segment lengths of shard `index`, whose checksum holds; see `ShardFiles`."""
         self._checks.check({index})

@@ -117,7 +117,9 @@ def verify(
     tokens = kept_there = None
     kept = SequenceColumns(dict.fromkeys(rules.keep, np.zeros(0)), manifest.dictionaries)
     if source is not None:
-        tokens = _source_tokens(opened, open_packed(source, manifest), tokenizer, rules, found, stage)
+        tokens = _source_tokens(
+            opened, open_packed(source, manifest, memory_map=opened.memory_map), tokenizer, rules, found, stage
+        )
     if tokens is not None:
         try:
             kept_there = read_sequence_columns(tokens.source, rules.keep)
@@ -162,17 +164,18 @@ def _number_padded(tokens: Tokens) -> int:
     return 0 if tokens.uses.padding is None else int((tokens.uses.padding > 0).sum())
 
 
-def open_packed(source: Any, manifest: Manifest) -> Source:
+def open_packed(source: Any, manifest: Manifest, *, memory_map: bool = True) -> Source:
     """Open the source of a packed directory with the options that it was packed with.
 
     Args:
         source: Rows of any kind, as for `open_source`.
         manifest: Record of the directory.
+        memory_map: Whether to map Arrow files into memory.
 
     Raises:
         SourceError, OptionError: As for `open_source`.
     """
-    config = manifest.options.input
+    config = replace(manifest.options.input, memory_map=memory_map)
     try:
         return open_source(source, config)
     except OptionError:
