@@ -47,6 +47,7 @@ test: $(VENV)/.tools
 # ATTACK="pack" tries one command.
 faults: $(VENV)/.tools
 	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
+	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
 
 check: $(VENV)/.tools
 	cargo fmt --all --check
