@@ -48,6 +48,7 @@ test: $(VENV)/.tools
 # ATTACK="pack" tries one command.
 faults: $(VENV)/.tools
 	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
+	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
 	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py
 
 stress: $(VENV)/.tools
