@@ -48,6 +48,7 @@ test: $(VENV)/.tools
 # ATTACK="pack" tries one command.
 faults: $(VENV)/.tools
 	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
+	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
 
 stress: $(VENV)/.tools
 	PACKSORT_REPEATS=50 $(BIN)/python -m pytest tests/test_hostile_arguments.py
