@@ -12,7 +12,7 @@ help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
 	@echo "make test    every test, of Rust and of Python"
 	@echo "make faults  a fault at every system call of every command that writes, for about 15 minutes"
-	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times, for about 15 minutes"
+	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make check   formatters, linters, types, the docs and the package of the crate"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
