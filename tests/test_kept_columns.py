@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import packsort
 from packsort.hf import load, pack_dataset
 from packsort.shards.manifest import checksum
+from packsort.shards.sealed_json import seal
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from packsort.torch.layouts import LAYOUTS
 from tiny_tokenizer import built
@@ -193,7 +194,7 @@ def test_a_shard_that_was_changed_is_found(name, value, words, tmp_path):
     pq.write_table(table.set_column(place, name, changed), file)
     facts = json.loads((tmp_path / "manifest.json").read_text())
     facts["shards"][0] |= {"bytes": file.stat().st_size, "checksum": checksum(file)}
-    (tmp_path / "manifest.json").write_text(json.dumps(facts))
+    (tmp_path / "manifest.json").write_text(json.dumps(seal(facts)))
     result = packsort.verify(tmp_path, TABLE)
     assert not result
     assert words in result.problems[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import threading
@@ -340,3 +341,14 @@ def test_batches_on_a_gpu_are_those_of_the_processor(path, prefetch):
             if isinstance(value, torch.Tensor):
                 assert batch[name].is_cuda
                 assert torch.equal(batch[name].cpu(), value)
+
+
+def test_a_prefetcher_makes_items_on_request_where_no_thread_is_left():
+    child = os.fork()
+    if child == 0:
+        if os.getuid() == 0:
+            os.setuid(54_321)  # root may start threads beyond the limit
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        prefetcher = Prefetcher(iter(range(9)), ahead=2)
+        os._exit(int(list(prefetcher) != list(range(9)) or threads() > 0))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

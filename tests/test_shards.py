@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import packsort
 import tiny_tokenizer
 from packsort.shards.manifest import checksum
+from packsort.shards.sealed_json import seal
 from reference import first_fit_decreasing, gather
 from token_rows import token_table, write_parts
 
@@ -165,7 +166,8 @@ def reseal(folder: Path, index: int, table: pa.Table) -> None:
         writer.write_table(table)
     (folder / "new").replace(path)  # the old one may still be mapped
     shard["bytes"], shard["checksum"], shard["packs"] = path.stat().st_size, checksum(path), table.num_rows
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    manifest["counts"]["packs"] = sum(one["packs"] for one in manifest["shards"])
+    (folder / "manifest.json").write_text(json.dumps(seal(manifest)))
 
 
 def changed(table: pa.Table, column: str, row: int, change: object) -> pa.Table:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 __all__ = [
     "DamagedError",
+    "InternalError",
     "IsolationError",
     "LengthError",
     "LengthTypeError",
@@ -78,6 +79,10 @@ class OutputExistsError(OutputError, FileExistsError):
 
 class IsolationError(PacksortError, RuntimeError):
     """A run would not train on its packs as they are: sequences see each other, packs are cut, or labels are lost."""
+
+
+class InternalError(PacksortError, RuntimeError):
+    """The core met a state that it does not expect: a defect of packsort. The message has what a report needs."""
 
 
 class DamagedError(PacksortError):

@@ -43,6 +43,7 @@ from packsort._options import (
     Tail,
     TokenOptions,
     TruncationSide,
+    Verify,
 )
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "Tail",
     "TokenOptions",
     "TruncationSide",
+    "Verify",
 ]
 
 

@@ -2,27 +2,26 @@
 
 - `files`: one file, which appears by one rename.
 - `folders`: a folder of files, which appears by one rename or one exchange; a run that was killed can go on in it.
+- `places`: folders that must not or cannot be replaced. `runs`: what a run that was stopped has left.
 - `writers`: Arrow, Parquet and other files inside such a folder, written through to the disk.
 - `steps`: the system calls of a commit: exchange, sync, and errors that name the output.
 - `lock`: one writer for each output.
 """
 
-from packsort._atomic.files import OutputFile, check_new, replace_file
-from packsort._atomic.folders import OutputFolder, check_folder, stopped_run
-from packsort._atomic.steps import output_error, output_errors, sync_folder
+from packsort._atomic.files import OutputFile, replace_file
+from packsort._atomic.folders import OutputFolder
+from packsort._atomic.runs import stopped_run
+from packsort._atomic.steps import output_error, output_errors
 from packsort._atomic.writers import open_table, tables, write_bytes
 
 __all__ = [
     "OutputFile",
     "OutputFolder",
-    "check_folder",
-    "check_new",
     "open_table",
     "output_error",
     "output_errors",
     "replace_file",
     "stopped_run",
-    "sync_folder",
     "tables",
     "write_bytes",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from packsort._atomic.lock import FileLock
+from packsort._atomic.lock import FileLock, leads_to
 from packsort._atomic.steps import hidden, output_errors, sync_folder
 from packsort._interrupts import note_begin, note_commit, uninterrupted
 from packsort._paths import printable, refuse_undecodable
@@ -101,7 +101,7 @@ class OutputFile:
             with suppress(OSError):
                 # Closing the buffer may fail as the write before it did.
                 self.file.close()
-            if not _is_same(self.path, self._lock.descriptor):
+            if leads_to(part, self._lock.descriptor):
                 with suppress(OSError):
                     part.unlink()
                 remove_folders(self._created)
@@ -159,10 +159,3 @@ def sync_names(path: Path, created: list[Path]) -> None:
             sync_folder(folder)
     except OSError as error:
         warn([f"`{printable(path)}` is written, but a power failure may undo it ({error.strerror or error})"])
-
-
-def _is_same(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except OSError:
-        return False

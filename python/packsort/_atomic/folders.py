@@ -22,7 +22,6 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -30,17 +29,13 @@ from typing import Any, Self
 
 from packsort._atomic.files import create_parents, remove_folders, sync_names
 from packsort._atomic.lock import FileLock
-from packsort._atomic.places import check_place
-from packsort._atomic.steps import exchange, hidden, output_error, output_errors, sync_folder
+from packsort._atomic.places import OwnFiles, check_folder, check_place
+from packsort._atomic.runs import RUN_FILE, read_run
+from packsort._atomic.steps import exchange, hidden, output_errors, sync_folder
 from packsort._interrupts import note_begin, note_commit, uninterrupted
 from packsort._paths import printable, refuse_undecodable
 from packsort._warn import warn
 from packsort.errors import OutputError, OutputExistsError
-
-RUN_FILE = ".packsort-run"
-
-OwnFiles = Callable[[Path], set[str]]
-"""Tells which entries of a folder packsort wrote there, by name: these may be replaced."""
 
 
 class OutputFolder:
@@ -85,6 +80,8 @@ class OutputFolder:
                 with output_errors(self.name):
                     if self._replaced.exists() and not self.path.exists():
                         os.rename(self._replaced, self.path)
+                    if not (self._unfinished / RUN_FILE).exists():  # what a run that was killed has replaced
+                        self._remove(self._unfinished)
                 if not self._is_of_a_killed_run():
                     check_folder(self.name, overwrite=self._overwrite, own=self._own)
                 self._owns_unfinished = not self._unfinished.exists()
@@ -205,8 +202,16 @@ class OutputFolder:
                     (old / RUN_FILE).unlink(missing_ok=True)
             self._remove(self._unfinished)
             self._remove(self._replaced)
-            hidden(self.path, "lock").unlink(missing_ok=True)
-            (self.path / RUN_FILE).unlink(missing_ok=True)
+            # Without the lock, another run may replace the folder at any moment: a descriptor stays with this one.
+            by_descriptor = os.unlink in os.supports_dir_fd
+            handle = os.open(self.path, os.O_RDONLY) if by_descriptor else None
+            try:
+                hidden(self.path, "lock").unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(RUN_FILE if by_descriptor else self.path / RUN_FILE, dir_fd=handle)
+            finally:
+                if handle is not None:
+                    os.close(handle)
         except OSError as error:
             place = printable(error.filename or self._unfinished)
             warn([f"`{printable(self.name)}` is written, but `{place}` is left over ({error.strerror or error})"])
@@ -223,8 +228,8 @@ class OutputFolder:
         if not run.exists():
             own = self._own(folder)
             for path in [path for path in folder.iterdir() if path.name not in own]:
-                if (self.path / path.name).exists():
-                    raise OSError(errno.EEXIST, "others put it there", os.fspath(path))
+                if (self.path / path.name).exists() or not self.path.exists():
+                    raise OSError(errno.EEXIST, f"`{printable(path)}` is in the way", os.fspath(path))
                 path.rename(self.path / path.name)
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -246,75 +251,6 @@ class OutputFolder:
                     hidden(self.path, "lock").unlink()
                 remove_folders(self._created)
         self._lock.close()
-
-
-def check_folder(folder: Path, *, overwrite: bool, own: OwnFiles) -> set[str]:
-    """Check that a folder may be written, which need not exist.
-
-    Args:
-        folder: The folder.
-        overwrite: Whether files may be replaced.
-        own: Tells which files may.
-
-    Returns:
-        Names of the files that it holds.
-
-    Raises:
-        OutputError: The folder is a file, or holds files that packsort did not write.
-        OutputExistsError: The folder is not empty, and `overwrite` is False.
-    """
-    if not folder.exists():
-        return set()
-    if not folder.is_dir():
-        raise OutputError(f"cannot write folder `{printable(folder)}`: it is a file")
-    try:
-        names = {path.name for path in folder.iterdir()} - {RUN_FILE}
-        others = sorted(names - own(folder)) if names else []
-    except OSError as error:
-        raise output_error(folder, error) from error
-    if others:
-        found = f"`{printable(others[0])}`, which packsort did not write"
-        if len(others) > 1:
-            found = f"{len(others):,} files that packsort did not write, such as `{printable(others[0])}`"
-        raise OutputError(
-            f"folder `{printable(folder)}` holds {found}: it is replaced as a whole, so choose another folder, or move "
-            f"{'it' if len(others) == 1 else 'them'} away"
-        )
-    if names and not overwrite:
-        raise OutputExistsError(
-            f"folder `{printable(folder)}` is not empty; pass overwrite=True to replace what packsort wrote there"
-        )
-    return names | {RUN_FILE}
-
-
-def read_run(folder: Path) -> tuple[str | None, list[Any]]:
-    """Return the identity of the run that wrote a folder and what it recorded; None if there is no such run."""
-    try:
-        lines = (folder / RUN_FILE).read_bytes().split(b"\n")[:-1]  # the last may have been cut off
-        identity, *records = map(json.loads, lines)
-    except (OSError, ValueError):
-        return None, []
-    return (identity, records) if isinstance(identity, str) else (None, [])
-
-
-def stopped_run(out: Path) -> str:
-    """Say in words what a run that was stopped has left in the place of an output that is not there.
-
-    Args:
-        out: The output.
-
-    Returns:
-        The words, to follow what names the output, or nothing if no run was stopped.
-    """
-    path = Path(os.path.realpath(out))
-    if hidden(path, "replaced").is_dir():
-        return (
-            f": a run that replaced it was stopped, and what was there is in `{printable(hidden(path, 'replaced'))}`; "
-            "the same call again finishes it"
-        )
-    if hidden(path, "unfinished").is_dir():
-        return ": writing it was not finished; the same call again goes on"
-    return ""
 
 
 def _copy_access(old: Path, new: Path) -> None:

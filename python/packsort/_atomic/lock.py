@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -48,7 +49,7 @@ class FileLock:
                 self.descriptor = os.open(path, _OPEN, 0o666)
             try:
                 taken = _take(self.descriptor, output)
-                if taken and _names(path, self.descriptor):
+                if taken and leads_to(path, self.descriptor):
                     break
             except BaseException:
                 os.close(self.descriptor)
@@ -66,7 +67,8 @@ class FileLock:
         """Release the lock."""
         if self in _HELD:
             _HELD.discard(self)
-            os.close(self.descriptor)
+            with suppress(OSError):  # what was written is on the disk already
+                os.close(self.descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +101,7 @@ def _take(descriptor: int, output: Path) -> bool:
     return True
 
 
-def _names(path: Path, descriptor: int) -> bool:
+def leads_to(path: Path, descriptor: int) -> bool:
     """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))

@@ -27,6 +27,7 @@ from packsort._options.choices import (
     Strategy,
     Tail,
     TruncationSide,
+    Verify,
 )
 from packsort._options.input import (
     INPUT_NAMES,
@@ -88,6 +89,7 @@ __all__ = [
     "Tail",
     "TokenOptions",
     "TruncationSide",
+    "Verify",
     "core_options",
     "layout_config",
     "model_kinds",

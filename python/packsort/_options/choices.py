@@ -31,6 +31,9 @@ TruncationSide = Literal["right", "left"]
 ShardFormat = Literal["arrow", "parquet"]
 """File format of shards: memory-mapped Arrow IPC, or Parquet."""
 
+Verify = Literal["open", "first", "never"]
+"""Time at which checksums of shards are compared: when the directory is opened, when a shard is first used, never."""
+
 ExportFormat = Literal["megatron", "trl"]
 """Trainer whose files `packsort.export` writes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ class InputConfig:
         empty: Treatment of sequences without tokens.
         loss: Tokens that carry loss where text is tokenized.
         template_date: Date that a chat template sees, `YYYY-MM-DD`, or None for today.
+        memory_map: Whether to map Arrow files into memory. It changes no row, so it takes no part in comparisons.
 
     Raises:
         OptionError: A value is not allowed.
@@ -32,6 +33,7 @@ class InputConfig:
     empty: EmptySequences = "error"
     loss: LossChoice = "auto"
     template_date: str | None = None
+    memory_map: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         if self.split is not None and (not isinstance(self.split, str) or not self.split):
@@ -46,6 +48,7 @@ class InputConfig:
             object.__setattr__(self, "columns", pairs)
         _checks.one_of("empty", self.empty, get_args(EmptySequences))
         _checks.one_of("loss", self.loss, get_args(LossChoice))
+        _checks.boolean("memory_map", self.memory_map)
         if self.template_date is not None:
             try:
                 date.fromisoformat(self.template_date)
@@ -53,6 +56,10 @@ class InputConfig:
                 raise OptionError(
                     f"template_date must be a date such as '2024-07-26', or None, got {self.template_date!r}"
                 ) from None
+
+    def of_rows(self) -> dict[str, Any]:
+        """Return the options that decide which rows and tokens there are, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Refuse options of tokenizing where there is no tokenizer.

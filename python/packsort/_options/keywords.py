@@ -27,11 +27,14 @@ class SourceOptions(TypedDict, total=False):
         split: Split to read, several joined by "+", or "all". None where the source has only one, else it is refused.
         columns: Column of the source for each column that packsort looks for, or None for equal names.
         empty: Treatment of sequences without tokens.
+        memory_map: Whether to map Arrow files into memory, True by default. A mapped file that another program shortens
+            ends the process (SIGBUS); with False, files are read.
     """
 
     split: str | None
     columns: Mapping[str, str] | None
     empty: EmptySequences
+    memory_map: bool
 
 
 class InputOptions(SourceOptions, total=False):

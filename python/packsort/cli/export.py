@@ -8,7 +8,7 @@ import sys
 from typing import get_args
 
 from packsort._options import ExportFormat
-from packsort.cli.options import add_json
+from packsort.cli.options import add_json, add_memory_map
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="trainer that reads the files (default: megatron)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
+    add_memory_map(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.export import export, metadata_path
     from packsort.shards.files import ShardFiles
 
-    shards = ShardFiles(args.packed)
+    shards = ShardFiles(args.packed, memory_map=args.memory_map)
     files = [str(file) for file in export(shards, args.out, format=args.format, overwrite=args.overwrite)]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:

@@ -41,6 +41,9 @@ def run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
         # The reader of the results, such as `head`, needs no more.
         _drop_stdout()
         return OK
+    except MemoryError as error:
+        _say(f"error: {error}" if str(error) else "error: out of memory")
+        return FAILED
     except PacksortError as error:
         _say(f"error: {error}", *getattr(error, "__notes__", ()))
         _say_hint(str(error), args.parser)

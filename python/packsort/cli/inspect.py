@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     path = Path(packed)
     if more or (path.exists() and not (path / NAME).exists()):
         raise OptionError(f"`{more[0] if more else packed}` is no packed directory; to see rows, pass rows=True")
-    shards = open_shards(packed)
+    shards = open_shards(packed, memory_map=args.memory_map)
     try:
         number = _checks.pack_number(number, len(shards), f"`{packed}`")
     except IndexError as error:
@@ -75,7 +75,7 @@ def _refuse_options_of_rows(args: argparse.Namespace) -> None:
     from packsort.errors import OptionError
 
     for name in ("row", "count", *args.input_options):
-        if getattr(args, name) != args.parser.get_default(name):
+        if name != "memory_map" and getattr(args, name) != args.parser.get_default(name):
             raise OptionError(f"{name} is for rows, and there are packs; to see rows, pass rows=True")
 
 

@@ -59,7 +59,8 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
         default=_INPUT_DEFAULTS["empty"],
         help="rows without tokens. error: stop. drop: leave them out (default: error)",
     )
-    names = ["split", "columns", "empty"]
+    add_memory_map(group)
+    names = ["split", "columns", "empty", "memory_map"]
     if text:
         names += ["loss", "template_date"]
         group = parser.add_argument_group("labels")
@@ -75,6 +76,16 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
             "--template-date", metavar="DATE", help="date that the chat template sees, such as 2024-07-26"
         )
     parser.set_defaults(input_options=tuple(names))
+
+
+def add_memory_map(parser: Any) -> None:
+    """Add the option to read files instead of mapping them."""
+    parser.add_argument(
+        "--no-memory-map",
+        dest="memory_map",
+        action="store_false",
+        help="read Arrow files instead of mapping them: a mapped file that another program shortens ends the process",
+    )
 
 
 def input_options(args: argparse.Namespace) -> dict[str, Any]:

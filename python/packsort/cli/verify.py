@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json
+from packsort.cli.options import add_json, add_memory_map
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
     )
+    add_memory_map(parser)
     add_json(parser)
     add_tokenizer_options(parser, required=False)
     parser.set_defaults(run=run)
@@ -40,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
     from packsort.shards.verify import open_packed, verify
 
-    shards = ShardFiles(args.packed)
+    shards = ShardFiles(args.packed, memory_map=args.memory_map)
     manifest = shards.manifest
-    source = open_packed(args.source, manifest) if args.source else None
+    source = open_packed(args.source, manifest, memory_map=args.memory_map) if args.source else None
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:

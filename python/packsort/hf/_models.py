@@ -41,7 +41,7 @@ def load_model(name_or_dir: str, *, weights: bool = False, attention: str | None
     name = str(path) if path.is_dir() else name_or_dir
     try:
         config = AutoConfig.from_pretrained(name, **where)
-        for part in (config, config.get_text_config()):
+        for part in (config, config.get_text_config(decoder=True)):
             part.use_cache = False
         if not weights:
             return build_small_model(config, attention)

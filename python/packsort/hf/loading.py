@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import pyarrow as pa
 from datasets.fingerprint import Hasher
 
+from packsort import _checks
 from packsort.errors import SourceError
 from packsort.hf._mark import LEFT_OUT, mark_packs
 from packsort.shards.reader import Shards, open_shards
 from packsort.sources.sequence_columns import class_labels
 
 
-def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
+def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Literal["open", "never"] = "open") -> Any:
     """Load a packed directory as a dataset that `SFTTrainer` and `Trainer` train on.
 
     With TRL, pass `args=packsort.hf.sft_config(...)`. With transformers' `Trainer`, pass `PackedCollator` as
@@ -28,6 +29,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
         path: Directory that `packsort pack` or `packsort.write_shards` wrote.
         streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. `Trainer` then needs
             `accelerator_config={"dispatch_batches": False}`, which `SFTTrainer` sets itself.
+        verify: Time at which the checksums of the shards are compared. `"open"`, the default, is now: each shard is
+            read once, at the speed of memory or of its disk. `"never"` trusts the files.
 
     Returns:
         A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack: `input_ids` int32, `labels`
@@ -35,6 +38,7 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
         `piece_starts` are left out, as in TRL's packed datasets.
 
     Raises:
+        OptionError: `verify` is not allowed.
         SourceNotFoundError: There is no such directory.
         DamagedError: The directory is unfinished, or a shard is missing or differs from the manifest.
         SourceError: The directory holds no packs.
@@ -48,7 +52,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False) -> Any:
         ...     load(folder + "/packed")[:]
         {'input_ids': [[4, 5, 6, 7, 8], [1, 2, 3]], 'seq_lengths': [[4, 1], [3]]}
     """
-    shards = open_shards(path)
+    _checks.one_of("verify", verify, ("open", "never"))
+    shards = open_shards(path, verify=verify)
     if not len(shards):
         raise SourceError(f"`{shards.path}` holds no packs: there is nothing to train on")
     kept = [name for name in shards.column_names if name not in LEFT_OUT]

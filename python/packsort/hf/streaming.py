@@ -42,7 +42,8 @@ def pack_stream(
 
     A `Trainer` resumes it exactly, in the first pass over it: give it several passes as one, `dataset.repeat(n)`. A
     `state_dict` of `datasets` leaves out what waits in the buffer of a `shuffle`, before or after packing, and says so
-    when it is loaded; `packsort.torch.PackedStream` resumes such a source exactly.
+    when it is loaded; before datasets 5.2 it may also leave out rows of a source with `map`.
+    `packsort.torch.PackedStream` resumes such sources exactly.
 
     Args:
         dataset: A `datasets.IterableDataset` with the columns that `pack_dataset` takes. Its first 100 rows decide

@@ -74,7 +74,8 @@ def as_codes(groups: Any, rows: int) -> NDArray[np.uint32]:
     if pa.types.is_integer(column.type) and rows:
         bounds = pc.min_max(column).as_py()
         if bounds["min"] >= 0 and bounds["max"] < 2 * rows:
-            return _joined([to_numpy(chunk).astype(np.uint32, copy=False) for chunk in column.chunks], np.uint32)
+            # Copied: the core reads them more than once, and another thread may write to the caller's.
+            return _joined([to_numpy(chunk).astype(np.uint32) for chunk in column.chunks], np.uint32)
     try:
         encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
         encoded = encoded.unify_dictionaries()
@@ -131,7 +132,8 @@ def as_lists(name: str, lists: Any, rows: int) -> tuple[NDArray[np.int64], NDArr
         raise OptionError(f"{name} must be integers of 32 bits: {error}") from error
     if values.null_count:
         raise OptionError(f"{name} must be lists without nulls, got a null")
-    return np.concatenate([[0], np.cumsum(lengths)]), np.ascontiguousarray(to_numpy(values))
+    # Copied: the core reads them more than once, and another thread may write to the caller's.
+    return np.concatenate([[0], np.cumsum(lengths)]), to_numpy(values).copy()
 
 
 def _joined(chunks: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:

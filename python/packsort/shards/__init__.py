@@ -1,9 +1,13 @@
 """Write packed directories and read them.
 
 - `manifest`: `manifest.json`, the record of a packed directory.
-- `files`: the shard files of a packed directory as tables, checked against the manifest.
+- `manifest_file`: reads `manifest.json`; `sealed_json` has its checksum, and the check of its keys and types.
+- `files`: the shard files of a packed directory as tables, checked against the manifest. `shard_file` reads one of
+  them, `inside` refuses links out of the directory.
+- `checks`: compares the checksum of each shard once, when it is first used.
 - `verify`: the proof that packs hold their source; `shard_check` checks one shard, `kept_check` its columns with one
-  value for each sequence, `coverage` finds sequences and tokens that are missing or packed twice.
+  value for each sequence, `coverage` finds sequences and tokens that are missing or packed twice, and `row_set` has
+  the rows that were seen.
 - `reader`: `open_shards` and `Shards`.
 - `export`: packs as the Parquet files of other trainers; `megatron` makes the rows and metadata of Megatron-Bridge.
 - `config`: the options of `write_shards`, checked before any data is opened.

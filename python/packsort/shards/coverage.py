@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort.shards.row_set import RowSet
 from packsort.shards.shard_check import PackingRules, ShardCheck
 
 
@@ -15,19 +16,19 @@ class WholeSequences:
     """Coverage of a source whose sequences are packed in one piece.
 
     Attributes:
-        seen: Whether each row of the source is in a pack: bool (rows,).
+        seen: Rows of the source that are in a pack.
     """
 
     def __init__(self, rules: PackingRules) -> None:
-        self.seen = np.zeros(rules.rows, np.bool_)
+        self.seen = RowSet(rules.rows, rules.file_bytes)
 
     def add(self, check: ShardCheck) -> Iterator[str]:
         """Record the sequences of a shard, and yield those that were seen before."""
         ids, firsts, copies = np.unique(check.ids[check.inside], return_index=True, return_counts=True)
         segments = np.flatnonzero(check.inside)
-        for first in firsts[(copies > 1) | self.seen[ids]]:
+        seen = self.seen.add(ids)
+        for first in firsts[(copies > 1) | seen]:
             yield f"{check.where(int(segments[first]))}: it is in more than one place"
-        self.seen[ids] = True
 
     def problems(self, lengths: NDArray[Any] | None) -> Iterator[str]:
         """Yield nothing: a sequence that was seen is whole."""
@@ -38,11 +39,11 @@ class CutSequences:
     """Coverage of a source whose sequences may be cut into pieces.
 
     Attributes:
-        seen: Whether each row of the source is in a pack: bool (rows,).
+        seen: Rows of the source that are in a pack.
     """
 
     def __init__(self, rules: PackingRules) -> None:
-        self.seen = np.zeros(rules.rows, np.bool_)
+        self.seen = RowSet(rules.rows, rules.file_bytes)
         self._rules = rules
         self._pieces: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
 
@@ -52,7 +53,7 @@ class CutSequences:
             column[check.inside].astype(np.int64) for column in (check.ids, check.starts, check.lengths)
         )
         self._pieces.append((ids, starts, lengths))
-        self.seen[ids] = True
+        self.seen.add(np.unique(ids))
         return iter(())
 
     def problems(self, lengths: NDArray[Any] | None) -> Iterator[str]:

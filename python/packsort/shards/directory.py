@@ -83,11 +83,6 @@ class OutputDirectory:
         self._folder.__exit__(kind, error, trace)
 
 
-def shard_names(count: int, suffix: str) -> list[str]:
-    """Return the names of shards: `train-00000-of-00012.arrow` and so on."""
-    return [f"train-{i:05}-of-{count:05}.{suffix}" for i in range(count)]
-
-
 def _own_files(folder: Path) -> set[str]:
     """Return the names of the files that packsort wrote into a folder.
 

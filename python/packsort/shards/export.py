@@ -70,6 +70,7 @@ def export(
         OptionError: There is no such format, or `out` is the packed directory itself.
         SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it;
             or the directory holds no packs.
+        DamagedError: The directory is unfinished, or a shard was changed or cannot be read.
         OutputExistsError: The folder is not empty, and `overwrite` is False.
         OutputError: The folder cannot be written, cannot be replaced in one step (a mount point, the working folder),
             holds files of others, or another process is writing to it.
@@ -111,6 +112,7 @@ def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> t
     names = _names(shards, ".idx.parquet")
     metadata = megatron.Metadata(form.pack_size)
     for index, name in enumerate(names):
+        shards.check_checksum(index)
         table = shards.table(index)
         where = f"`{shards.path / shards.manifest.shards[index].name}`"
         with open_table(output.path_of(name), folder / name, megatron.SCHEMA) as write:
@@ -126,6 +128,7 @@ def _write_trl(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[
     """Write the rows, and return the names of the files."""
     names = _names(shards, ".parquet")
     for index, name in enumerate(names):
+        shards.check_checksum(index)
         table = _trl(shards.table(index))
         with open_table(output.path_of(name), folder / name, table.schema) as write:
             for start in range(0, table.num_rows, _PACKS_PER_GROUP):

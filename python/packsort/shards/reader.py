@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import to_numpy
+from packsort._options import Verify
 from packsort._progress import Stage, no_progress
+from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles
 from packsort.shards.verify import Verification, verify
 
@@ -24,18 +26,25 @@ _ListColumns = dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
 """Offsets (packs + 1,) and values of each list column of a shard."""
 
 
-def open_shards(path: str | os.PathLike[str]) -> Shards:
+def open_shards(path: str | os.PathLike[str], *, verify: Verify = "first", memory_map: bool = True) -> Shards:
     """Open a packed directory.
 
     Args:
         path: Directory that `packsort pack` or `packsort.write_shards` wrote.
+        verify: Time at which the checksum of a shard is compared with the manifest. `"first"`, the default, is when one
+            of its packs is first used: the shard is then read once, at the speed of memory or of its disk. `"open"` is
+            now, for all shards. `"never"` trusts the files.
+        memory_map: Whether to map Arrow shards into memory. With False, each shard is read into memory when it is first
+            used, and stays there: a file that another program shortens then cannot end the process.
 
     Returns:
         Its packs. Arrow shards are memory-mapped, so a directory of any size opens at once.
 
     Raises:
+        OptionError: `verify` or `memory_map` has a value that is not allowed.
         SourceNotFoundError: There is no such directory.
-        DamagedError: The directory is unfinished, or a shard is missing or differs in size from the manifest.
+        DamagedError: The directory is unfinished, its manifest is damaged, or a shard is missing, is a link out of the
+            directory, or differs in size from the manifest; with `verify="open"`, also if one differs in content.
 
     Example:
         >>> import packsort, pyarrow as pa, tempfile
@@ -46,7 +55,7 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         ...     len(shards), shards[0]["input_ids"].tolist(), shards[0]["seq_lengths"].tolist()
         (2, [4, 5, 6, 7, 8], [4, 1])
     """
-    return Shards(path)
+    return Shards(path, verify=verify, memory_map=memory_map)
 
 
 class Shards(ShardFiles):
@@ -58,13 +67,20 @@ class Shards(ShardFiles):
     that were kept have one value for each segment, (segments,): text as codes int64, which `dictionaries` explains. A
     Parquet shard is decoded as a whole when one of its packs is read, and the last two are kept.
 
+    Every shard that is mapped or decoded is one of the packing that was opened: where another one took its place, it
+    raises `DamagedError`.
+
     Attributes:
         path: The directory.
         manifest: Its record.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path)
+    def __init__(
+        self, path: str | os.PathLike[str], *, verify: Verify = "first", memory_map: bool = True, _checked: Any = ()
+    ) -> None:
+        when = _checks.one_of("verify", verify, get_args(Verify))
+        super().__init__(path, memory_map=memory_map)
+        self._checks = ShardChecks(self, when, _checked)
         self._ends = list(accumulate(shard.packs for shard in self.manifest.shards))
         self._mapped: dict[int, _ListColumns] = {}
         self._decoded = lru_cache(2)(self._list_columns)
@@ -115,11 +131,36 @@ class Shards(ShardFiles):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_shards, (self.path,)
+        # A process that gets a pickle need not check again what this one has checked.
+        return _reopen, (self.path, self._checks.when, self.memory_map, self._checks.passed())
 
     def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
         """Check the packs, and prove that they hold `source`; see `packsort.verify`."""
         return verify(self, source, tokenizer=tokenizer, stage=stage)
+
+    def check_packs(self, numbers: Iterable[int]) -> None:
+        """Compare the checksums of the shards of some packs that were not compared yet, several shards at a time.
+
+        Args:
+            numbers: Numbers of packs.
+
+        Raises:
+            DamagedError: A shard was changed or cannot be read.
+        """
+        self._checks.check({bisect_right(self._ends, number) for number in numbers})
+
+    def check_all(self) -> None:
+        """Compare the checksums of all shards that were not compared yet, several at a time.
+
+        Raises:
+            DamagedError: A shard was changed or cannot be read.
+        """
+        self._checks.check(range(len(self.manifest.shards)))
+
+    def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Read the segment lengths of shard `index`, whose checksum holds; see `ShardFiles`."""
+        self._checks.check({index})
+        return super().segment_lengths(index)
 
     def _pack(self, number: int) -> Pack:
         shard = bisect_right(self._ends, number)
@@ -136,6 +177,7 @@ class Shards(ShardFiles):
         return self._mapped[index]
 
     def _list_columns(self, index: int) -> _ListColumns:
+        self._checks.check({index})
         columns: _ListColumns = {}
         for name, column in zip((table := self.table(index)).column_names, table.columns, strict=True):
             chunks = column.chunks or [pa.array([], column.type)]
@@ -144,3 +186,7 @@ class Shards(ShardFiles):
             values.flags.writeable = False
             columns[name] = to_numpy(lists.offsets), values
         return columns
+
+
+def _reopen(path: str | os.PathLike[str], verify: Verify, memory_map: bool, checked: Any) -> Shards:
+    return Shards(path, verify=verify, memory_map=memory_map, _checked=checked)

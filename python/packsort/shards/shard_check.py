@@ -31,6 +31,7 @@ class PackingRules:
 
     Attributes:
         rows: Rows of the source.
+        file_bytes: Bytes of the shards.
         multiple: Every sequence occupies a multiple of this many tokens.
         fillers: Tokens of separators and padding.
         limit: Most tokens of a sequence in one piece.
@@ -45,6 +46,7 @@ class PackingRules:
     def __init__(self, manifest: Manifest) -> None:
         options = manifest.options
         self.rows = manifest.counts.rows
+        self.file_bytes = sum(shard.bytes for shard in manifest.shards)
         self.multiple = options.pad_to_multiple_of
         self.fillers = Fillers(options.pad_token_id or 0, options.separator)
         self.limit = manifest.max_length // self.multiple * self.multiple

@@ -117,7 +117,9 @@ def verify(
     tokens = kept_there = None
     kept = SequenceColumns(dict.fromkeys(rules.keep, np.zeros(0)), manifest.dictionaries)
     if source is not None:
-        tokens = _source_tokens(opened, open_packed(source, manifest), tokenizer, rules, found, stage)
+        tokens = _source_tokens(
+            opened, open_packed(source, manifest, memory_map=opened.memory_map), tokenizer, rules, found, stage
+        )
     if tokens is not None:
         try:
             kept_there = read_sequence_columns(tokens.source, rules.keep)
@@ -146,14 +148,15 @@ def verify(
     found.compare("tokens", packed_tokens, counts.tokens)
     lengths = None if tokens is None else to_numpy(pc.list_value_length(tokens.table[INPUT_IDS]))
     found.extend(coverage.problems(lengths))
-    missing = np.flatnonzero(~coverage.seen)
-    found.compare("sequences", len(coverage.seen) - len(missing), counts.sequences)
-    found.compare(f"sequences in no pack (first: {missing[:5].tolist()})", len(missing), counts.dropped + counts.empty)
+    seen = coverage.seen
+    found.compare("sequences", len(seen), counts.sequences)
+    missing = f"sequences in no pack (first: {seen.missing(5).tolist()})"
+    found.compare(missing, seen.rows - len(seen), counts.dropped + counts.empty)
     if tokens is not None and lengths is not None:
         if tokens.piece_starts is None:  # turns that were left out leave rows without tokens as well
             found.compare("sequences without tokens in the source", int((lengths == 0).sum()), counts.empty)
         found.compare("padded sequences in the source", _number_padded(tokens), counts.padded)
-        _report_missing(found, missing, lengths, rules, tokens.source)
+        _report_missing(found, seen.missing(), lengths, rules, tokens.source)
     return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
 
 
@@ -161,17 +164,18 @@ def _number_padded(tokens: Tokens) -> int:
     return 0 if tokens.uses.padding is None else int((tokens.uses.padding > 0).sum())
 
 
-def open_packed(source: Any, manifest: Manifest) -> Source:
+def open_packed(source: Any, manifest: Manifest, *, memory_map: bool = True) -> Source:
     """Open the source of a packed directory with the options that it was packed with.
 
     Args:
         source: Rows of any kind, as for `open_source`.
         manifest: Record of the directory.
+        memory_map: Whether to map Arrow files into memory.
 
     Raises:
         SourceError, OptionError: As for `open_source`.
     """
-    config = manifest.options.input
+    config = replace(manifest.options.input, memory_map=memory_map)
     try:
         return open_source(source, config)
     except OptionError:

@@ -22,8 +22,8 @@ from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
-from packsort.shards.directory import OutputDirectory, shard_names
-from packsort.shards.manifest import Manifest, ShardInfo, checksum
+from packsort.shards.directory import OutputDirectory
+from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source

@@ -243,7 +243,7 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split)
-        readers = [open_file(path) for path in found.paths]
+        readers = [open_file(path, memory_map=config.memory_map) for path in found.paths]
         share_types(readers)
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)

@@ -78,7 +78,7 @@ class TokenFolder:
             )
         self.folder = folder
         # What may change while it is tokenized is looked at before.
-        self._facts = [_VERSION, stamps(Path(file.path) for file in source.files), asdict(config)]
+        self._facts = [_VERSION, stamps(Path(file.path) for file in source.files), config.of_rows()]
         self._choice = choice
         self._today = config.template_date or date.today().isoformat()
 

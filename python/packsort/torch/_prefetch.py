@@ -23,8 +23,8 @@ class Prefetcher(Generic[T]):
 
     Handing an item over takes some 20 us, more than many a batch takes to make. So the thread starts only once a step
     (the time between an item and the request for the next) lasts `min_step_seconds`. Until then each item is made on
-    request. The thread ends with the items, on an error, on `close`, and when the prefetcher is garbage collected. A
-    forked child has no such thread; there `next` raises a RuntimeError.
+    request, and so it is where the system has no thread left. The thread ends with the items, on an error, on `close`,
+    and when the prefetcher is garbage collected. A forked child has no such thread; there `next` raises a RuntimeError.
 
     Args:
         items: The items. It must not refer to the prefetcher.
@@ -56,7 +56,12 @@ class Prefetcher(Generic[T]):
         thread = threading.Thread(target=_produce, args=work, name="packsort-prefetch", daemon=True)
         # The finalizer also runs at exit: a thread left alone could be in Rust while the interpreter shuts down.
         self._finalizer = weakref.finalize(self, _stop, self._permits, thread, self._process)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            self._finalizer.detach()
+            self._ready = None
+            self._ahead = 0
 
     def __iter__(self) -> Iterator[T]:
         return self

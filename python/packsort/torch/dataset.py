@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort import _checks
-from packsort._options import PackOptions, names
+from packsort._options import PackOptions, Verify, names
 from packsort.errors import OptionError
 from packsort.planning.plan import Plan
 from packsort.torch._packs.directory import DirectoryPacks
@@ -27,6 +27,7 @@ class DatasetOptions(PackOptions, total=False):
     epoch: int
     tokenizer: Any
     plan: Plan | str | os.PathLike[str] | None
+    verify: Verify | None
 
 
 class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
@@ -47,8 +48,8 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         max_length: Most tokens of a pack. `None` for a packed directory or a `plan`, which know it.
         **options: Options of packing on the fly, as for `packsort.pack`. They include `seed`, which shuffles the packs
             (default 0, `None` for no shuffle), `epoch` (default 0), and `plan`: a `Plan`, or the file that `Plan.save`
-            wrote, in place of `max_length` and the other options. `tokenizer`, as for `PackedLoader`: workers get the
-            tokens and do not make them again.
+            wrote, in place of `max_length` and the other options. `verify` and `tokenizer` are
+            those of `PackedLoader`; workers get the tokens and do not make them again.
 
     Attributes:
         max_length: Most tokens of a pack.
@@ -60,7 +61,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
             is packed already and an option of packing was passed.
         SourceNotFoundError: There is no such directory or file.
         SourceError, LengthError: As for `PackedLoader`; tokens are checked as they are read.
-        DamagedError: The directory is unfinished or damaged.
+        DamagedError: The directory is unfinished or damaged; reading a pack raises it where the shard is damaged.
 
     Example:
         >>> import pyarrow as pa, torch
@@ -77,11 +78,12 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
     def __init__(self, source: Any, max_length: int | None = None, **options: Unpack[DatasetOptions]) -> None:
         _checks.keywords("PackedDataset", options, names(DatasetOptions))
         own = dict[str, Any](options)
+        verify = own.pop("verify", None)
         plan, seed, epoch = own.pop("plan", None), own.pop("seed", 0), own.pop("epoch", 0)
         packing = PackingOptions.check("PackedDataset", max_length, own, seed, own.pop("tokenizer", None))
         epoch = _checks.seed("epoch", epoch)
         self._arguments = (source, max_length, {name: options[name] for name in options if name != "on_progress"})  # type: ignore[literal-required]
-        self._packs = open_packs(source, packing, plan)
+        self._packs = open_packs(source, packing, plan, verify)
         self.max_length = self._packs.max_length
         self.dictionaries = dict(self._packs.dictionaries)
         if isinstance(self._packs, DirectoryPacks):
@@ -171,6 +173,9 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
             # are not tokenized again: their tokens go along.
             max_length, options = None, packs.token_options | {"plan": packs.first}
             source = packs.source if packs.tokenized else source
+        if isinstance(packs, DirectoryPacks):  # which know what was checked, so that no worker checks it again
+            source = packs.shards
+            options = {name: value for name, value in options.items() if name not in ("verify", "memory_map")}
         return (source, max_length, options), self._epoch
 
     def __setstate__(self, state: tuple[Any, int]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from packsort import _checks
-from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, layout_config, names
+from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, Verify, layout_config, names
 from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError
 from packsort.planning.plan import Plan
@@ -73,9 +73,9 @@ class PackedLoader(IterableDataset[Batch]):
     pass with the loader of the main process: call `set_epoch` there, and use `StatefulDataLoader` to save the place.
     Persistent workers count epochs by themselves. Loaders can be pickled, and work in forked and spawned processes.
 
-    The arguments by topic: source and packing (`source`, `max_length`, `tokenizer`, `plan`, options of packing),
-    batches (`batch_size`, `layout`, `static_shapes`, options of the layout), order (`seed`, `tail`, `balance`), ranks
-    (`rank`, `world_size`, `accumulation`), device (`device`, `prefetch`).
+    The arguments by topic: source and packing (`source`, `max_length`, `tokenizer`, `plan`, `verify`, options of
+    packing), batches (`batch_size`, `layout`, `static_shapes`, options of the layout), order (`seed`, `tail`,
+    `balance`), ranks (`rank`, `world_size`, `accumulation`), device (`device`, `prefetch`).
 
     Args:
         source: A packed directory: its path, or the result of `packsort.open_shards`. Or token columns to pack on the
@@ -111,6 +111,11 @@ class PackedLoader(IterableDataset[Batch]):
             previous step.
         prefetch: Number of batches to prefetch on a thread; 0 makes each on request. The thread starts once a step
             lasts a millisecond, because handing a batch over costs more than prefetching saves in a shorter step.
+        verify: Time at which each shard of a packed directory is compared with its checksum. `"first"`, the default, is
+            when one of its packs is first used: no pack of a damaged shard reaches the loop. The thread that prefetches
+            reads the shard once, at the speed of memory or of the disk, so the first steps of a run may wait for it.
+            With `balance`, it is the start of the first pass. Forked and pickled copies of the loader share what was
+            compared; ranks do not. `"open"` compares all shards when the loader is made. `"never"` trusts the files.
         **options: Options of packing on the fly, as for `packsort.pack` (`strategy`, `overlong`, `groups` and `alone`,
             also as column names, `keep`, ...), and options of the layout, as for `Batcher` (`labels`, `attention`,
             `loss_weights`, `weight_column`, `seq_idx`, `drop_columns`, ...). Loss weights are normalized over the step,
@@ -126,7 +131,8 @@ class PackedLoader(IterableDataset[Batch]):
         SourceError: The source is none of the above, or its columns are wrong; tokens are checked as they are read.
         SourceNotFoundError: There is no such directory or file.
         LengthError: A sequence is longer than `max_length`.
-        DamagedError: The directory is unfinished or damaged, or changes during a pass.
+        DamagedError: The directory is unfinished or damaged, or changes during a pass. A pass raises it before the
+            first batch of a damaged shard.
 
     Example:
         >>> import pyarrow as pa
@@ -163,6 +169,7 @@ class PackedLoader(IterableDataset[Batch]):
         accumulation: int = 1,
         device: Any = "auto",
         prefetch: int = 2,
+        verify: Verify | None = None,
         **options: Unpack[LoaderOptions],
     ) -> None:
         _checks.keywords(
@@ -180,7 +187,7 @@ class PackedLoader(IterableDataset[Batch]):
         if static_shapes or config.layout in ("rows", "torchtune") or config.pad_batch_to_multiple_of > 1:
             # These pad written packs, too.
             packing = replace(packing, given=tuple(name for name in packing.given if name != "pad_token_id"))
-        packs = open_packs(source, packing, plan)
+        packs = open_packs(source, packing, plan, verify)
         ranks.check_packs(len(packs), packs.name)
         if static_shapes and packs.max_sequences is None:
             raise OptionError(

@@ -190,6 +190,7 @@ class PackedStream(IterableDataset[Batch]):
             OptionError: `epoch` is not an integer from 0 to 2**64 - 1.
         """
         epoch = _checks.seed("epoch", epoch)
+        check_shared_out_once("PackedStream", None)  # workers of a DataLoader do not see who shares them out
         if self._state is not None and (self._state.get("epoch") or 0) != epoch:
             self._state = None
         self._epoch.value = epoch

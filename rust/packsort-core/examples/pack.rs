@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{} sequences in {} packs, at least {} are needed; {:.2} % of their room is tokens; {:.1} ms",
         plan.num_sequences(),
         plan.num_packs(),
-        plan.lower_bound(),
+        plan.lower_bound()?,
         100.0 * plan.num_tokens() as f64 / room.max(1) as f64,
         1e3 * seconds,
     )?;

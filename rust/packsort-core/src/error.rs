@@ -49,6 +49,13 @@ pub enum Error {
     },
     /// Lengths are others than when they were first read: another thread writes to them.
     LengthsChanged,
+    /// The system has no memory for something.
+    OutOfMemory {
+        /// What was to be stored.
+        what: &'static str,
+        /// Size of all of it.
+        bytes: u64,
+    },
     /// `pad_to_multiple_of` is below 1 or above `max_length`.
     PadMultiple {
         /// `pad_to_multiple_of`.
@@ -315,6 +322,7 @@ impl fmt::Display for Error {
                 write!(f, "sequence {row} has {length} tokens; packsort plans sequences of up to {limit} tokens")
             }
             Self::LengthsChanged => f.write_str("lengths changed while they were read: pass a copy"),
+            Self::OutOfMemory { what, bytes } => write!(f, "out of memory: no {bytes} bytes for {what}"),
             Self::PadMultiple { multiple, max_length } => {
                 write!(f, "pad_to_multiple_of must be between 1 and max_length {max_length}, got {multiple}")
             }

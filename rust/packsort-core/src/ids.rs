@@ -1,5 +1,9 @@
 //! Sequence ids: 32 bits where there are few enough, for half the memory.
 
+use crate::Error;
+use crate::memory::{Zero, copied};
+use crate::parallel::Store;
+
 /// The ids of sequences, which are rows of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SequenceIds {
@@ -31,6 +35,14 @@ impl SequenceIds {
         self.len() == 0
     }
 
+    /// Copy the ids.
+    pub(crate) fn copied(&self) -> Result<Self, Error> {
+        match self {
+            Self::U32(ids) => copied("sequence ids", ids).map(Self::U32),
+            Self::I64(ids) => copied("sequence ids", ids).map(Self::I64),
+        }
+    }
+
     /// The id at `index`; `None` outside.
     pub fn get(&self, index: usize) -> Option<u64> {
         with_ids!(self, ids => ids.get(index).map(|id| id.to_u64()))
@@ -44,7 +56,7 @@ impl SequenceIds {
     ///
     /// let plan = Plan::new(&Lengths::from(&[1_u8, 3][..]).into(), Options::new(4), None, 0).unwrap();
     /// let column = ListColumn::new(vec![ListChunk { offsets: Offsets::I32(&[0, 1, 4]), values: b"abcd" }], 1.try_into()?);
-    /// let packs = plan.list_packs(0..plan.num_packs());
+    /// let packs = plan.list_packs(0..plan.num_packs()).unwrap();
     /// assert_eq!(gather(&column, Selection::rows(packs.ids.as_slice())).unwrap(), b"bcda");
     /// # Ok::<(), std::num::TryFromIntError>(())
     /// ```
@@ -94,7 +106,7 @@ impl IdSlice<'_> {
 }
 
 /// An integer type for sequence ids and for positions among them.
-pub(crate) trait Id: Copy + Default + Ord + Send + Sync + std::fmt::Debug {
+pub(crate) trait Id: Zero + Store + Default + Ord + Send + Sync + std::fmt::Debug {
     /// Convert an index, which the caller knows to fit.
     fn from_index(index: usize) -> Self;
     /// Convert to a number.

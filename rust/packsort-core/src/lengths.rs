@@ -1,4 +1,5 @@
 //! A column of lengths: any integer type, any number of chunks, nothing copied.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 
@@ -41,6 +42,16 @@ macro_rules! with_slice {
     };
 }
 pub(crate) use with_slice;
+
+/// Read a length from memory exactly once.
+///
+/// Lengths may be borrowed from an array that another thread writes to, against the rules. A compiler that trusts the rules
+/// may read a length twice and get two. Where a place to write to follows from the length, it is read by this function.
+#[inline(always)]
+pub(crate) fn read_once<T: Length>(length: &T) -> T {
+    // SAFETY: the pointer comes from a reference, and every bit pattern is a valid integer.
+    unsafe { std::ptr::read_volatile(length) }
+}
 
 /// An integer type for lengths.
 pub(crate) trait Length: Copy + Send + Sync {

@@ -1,23 +1,137 @@
-//! Large buffers whose first touch is cheap, and prefetching.
+//! Buffers whose size the data decides: an error where there is no memory for them, a cheap first touch where they are
+//! large, and prefetching.
+//!
+//! Rust ends the process if it finds no memory for a `vec!`, a `collect` or a `push`. So whatever grows with the rows,
+//! the packs, the tokens or `max_length` is allocated here, and each function takes the name of what is to be stored.
 #![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed};
+
+use crate::Error;
+
+/// A number that is 0 where all of its bytes are.
+///
+/// # Safety
+/// A value of all zero bytes is valid.
+pub(crate) unsafe trait Zero: Copy {}
+
+macro_rules! zero {
+    ($($t:ty),*) => {$(
+        // SAFETY: the zero of a primitive number has no bit set.
+        unsafe impl Zero for $t {}
+    )*};
+}
+zero!(u8, u32, u64, usize, i32, i64, f64);
 
 /// Allocate `len` zeros.
 ///
 /// Fresh memory from the system is zero already and is not written here. See [`prepare`].
-pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Vec<T> {
-    let buffer = vec![T::default(); len];
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn zeroed<T: Zero>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let buffer = zeros(what, len)?;
     prepare(&buffer);
-    buffer
+    Ok(buffer)
+}
+
+/// Allocate `len` zeros on the calling thread, which may have no pool: see [`prepare`].
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn zeros<T: Zero>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let missing = || out_of_memory::<T>(what, len);
+    let layout = Layout::array::<T>(len).map_err(|_| missing())?;
+    if layout.size() == 0 {
+        return Ok(vec![]);
+    }
+    // SAFETY: the layout has a size above 0.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    if start.is_null() {
+        return Err(missing());
+    }
+    // SAFETY: the memory comes from the global allocator with the layout of `len` elements, and its bytes are zero, which
+    // `T: Zero` makes valid elements.
+    Ok(unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
 /// Reserve memory for `len` values, all of which the caller writes before it sets the length.
 ///
 /// Planning a million sequences in 1,000 groups writes 40 MB of consecutive stretches, and takes 6 % more processor time
 /// if they are zeroed first.
-pub(crate) fn reserved<T: Copy>(len: usize) -> Vec<T> {
-    let buffer = Vec::with_capacity(len);
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn reserved<T>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let buffer = with_room(what, len)?;
     prepare(&buffer);
-    buffer
+    Ok(buffer)
+}
+
+/// Make an empty vector with room for `len` values, on the calling thread.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn with_room<T>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let mut buffer = vec![];
+    buffer.try_reserve_exact(len).map_err(|_| out_of_memory::<T>(what, len))?;
+    Ok(buffer)
+}
+
+/// Make room for `more` values, so that adding them allocates nothing.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+#[inline]
+pub(crate) fn make_room<T>(buffer: &mut Vec<T>, what: &'static str, more: usize) -> Result<(), Error> {
+    buffer.try_reserve(more).map_err(|_| out_of_memory::<T>(what, buffer.len().saturating_add(more)))
+}
+
+/// Add a value.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+#[inline]
+pub(crate) fn push<T>(buffer: &mut Vec<T>, what: &'static str, value: T) -> Result<(), Error> {
+    make_room(buffer, what, 1)?;
+    buffer.push(value);
+    Ok(())
+}
+
+/// Collect values whose number is known.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn collected<T>(what: &'static str, values: impl Iterator<Item = T>) -> Result<Vec<T>, Error> {
+    let mut buffer = with_room(what, values.size_hint().0)?;
+    for value in values {
+        push(&mut buffer, what, value)?;
+    }
+    Ok(buffer)
+}
+
+/// Repeat a value.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn filled<T: Copy>(what: &'static str, len: usize, value: T) -> Result<Vec<T>, Error> {
+    let mut buffer = with_room(what, len)?;
+    buffer.resize(len, value);
+    Ok(buffer)
+}
+
+/// Copy values.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub(crate) fn copied<T: Copy>(what: &'static str, values: &[T]) -> Result<Vec<T>, Error> {
+    let mut buffer = with_room(what, values.len())?;
+    buffer.extend_from_slice(values);
+    Ok(buffer)
+}
+
+fn out_of_memory<T>(what: &'static str, len: usize) -> Error {
+    Error::OutOfMemory { what, bytes: (len as u64).saturating_mul(size_of::<T>() as u64) }
 }
 
 /// Buffers of fewer bytes keep normal pages. A plan of a million sequences, whose buffers have 4 MB, is a fifth faster

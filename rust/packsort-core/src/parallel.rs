@@ -8,9 +8,11 @@
 use std::cell::UnsafeCell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 #[cfg(debug_assertions)]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use crate::memory::{prefetch_for_write, prepare};
+use crate::Error;
+use crate::memory::{prefetch_for_write, reserved};
 
 /// Cut a slice into consecutive parts of these lengths. What is left over is dropped.
 ///
@@ -40,22 +42,44 @@ pub(crate) struct Scatter<T> {
     written: Vec<AtomicBool>,
 }
 
-// SAFETY: a shared `Scatter` is only written to, through `write` and `write_inside`, whose contracts rule out that two
-// threads write to one place. The values written on one thread are read on another, which `T: Send` allows.
+// SAFETY: a shared `Scatter` is only written to, through `write`, whose contract rules out that two threads write to one
+// place, and `store_inside`, which stores atomically. The values written on one thread are read on another, which `T: Send` allows.
 unsafe impl<T: Send> Sync for Scatter<T> {}
+
+/// A value that several threads may store at one place.
+pub(crate) trait Store: Copy {
+    /// Store a value, in one or more atomic steps.
+    ///
+    /// # Safety
+    /// `place` is aligned and valid for writes, and all accesses to it meanwhile are atomic.
+    unsafe fn store(place: *mut Self, value: Self);
+}
+
+macro_rules! store {
+    ($($t:ty as $atomic:ty),*) => {$(impl Store for $t {
+        #[inline(always)]
+        unsafe fn store(place: *mut Self, value: Self) {
+            // SAFETY: by contract the place is aligned and valid, and accessed by atomic operations only.
+            unsafe { <$atomic>::from_ptr(place) }.store(value, Ordering::Relaxed);
+        }
+    })*};
+}
+store!(u32 as AtomicU32, i64 as AtomicI64);
 
 impl<T: Copy> Scatter<T> {
     /// Reserve memory for `len` elements.
-    pub fn new(len: usize) -> Self {
-        let mut places = Vec::with_capacity(len);
-        prepare(&places);
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(what: &'static str, len: usize) -> Result<Self, Error> {
+        let mut places = reserved(what, len)?;
         // SAFETY: the vector has capacity for `len` elements, and an element of type `MaybeUninit` needs no value.
         unsafe { places.set_len(len) };
-        Self {
+        Ok(Self {
             places,
             #[cfg(debug_assertions)]
             written: (0..len).map(|_| AtomicBool::new(false)).collect(),
-        }
+        })
     }
 
     /// Write `value` to place `index`.
@@ -75,15 +99,19 @@ impl<T: Copy> Scatter<T> {
         self.written[index].store(true, Ordering::Relaxed);
     }
 
-    /// Write `value` to place `index`, or nowhere if `index` is not below the length.
-    ///
-    /// # Safety
-    /// No other thread writes to this place.
+    /// Store `value` at place `index`, or nowhere if `index` is not below the length. Other threads may store there too:
+    /// then the place holds what one of them stored, or parts of each.
     #[inline(always)]
-    pub unsafe fn write_inside(&self, index: usize, value: T) {
-        if index < self.places.len() {
-            // SAFETY: by contract no other thread writes to this place.
-            unsafe { self.write(index, value) };
+    pub fn store_inside(&self, index: usize, value: T)
+    where
+        T: Store,
+    {
+        if let Some(place) = self.places.get(index) {
+            // SAFETY: the pointer comes from a live element. Nothing reads elements before `finish`, which takes the array
+            // by value, and stores to one place are atomic. A caller of `write` has promised that no thread stores there.
+            unsafe { T::store(place.get().cast(), value) };
+            #[cfg(debug_assertions)]
+            self.written[index].store(true, Ordering::Relaxed);
         }
     }
 
@@ -115,7 +143,7 @@ mod tests {
 
     #[test]
     fn scattered_values_arrive() {
-        let squares = Scatter::new(1000);
+        let squares = Scatter::new("squares", 1000).unwrap();
         (0..1000_usize).into_par_iter().for_each(|i| {
             let place = i * 7 % 1000; // 7 and 1000 have no common divisor
             // SAFETY: the map from `i` to `place` is a bijection.
@@ -130,14 +158,14 @@ mod tests {
     #[should_panic(expected = "index out of bounds")]
     fn a_place_outside_is_refused() {
         // SAFETY: there is no other thread.
-        unsafe { Scatter::new(3).write(3, 0_u8) };
+        unsafe { Scatter::new("bytes", 3).unwrap().write(3, 0_u8) };
     }
 
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "a place was not written")]
     fn debug_builds_find_places_that_were_not_written() {
-        let scatter = Scatter::new(2);
+        let scatter = Scatter::new("bytes", 2).unwrap();
         // SAFETY: there is no other thread. That `finish` panics before it reads is what this test shows.
         unsafe {
             scatter.write(0, 1_u8);

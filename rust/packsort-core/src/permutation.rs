@@ -1,5 +1,8 @@
 //! Shuffles that need no memory: the place of any element is computed alone.
 
+use crate::Error;
+use crate::memory::collected;
+
 /// A permutation of `0..len`, chosen by a key.
 ///
 /// Five rounds of multiply, add and shift-xor, each a bijection of the next power of two. A value outside `0..len` goes
@@ -82,14 +85,18 @@ impl Permutation {
 ///
 /// # Examples
 /// ```
-/// assert_eq!(packsort_core::shuffled(5, 0, 0, 0), [2, 1, 4, 0, 3]);
+/// assert_eq!(packsort_core::shuffled(5, 0, 0, 0)?, [2, 1, 4, 0, 3]);
+/// # Ok::<(), packsort_core::Error>(())
 /// ```
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
 ///
 /// # Complexity
 /// O(len).
-pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Vec<i64> {
+pub fn shuffled(len: u64, seed: u64, epoch: u64, stream: u64) -> Result<Vec<i64>, Error> {
     let shuffle = Permutation::new(len, key([seed ^ LOADER, epoch, stream]));
-    (0..len).map(|i| shuffle.at(i) as i64).collect()
+    collected("an order of packs", (0..len).map(|i| shuffle.at(i) as i64))
 }
 
 /// Separates these shuffles from those of plans and schedules with the same seed.
@@ -135,9 +142,9 @@ mod tests {
     proptest! {
         #[test]
         fn shuffles_are_permutations_and_differ(len in 0_u64..200, seed: u64, epoch in 0_u64..9) {
-            let mut one = shuffled(len, seed, epoch, 0);
-            prop_assert!(len < 20 || one != shuffled(len, seed, epoch + 1, 0));
-            prop_assert!(len < 20 || one != shuffled(len, seed, epoch, 1));
+            let mut one = shuffled(len, seed, epoch, 0).unwrap();
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch + 1, 0).unwrap());
+            prop_assert!(len < 20 || one != shuffled(len, seed, epoch, 1).unwrap());
             one.sort();
             prop_assert_eq!(one, (0..len as i64).collect::<Vec<_>>());
         }

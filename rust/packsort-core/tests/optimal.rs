@@ -97,11 +97,11 @@ proptest! {
         let mut packing = Packing::new(&knapsack, &counts).unwrap();
         packing.take(&patterns, &repeats.iter().copied().cycle().take(patterns.len()).collect::<Vec<_>>()).unwrap();
         match way {
-            0 => packing.finish_first_fit(),
-            1 => packing.finish_full(50),
+            0 => packing.finish_first_fit().unwrap(),
+            1 => packing.finish_full(50).unwrap(),
             _ => {
                 let most = packing.left().iter().sum();
-                prop_assert_eq!(packing.finish_within(most, 1 << 20), Search::Found(()));
+                prop_assert_eq!(packing.finish_within(most, 1 << 20).unwrap(), Search::Found(()));
             }
         }
         let (patterns, repeats) = packing.patterns();
@@ -145,7 +145,7 @@ fn a_deep_search_needs_no_deep_stack() {
         let few = pack_few(&sizes, 100_000, u64::MAX, 3, 1 << 20);
         let knapsack = Knapsack::new(&[1], 1 << 20, u64::MAX).unwrap();
         let mut packing = Packing::new(&knapsack, &[300_000]).unwrap();
-        packing.finish_full(u64::MAX);
+        packing.finish_full(u64::MAX).unwrap();
         (few, packing.num_packs())
     });
     let (few, full) = on_a_small_stack.unwrap().join().unwrap();
@@ -186,7 +186,7 @@ fn hostile_sizes_patterns_and_counts_are_refused() {
     packing.take(&pattern(&[0, 1], &[1, 1]), &[u64::MAX]).unwrap();
     assert_eq!((packing.num_packs(), packing.left()), (5, &[0, 0][..]));
     let mut many = Packing::new(&knapsack, &[1 << 40, 1]).unwrap();
-    assert_eq!(many.finish_within(1 << 40, 10), Search::OutOfSteps);
+    assert_eq!(many.finish_within(1 << 40, 10).unwrap(), Search::OutOfSteps);
 
     assert_eq!(pack_few(&[11], 10, 9, 9, 100), Search::Impossible);
     assert_eq!(pack_few(&[0, 10, 3], 10, u64::MAX, u64::MAX, 100), Search::Found(vec![vec![0, 1], vec![2]]));

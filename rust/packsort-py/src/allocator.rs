@@ -1,16 +1,21 @@
-//! The allocator: mimalloc, which keeps freed memory for the next allocation.
+//! The allocator: mimalloc, which keeps freed memory for the next allocation, and a reserve for when the system has none.
 //!
 //! With glibc's allocator every plan gets fresh pages from the kernel, which costs more than the work on them.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 use mimalloc::MiMalloc;
 
+use crate::reserve::Reserve;
+
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
+
+static RESERVE: Reserve = Reserve::new();
 
 struct Allocator;
 
@@ -32,31 +37,64 @@ impl Allocator {
     }
 }
 
-// SAFETY: every method forwards to mimalloc, which fulfils the contract. Setting its options allocates nothing.
+// SAFETY: every method forwards to mimalloc, which fulfils the contract, or to the reserve, which gives memory that is
+// nobody else's, aligned and as large as asked for. Memory goes back to where it came from. Setting mimalloc's options
+// allocates nothing.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::set_options();
         // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called.
-        unsafe { MiMalloc.alloc(layout) }
+        let start = unsafe { MiMalloc.alloc(layout) };
+        if start.is_null() { RESERVE.take(layout) } else { start }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::set_options();
         // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        let start = unsafe { MiMalloc.alloc_zeroed(layout) };
+        if !start.is_null() {
+            return start;
+        }
+        let start = RESERVE.take(layout);
+        if !start.is_null() {
+            // SAFETY: the reserve gave this many bytes, which nobody else uses.
+            unsafe { ptr::write_bytes(start, 0, layout.size()) };
+        }
+        start
     }
 
     #[inline]
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called.
+        if RESERVE.holds(start) {
+            return RESERVE.give_back();
+        }
+        // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called. The memory
+        // is not the reserve's, so it comes from mimalloc.
         unsafe { MiMalloc.dealloc(start, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called.
-        unsafe { MiMalloc.realloc(start, layout, size) }
+        if !RESERVE.holds(start) {
+            // SAFETY: the caller fulfils the contract of this method, which is the contract of the method called. The
+            // memory is not the reserve's, so it comes from mimalloc.
+            let moved = unsafe { MiMalloc.realloc(start, layout, size) };
+            if !moved.is_null() {
+                return moved;
+            }
+        }
+        // SAFETY: the caller guarantees that the new size, rounded up to the alignment, is above 0 and does not overflow.
+        let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
+        if !moved.is_null() {
+            // SAFETY: both allocations are at least as large as the smaller size, and they are apart. The old one is live
+            // until it is given back, with the layout it was allocated with.
+            unsafe {
+                ptr::copy_nonoverlapping(start, moved, layout.size().min(size));
+                self.dealloc(start, layout);
+            }
+        }
+        moved
     }
 }

@@ -11,8 +11,28 @@ use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::DataType;
 use packsort_core::{AsListChunk, ListChunk, ListColumn, Offsets};
 use pyo3::prelude::*;
+use pyo3_arrow::PyChunkedArray;
 
-use crate::errors::SourceError;
+use crate::errors::{SourceError, caught};
+
+/// An Arrow array or column of any library.
+pub struct Column(PyChunkedArray);
+
+impl Column {
+    pub fn chunks(&self) -> &[ArrayRef] {
+        self.0.chunks()
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Column {
+    type Error = PyErr;
+
+    /// Arrow panics at some of what breaks its rules, such as names that are not UTF-8.
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let broken = |panic| Err(SourceError::new_err(format!("column breaks the rules of Arrow: {panic}")));
+        caught(|| object.extract().map(Self)).unwrap_or_else(broken)
+    }
+}
 
 /// Owned chunk of a list column: shares the buffers of the Arrow array it came from.
 pub struct Chunk {

@@ -1,10 +1,9 @@
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{Fillers, IdSlice, ListColumn as Lists, Selection, gather_serial};
 use pyo3::prelude::*;
-use pyo3_arrow::PyChunkedArray;
 
-use crate::columns::{self, Chunk};
-use crate::errors::to_py;
+use crate::columns::{self, Chunk, Column};
+use crate::errors::{entry, to_py};
 use crate::pool;
 
 type Bytes<'py> = PyResult<Bound<'py, PyArray1<u8>>>;
@@ -37,18 +36,20 @@ fn selection<'a>(ids: &'a IdsArg, starts: &'a Pieces, lengths: &'a Pieces) -> Py
 #[pyo3(signature = (column, ids, starts=None, lengths=None, fillers=None))]
 pub fn gather<'py>(
     py: Python<'py>,
-    column: PyChunkedArray,
+    column: Column,
     ids: IdsArg<'py>,
     starts: Pieces<'py>,
     lengths: Pieces<'py>,
     fillers: Option<(Vec<u8>, Vec<u8>)>,
 ) -> Bytes<'py> {
-    let column = columns::lists(column.chunks())?;
-    let fillers = fillers.as_ref().map(|(padding, separator)| Fillers { padding, separator });
-    let selection = Selection { fillers, ..selection(&ids, &starts, &lengths)? };
-    py.detach(|| pool::run(|| packsort_core::gather(&column, selection)))
-        .map(|bytes| bytes.into_pyarray(py))
-        .map_err(to_py)
+    entry(|| {
+        let column = columns::lists(column.chunks())?;
+        let fillers = fillers.as_ref().map(|(padding, separator)| Fillers { padding, separator });
+        let selection = Selection { fillers, ..selection(&ids, &starts, &lengths)? };
+        py.detach(|| pool::run(|| packsort_core::gather(&column, selection)))
+            .map(|bytes| bytes.into_pyarray(py))
+            .map_err(to_py)
+    })
 }
 
 /// List column that is gathered from batch by batch.
@@ -58,19 +59,21 @@ pub struct ListColumn(Lists<Chunk>);
 #[pymethods]
 impl ListColumn {
     #[new]
-    fn new(column: PyChunkedArray) -> PyResult<Self> {
-        columns::lists(column.chunks()).map(Self)
+    fn new(column: Column) -> PyResult<Self> {
+        entry(|| columns::lists(column.chunks()).map(Self))
     }
 
     /// Count the values of each row.
     fn lengths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        py.detach(|| self.0.lengths()).map(|lengths| lengths.into_pyarray(py)).map_err(to_py)
+        entry(|| py.detach(|| self.0.lengths()).map(|lengths| lengths.into_pyarray(py)).map_err(to_py))
     }
 
     /// Gather pieces on the calling thread: their values one after another, as bytes.
     #[pyo3(signature = (ids, starts=None, lengths=None))]
     fn gather<'py>(&self, py: Python<'py>, ids: IdsArg<'py>, starts: Pieces<'py>, lengths: Pieces<'py>) -> Bytes<'py> {
-        let selection = selection(&ids, &starts, &lengths)?;
-        py.detach(|| gather_serial(&self.0, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)
+        entry(|| {
+            let selection = selection(&ids, &starts, &lengths)?;
+            py.detach(|| gather_serial(&self.0, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)
+        })
     }
 }

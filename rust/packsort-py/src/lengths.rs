@@ -10,8 +10,8 @@ use arrow_schema::DataType;
 use numpy::PyReadonlyArray1;
 use packsort_core::{Chunk, Lengths};
 use pyo3::prelude::*;
-use pyo3_arrow::PyChunkedArray;
 
+use crate::columns;
 use crate::errors::LengthTypeError;
 
 /// A contiguous, aligned NumPy array or an Arrow column.
@@ -25,7 +25,7 @@ pub enum LengthsArg<'py> {
     U64(PyReadonlyArray1<'py, u64>),
     U16(PyReadonlyArray1<'py, u16>),
     U8(PyReadonlyArray1<'py, u8>),
-    Column(PyChunkedArray),
+    Column(columns::Column),
 }
 
 impl LengthsArg<'_> {

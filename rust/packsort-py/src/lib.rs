@@ -13,6 +13,7 @@ mod optimal;
 mod parts;
 mod plan;
 mod pool;
+mod reserve;
 mod schedule;
 
 #[pymodule]

@@ -4,7 +4,7 @@ use numpy::{IntoPyArray, PyReadonlyArray1};
 use packsort_core::optimal::{self as core, Knapsack, Search, SizePatterns};
 use pyo3::prelude::*;
 
-use crate::errors::to_py;
+use crate::errors::{entry, to_py};
 use crate::parts::Array;
 use crate::pool;
 
@@ -42,12 +42,14 @@ pub fn price_patterns<'py>(
     duals: Vec<PyReadonlyArray1<'py, f64>>,
     judge: PyReadonlyArray1<'py, f64>,
 ) -> PyResult<(u64, f64, Array<'py, i64>, Array<'py, i32>, Array<'py, i32>)> {
-    let (counts, judge) = (counts.as_slice()?, judge.as_slice()?);
-    let duals = duals.iter().map(|duals| Ok(duals.as_slice()?)).collect::<PyResult<Vec<_>>>()?;
-    let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
-    let found = py.detach(|| pool::run(|| knapsack.price(counts, &duals, judge))).map_err(to_py)?;
-    let (offsets, items, copies) = arrays(py, &found.patterns);
-    Ok((found.bound, found.fraction, offsets, items, copies))
+    entry(|| {
+        let (counts, judge) = (counts.as_slice()?, judge.as_slice()?);
+        let duals = duals.iter().map(|duals| Ok(duals.as_slice()?)).collect::<PyResult<Vec<_>>>()?;
+        let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+        let found = py.detach(|| pool::run(|| knapsack.price(counts, &duals, judge))).map_err(to_py)?;
+        let (offsets, items, copies) = arrays(py, &found.patterns);
+        Ok((found.bound, found.fraction, offsets, items, copies))
+    })
 }
 
 /// Draw patterns that fill a pack to the last token.
@@ -60,10 +62,12 @@ pub fn sample_patterns<'py>(
     counts: PyReadonlyArray1<'py, u64>,
     number: usize,
 ) -> PyResult<PatternArrays<'py>> {
-    let counts = counts.as_slice()?;
-    let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
-    let patterns = py.detach(|| core::sample(&knapsack, counts, number)).map_err(to_py)?;
-    Ok(arrays(py, &patterns))
+    entry(|| {
+        let counts = counts.as_slice()?;
+        let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+        let patterns = py.detach(|| core::sample(&knapsack, counts, number)).map_err(to_py)?;
+        Ok(arrays(py, &patterns))
+    })
 }
 
 /// Packing that is being built.
@@ -79,14 +83,16 @@ impl Packing {
         max_sequences: u64,
         counts: PyReadonlyArray1<'_, u64>,
     ) -> PyResult<Self> {
-        let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
-        core::Packing::new(&knapsack, counts.as_slice()?).map(Self).map_err(to_py)
+        entry(|| {
+            let knapsack = Knapsack::new(sizes.as_slice()?, capacity, max_sequences).map_err(to_py)?;
+            core::Packing::new(&knapsack, counts.as_slice()?).map(Self).map_err(to_py)
+        })
     }
 
     /// Number of sequences of each size that are in no pack.
     #[getter]
-    fn left<'py>(&self, py: Python<'py>) -> Array<'py, i64> {
-        self.0.left().iter().map(|&left| left as i64).collect::<Vec<_>>().into_pyarray(py)
+    fn left<'py>(&self, py: Python<'py>) -> PyResult<Array<'py, i64>> {
+        entry(|| Ok(self.0.left().iter().map(|&left| left as i64).collect::<Vec<_>>().into_pyarray(py)))
     }
 
     #[getter]
@@ -94,8 +100,8 @@ impl Packing {
         self.0.num_packs()
     }
 
-    fn copy(&self) -> Self {
-        Self(self.0.clone())
+    fn copy(&self) -> PyResult<Self> {
+        entry(|| Ok(Self(self.0.clone())))
     }
 
     /// Take up to `repeats` packs of each pattern.
@@ -107,30 +113,41 @@ impl Packing {
         copies: PyReadonlyArray1<'_, i32>,
         repeats: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<()> {
-        let (patterns, repeats) = patterns_of(&(offsets, items, copies, repeats))?;
-        py.detach(|| self.0.take(&patterns, &repeats)).map_err(to_py)
+        entry(|| {
+            let (patterns, repeats) = patterns_of(&(offsets, items, copies, repeats))?;
+            py.detach(|| self.0.take(&patterns, &repeats)).map_err(to_py)
+        })
     }
 
     /// Pack all sequences left by first-fit decreasing.
-    fn finish(&mut self, py: Python<'_>) {
-        py.detach(|| self.0.finish_first_fit());
+    fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
+        entry(|| py.detach(|| self.0.finish_first_fit()).map_err(to_py))
     }
 
     /// Pack all sequences left, each pack as full as `steps` steps find.
-    fn finish_full(&mut self, py: Python<'_>, steps: u64) {
-        py.detach(|| self.0.finish_full(steps));
+    fn finish_full(&mut self, py: Python<'_>, steps: u64) -> PyResult<()> {
+        entry(|| py.detach(|| self.0.finish_full(steps)).map_err(to_py))
     }
 
     /// Pack all sequences left into at most `packs` packs; returns whether a way was found, and whether there is none.
-    fn finish_within(&mut self, py: Python<'_>, packs: u64, steps: u64) -> (bool, bool) {
-        let search = py.detach(|| self.0.finish_within(packs, steps));
-        (search == Search::Found(()), search == Search::Impossible)
+    fn finish_within(&mut self, py: Python<'_>, packs: u64, steps: u64) -> PyResult<(bool, bool)> {
+        entry(|| {
+            let search = py.detach(|| self.0.finish_within(packs, steps)).map_err(to_py)?;
+            Ok((search == Search::Found(()), search == Search::Impossible))
+        })
     }
 
     /// Offsets, items, copies and repeats of the patterns so far.
-    fn patterns<'py>(&self, py: Python<'py>) -> (Array<'py, i64>, Array<'py, i32>, Array<'py, i32>, Array<'py, i64>) {
-        let (patterns, repeats) = self.0.patterns();
-        let (offsets, items, copies) = arrays(py, &patterns);
-        (offsets, items, copies, repeats.iter().map(|&repeat| repeat as i64).collect::<Vec<_>>().into_pyarray(py))
+    #[expect(clippy::type_complexity, reason = "a tuple in Python")]
+    fn patterns<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Array<'py, i64>, Array<'py, i32>, Array<'py, i32>, Array<'py, i64>)> {
+        entry(|| {
+            let (patterns, repeats) = self.0.patterns();
+            let (offsets, items, copies) = arrays(py, &patterns);
+            let repeats: Vec<i64> = repeats.iter().map(|&repeat| repeat as i64).collect();
+            Ok((offsets, items, copies, repeats.into_pyarray(py)))
+        })
     }
 }

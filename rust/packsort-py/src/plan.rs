@@ -3,7 +3,7 @@ use packsort_core::{self as core, Groups, Options, PieceStarts, Sequences};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::to_py;
+use crate::errors::{entry, to_py};
 use crate::lengths::LengthsArg;
 use crate::optimal::{PacksArg, patterns_of};
 use crate::parts::{Array, OptionsDict, dict_to_parts, ids_to_array, parts_to_dict};
@@ -51,30 +51,36 @@ impl Plan {
         seed: Option<u64>,
         epoch: u64,
     ) -> PyResult<Self> {
-        let options = Options::try_from(options)?;
-        let mut sequences = Sequences::from(lengths.borrow()?);
-        if let Some(GroupsArg(group_of, num_groups, last_alone)) = &groups {
-            let (num_groups, last_alone) = (*num_groups, *last_alone);
-            sequences.groups = Some(Groups { group_of: group_of.as_slice()?, num_groups, last_alone });
-        }
-        if let Some(flags) = &splittable {
-            sequences.splittable = Some(flags.as_slice()?);
-        }
-        if let Some(StartsArg(offsets, starts)) = &starts {
-            sequences.piece_starts = Some(PieceStarts { offsets: offsets.as_slice()?, starts: starts.as_slice()? });
-        }
-        py.detach(|| pool::run(|| core::Plan::new(&sequences, options, seed, epoch))).map(Self).map_err(to_py)
+        entry(|| {
+            let options = Options::try_from(options)?;
+            let mut sequences = Sequences::from(lengths.borrow()?);
+            if let Some(GroupsArg(group_of, num_groups, last_alone)) = &groups {
+                let (num_groups, last_alone) = (*num_groups, *last_alone);
+                sequences.groups = Some(Groups { group_of: group_of.as_slice()?, num_groups, last_alone });
+            }
+            if let Some(flags) = &splittable {
+                sequences.splittable = Some(flags.as_slice()?);
+            }
+            if let Some(StartsArg(offsets, starts)) = &starts {
+                sequences.piece_starts = Some(PieceStarts { offsets: offsets.as_slice()?, starts: starts.as_slice()? });
+            }
+            py.detach(|| pool::run(|| core::Plan::new(&sequences, options, seed, epoch))).map(Self).map_err(to_py)
+        })
     }
 
     #[staticmethod]
     fn from_parts(py: Python<'_>, parts: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let parts = dict_to_parts(parts)?;
-        py.detach(|| pool::run(|| core::Plan::from_parts(parts))).map(Self).map_err(to_py)
+        entry(|| {
+            let parts = dict_to_parts(parts)?;
+            py.detach(|| pool::run(|| core::Plan::from_parts(parts))).map(Self).map_err(to_py)
+        })
     }
 
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let parts = py.detach(|| self.0.parts());
-        parts_to_dict(py, parts)
+        entry(|| {
+            let parts = py.detach(|| self.0.parts()).map_err(to_py)?;
+            parts_to_dict(py, parts)
+        })
     }
 
     /// The options, and numbers that cost nothing to find.
@@ -98,8 +104,8 @@ impl Plan {
         Ok(dict)
     }
 
-    fn with_epoch(&self, py: Python<'_>, epoch: u64) -> Self {
-        Self(py.detach(|| pool::run(|| self.0.with_epoch(epoch))))
+    fn with_epoch(&self, py: Python<'_>, epoch: u64) -> PyResult<Self> {
+        entry(|| py.detach(|| pool::run(|| self.0.with_epoch(epoch))).map(Self).map_err(to_py))
     }
 
     #[getter]
@@ -114,8 +120,10 @@ impl Plan {
         py: Python<'py>,
         group: usize,
     ) -> PyResult<Option<(Array<'py, u32>, Array<'py, u64>, u64, u64)>> {
-        let sizes = py.detach(|| self.0.sizes(group)).map_err(to_py)?;
-        Ok(sizes.map(|s| (s.sizes.into_pyarray(py), s.counts.into_pyarray(py), s.packs, s.bound)))
+        entry(|| {
+            let sizes = py.detach(|| self.0.sizes(group)).map_err(to_py)?;
+            Ok(sizes.map(|s| (s.sizes.into_pyarray(py), s.counts.into_pyarray(py), s.packs, s.bound)))
+        })
     }
 
     fn group_packs(&self, group: usize) -> PyResult<u64> {
@@ -135,49 +143,70 @@ impl Plan {
 
     /// Pack the same sequences otherwise: (offsets, rows, copies, repeats) of each group, None to keep its packs.
     fn with_packs(&self, py: Python<'_>, found: Vec<Option<PacksArg<'_>>>, bound: u64) -> PyResult<Self> {
-        let found = found.iter().map(|found| found.as_ref().map(patterns_of).transpose());
-        let found = found.collect::<PyResult<Vec<_>>>()?;
-        py.detach(|| pool::run(|| self.0.with_packs(&found, bound))).map(Self).map_err(to_py)
+        entry(|| {
+            let found = found.iter().map(|found| found.as_ref().map(patterns_of).transpose());
+            let found = found.collect::<PyResult<Vec<_>>>()?;
+            py.detach(|| pool::run(|| self.0.with_packs(&found, bound))).map(Self).map_err(to_py)
+        })
     }
 
-    fn num_split(&self, py: Python<'_>) -> u64 {
-        py.detach(|| self.0.num_split())
+    fn num_split(&self, py: Python<'_>) -> PyResult<u64> {
+        entry(|| Ok(py.detach(|| self.0.num_split())))
     }
 
-    fn split_rows<'py>(&self, py: Python<'py>) -> Array<'py, i64> {
-        let rows = py.detach(|| self.0.split_rows().into_iter().map(|row| row as i64).collect::<Vec<_>>());
-        rows.into_pyarray(py)
+    fn split_rows<'py>(&self, py: Python<'py>) -> PyResult<Array<'py, i64>> {
+        entry(|| {
+            let rows = py.detach(|| self.0.split_rows()).map_err(to_py)?;
+            Ok(rows.into_iter().map(|row| row as i64).collect::<Vec<_>>().into_pyarray(py))
+        })
     }
 
     /// (separators, padding) of all packs.
-    fn num_fillers(&self, py: Python<'_>) -> (u64, u64) {
-        let fillers = py.detach(|| self.0.num_fillers());
-        (fillers.separators, fillers.padding)
+    fn num_fillers(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        entry(|| {
+            let fillers = py.detach(|| self.0.num_fillers());
+            Ok((fillers.separators, fillers.padding))
+        })
     }
 
-    fn lower_bound(&self, py: Python<'_>) -> u64 {
-        py.detach(|| self.0.lower_bound())
+    fn lower_bound(&self, py: Python<'_>) -> PyResult<u64> {
+        entry(|| py.detach(|| self.0.lower_bound()).map_err(to_py))
     }
 
     /// (ids, lengths) of one pack; None outside the plan.
-    fn pack<'py>(&self, py: Python<'py>, index: u64) -> Option<(Array<'py, i64>, Array<'py, i32>)> {
-        let pack = self.0.pack(index)?;
-        let ids: Vec<i64> = pack.ids.into_iter().map(|id| id as i64).collect();
-        let lengths: Vec<i32> = pack.lengths.into_iter().map(|length| length as i32).collect();
-        Some((ids.into_pyarray(py), lengths.into_pyarray(py)))
+    fn pack<'py>(&self, py: Python<'py>, index: u64) -> PyResult<Option<(Array<'py, i64>, Array<'py, i32>)>> {
+        entry(|| {
+            let Some(pack) = self.0.pack(index) else { return Ok(None) };
+            let ids: Vec<i64> = pack.ids.into_iter().map(|id| id as i64).collect();
+            let lengths: Vec<i32> = pack.lengths.into_iter().map(|length| length as i32).collect();
+            Ok(Some((ids.into_pyarray(py), lengths.into_pyarray(py))))
+        })
     }
 
     /// (offsets, sequence ids) of packs `start..stop`.
-    fn list_packs<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> (Array<'py, i64>, Bound<'py, PyAny>) {
-        let list = py.detach(|| pool::run(|| self.0.list_packs(start..stop)));
-        (list.offsets.into_pyarray(py), ids_to_array(py, list.ids))
+    fn list_packs<'py>(
+        &self,
+        py: Python<'py>,
+        start: u64,
+        stop: u64,
+    ) -> PyResult<(Array<'py, i64>, Bound<'py, PyAny>)> {
+        entry(|| {
+            let list = py.detach(|| pool::run(|| self.0.list_packs(start..stop))).map_err(to_py)?;
+            Ok((list.offsets.into_pyarray(py), ids_to_array(py, list.ids)))
+        })
     }
 
-    fn list_lengths<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> Array<'py, i32> {
-        py.detach(|| pool::run(|| self.0.list_lengths(start..stop))).into_pyarray(py)
+    fn list_lengths<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> PyResult<Array<'py, i32>> {
+        entry(|| {
+            let lengths = py.detach(|| pool::run(|| self.0.list_lengths(start..stop))).map_err(to_py)?;
+            Ok(lengths.into_pyarray(py))
+        })
     }
 
-    fn list_starts<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> Array<'py, i32> {
-        py.detach(|| pool::run(|| self.0.list_starts(start..stop))).into_pyarray(py)
+    fn list_starts<'py>(&self, py: Python<'py>, start: u64, stop: u64) -> PyResult<Array<'py, i32>> {
+        entry(|| {
+            let starts = py.detach(|| pool::run(|| self.0.list_starts(start..stop))).map_err(to_py)?;
+            Ok(starts.into_pyarray(py))
+        })
     }
 }

@@ -1,30 +1,40 @@
-"""Reader of Arrow files and streams, mapped into memory, so that reading copies nothing."""
+"""Reader of Arrow files and streams, mapped into memory, so that reading copies nothing.
+
+A process that touches a mapped page that the file no longer has is ended by the system (SIGBUS). The file is therefore
+compared with the one that was opened whenever it is mapped. What another program does to it afterwards cannot be
+caught, so files can be read without mapping, too.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from packsort.errors import SourceError
 from packsort.sources.formats.reader import naming
 
 
 class ArrowReader:
-    """Arrow IPC file or stream, mapped into memory.
+    """Arrow IPC file or stream.
 
     Args:
         path: The file.
         size: Its bytes.
         stream: Whether it holds an Arrow stream.
+        memory_map: Whether to map it into memory, so that reading copies nothing.
     """
 
-    def __init__(self, path: str, size: int, *, stream: bool) -> None:
+    def __init__(self, path: str, size: int, *, stream: bool, memory_map: bool = True) -> None:
         self.path = path
         self.bytes = size
         self._stream = stream
+        self._memory_map = memory_map
+        self._stamp = _stamp(path)
         with naming(path, "is not a readable Arrow file"):
-            with pa.memory_map(path) as source:
+            with self._open() as source:
                 if stream:
                     self.schema = ipc.open_stream(source).schema
                 else:
@@ -36,19 +46,28 @@ class ArrowReader:
                 # be that of another, too.
                 self.rows = sum(batch.num_rows for batch in self._all_batches(range(len(self.schema))[:1]))
 
+    def _open(self) -> pa.NativeFile:
+        """Open the file, if it is still the one that the reader knows."""
+        source = pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path)
+        if _stamp(self.path) != self._stamp:
+            source.close()
+            raise SourceError(f"`{self.path}` was changed since it was opened: open the source anew")
+        return source
+
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for batch in self._all_batches(sorted(self.schema.get_field_index(name) for name in columns)):
             yield batch.select(list(columns))
 
     def _all_batches(self, fields: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the record batches; those of a stream have only some of its fields."""
-        with naming(self.path), pa.memory_map(self.path) as source:
+        with naming(self.path), self._open() as source:
             if self._stream:
                 options = ipc.IpcReadOptions(included_fields=list(fields))
                 yield from ipc.open_stream(source, options=options)
             else:
                 # With `included_fields`, pyarrow copies fields of a file instead of pointing into the map.
-                file = ipc.open_file(source)
+                options = None if self._memory_map else ipc.IpcReadOptions(included_fields=list(fields))
+                file = ipc.open_file(source, options=options)
                 yield from (file.get_batch(i) for i in range(file.num_record_batches))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
@@ -61,3 +80,10 @@ class ArrowReader:
         for batch in self._record_batches(columns):
             for first in range(0, batch.num_rows, rows):
                 yield batch.slice(first, rows)
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    """Return inode, size and time of change, which differ if the file is another one or has other content."""
+    with naming(path):
+        facts = os.stat(path)
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -37,13 +37,14 @@ _SPACE = b"\xef\xbb\xbf \t\r\n"
 _HEAD_BYTES = 1 << 20
 
 
-def open_file(path: Path) -> Reader:
+def open_file(path: Path, *, memory_map: bool = True) -> Reader:
     """Open one file as the format that its first and last bytes tell, whatever its name.
 
     Text that is no JSON is CSV if the name ends in `.csv` or `.tsv`, also before `.gz` or `.zst`.
 
     Args:
         path: The file.
+        memory_map: Whether to map an Arrow file into memory instead of reading it.
 
     Raises:
         SourceNotFoundError: There is no such file.
@@ -68,12 +69,12 @@ def open_file(path: Path) -> Reader:
             raise SourceError(
                 f"`{name}` is a truncated Arrow file: it has {size:,} bytes and no Arrow footer at the end"
             )
-        return ArrowReader(name, size, stream=False)
+        return ArrowReader(name, size, stream=False, memory_map=memory_map)
     if head.startswith(_ARROW_STREAM):
         # A writer that was stopped leaves whole messages, which would read as a shorter stream without an error.
         if tail != _ARROW_STREAM_END:
             raise SourceError(f"`{name}` is a truncated Arrow stream: it has {size:,} bytes and no end-of-stream mark")
-        return ArrowReader(name, size, stream=True)
+        return ArrowReader(name, size, stream=True, memory_map=memory_map)
     return _open_text(path, size, compression_of(head))
 
 

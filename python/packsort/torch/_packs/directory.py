@@ -52,6 +52,7 @@ class DirectoryPacks:
         for shard in shards.manifest.shards:
             digest.update(f"{shard.name}:{shard.packs}:{shard.checksum};".encode())
         self.data_fingerprint = digest.hexdigest()
+        shards.check_footers()  # orders of packs take memory by their number
         self._checked = time.monotonic()
 
     def __len__(self) -> int:
@@ -90,6 +91,7 @@ class _DirectoryEpoch:
     def take(self, numbers: Sequence[int]) -> list[PackArrays]:
         """Return packs by number."""
         self._packs.check_now_and_then()
+        self._packs.shards.check_packs(numbers)
         return [self._packs.pack(number) for number in numbers]
 
     def pack_order(self) -> NDArray[np.int64] | None:
@@ -109,6 +111,7 @@ class _DirectoryEpoch:
     def costs(self, cost: CostModel, attention: str) -> NDArray[np.float64]:
         """Return the cost of each pack, float64 (num_packs,)."""
         shards = self._packs.shards
+        shards.check_all()
         costs = [np.zeros(0)]
         for index in range(len(shards.manifest.shards)):
             offsets, lengths = shards.segment_lengths(index)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from packsort import _checks
+from packsort._options import Verify
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
@@ -24,24 +26,33 @@ PlanSource = Plan | str | os.PathLike[str]
 """A plan, or the file that `Plan.save` wrote."""
 
 
-def open_packs(source: Any, options: PackingOptions, plan: PlanSource | None = None) -> Packs:
+def open_packs(
+    source: Any, options: PackingOptions, plan: PlanSource | None = None, verify: Verify | None = None
+) -> Packs:
     """Open any source as packs.
 
     Args:
         source: A packed directory, or token columns.
         options: Options of packing on the fly; `config.seed` also orders the packs of a directory.
         plan: Plan of the token columns, or None to make one.
+        verify: Time at which the checksums of a packed directory are compared, or None for that of the open `Shards`,
+            or for `"first"`.
 
     Raises:
         OptionError: `max_length` is missing or is not that of the directory or plan; options of a plan are given where
-            the packs are planned already; the plan is not of these sequences.
+            the packs are planned already; the plan is not of these sequences; `verify` is given where there is no
+            packed directory to open.
         SourceError: The source is a stream.
     """
     refuse_stream(source)
     if plan is not None and not isinstance(plan, (Plan, str, os.PathLike)):
         raise OptionError(f"plan must be a Plan, the path of a saved one, or None, got {plan!r}")
+    if verify is not None:
+        _checks.one_of("verify", verify, get_args(Verify))
     if isinstance(source, Shards) or _is_packed(source, options.max_length):
-        return _open_directory(source, options, plan)
+        return _open_directory(source, options, plan, verify)
+    if verify is not None:
+        raise OptionError(f"verify={verify!r} is for packed directories, got {_kind(source)}: leave it out")
     if plan is not None:
         known = plan if isinstance(plan, Plan) else load_plan(plan)
         if options.of_plan:
@@ -61,10 +72,17 @@ def _planned(source: Any, options: PackingOptions, plan: Plan | None = None) -> 
     return packs
 
 
-def _open_directory(source: Any, options: PackingOptions, plan: PlanSource | None) -> DirectoryPacks:
-    shards = source if isinstance(source, Shards) else open_shards(source)
+def _open_directory(
+    source: Any, options: PackingOptions, plan: PlanSource | None, verify: Verify | None
+) -> DirectoryPacks:
+    if isinstance(source, Shards):
+        shards = source
+        if (name := "verify" if verify else "memory_map" if "memory_map" in options.given else None) is not None:
+            raise OptionError(f"{name} does not go with `{shards.path}`, which is open: pass it to open_shards")
+    else:
+        shards = open_shards(source, verify=verify or "first", memory_map=options.input.memory_map)
     packs = DirectoryPacks(shards, options.config.seed, options.keep if "keep" in options.given else None)
-    given = [name for name in options.given if name != "keep"]
+    given = [name for name in options.given if name not in ("keep", "memory_map")]
     if given:
         raise OptionError(f"{given[0]} does not go with {packs.name}, which is packed already: pass it when packing")
     for name in packs.kept:

@@ -7,7 +7,7 @@ There are four kinds:
 - The `state_dict` of MosaicML Streaming and LitData counts the samples of all ranks, which a stream does not know. It
   tells the epoch of a pass; the items are skipped: `EpochSource`.
 - A `datasets.IterableDataset` that shuffles loses its shuffle buffer in its own state, so its items are skipped too:
-  `ShuffledSource`.
+  `ReadAgainSource`.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ class DatasetsSource(StatefulSource):
         self._moved = False
 
 
-class ShuffledSource(StreamSource):
-    """A `datasets.IterableDataset` with a shuffle buffer: the seed and the epoch repeat its order."""
+class ReadAgainSource(StreamSource):
+    """A `datasets.IterableDataset` whose own state is not exact: the seed and the epoch repeat its order."""
 
     def open(self, place: Any, taken: int, inspect: Inspect) -> Iterator[Any]:
         """Begin a pass in the epoch of the place."""
@@ -194,7 +194,7 @@ def find_source(source: Any) -> StreamSource:
                 "function that returns the source, such as `lambda: source`, to skip what was read instead"
             )
         if _module(source, "datasets") and isinstance(source, sys.modules["datasets"].IterableDataset):
-            return ShuffledSource(source) if _has_shuffle_buffer(source) else DatasetsSource(source)
+            return ReadAgainSource(source) if _loses_its_place(source) else DatasetsSource(source)
         return StatefulSource(source, rewinds=_module(source, "torchdata"))
     if isinstance(source, Iterator):
         raise OptionError(
@@ -229,12 +229,19 @@ def _module(source: Any, name: str) -> bool:
     return any(kind.__module__.partition(".")[0] == name for kind in type(source).__mro__)
 
 
-def _has_shuffle_buffer(dataset: Any) -> bool:
-    """Return whether examples of a `datasets.IterableDataset` pass through a shuffle buffer."""
+def _loses_its_place(dataset: Any) -> bool:
+    """Return whether the own state of a `datasets.IterableDataset` is not exact.
+
+    It leaves out what waits in a shuffle buffer. In datasets 4 it also leaves out rows of a batched `map`, which 5.2
+    keeps.
+    """
+    version = tuple(int(part) for part in sys.modules["datasets"].__version__.split(".")[:2])
     waiting: list[Any] = [dataset._ex_iterable]
     while waiting:
         one = waiting.pop()
         if "Shuffled" in type(one).__name__ and hasattr(one, "buffer_size"):
+            return True
+        if version < (5, 2) and getattr(one, "batched", False):
             return True
         inner = [getattr(one, "ex_iterable", None), *(getattr(one, "ex_iterables", None) or ())]
         waiting.extend(x for x in inner if x is not None)

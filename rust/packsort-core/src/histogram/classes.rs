@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
-use crate::Room;
 use crate::error::PlanFault;
 use crate::histogram::count::LONGEST;
+use crate::memory::{copied, push, zeros};
+use crate::{Error, Room};
+
+const CLASSES: &str = "classes of lengths";
 
 /// Classes of sequences with the same length and group, ordered by group and then by length.
 ///
@@ -21,18 +24,27 @@ pub struct Classes {
 
 impl Classes {
     /// Build the classes of one group from a histogram of its lengths.
-    pub(crate) fn from_histogram(by_length: &[u64]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn from_histogram(by_length: &[u64]) -> Result<Self, Error> {
         let mut classes = Self { lengths: vec![], first: vec![0], groups: vec![0] };
         let mut next = 0;
         for (&count, length) in by_length.iter().zip(0..) {
             if count > 0 {
                 next += count;
-                classes.lengths.push(length);
-                classes.first.push(next);
+                push(&mut classes.lengths, CLASSES, length)?;
+                push(&mut classes.first, CLASSES, next)?;
             }
         }
         classes.groups.push(classes.lengths.len());
-        classes
+        Ok(classes)
+    }
+
+    /// Copy the classes.
+    pub(crate) fn copied(&self) -> Result<Self, Error> {
+        let (lengths, first) = (copied(CLASSES, &self.lengths)?, copied(CLASSES, &self.first)?);
+        Ok(Self { lengths, first, groups: copied(CLASSES, &self.groups)? })
     }
 
     /// Check classes read from a file.
@@ -118,13 +130,16 @@ impl Classes {
     }
 
     /// Count the sequences of a group by the room they take, from 0 to the most.
-    pub(crate) fn histogram(&self, group: usize, room: Room) -> Vec<u64> {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn histogram(&self, group: usize, room: Room) -> Result<Vec<u64>, Error> {
         let classes = self.of_group(group);
         let most = self.lengths[classes.clone()].last().map_or(0, |&longest| room.taken(longest));
-        let mut counts = vec![0; most as usize + 1];
+        let mut counts = zeros::<u64>("counts by room", most as usize + 1)?;
         for class in classes {
             counts[room.taken(self.lengths[class]) as usize] += self.count(class);
         }
-        counts
+        Ok(counts)
     }
 }

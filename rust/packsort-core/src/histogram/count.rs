@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::ids::Id;
 use crate::lengths::{Length, Lengths, with_slice};
+use crate::memory::zeros;
 use crate::{EmptySequences, Error, Overlong};
 
 /// The histogram of planned lengths, and the sequences over `max_length`.
@@ -45,6 +46,8 @@ const MIN_ROWS_PER_THREAD: usize = 1 << 15;
 /// Up to this `max_length` the table has a bin for every length. Above it, the longest length is looked up first.
 const SMALL_TABLE: usize = 1 << 17;
 
+const BY_LENGTH: &str = "counts by length";
+
 /// The longest sequence that is planned. A table of lengths up to it takes half a gigabyte.
 pub(crate) const LONGEST: usize = 1 << 26;
 
@@ -63,19 +66,19 @@ pub(crate) fn count<I: Id>(
     // One share for each thread. With two or four shares for each, a busy core delays a plan less, but threads then write
     // ids to the same cache lines: planning a million lengths takes a quarter longer.
     let threads = rayon::current_num_threads().min(rows / MIN_ROWS_PER_THREAD.max(top / 4) + 1).max(1);
-    let shares: Vec<Share<I>> = (0..threads)
+    let shares = (0..threads)
         .into_par_iter()
         .map(|thread| {
             let rows = split(rows, threads, thread);
-            let mut bins = vec![I::default(); top + 2];
+            let mut bins = zeros::<I>(BY_LENGTH, top + 2)?;
             for (_, chunk) in lengths.stretches(rows.clone()) {
                 with_slice!(chunk, s => count_slice(s, &mut bins));
             }
-            Share { rows, bins }
+            Ok(Share { rows, bins })
         })
-        .collect();
+        .collect::<Result<Vec<_>, Error>>()?;
 
-    let mut by_length = vec![0_u64; top + 2];
+    let mut by_length = zeros::<u64>(BY_LENGTH, top + 2)?;
     for share in &shares {
         for (sum, &n) in by_length.iter_mut().zip(&share.bins) {
             *sum += n.to_u64();

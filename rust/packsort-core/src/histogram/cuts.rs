@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use crate::error::PlanFault;
 use crate::ids::{Id, SequenceIds, with_ids};
-use crate::lengths::{Length, Lengths, with_slice};
+use crate::lengths::{Length, Lengths, read_once, with_slice};
+use crate::memory::{collected, copied, make_room, push, with_room, zeros};
 use crate::plan::LeftOut;
 use crate::{EmptySequences, Error, PieceStarts};
 
@@ -30,6 +31,8 @@ pub(crate) struct Cuts {
     /// The first token of each other piece, ascending within a row.
     pub piece_starts: Vec<u32>, // (other pieces,)
 }
+
+const PIECES: &str = "pieces of cut sequences";
 
 /// Treatment of one sequence longer than a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,8 @@ impl Cuts {
         let mut cuts = Self::default();
         let mut left_out = LeftOut::default();
         for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
-            with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
+            with_slice!(chunk, s => for (length, row) in s.iter().zip(first_row..) {
+                let length = read_once(length);
                 if let Some(length) = length.refused(empty) {
                     return Err(Error::NotPositive { row: row as u64, length });
                 }
@@ -73,15 +77,17 @@ impl Cuts {
                 if length > i32::MAX as u64 {
                     return Err(Error::TooLong { row, length, max_length: i32::MAX as u32 });
                 }
-                cuts.rows.push(row);
+                push(&mut cuts.rows, PIECES, row)?;
                 if treatment == TooLong::KeepEnd {
-                    cuts.last_starts.push(length as u32 - limit);
+                    push(&mut cuts.last_starts, PIECES, length as u32 - limit)?;
                     left_out.sequences += 1;
                     left_out.tokens += length - u64::from(limit);
                     continue;
                 }
                 let full = (length as u32 - 1) / limit;
-                cuts.last_starts.push(full * limit);
+                push(&mut cuts.last_starts, PIECES, full * limit)?;
+                make_room(&mut cuts.piece_rows, PIECES, full as usize)?;
+                make_room(&mut cuts.piece_starts, PIECES, full as usize)?;
                 for piece in 0..full {
                     cuts.piece_rows.push(row);
                     cuts.piece_starts.push(piece * limit);
@@ -99,8 +105,8 @@ impl Cuts {
         let mut cuts = Self::default();
         let mut left_out = LeftOut::default();
         for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
-            with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
-                let (length, error) = (length.wrapped(), Error::PieceStarts { row: row as u64 });
+            with_slice!(chunk, s => for (length, row) in s.iter().zip(first_row..) {
+                let (length, error) = (read_once(length).wrapped(), Error::PieceStarts { row: row as u64 });
                 let own = starts.of_row(row).ok_or(error)?;
                 let row = row as u64;
                 if length == 0 && own.is_empty() {
@@ -122,8 +128,10 @@ impl Cuts {
                     }
                 }
                 if last > 0 {
-                    cuts.rows.push(row);
-                    cuts.last_starts.push(last as u32);
+                    push(&mut cuts.rows, PIECES, row)?;
+                    push(&mut cuts.last_starts, PIECES, last as u32)?;
+                    make_room(&mut cuts.piece_rows, PIECES, others.len())?;
+                    make_room(&mut cuts.piece_starts, PIECES, others.len())?;
                     cuts.piece_rows.extend(others.iter().map(|_| row));
                     cuts.piece_starts.extend(others.iter().map(|&start| start as u32));
                 }
@@ -133,37 +141,56 @@ impl Cuts {
     }
 
     /// Cut more pieces off last pieces. Each of `more` is a row and the lengths of the pieces cut off its last piece.
-    pub fn cut_further(&self, more: impl Iterator<Item = (u64, Vec<u32>)>) -> Self {
-        let mut lasts: Vec<(u64, u32)> = self.rows.iter().copied().zip(self.last_starts.iter().copied()).collect();
-        let mut others: Vec<(u64, u32)> =
-            self.piece_rows.iter().copied().zip(self.piece_starts.iter().copied()).collect();
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn cut_further(&self, more: impl Iterator<Item = (u64, Vec<u32>)>) -> Result<Self, Error> {
+        let mut lasts = collected(PIECES, self.rows.iter().copied().zip(self.last_starts.iter().copied()))?;
+        let mut others = collected(PIECES, self.piece_rows.iter().copied().zip(self.piece_starts.iter().copied()))?;
         for (row, lengths) in more {
             let known = self.rows.binary_search(&row);
             let mut start = known.map_or(0, |cut| self.last_starts[cut]);
             for length in lengths {
-                others.push((row, start));
+                push(&mut others, PIECES, (row, start))?;
                 start += length;
             }
             match known {
                 Ok(cut) => lasts[cut].1 = start,
-                Err(_) => lasts.push((row, start)),
+                Err(_) => push(&mut lasts, PIECES, (row, start))?,
             }
         }
         lasts.sort_unstable();
         others.sort_unstable();
-        let ((rows, last_starts), (piece_rows, piece_starts)) = (lasts.into_iter().unzip(), others.into_iter().unzip());
-        Self { rows, last_starts, piece_rows, piece_starts }
+        Ok(Self {
+            rows: collected(PIECES, lasts.iter().map(|last| last.0))?,
+            last_starts: collected(PIECES, lasts.iter().map(|last| last.1))?,
+            piece_rows: collected(PIECES, others.iter().map(|other| other.0))?,
+            piece_starts: collected(PIECES, others.iter().map(|other| other.1))?,
+        })
+    }
+
+    /// Copy the cuts.
+    pub fn copied(&self) -> Result<Self, Error> {
+        Ok(Self {
+            rows: copied(PIECES, &self.rows)?,
+            last_starts: copied(PIECES, &self.last_starts)?,
+            piece_rows: copied(PIECES, &self.piece_rows)?,
+            piece_starts: copied(PIECES, &self.piece_starts)?,
+        })
     }
 
     /// The length of each item; 0 for rows of no tokens.
-    pub fn item_lengths(&self, lengths: &Lengths) -> Vec<u32> {
-        let mut items = Vec::with_capacity(lengths.len() + self.piece_rows.len());
+    ///
+    /// # Errors
+    /// Lengths are others than when they were cut, so that nothing is left of a last piece; [`Error::OutOfMemory`].
+    pub fn item_lengths(&self, lengths: &Lengths) -> Result<Vec<u32>, Error> {
+        let mut items = with_room(PIECES, lengths.len() + self.piece_rows.len())?;
         for (_, chunk) in lengths.stretches(0..lengths.len()) {
             with_slice!(chunk, s => items.extend(s.iter().map(|length| length.wrapped().min(u32::MAX.into()) as u32)));
         }
         for (&row, last_start) in self.rows.iter().zip(&self.last_starts) {
-            // 0 where lengths changed since they were cut: then more rows have no tokens than cutting counted.
-            items[row as usize] = items[row as usize].saturating_sub(*last_start);
+            let item: &mut u32 = &mut items[row as usize];
+            *item = item.checked_sub(*last_start).filter(|&rest| rest > 0).ok_or(Error::LengthsChanged)?;
         }
         let mut cut = 0;
         for (i, (&row, &start)) in self.piece_rows.iter().zip(&self.piece_starts).enumerate() {
@@ -174,7 +201,7 @@ impl Cuts {
                 if self.piece_rows.get(i + 1) == Some(&row) { self.piece_starts[i + 1] } else { self.last_starts[cut] };
             items.push(next - start);
         }
-        items
+        Ok(items)
     }
 
     /// The rows with more than one piece, ascending.
@@ -183,8 +210,14 @@ impl Cuts {
     }
 
     /// The group of each item.
-    pub fn item_groups(&self, group_of: &[u32]) -> Vec<u32> {
-        group_of.iter().copied().chain(self.piece_rows.iter().map(|&row| group_of[row as usize])).collect()
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn item_groups(&self, group_of: &[u32]) -> Result<Vec<u32>, Error> {
+        let mut items = with_room("groups of pieces", group_of.len() + self.piece_rows.len())?;
+        items.extend_from_slice(group_of);
+        items.extend(self.piece_rows.iter().map(|&row| group_of[row as usize]));
+        Ok(items)
     }
 
     /// The row of an item, and the item's first token in it, where there are `rows` rows.
@@ -213,8 +246,15 @@ impl Cuts {
     }
 
     /// The first token of each item in its row.
-    pub fn item_starts(&self, items: &SequenceIds, rows: u64) -> Vec<i32> {
-        with_ids!(items, items => items.par_iter().map(|item| self.locate(item.to_u64(), rows).1 as i32).collect())
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn item_starts(&self, items: &SequenceIds, rows: u64) -> Result<Vec<i32>, Error> {
+        let mut starts = zeros::<i32>(PIECES, items.len())?;
+        with_ids!(items, items => starts.par_iter_mut().zip(items).for_each(|(start, item)| {
+            *start = self.locate(item.to_u64(), rows).1 as i32;
+        }));
+        Ok(starts)
     }
 
     /// Check cuts read from a file.

@@ -17,9 +17,9 @@ use rayon::prelude::*;
 
 use crate::histogram::count::split;
 use crate::ids::Id;
-use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::{reserved, zeroed};
-use crate::parallel::{Scatter, split_at_lengths};
+use crate::lengths::{Length, Lengths, read_once, with_slice};
+use crate::memory::{make_room, reserved, zeroed, zeros};
+use crate::parallel::{Scatter, Store, split_at_lengths};
 use crate::{Classes, Error, Groups, Overlong};
 
 /// Sort the rows of `lengths`, and find their classes. Rows longer than `top` are truncated or left out.
@@ -42,14 +42,14 @@ pub(crate) fn sort_grouped<I: Id>(
         batches.push(own);
         rest = others;
     }
-    let classes: Vec<usize> = batches
+    let classes = batches
         .par_iter_mut()
         .with_min_len(keys.batches() / (rayon::current_num_threads() * 4) + 1)
         .map_init(Vec::new, |spare, rows| {
-            keys.sort(rows, spare);
-            rows.windows(2).filter(|pair| pair[0].key != pair[1].key).count() + usize::from(!rows.is_empty())
+            keys.sort(rows, spare)?;
+            Ok(rows.windows(2).filter(|pair| pair[0].key != pair[1].key).count() + usize::from(!rows.is_empty()))
         })
-        .collect();
+        .collect::<Result<Vec<usize>, Error>>()?;
     let mut first_classes = vec![0];
     first_classes.extend(classes.iter().scan(0, |end, number| {
         *end += number;
@@ -58,11 +58,11 @@ pub(crate) fn sort_grouped<I: Id>(
     let number = first_classes[keys.batches()];
     let row_counts: Vec<usize> = firsts.windows(2).map(|ends| ends[1] - ends[0]).collect();
     let group_counts: Vec<usize> = (0..keys.batches()).map(|batch| keys.groups_of(batch).len()).collect();
-    let mut sorted = reserved::<I>(rows.len());
-    let mut class_lengths = reserved::<u32>(number);
-    let mut class_first = reserved::<u64>(number + 1);
+    let mut sorted = reserved::<I>(IDS, rows.len())?;
+    let mut class_lengths = reserved::<u32>("classes of lengths", number)?;
+    let mut class_first = reserved::<u64>("classes of lengths", number + 1)?;
     class_first.push(0);
-    let mut group_first = zeroed::<usize>(num_groups + 1);
+    let mut group_first = zeroed::<usize>(GROUPS, num_groups + 1)?;
     let parts = split_at_lengths(sorted.spare_capacity_mut(), &row_counts)
         .into_par_iter()
         .zip(split_at_lengths(class_lengths.spare_capacity_mut(), &classes))
@@ -100,6 +100,9 @@ pub(crate) fn sort_grouped<I: Id>(
     Ok((sorted, Classes { lengths: class_lengths, first: class_first, groups: group_first }))
 }
 
+const IDS: &str = "sequence ids by group";
+const GROUPS: &str = "groups";
+
 /// The most batches, unless keys would need more than 32 bits. Every thread writes to every batch, and that many cache
 /// lines fit the nearest cache.
 const BATCHES: usize = 256;
@@ -109,6 +112,17 @@ const BATCHES: usize = 256;
 struct Row<I> {
     id: I,
     key: u32, // group within the batch and length, see `Keys`
+}
+
+impl<I: Id> Store for Row<I> {
+    #[inline(always)]
+    unsafe fn store(place: *mut Self, value: Self) {
+        // SAFETY: by contract the place is aligned and valid, and accessed by atomic operations only; so are its fields.
+        unsafe {
+            I::store(&raw mut (*place).id, value.id);
+            u32::store(&raw mut (*place).key, value.key);
+        }
+    }
 }
 
 /// The batches of groups, and the keys by which the rows of a batch are sorted: group bits, then length bits.
@@ -156,8 +170,8 @@ impl Keys {
     ) {
         let mask = (1_u64 << self.group_bits) - 1;
         for (first_row, chunk) in lengths.stretches(rows) {
-            with_slice!(chunk, s => for (row, (&length, &group)) in (first_row..).zip(s.iter().zip(&group_of[first_row..])) {
-                let length = length.wrapped();
+            with_slice!(chunk, s => for (row, (length, &group)) in (first_row..).zip(s.iter().zip(&group_of[first_row..])) {
+                let length = read_once(length).wrapped();
                 // A sequence of no tokens is left out.
                 if length.wrapping_sub(1) < u64::from(self.top) || (self.truncate && length > 0) {
                     let key = (u64::from(group) & mask) << self.length_bits | length.min(self.top.into());
@@ -169,12 +183,13 @@ impl Keys {
 
     /// Sort the rows of a batch by some bits of the key at a time. Looking through a table of all keys would take longer
     /// than sorting a small batch.
-    fn sort<I: Id>(&self, rows: &mut [Row<I>], spare: &mut Vec<Row<I>>) {
+    fn sort<I: Id>(&self, rows: &mut [Row<I>], spare: &mut Vec<Row<I>>) -> Result<(), Error> {
         if rows.len() < FEW {
             rows.sort_by_key(|row| row.key);
-            return;
+            return Ok(());
         }
         spare.clear();
+        make_room(spare, IDS, rows.len())?;
         spare.extend_from_slice(rows);
         let bits = self.length_bits + self.group_bits;
         let digits = bits.div_ceil(MOST_BITS);
@@ -184,6 +199,7 @@ impl Keys {
             sort_by_digit(from, to, digit, |row| row.key >> (shift * digit));
             (from, to) = (to, from);
         }
+        Ok(())
     }
 }
 
@@ -217,14 +233,14 @@ fn scatter_to_batches<I: Id>(
 ) -> Result<(Vec<Row<I>>, Vec<usize>), Error> {
     let threads = rayon::current_num_threads().min(lengths.len() / (1 << 15) + 1);
     let share = |thread| split(lengths.len(), threads, thread);
-    let mut starts: Vec<Vec<usize>> = (0..threads)
+    let mut starts = (0..threads)
         .into_par_iter()
         .map(|thread| {
-            let mut counts = vec![0; keys.batches()];
+            let mut counts = zeros::<usize>(GROUPS, keys.batches())?;
             keys.for_each::<I>(lengths, group_of, share(thread), |batch, _| counts[batch] += 1);
-            counts
+            Ok(counts)
         })
-        .collect();
+        .collect::<Result<Vec<Vec<usize>>, Error>>()?;
     let mut firsts = vec![0];
     let mut end = 0;
     for batch in 0..keys.batches() {
@@ -233,16 +249,16 @@ fn scatter_to_batches<I: Id>(
         }
         firsts.push(end);
     }
-    let rows = Scatter::new(end);
+    let rows = Scatter::new(IDS, end)?;
     let ends: Vec<Vec<usize>> = starts
         .par_iter()
         .enumerate()
         .map(|(thread, starts)| {
             let mut next = starts.clone();
             keys.for_each::<I>(lengths, group_of, share(thread), |batch, row| {
-                // SAFETY: counting gave this thread a range of its own in each batch, as long as its count, and the
-                // lengths and groups are borrowed, so they are those that were counted.
-                unsafe { rows.write_inside(next[batch], row) };
+                // Counting gave this thread a range of its own in each batch. If lengths have changed since, it may write
+                // outside: stores are atomic, and it is found below.
+                rows.store_inside(next[batch], row);
                 next[batch] += 1;
             });
             next

@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use crate::histogram::count::Share;
 use crate::ids::Id;
-use crate::lengths::{Length, Lengths, with_slice};
+use crate::lengths::{Length, Lengths, read_once, with_slice};
+use crate::memory::copied;
 use crate::parallel::Scatter;
 use crate::{Error, Overlong};
 
@@ -32,17 +33,17 @@ pub(crate) fn sort<I: Id>(lengths: &Lengths, mut shares: Vec<Share<I>>, overlong
     // The last bin counts rows over max_length. Truncated ones join the bin of max_length, others are left out.
     let last_bin = if overlong == Overlong::Truncate { top } else { top + 1 };
     let planned = counts_to_positions(&mut shares, top, last_bin);
-    let sorted = Scatter::new(planned);
-    let ends: Vec<Vec<I>> = shares
+    let sorted = Scatter::new("sequence ids", planned)?;
+    let ends = shares
         .par_iter()
         .map(|share| {
-            let mut next = share.bins.clone();
+            let mut next = copied("positions by length", &share.bins)?;
             for (first_row, chunk) in lengths.stretches(share.rows.clone()) {
                 with_slice!(chunk, s => place(s, first_row, last_bin, top, &mut next, &sorted));
             }
-            next
+            Ok(next)
         })
-        .collect();
+        .collect::<Result<Vec<Vec<I>>, Error>>()?;
     if !is_filled(&shares, &ends, top, planned) {
         return Err(Error::LengthsChanged);
     }
@@ -91,17 +92,17 @@ fn place<L: Length, I: Id>(
     sorted: &Scatter<I>,
 ) {
     let bin_of = |length: L| length.wrapped().min(last_bin as u64) as usize;
-    for (index, (row, &length)) in (first_row..).zip(lengths).enumerate() {
+    for (index, (row, length)) in (first_row..).zip(lengths).enumerate() {
         if let Some(&ahead) = lengths.get(index + AHEAD) {
             sorted.prefetch(next[bin_of(ahead)].to_usize());
         }
-        let bin = bin_of(length);
+        let bin = bin_of(read_once(length));
         // Bin 0 counts sequences of no tokens, which are left out.
         if bin.wrapping_sub(1) < top {
             let at = next[bin];
-            // SAFETY: counting gave this share a range of its own in each bin, as long as the bin's count, and the
-            // lengths are borrowed, so they are those that were counted.
-            unsafe { sorted.write_inside(at.to_usize(), I::from_index(row)) };
+            // Counting gave this share a range of its own in each bin. If lengths have changed since, it may write outside:
+            // stores are atomic, and `is_filled` finds it.
+            sorted.store_inside(at.to_usize(), I::from_index(row));
             next[bin] = at.plus(1);
         }
     }

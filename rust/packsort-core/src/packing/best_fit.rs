@@ -16,20 +16,32 @@
 
 use crate::packing::open_packs::OpenPacks;
 use crate::packing::room::Room;
-use crate::{Classes, Patterns};
+use crate::{Classes, Error, Patterns};
 
 impl Patterns {
     /// Add the patterns of a group, by best-fit decreasing.
-    pub(crate) fn add_best_fit(&mut self, classes: &Classes, group: usize, room: Room, max_sequences: u64) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn add_best_fit(
+        &mut self,
+        classes: &Classes,
+        group: usize,
+        room: Room,
+        max_sequences: u64,
+    ) -> Result<(), Error> {
         let mut packs = OpenPacks::new(room.capacity(), max_sequences);
         for class in classes.of_group(group).rev() {
             let taken = room.taken(classes.lengths[class]);
             let mut left = classes.count(class);
             while left > 0 {
-                left -= packs.place(class as u32, taken, left).unwrap_or_else(|| packs.open(class as u32, taken, left));
+                left -= match packs.place(class as u32, taken, left)? {
+                    Some(placed) => placed,
+                    None => packs.open(class as u32, taken, left)?,
+                };
             }
         }
-        packs.add_to(self);
+        packs.add_to(self)
     }
 }
 
@@ -75,10 +87,10 @@ mod tests {
             for length in lengths {
                 counts[(length - 1) % max_length + 1] += 1;
             }
-            let classes = Classes::from_histogram(&counts);
+            let classes = Classes::from_histogram(&counts).unwrap();
             let mut found = Patterns::default();
             let room = Room::new(max_length as u32, 1, false).unwrap();
-            found.add_best_fit(&classes, 0, room, max_sequences);
+            found.add_best_fit(&classes, 0, room, max_sequences).unwrap();
             let mut packs = vec![];
             for p in 0..found.len() {
                 let slots = found.slots_of(p).iter();

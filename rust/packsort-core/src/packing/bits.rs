@@ -1,5 +1,8 @@
 //! A set of small integers that finds the next smaller member in a few word operations.
 
+use crate::Error;
+use crate::memory::zeros;
+
 /// A set of small integers, one bit each.
 ///
 /// A second level has one bit for each word of the first, so that a gap of any width is crossed in constant time in all
@@ -11,9 +14,13 @@ pub(crate) struct Bits {
 
 impl Bits {
     /// Build an empty set of numbers `0..=max`.
-    pub(crate) fn new(max: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn new(max: usize) -> Result<Self, Error> {
+        const BITS: &str = "a set of lengths";
         let words = max / 64 + 1;
-        Self { words: vec![0; words], used: vec![0; words / 64 + 1] }
+        Ok(Self { words: zeros(BITS, words)?, used: zeros(BITS, words / 64 + 1)? })
     }
 
     /// Insert all numbers below `end`.
@@ -95,7 +102,7 @@ mod tests {
             removed in prop::collection::vec(0_usize..20_000, 0..60),
             asked in prop::collection::vec(0_usize..20_000, 1..60),
         ) {
-            let (mut set, mut model) = (Bits::new(20_000), BTreeSet::new());
+            let (mut set, mut model) = (Bits::new(20_000).unwrap(), BTreeSet::new());
             set.insert_below(end);
             model.extend(0..end);
             for &i in removed.iter().chain(&others) {

@@ -16,9 +16,10 @@
 //! more, so there are at most about twice as many patterns as distinct lengths. The next shorter length that is left
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
+use crate::memory::{make_room, push, zeros};
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
-use crate::{Classes, Patterns, Slot};
+use crate::{Classes, Error, Patterns, Slot};
 
 impl Patterns {
     /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes.
@@ -30,13 +31,14 @@ impl Patterns {
         room: Room,
         max_sequences: u64,
         scratch: &mut Scratch,
-    ) {
+    ) -> Result<(), Error> {
         let own = classes.of_group(group);
         let first = own.start as u32;
         first_fit(&classes.lengths[own], &mut left, room, max_sequences, scratch, |slots, repeat| {
+            make_room(&mut self.slots, SLOTS, slots.len())?;
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
-            self.push(repeat);
-        });
+            self.end_pattern(repeat)
+        })
     }
 }
 
@@ -50,8 +52,8 @@ pub(crate) fn first_fit(
     room: Room,
     max_sequences: u64,
     scratch: &mut Scratch,
-    mut take: impl FnMut(&[Slot], u64),
-) {
+    mut take: impl FnMut(&[Slot], u64) -> Result<(), Error>,
+) -> Result<(), Error> {
     let Scratch { ranks, left: lengths_left, slots } = scratch;
     ranks.set(lengths);
     lengths_left.insert_below(lengths.len());
@@ -72,7 +74,7 @@ pub(crate) fn first_fit(
                 few if few * u64::from(taken) <= free.into() => few,
                 many => u64::from(free / taken).min(many),
             };
-            slots.push(Slot { class: class as u32, copies: copies as u32 });
+            push(slots, SLOTS, Slot { class: class as u32, copies: copies as u32 })?;
             if repeat > 1 {
                 repeat = repeat.min(left[class] / copies);
             }
@@ -98,10 +100,13 @@ pub(crate) fn first_fit(
                 lengths_left.remove(class);
             }
         }
-        take(slots, repeat);
+        take(slots, repeat)?;
     }
     ranks.clear(lengths);
+    Ok(())
 }
+
+const SLOTS: &str = "patterns";
 
 /// The tables of one thread, reused from group to group: building them anew for many small groups would cost more than
 /// packing them.
@@ -113,15 +118,21 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Build tables that are large enough for every group.
-    pub(crate) fn for_groups(classes: &Classes) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn for_groups(classes: &Classes) -> Result<Self, Error> {
         let groups = || (0..classes.num_groups()).map(|group| &classes.lengths[classes.of_group(group)]);
         let most = groups().map(<[u32]>::len).max().unwrap_or(0);
         Self::new(most, groups().filter_map(|lengths| lengths.last()).copied().max().unwrap_or(0))
     }
 
     /// Build tables for up to `most` distinct lengths, none above `top`.
-    pub(crate) fn new(most: usize, top: u32) -> Self {
-        Self { ranks: Ranks::new(top), left: Bits::new(most), slots: vec![] }
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn new(most: usize, top: u32) -> Result<Self, Error> {
+        Ok(Self { ranks: Ranks::new(top)?, left: Bits::new(most)?, slots: vec![] })
     }
 }
 
@@ -133,9 +144,9 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn new(top: u32) -> Self {
+    fn new(top: u32) -> Result<Self, Error> {
         let words = top as usize / 64 + 1;
-        Self { words: vec![0; words], before: vec![0; words], len: 0 }
+        Ok(Self { words: zeros(SLOTS, words)?, before: zeros(SLOTS, words)?, len: 0 })
     }
 
     /// Set the list, which ascends.

@@ -16,6 +16,7 @@
 //! for each group, and O(1) for each cut sequence.
 
 use crate::ids::{Id, with_ids};
+use crate::memory::{collected, copied, push, with_room, zeros};
 use crate::packing::first_fit::Scratch;
 use crate::packing::open_packs::OpenPacks;
 use crate::packing::room::Room;
@@ -30,6 +31,8 @@ pub(crate) struct Hybrid {
     pub cuts: Vec<(u64, Vec<u32>)>,
 }
 
+const PACKS: &str = "packs of cut sequences";
+
 /// Sequences of one class that are cut alike.
 struct Cut {
     class: usize,
@@ -39,6 +42,9 @@ struct Cut {
 
 /// Cut sequences where that saves packs over `greedy`, the patterns of first-fit decreasing. `None` if it saves no packs in
 /// any group.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
 pub(crate) fn pack(
     sorted: &SortedItems,
     greedy: &Patterns,
@@ -46,11 +52,11 @@ pub(crate) fn pack(
     room: Room,
     max_sequences: u64,
     last_alone: bool,
-) -> Option<Hybrid> {
+) -> Result<Option<Hybrid>, Error> {
     let classes = &sorted.classes;
     let groups = classes.num_groups();
-    let mut found = Hybrid { packs: Vec::with_capacity(groups), cuts: vec![] };
-    let mut scratch = Scratch::for_groups(classes);
+    let mut found = Hybrid { packs: with_room(PACKS, groups)?, cuts: vec![] };
+    let mut scratch = Scratch::for_groups(classes)?;
     let mut next = 0;
     let mut better = false;
     for group in 0..groups {
@@ -60,16 +66,18 @@ pub(crate) fn pack(
         }
         let alone = last_alone && group + 1 == groups;
         let own = Group { sorted, greedy, patterns: first..next, group, splittable, room, max_sequences };
-        match (!alone).then(|| own.pack(&mut scratch)).flatten() {
+        match if alone { None } else { own.pack(&mut scratch)? } {
             Some((packs, cuts)) => {
                 better = true;
                 found.packs.push(packs);
-                found.cuts.extend(own.cut_rows(cuts));
+                for cut in own.cut_rows(cuts) {
+                    push(&mut found.cuts, PACKS, cut)?;
+                }
             }
-            None => found.packs.push(own.unchanged()),
+            None => found.packs.push(own.unchanged()?),
         }
     }
-    better.then_some(found)
+    Ok(better.then_some(found))
 }
 
 /// Replace the lengths that slots hold by classes.
@@ -84,9 +92,9 @@ pub(crate) fn lengths_to_classes(groups: &[Patterns], classes: &Classes) -> Resu
         for (p, &repeat) in packs.repeats.iter().enumerate() {
             for slot in packs.slots_of(p) {
                 let class = lengths.binary_search(&slot.class).map_err(|_| Error::LengthsChanged)?;
-                patterns.slots.push(Slot { class: (own.start + class) as u32, copies: slot.copies });
+                push(&mut patterns.slots, PACKS, Slot { class: (own.start + class) as u32, copies: slot.copies })?;
             }
-            patterns.push(repeat);
+            patterns.end_pattern(repeat)?;
         }
     }
     Ok(patterns)
@@ -104,7 +112,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn pack(&self, scratch: &mut Scratch) -> Option<(Patterns, Vec<Cut>)> {
+    fn pack(&self, scratch: &mut Scratch) -> Result<Option<(Patterns, Vec<Cut>)>, Error> {
         let classes = &self.sorted.classes;
         let own = classes.of_group(self.group);
         let greedy: u64 = self.greedy.repeats[self.patterns.clone()].iter().sum();
@@ -116,25 +124,27 @@ impl Group<'_> {
         let fewest = (taken.div_ceil(self.room.capacity().into()) as u64)
             .max(counts().sum::<u64>().div_ceil(self.max_sequences));
         if greedy <= fewest {
-            return None;
+            return Ok(None);
         }
-        let splittable: Vec<u64> = own.clone().map(|class| self.splittable_of(class).count() as u64).collect();
-        let whole = counts().zip(&splittable).map(|(all, splittable)| all - splittable).collect();
+        let splittable = collected(PACKS, own.clone().map(|class| self.splittable_of(class).count() as u64))?;
+        let whole = collected(PACKS, counts().zip(&splittable).map(|(all, splittable)| all - splittable))?;
         let mut alone = Patterns::default();
-        alone.add_first_fit(classes, self.group, whole, self.room, self.max_sequences, scratch);
+        alone.add_first_fit(classes, self.group, whole, self.room, self.max_sequences, scratch)?;
         let goal = fewest.max(alone.num_packs());
         if greedy <= goal {
-            return None;
+            return Ok(None);
         }
-        let (mut packs, left) = self
-            .dissolve(greedy - goal, &splittable)
-            .unwrap_or_else(|| self.around_whole(&alone, goal, splittable.clone()));
-        let cuts = self.cut(&mut packs, left);
-        (packs.len() < greedy).then(|| {
-            let mut patterns = Patterns::default();
-            packs.add_to(&mut patterns);
-            (patterns, cuts)
-        })
+        let (mut packs, left) = match self.dissolve(greedy - goal, &splittable)? {
+            Some(dissolved) => dissolved,
+            None => self.around_whole(&alone, goal, splittable)?,
+        };
+        let cuts = self.cut(&mut packs, left)?;
+        if packs.len() >= greedy {
+            return Ok(None);
+        }
+        let mut patterns = Patterns::default();
+        packs.add_to(&mut patterns)?;
+        Ok(Some((patterns, cuts)))
     }
 
     /// Iterate over the splittable sequences of a class. Only the last piece of a sequence can be cut further.
@@ -146,17 +156,17 @@ impl Group<'_> {
 
     /// Dissolve the `number` emptiest packs that hold splittable sequences only. Returns the other packs, and the number of
     /// sequences of each class that were in dissolved packs; `None` if there are too few such packs.
-    fn dissolve(&self, mut number: u64, splittable: &[u64]) -> Option<(OpenPacks, Vec<u64>)> {
+    fn dissolve(&self, mut number: u64, splittable: &[u64]) -> Result<Option<(OpenPacks, Vec<u64>)>, Error> {
         let classes = &self.sorted.classes;
         let start = classes.of_group(self.group).start;
         let taken = |p: usize| -> u32 {
             let slots = self.greedy.slots_of(p).iter();
             slots.map(|slot| self.room.taken(classes.lengths[slot.class as usize]) * slot.copies).sum()
         };
-        let mut order: Vec<(u32, usize)> = self.patterns.clone().map(|p| (taken(p), p)).collect();
-        order.sort_by_key(|&(taken, p)| (taken, std::cmp::Reverse(p)));
-        let mut left = vec![0; splittable.len()];
-        let mut repeats = self.greedy.repeats[self.patterns.clone()].to_vec();
+        let mut order = collected(PACKS, self.patterns.clone().map(|p| (taken(p), p)))?;
+        order.sort_unstable_by_key(|&(taken, p)| (taken, std::cmp::Reverse(p)));
+        let mut left = zeros::<u64>(PACKS, splittable.len())?;
+        let mut repeats = copied(PACKS, &self.greedy.repeats[self.patterns.clone()])?;
         for &(_, p) in &order {
             let slots = self.greedy.slots_of(p);
             let allowed = slots.iter().map(|slot| {
@@ -174,40 +184,40 @@ impl Group<'_> {
             }
         }
         if number > 0 {
-            return None;
+            return Ok(None);
         }
         let mut packs = OpenPacks::new(self.room.capacity(), self.max_sequences);
         for (p, &repeat) in self.patterns.clone().zip(&repeats).filter(|(_, repeat)| **repeat > 0) {
-            packs.add(&self.with_lengths(self.greedy.slots_of(p)), taken(p), repeat);
+            packs.add(&self.with_lengths(self.greedy.slots_of(p)), taken(p), repeat)?;
         }
-        Some((packs, left))
+        Ok(Some((packs, left)))
     }
 
     /// Put the splittable sequences that fit whole into `goal` packs: those of the whole sequences alone, and empty ones.
     /// Returns the packs, and the number of sequences of each class that did not fit.
-    fn around_whole(&self, alone: &Patterns, goal: u64, mut left: Vec<u64>) -> (OpenPacks, Vec<u64>) {
+    fn around_whole(&self, alone: &Patterns, goal: u64, mut left: Vec<u64>) -> Result<(OpenPacks, Vec<u64>), Error> {
         let lengths = &self.sorted.classes.lengths;
         let mut packs = OpenPacks::new(self.room.capacity(), self.max_sequences);
         for p in 0..alone.len() {
             let slots = alone.slots_of(p);
             let taken = slots.iter().map(|slot| self.room.taken(lengths[slot.class as usize]) * slot.copies).sum();
-            packs.add(&self.with_lengths(slots), taken, alone.repeats[p]);
+            packs.add(&self.with_lengths(slots), taken, alone.repeats[p])?;
         }
         if goal > packs.len() {
-            packs.add(&[], 0, goal - packs.len());
+            packs.add(&[], 0, goal - packs.len())?;
         }
         for (class, left) in self.sorted.classes.of_group(self.group).zip(&mut left).rev() {
             let (length, taken) = (lengths[class], self.room.taken(lengths[class]));
             while *left > 0 {
-                let Some(placed) = packs.place(length, taken, *left) else { break };
+                let Some(placed) = packs.place(length, taken, *left)? else { break };
                 *left -= placed;
             }
         }
-        (packs, left)
+        Ok((packs, left))
     }
 
     /// Put the sequences left into packs, longest first, whole where they fit and otherwise in pieces.
-    fn cut(&self, packs: &mut OpenPacks, left: Vec<u64>) -> Vec<Cut> {
+    fn cut(&self, packs: &mut OpenPacks, left: Vec<u64>) -> Result<Vec<Cut>, Error> {
         let mut cuts = vec![];
         for (class, left) in self.sorted.classes.of_group(self.group).zip(left).rev() {
             let mut rests = vec![(self.sorted.classes.lengths[class], left, vec![])];
@@ -218,20 +228,22 @@ impl Group<'_> {
                 let taken = self.room.taken(length);
                 let most = packs.most_room().map_or(0, |most| self.room.longest_in(most));
                 if most == 0 || most >= length {
-                    let placed = packs.place(length, taken, sequences);
-                    let placed = placed.unwrap_or_else(|| packs.open(length, taken, sequences));
+                    let placed = match packs.place(length, taken, sequences)? {
+                        Some(placed) => placed,
+                        None => packs.open(length, taken, sequences)?,
+                    };
                     rests.push((length, sequences - placed, pieces.clone()));
                     if !pieces.is_empty() {
-                        cuts.push(Cut { class, sequences: placed, pieces });
+                        push(&mut cuts, PACKS, Cut { class, sequences: placed, pieces })?;
                     }
                 } else {
-                    let placed = packs.place_in_most_room(most, self.room.taken(most), sequences);
+                    let placed = packs.place_in_most_room(most, self.room.taken(most), sequences)?;
                     rests.push((length, sequences - placed, pieces.clone()));
                     rests.push((length - most, placed, [pieces, vec![most]].concat()));
                 }
             }
         }
-        cuts
+        Ok(cuts)
     }
 
     /// Choose the rows to cut: the first ones of each class in input order.
@@ -248,13 +260,12 @@ impl Group<'_> {
     }
 
     /// The patterns of first-fit decreasing, with lengths as classes.
-    fn unchanged(&self) -> Patterns {
+    fn unchanged(&self) -> Result<Patterns, Error> {
         let mut patterns = Patterns::default();
         for p in self.patterns.clone() {
-            patterns.slots.extend(self.with_lengths(self.greedy.slots_of(p)));
-            patterns.push(self.greedy.repeats[p]);
+            patterns.add(&self.with_lengths(self.greedy.slots_of(p)), self.greedy.repeats[p])?;
         }
-        patterns
+        Ok(patterns)
     }
 
     fn with_lengths(&self, slots: &[Slot]) -> Vec<Slot> {

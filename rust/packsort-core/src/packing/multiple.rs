@@ -10,6 +10,7 @@
 
 use std::collections::BinaryHeap;
 
+use crate::memory::collected;
 use crate::{Classes, Error, Patterns, Slot};
 
 /// A pattern whose packs can be split, ordered by when.
@@ -23,7 +24,7 @@ impl Patterns {
     /// Split packs in two until their number is a multiple of `multiple`. The halves come last in their group.
     ///
     /// # Errors
-    /// There are fewer sequences than packs needed.
+    /// There are fewer sequences than packs needed; [`Error::OutOfMemory`].
     pub(crate) fn split_to_multiple(&mut self, classes: &Classes, multiple: u64) -> Result<(), Error> {
         let packs = self.num_packs();
         let goal = packs.next_multiple_of(multiple);
@@ -37,15 +38,13 @@ impl Patterns {
             let Some(Splittable { pattern: std::cmp::Reverse(pattern), .. }) = heap.pop() else { break };
             let taken = self.repeats[pattern].min(wanted);
             for half in halves(self.slots_of(pattern), classes) {
-                self.slots.extend(half);
-                self.push(taken);
+                self.add(&half, taken)?;
                 heap.extend(self.splittable(self.len() - 1));
             }
             self.repeats[pattern] -= taken;
             wanted -= taken;
         }
-        self.tidy(classes);
-        Ok(())
+        self.tidy(classes)
     }
 
     fn splittable(&self, pattern: usize) -> Option<Splittable> {
@@ -54,17 +53,17 @@ impl Patterns {
     }
 
     /// Remove patterns without packs, and restore the order of groups.
-    fn tidy(&mut self, classes: &Classes) {
-        let mut used: Vec<usize> = (0..self.len()).filter(|&pattern| self.repeats[pattern] > 0).collect();
+    fn tidy(&mut self, classes: &Classes) -> Result<(), Error> {
+        let mut used = collected("patterns", (0..self.len()).filter(|&pattern| self.repeats[pattern] > 0))?;
         if classes.groups.len() > 2 {
             used.sort_by_cached_key(|&pattern| classes.group_of(self.slots_of(pattern)[0].class as usize));
         }
         let mut kept = Self::default();
         for pattern in used {
-            kept.slots.extend_from_slice(self.slots_of(pattern));
-            kept.push(self.repeats[pattern]);
+            kept.add(self.slots_of(pattern), self.repeats[pattern])?;
         }
         *self = kept;
+        Ok(())
     }
 }
 

@@ -8,11 +8,13 @@ use rayon::prelude::*;
 
 use crate::error::PlanFault;
 use crate::histogram::count::split;
-use crate::memory::reserved;
+use crate::memory::{collected, make_room, push, reserved, zeros};
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
 use crate::parallel::split_at_lengths;
-use crate::{Classes, Strategy};
+use crate::{Classes, Error, Strategy};
+
+const PATTERNS: &str = "patterns";
 
 /// Sequences of one class in a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,43 +50,47 @@ impl Patterns {
         room: Room,
         max_sequences: u64,
         last_alone: bool,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let groups = classes.num_groups();
         let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
-        let parts: Vec<Self> = (0..shares)
+        let parts = (0..shares)
             .into_par_iter()
             .map(|share| {
                 let mut found = Self::default();
-                let mut scratch = Scratch::for_groups(classes);
+                let mut scratch = Scratch::for_groups(classes)?;
                 for group in split(groups, shares, share) {
                     match strategy {
-                        Strategy::Padding => found.add_padding(classes, group),
-                        _ if last_alone && group + 1 == groups => found.add_padding(classes, group),
+                        Strategy::Padding => found.add_padding(classes, group)?,
+                        _ if last_alone && group + 1 == groups => found.add_padding(classes, group)?,
                         Strategy::FirstFit | Strategy::Hybrid | Strategy::Random | Strategy::Optimal => {
-                            let counts = classes.of_group(group).map(|class| classes.count(class)).collect();
-                            found.add_first_fit(classes, group, counts, room, max_sequences, &mut scratch)
+                            let counts = classes.of_group(group).map(|class| classes.count(class));
+                            let left = collected(PATTERNS, counts)?;
+                            found.add_first_fit(classes, group, left, room, max_sequences, &mut scratch)?;
                         }
-                        Strategy::BestFit => found.add_best_fit(classes, group, room, max_sequences),
+                        Strategy::BestFit => found.add_best_fit(classes, group, room, max_sequences)?,
                     }
                 }
-                found
+                Ok(found)
             })
-            .collect();
+            .collect::<Result<Vec<Self>, Error>>()?;
         Self::joined(parts)
     }
 
     /// Concatenate patterns.
-    fn joined(mut parts: Vec<Self>) -> Self {
+    fn joined(mut parts: Vec<Self>) -> Result<Self, Error> {
         if parts.len() == 1 {
-            return parts.pop().unwrap_or_default();
+            return Ok(parts.pop().unwrap_or_default());
         }
         let pattern_counts: Vec<usize> = parts.iter().map(Self::len).collect();
         let slot_counts: Vec<usize> = parts.iter().map(|part| part.slots.len()).collect();
         let (patterns, slots) = (pattern_counts.iter().sum(), slot_counts.iter().sum());
         let first_slots: Vec<usize> =
             slot_counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
-        let mut joined =
-            Self { repeats: reserved(patterns), slot_offsets: reserved(patterns + 1), slots: reserved(slots) };
+        let mut joined = Self {
+            repeats: reserved(PATTERNS, patterns)?,
+            slot_offsets: reserved(PATTERNS, patterns + 1)?,
+            slots: reserved(PATTERNS, slots)?,
+        };
         joined.slot_offsets.push(0);
         parts
             .into_par_iter()
@@ -109,7 +115,7 @@ impl Patterns {
             joined.slot_offsets.set_len(patterns + 1);
             joined.slots.set_len(slots);
         }
-        joined
+        Ok(joined)
     }
 
     /// Find the first pattern of the group that begins at `class`, or of a later group where it has none.
@@ -126,17 +132,24 @@ impl Patterns {
         low
     }
 
-    fn add_padding(&mut self, classes: &Classes, group: usize) {
+    fn add_padding(&mut self, classes: &Classes, group: usize) -> Result<(), Error> {
         for class in classes.of_group(group).rev() {
-            self.slots.push(Slot { class: class as u32, copies: 1 });
-            self.push(classes.count(class));
+            self.add(&[Slot { class: class as u32, copies: 1 }], classes.count(class))?;
         }
+        Ok(())
     }
 
-    /// Turn the slots pushed since the last pattern into a pattern.
-    pub(crate) fn push(&mut self, repeat: u64) {
-        self.repeats.push(repeat);
-        self.slot_offsets.push(self.slots.len());
+    /// Add a pattern.
+    pub(crate) fn add(&mut self, slots: &[Slot], repeat: u64) -> Result<(), Error> {
+        make_room(&mut self.slots, PATTERNS, slots.len())?;
+        self.slots.extend_from_slice(slots);
+        self.end_pattern(repeat)
+    }
+
+    /// Turn the slots added since the last pattern into a pattern.
+    pub(crate) fn end_pattern(&mut self, repeat: u64) -> Result<(), Error> {
+        push(&mut self.repeats, PATTERNS, repeat)?;
+        push(&mut self.slot_offsets, PATTERNS, self.slots.len())
     }
 
     /// Number of patterns.
@@ -163,10 +176,17 @@ impl Patterns {
     }
 
     /// Check patterns from a file or a search: they use up the classes exactly, never mix groups, come group after
-    /// group, and fit a pack.
-    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<(), PlanFault> {
-        self.check_offsets()?;
-        let mut used = vec![0_u64; classes.len()];
+    /// group, and fit a pack. The inner result says whether they do.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<Result<(), PlanFault>, Error> {
+        let used = zeros::<u64>(PATTERNS, classes.len())?;
+        Ok(self.check_offsets().and_then(|()| self.check_slots(classes, room, used)))
+    }
+
+    /// Check slots, adding up the sequences of each class in `used`.
+    fn check_slots(&self, classes: &Classes, room: Room, mut used: Vec<u64>) -> Result<(), PlanFault> {
         let mut first_class = 0; // of the current group
         for (p, &repeat) in self.repeats.iter().enumerate() {
             let (slots, pattern) = (self.slots_of(p), p as u64);

@@ -62,15 +62,15 @@ impl Plan {
         let most_sequences = options.most_sequences();
         let (cuts, before) = cut(sequences, options, room)?;
         let mut sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
-        let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone);
+        let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone)?;
         if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
-            && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)
+            && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)?
         {
-            let cuts = sorted.cuts.cut_further(better.cuts.into_iter());
+            let cuts = sorted.cuts.cut_further(better.cuts.into_iter())?;
             sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
             patterns = hybrid::lengths_to_classes(&better.packs, &sorted.classes)?;
             // Lengths are read again to sort the pieces, and may have changed in the meantime.
-            patterns.check(&sorted.classes, room).map_err(|_| Error::LengthsChanged)?;
+            patterns.check(&sorted.classes, room)?.map_err(|_| Error::LengthsChanged)?;
         }
         if options.num_packs_multiple_of > 1 && options.strategy != Strategy::Optimal {
             patterns.split_to_multiple(&sorted.classes, options.num_packs_multiple_of.into())?;
@@ -86,8 +86,8 @@ impl Plan {
             },
         };
         let rows = sequences.lengths.len() as u64;
-        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items);
-        Ok(Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned)))
+        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items)?;
+        Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
     }
 
     /// Plan lengths by first-fit decreasing, without other constraints.
@@ -123,11 +123,7 @@ fn concatenate(sequences: &Sequences, options: Options, seed: Option<u64>, epoch
 /// Cut sequences before anything is counted; returns the sequences that this truncates or leaves out as well.
 fn cut(sequences: &Sequences, options: Options, room: Room) -> Result<(Cuts, LeftOut), Error> {
     let Sequences { lengths, splittable, piece_starts, .. } = sequences;
-    let whole = match (options.overlong, options.truncation_side) {
-        (Overlong::Split, _) => TooLong::Split,
-        (Overlong::Truncate, TruncationSide::Left) => TooLong::KeepEnd,
-        _ => TooLong::LeaveToCount,
-    };
+    let whole = too_long(options);
     let limit = room.longest();
     match (piece_starts, splittable) {
         (Some(starts), _) => Cuts::at_starts(lengths, limit, *starts),
@@ -136,6 +132,15 @@ fn cut(sequences: &Sequences, options: Options, room: Room) -> Result<(Cuts, Lef
         }
         (None, None) if whole != TooLong::LeaveToCount => Cuts::of_too_long(lengths, limit, options.empty, |_| whole),
         _ => Ok(Default::default()),
+    }
+}
+
+/// The treatment of sequences that are too long and not splittable.
+fn too_long(options: Options) -> TooLong {
+    match (options.overlong, options.truncation_side) {
+        (Overlong::Split, _) => TooLong::Split,
+        (Overlong::Truncate, TruncationSide::Left) => TooLong::KeepEnd,
+        _ => TooLong::LeaveToCount,
     }
 }
 
@@ -152,9 +157,11 @@ impl SortedItems {
     fn new(sequences: &Sequences, cuts: Cuts, empty: u64, options: Options, room: Room) -> Result<Self, Error> {
         let Sequences { lengths, groups, piece_starts, .. } = sequences;
         let whole = cuts.rows.is_empty() && piece_starts.is_none();
-        let item_lengths = if whole { vec![] } else { cuts.item_lengths(lengths) };
+        let cuts_all = piece_starts.is_some() || too_long(options) != TooLong::LeaveToCount;
+        let item_lengths = if whole { vec![] } else { cuts.item_lengths(lengths)? };
         let lengths = if whole { lengths.clone() } else { Lengths::from(&item_lengths[..]) };
         let item_groups = groups.filter(|_| !cuts.piece_rows.is_empty()).map(|g| cuts.item_groups(g.group_of));
+        let item_groups = item_groups.transpose()?;
         let groups = groups.map(|g| Groups { group_of: item_groups.as_deref().unwrap_or(g.group_of), ..g });
         // Given pieces fit a pack; sequences of no tokens have none.
         let options = if piece_starts.is_some() { Options { empty: EmptySequences::Drop, ..options } } else { options };
@@ -165,7 +172,8 @@ impl SortedItems {
             let (classes, ids, left_out) = sort_items::<i64>(&lengths, groups, options, room)?;
             (classes, SequenceIds::I64(ids), left_out)
         };
-        if !whole && left_out.empty != empty {
+        // Cutting has read the lengths before. Since then none may have become too long, nor have come to hold no tokens.
+        if (!whole && left_out.empty != empty) || (cuts_all && left_out.sequences > 0) {
             return Err(Error::LengthsChanged);
         }
         Ok(Self { cuts, classes, items, left_out })
@@ -190,7 +198,7 @@ fn sort_items<I: Id>(
     let (counts, shares) = count::<I>(lengths, room.longest(), overlong, empty).map_err(name_multiple)?;
     let left_out = LeftOut { sequences: counts.overlong, tokens: counts.tokens_lost, empty: counts.empty };
     let (classes, ids) = match groups {
-        None => (Classes::from_histogram(&counts.by_length), sort(lengths, shares, overlong)?),
+        None => (Classes::from_histogram(&counts.by_length)?, sort(lengths, shares, overlong)?),
         Some(groups) => {
             let top = counts.by_length.len() as u32 - 1;
             let (ids, classes) = sort_grouped(lengths, groups, top, overlong)?;

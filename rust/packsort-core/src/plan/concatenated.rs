@@ -16,8 +16,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::error::PlanFault;
-use crate::lengths::{Length, Lengths, with_slice};
-use crate::memory::zeroed;
+use crate::lengths::{Length, Lengths, read_once, with_slice};
+use crate::memory::{push, with_room, zeroed};
 use crate::permutation::{Permutation, key};
 use crate::plan::LeftOut;
 use crate::{Error, Options, Overlong, TruncationSide};
@@ -69,9 +69,10 @@ impl Source {
         };
         let keeps_end = options.overlong == Overlong::Truncate && options.truncation_side == TruncationSide::Left;
         let mut left_out = LeftOut::default();
-        let mut source = Self { lengths: zeroed(lengths.len()), ..Self::default() };
+        let mut source = Self { lengths: zeroed(LENGTHS, lengths.len())?, ..Self::default() };
         for (first_row, chunk) in lengths.stretches(0..lengths.len()) {
-            with_slice!(chunk, s => for (&length, row) in s.iter().zip(first_row..) {
+            with_slice!(chunk, s => for (length, row) in s.iter().zip(first_row..) {
+                let length = read_once(length);
                 if let Some(length) = length.refused(options.empty) {
                     return Err(Error::NotPositive { row: row as u64, length });
                 }
@@ -94,8 +95,8 @@ impl Source {
                     if length > longest.into() {
                         return Err(too_long);
                     }
-                    source.skipped_rows.push(row as u32);
-                    source.skipped_tokens.push(length as u32 - limit);
+                    push(&mut source.skipped_rows, LENGTHS, row as u32)?;
+                    push(&mut source.skipped_tokens, LENGTHS, length as u32 - limit)?;
                 }
             })
         }
@@ -141,14 +142,17 @@ impl Concatenated {
     /// A length that is negative, zero unless it is dropped, or over `i32::MAX`; more than `u32::MAX` sequences.
     pub fn new(lengths: &Lengths, options: &Options, seed: Option<u64>, epoch: u64) -> Result<(Self, LeftOut), Error> {
         let (source, left_out) = Source::read(lengths, options)?;
-        Ok((Self::from_source(options.max_length, Arc::new(source), seed, epoch), left_out))
+        Ok((Self::from_source(options.max_length, Arc::new(source), seed, epoch)?, left_out))
     }
 
     /// Concatenate sequences that have been checked.
-    pub fn from_source(max_length: u32, source: Arc<Source>, seed: Option<u64>, epoch: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn from_source(max_length: u32, source: Arc<Source>, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
         let lengths = &source.lengths;
         let rows = lengths.len();
-        let mut order = zeroed::<u32>(rows);
+        let mut order = zeroed::<u32>("an order of sequences", rows)?;
         match seed {
             None if epoch == 0 => order.iter_mut().zip(0..).for_each(|(id, row)| *id = row),
             seed => {
@@ -160,16 +164,19 @@ impl Concatenated {
         }
         order.retain(|&id| lengths[id as usize] > 0);
         let mut end = 0;
-        let ends = order.iter().map(|&id| {
+        let mut ends = with_room("ends of sequences", order.len())?;
+        ends.extend(order.iter().map(|&id| {
             end += u64::from(lengths[id as usize]);
             end
-        });
-        let ends = Arc::new(ends.collect());
-        Self { max_length, source, order: Arc::new(order), ends }
+        }));
+        Ok(Self { max_length, source, order: Arc::new(order), ends: Arc::new(ends) })
     }
 
     /// Concatenate the same sequences in the order of another seed or epoch.
-    pub fn shuffled(&self, seed: Option<u64>, epoch: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn shuffled(&self, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
         Self::from_source(self.max_length, self.source.clone(), seed, epoch)
     }
 
@@ -206,7 +213,11 @@ impl Concatenated {
     }
 
     /// List the pieces of packs `range`, which is cut at the number of packs.
-    pub fn list(&self, range: Range<u64>) -> Pieces {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn list(&self, range: Range<u64>) -> Result<Pieces, Error> {
+        const PIECES: &str = "a list of pieces";
         let length = u64::from(self.max_length);
         let range = range.start.min(self.num_packs())..range.end.min(self.num_packs());
         let mut pieces = Pieces { offsets: vec![0], ..Pieces::default() };
@@ -218,17 +229,20 @@ impl Concatenated {
                 let id = self.order[place];
                 let sequence_start = self.ends[place] - u64::from(self.source.lengths[id as usize]);
                 let piece_end = self.ends[place].min(end);
-                pieces.ids.push(id);
-                pieces.starts.push((at - sequence_start) as i32 + self.source.skipped(id) as i32);
-                pieces.lengths.push((piece_end - at) as i32);
+                let skipped = self.source.skipped(id) as i32;
+                push(&mut pieces.ids, PIECES, id)?;
+                push(&mut pieces.starts, PIECES, (at - sequence_start) as i32 + skipped)?;
+                push(&mut pieces.lengths, PIECES, (piece_end - at) as i32)?;
                 place += usize::from(piece_end == self.ends[place]);
                 at = piece_end;
             }
-            pieces.offsets.push(pieces.ids.len() as i64);
+            push(&mut pieces.offsets, PIECES, pieces.ids.len() as i64)?;
         }
-        pieces
+        Ok(pieces)
     }
 }
+
+const LENGTHS: &str = "lengths of sequences";
 
 /// Separates this shuffle from those of classes and packs.
 const STREAM: u64 = u64::MAX;
@@ -246,7 +260,7 @@ mod tests {
         ) {
             let options = Options::new(max_length);
             let (plan, _) = Concatenated::new(&Lengths::from(&lengths[..]), &options, seed, 0).unwrap();
-            let all = plan.list(0..u64::MAX);
+            let all = plan.list(0..u64::MAX).unwrap();
             let ids = &all.ids;
             let mut tokens = vec![];
             for (i, &id) in ids.iter().enumerate() {
@@ -268,7 +282,7 @@ mod tests {
             split.sort();
             prop_assert_eq!(split, (0..lengths.len() as u32).filter(|&id| of(id) > 1).map(u64::from).collect::<Vec<_>>());
             for i in 0..plan.num_packs() {
-                let one = plan.list(i..i + 1);
+                let one = plan.list(i..i + 1).unwrap();
                 let range = all.offsets[i as usize] as usize..all.offsets[i as usize + 1] as usize;
                 prop_assert_eq!(one.starts, &all.starts[range.clone()]);
                 prop_assert_eq!(one.lengths, &all.lengths[range]);

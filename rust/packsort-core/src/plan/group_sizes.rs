@@ -4,6 +4,7 @@
 //! packs found are handed out again: of the lengths that take a size, each pack gets the longest that are left.
 
 use crate::error::PlanFault;
+use crate::memory::{collected, push};
 use crate::optimal::SizePatterns;
 use crate::plan::patterned::Patterned;
 use crate::{Classes, Error, Patterns, Plan, Slot};
@@ -44,9 +45,11 @@ impl Plan {
         if patterned.is_alone(group) {
             return Ok(None);
         }
-        let bound = patterned.group_bound(group, &self.options());
-        let taken = patterned.classes.histogram(group, patterned.room);
-        let (sizes, counts) = (0..).zip(taken).filter(|&(_, count)| count > 0).unzip();
+        let bound = patterned.group_bound(group, &self.options())?;
+        let taken = patterned.classes.histogram(group, patterned.room)?;
+        let used = || (0..).zip(&taken).filter(|&(_, &count)| count > 0);
+        let sizes = collected(SIZES, used().map(|(size, _)| size))?;
+        let counts = collected(SIZES, used().map(|(_, &count)| count))?;
         Ok(Some(GroupSizes { sizes, counts, packs: patterned.group_packs(group), bound }))
     }
 
@@ -78,19 +81,18 @@ impl Plan {
                 Some((found, repeats)) => plan.hand_out(group, found, repeats, &mut patterns)?,
                 None => {
                     for p in plan.group_patterns(group) {
-                        patterns.slots.extend_from_slice(plan.patterns.slots_of(p));
-                        patterns.push(plan.patterns.repeats[p]);
+                        patterns.add(plan.patterns.slots_of(p), plan.patterns.repeats[p])?;
                     }
                 }
             }
         }
         let options = self.options();
         patterns.split_to_multiple(&plan.classes, options.num_packs_multiple_of.into())?;
-        patterns.check(&plan.classes, plan.room).map_err(Error::Patterns)?;
-        let (cuts, classes, items) = (plan.cuts.clone(), plan.classes.clone(), plan.items.clone());
-        let mut other = Patterned::new(plan.rows, plan.room, plan.last_alone, cuts, classes, patterns, items);
+        patterns.check(&plan.classes, plan.room)?.map_err(Error::Patterns)?;
+        let (cuts, classes, items) = (plan.cuts.copied()?, plan.classes.copied()?, plan.items.copied()?);
+        let mut other = Patterned::new(plan.rows, plan.room, plan.last_alone, cuts, classes, patterns, items)?;
         other.proven = bound;
-        Ok(Self::from_patterned(options, self.left_out(), self.seed(), self.epoch(), other.into()))
+        Self::from_patterned(options, self.left_out(), self.seed(), self.epoch(), other.into())
     }
 }
 
@@ -150,19 +152,20 @@ impl Patterned {
                     left[slot.class as usize - own.start] -= alike * u64::from(slot.copies);
                 }
                 slots.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.class));
-                found.push((slots, alike));
+                push(&mut found, "patterns", (slots, alike))?;
                 packs -= alike;
             }
         }
         // Packs of nearly the same lengths follow each other, as in first-fit decreasing.
         found.sort_by(|a, b| b.0.iter().map(|s| (s.class, s.copies)).cmp(a.0.iter().map(|s| (s.class, s.copies))));
         for (slots, repeat) in found {
-            out.slots.extend(slots);
-            out.push(repeat);
+            out.add(&slots, repeat)?;
         }
         Ok(())
     }
 }
+
+const SIZES: &str = "distinct sizes";
 
 /// The longest class of each size, as an index among the classes of the group.
 fn last_of_sizes(classes: &Classes, own: std::ops::Range<usize>, taken: impl Fn(u32) -> u32) -> Vec<usize> {

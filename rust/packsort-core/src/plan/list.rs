@@ -18,14 +18,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::SequenceIds;
 use crate::histogram::count::split;
 use crate::ids::{Id, with_ids};
-use crate::memory::prefetch;
+use crate::memory::{collected, prefetch, with_room, zeros};
 use crate::parallel::Scatter;
 use crate::plan::packs::{Pack, PackList};
 use crate::plan::patterned::Patterned;
 use crate::plan::shuffle::Shuffle;
+use crate::{Error, SequenceIds};
+
+const IDS: &str = "a list of sequence ids";
+const PACKS: &str = "a list of packs";
 
 impl Patterned {
     /// Find one pack, which is inside the plan.
@@ -50,25 +53,25 @@ impl Patterned {
     }
 
     /// List the rows of packs `range`, which is inside the plan.
-    pub fn list_packs(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> PackList {
-        let (offsets, items) = self.list_items(shuffle, range);
-        PackList { offsets, ids: self.cuts.items_to_rows(items, self.rows) }
+    pub fn list_packs(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<PackList, Error> {
+        let (offsets, items) = self.list_items(shuffle, range)?;
+        Ok(PackList { offsets, ids: self.cuts.items_to_rows(items, self.rows) })
     }
 
     /// List the first tokens of the pieces of packs `range`, which is inside the plan.
-    pub fn list_starts(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Vec<i32> {
+    pub fn list_starts(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<Vec<i32>, Error> {
         if self.has_starts() {
-            return self.cuts.item_starts(&self.list_items(shuffle, range).1, self.rows);
+            return self.cuts.item_starts(&self.list_items(shuffle, range)?.1, self.rows);
         }
-        let packs = PacksToList::new(shuffle, range, self.num_packs());
-        vec![0; self.offsets(&packs)[packs.len()] as usize]
+        let packs = PacksToList::new(shuffle, range, self.num_packs())?;
+        zeros("a list of starts", self.offsets(&packs)?[packs.len()] as usize)
     }
 
     /// List the lengths of the pieces of packs `range`, which is inside the plan.
-    pub fn list_lengths(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Vec<i32> {
-        let packs = PacksToList::new(shuffle, range, self.num_packs());
-        let offsets = self.offsets(&packs);
-        let lengths = Scatter::new(offsets[packs.len()] as usize);
+    pub fn list_lengths(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<Vec<i32>, Error> {
+        let packs = PacksToList::new(shuffle, range, self.num_packs())?;
+        let offsets = self.offsets(&packs)?;
+        let lengths = Scatter::new("a list of lengths", offsets[packs.len()] as usize)?;
         self.for_each_block(&packs, |block| {
             for pack in block {
                 let mut at = offsets[pack.place] as usize;
@@ -80,31 +83,32 @@ impl Patterned {
                     }
                 }
             }
-        });
+            Ok(())
+        })?;
         // SAFETY: the blocks cover all packs of the range, and every pack wrote one length for each of its sequences,
         // from its own offset to the next.
-        unsafe { lengths.finish() }
+        Ok(unsafe { lengths.finish() })
     }
 
-    fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> (Vec<i64>, SequenceIds) {
-        let packs = PacksToList::new(shuffle, range, self.num_packs());
-        let offsets = self.offsets(&packs);
+    fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<(Vec<i64>, SequenceIds), Error> {
+        let packs = PacksToList::new(shuffle, range, self.num_packs())?;
+        let offsets = self.offsets(&packs)?;
         let items = match (&self.items, shuffle) {
-            (SequenceIds::U32(items), None) => SequenceIds::U32(self.copy_in_order(items, &packs, &offsets)),
-            (SequenceIds::I64(items), None) => SequenceIds::I64(self.copy_in_order(items, &packs, &offsets)),
+            (SequenceIds::U32(items), None) => SequenceIds::U32(self.copy_in_order(items, &packs, &offsets)?),
+            (SequenceIds::I64(items), None) => SequenceIds::I64(self.copy_in_order(items, &packs, &offsets)?),
             (SequenceIds::U32(items), Some(shuffle)) => {
-                SequenceIds::U32(self.copy_shuffled(items, shuffle, &packs, &offsets))
+                SequenceIds::U32(self.copy_shuffled(items, shuffle, &packs, &offsets)?)
             }
             (SequenceIds::I64(items), Some(shuffle)) => {
-                SequenceIds::I64(self.copy_shuffled(items, shuffle, &packs, &offsets))
+                SequenceIds::I64(self.copy_shuffled(items, shuffle, &packs, &offsets)?)
             }
         };
-        (offsets, items)
+        Ok((offsets, items))
     }
 
     /// The position of each pack's first piece, and the number of all pieces.
-    fn offsets(&self, packs: &PacksToList) -> Vec<i64> {
-        let offsets = Scatter::new(packs.len() + 1);
+    fn offsets(&self, packs: &PacksToList) -> Result<Vec<i64>, Error> {
+        let offsets = Scatter::new(PACKS, packs.len() + 1)?;
         // SAFETY: no other thread writes yet, and later none writes to index 0: packs write behind their own place.
         unsafe { offsets.write(0, 0) };
         self.for_each_block(packs, |block| {
@@ -112,7 +116,8 @@ impl Patterned {
                 // SAFETY: every pack is in one block, and has a place of its own.
                 unsafe { offsets.write(pack.place + 1, self.sequences_in(pack.pattern) as i64) }
             }
-        });
+            Ok(())
+        })?;
         // SAFETY: the blocks cover all packs, whose places are those of the range, and index 0 was written first.
         let mut offsets = unsafe { offsets.finish() };
         let mut end = 0;
@@ -120,12 +125,12 @@ impl Patterned {
             end += *offset;
             *offset = end;
         }
-        offsets
+        Ok(offsets)
     }
 
     /// Copy the items of packs that are not shuffled.
-    fn copy_in_order<I: Id>(&self, items: &[I], packs: &PacksToList, offsets: &[i64]) -> Vec<I> {
-        let listed = Scatter::new(offsets[packs.len()] as usize);
+    fn copy_in_order<I: Id>(&self, items: &[I], packs: &PacksToList, offsets: &[i64]) -> Result<Vec<I>, Error> {
+        let listed = Scatter::new(IDS, offsets[packs.len()] as usize)?;
         self.for_each_block(packs, |block| {
             for pack in block {
                 let mut at = offsets[pack.place] as usize;
@@ -150,18 +155,25 @@ impl Patterned {
                     at += copies;
                 }
             }
-        });
+            Ok(())
+        })?;
         // SAFETY: the blocks cover all packs of the range, and the slots of each pack fill the places from its offset to
         // the next.
-        unsafe { listed.finish() }
+        Ok(unsafe { listed.finish() })
     }
 
     /// Copy the items of shuffled packs.
-    fn copy_shuffled<I: Id>(&self, items: &[I], shuffle: &Shuffle, packs: &PacksToList, offsets: &[i64]) -> Vec<I> {
-        let listed = Scatter::new(offsets[packs.len()] as usize);
+    fn copy_shuffled<I: Id>(
+        &self,
+        items: &[I],
+        shuffle: &Shuffle,
+        packs: &PacksToList,
+        offsets: &[i64],
+    ) -> Result<Vec<I>, Error> {
+        let listed = Scatter::new(IDS, offsets[packs.len()] as usize)?;
         self.for_each_block(packs, |block| {
             block.iter().for_each(|pack| prefetch(&offsets[pack.place..=pack.place]));
-            let sources = self.shuffled_sources(shuffle, block);
+            let sources = self.shuffled_sources(shuffle, block)?;
             sources.iter().for_each(|&source| prefetch(&items[source..=source]));
             let mut sources = sources.into_iter();
             for pack in block {
@@ -171,21 +183,22 @@ impl Patterned {
                     unsafe { listed.write(at, items[source]) };
                 }
             }
-        });
+            Ok(())
+        })?;
         // SAFETY: the blocks cover all packs of the range, and each pack has as many sources as there are places from its
         // offset to the next.
-        unsafe { listed.finish() }
+        Ok(unsafe { listed.finish() })
     }
 
     /// Find the positions in the items of all sequences of a block of packs.
     ///
     /// The walks of [`Permutation`](crate::Permutation) take their steps together: a loop that ends after one step or
     /// two at random is mispredicted so often that it takes a third longer.
-    fn shuffled_sources(&self, shuffle: &Shuffle, block: &[PackToList]) -> Vec<usize> {
+    fn shuffled_sources(&self, shuffle: &Shuffle, block: &[PackToList]) -> Result<Vec<usize>, Error> {
         let sequences = block.iter().map(|pack| self.sequences_in(pack.pattern) as usize).sum();
-        let mut sources = Vec::with_capacity(sequences);
-        let mut classes = Vec::with_capacity(sequences);
-        let mut walking = vec![0; sequences + 1]; // one more than can be, because it is written before it is counted
+        let mut sources = with_room(IDS, sequences)?;
+        let mut classes = with_room::<u32>(IDS, sequences)?;
+        let mut walking = zeros::<usize>(IDS, sequences + 1)?; // one more than can be, because it is written before it is counted
         let mut walks = 0;
         for pack in block {
             for (slot, source) in self.slots_of(pack.pattern) {
@@ -213,14 +226,18 @@ impl Patterned {
         for (source, &class) in sources.iter_mut().zip(&classes) {
             *source += self.classes.first[class as usize] as usize;
         }
-        sources
+        Ok(sources)
     }
 
     /// Call `work` with blocks of packs, in parallel. Every pack is in one block.
-    fn for_each_block(&self, packs: &PacksToList, work: impl Fn(&[PackToList]) + Sync) {
+    fn for_each_block(
+        &self,
+        packs: &PacksToList,
+        work: impl Fn(&[PackToList]) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
         let first_pack = &self.first_pack;
         let shares = (rayon::current_num_threads() * 8).min(packs.len() / MIN_PACKS_PER_SHARE + 1);
-        (0..shares).into_par_iter().for_each(|share| {
+        (0..shares).into_par_iter().try_for_each(|share| {
             let share = split(packs.len(), shares, share);
             let mut pattern = if share.is_empty() { 0 } else { self.pattern_of(packs.get(share.start).0) };
             let mut block = Vec::with_capacity(BLOCK);
@@ -231,11 +248,12 @@ impl Patterned {
                 }
                 block.push(PackToList { pattern, copy: opened - first_pack[pattern], place });
                 if block.len() == BLOCK || index + 1 == share.end {
-                    work(&block);
+                    work(&block)?;
                     block.clear();
                 }
             }
-        });
+            Ok(())
+        })
     }
 }
 
@@ -262,22 +280,22 @@ enum PacksToList {
 }
 
 impl PacksToList {
-    fn new(shuffle: Option<&Shuffle>, range: Range<u64>, all_packs: u64) -> Self {
-        let Some(shuffle) = shuffle else { return Self::Unshuffled(range) };
+    fn new(shuffle: Option<&Shuffle>, range: Range<u64>, all_packs: u64) -> Result<Self, Error> {
+        let Some(shuffle) = shuffle else { return Ok(Self::Unshuffled(range)) };
         let packs = (range.end - range.start) as usize;
         if packs as u64 == all_packs {
-            let places = Scatter::new(packs);
+            let places = Scatter::new(PACKS, packs)?;
             (0..packs).into_par_iter().with_min_len(MIN_PACKS_PER_SHARE).for_each(|place| {
                 let number = shuffle.packs.at(place as u64);
                 // SAFETY: a permutation of all packs gives every number once.
                 unsafe { places.write(number as usize, place) };
             });
             // SAFETY: a permutation of all packs gives every number.
-            return Self::AllShuffled(unsafe { places.finish() });
+            return Ok(Self::AllShuffled(unsafe { places.finish() }));
         }
-        let mut opened: Vec<_> = range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)).collect();
+        let mut opened = collected(PACKS, range.zip(0..).map(|(index, place)| (shuffle.packs.at(index), place)))?;
         opened.par_sort_unstable();
-        Self::Shuffled(opened)
+        Ok(Self::Shuffled(opened))
     }
 
     fn len(&self) -> usize {

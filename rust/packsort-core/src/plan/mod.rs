@@ -22,7 +22,8 @@ mod shuffle;
 
 use std::sync::Arc;
 
-use crate::{Classes, Options, Patterns};
+use crate::memory::collected;
+use crate::{Classes, Error, Options, Patterns};
 use concatenated::Concatenated;
 use patterned::Patterned;
 use shuffle::Shuffle;
@@ -35,7 +36,7 @@ use shuffle::Shuffle;
 ///
 /// let lengths = [3_u16, 5, 2, 2];
 /// let plan = Plan::new(&Lengths::from(&lengths[..]).into(), Options::new(7), None, 0)?;
-/// assert_eq!((plan.num_packs(), plan.lower_bound()), (2, 2));
+/// assert_eq!((plan.num_packs(), plan.lower_bound()?), (2, 2));
 /// let packs: Vec<Vec<u64>> = plan.packs(0..2).map(|pack| pack.ids).collect();
 /// assert_eq!(packs, [[1, 2], [0, 3]]); // 5 + 2, 3 + 2
 /// # Ok::<(), packsort_core::Error>(())
@@ -86,17 +87,20 @@ impl Plan {
         seed: Option<u64>,
         epoch: u64,
         patterned: Arc<Patterned>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let shuffle_seed = match seed {
             None if epoch == 0 => None,
             seed => Some(seed.unwrap_or(0)),
         };
-        let shuffle = shuffle_seed.map(|seed| Arc::new(Shuffle::new(&patterned, seed, epoch)));
-        Self { options, left_out, seed, epoch, content: Content::Patterned(patterned, shuffle) }
+        let shuffle = shuffle_seed.map(|seed| Shuffle::new(&patterned, seed, epoch)).transpose()?.map(Arc::new);
+        Ok(Self { options, left_out, seed, epoch, content: Content::Patterned(patterned, shuffle) })
     }
 
     /// Shuffle for another epoch: the same packs by length, with other ids of these lengths, in another order. A plan
     /// without a seed is shuffled as by seed 0 in every epoch but epoch 0.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
     ///
     /// # Complexity
     /// O(distinct lengths); O(sequences) for strategy [`Random`](crate::Strategy::Random), which concatenates anew.
@@ -106,16 +110,16 @@ impl Plan {
     /// use packsort_core::{Lengths, Options, Plan};
     ///
     /// let plan = Plan::new(&Lengths::from(&[4_u8, 4, 4, 3, 3, 3][..]).into(), Options::new(7), Some(1), 0)?;
-    /// assert_eq!(plan.with_epoch(1).num_packs(), plan.num_packs());
+    /// assert_eq!(plan.with_epoch(1)?.num_packs(), plan.num_packs());
     /// # Ok::<(), packsort_core::Error>(())
     /// ```
-    pub fn with_epoch(&self, epoch: u64) -> Self {
+    pub fn with_epoch(&self, epoch: u64) -> Result<Self, Error> {
         let Self { options, left_out, seed, .. } = *self;
         match &self.content {
             Content::Patterned(patterned, _) => Self::from_patterned(options, left_out, seed, epoch, patterned.clone()),
             Content::Concatenated(concatenated) => {
-                let content = Content::Concatenated(concatenated.shuffled(seed, epoch));
-                Self { options, left_out, seed, epoch, content }
+                let content = Content::Concatenated(concatenated.shuffled(seed, epoch)?);
+                Ok(Self { options, left_out, seed, epoch, content })
             }
         }
     }
@@ -193,15 +197,19 @@ impl Plan {
 
     /// The rows of the sequences in more than one piece, ascending.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(pieces of cut sequences); O(sequences log sequences) for strategy [`Random`](crate::Strategy::Random).
-    pub fn split_rows(&self) -> Vec<u64> {
+    pub fn split_rows(&self) -> Result<Vec<u64>, Error> {
+        const ROWS: &str = "rows of cut sequences";
         match &self.content {
-            Content::Patterned(patterned, _) => patterned.cuts.split_rows().collect(),
+            Content::Patterned(patterned, _) => collected(ROWS, patterned.cuts.split_rows()),
             Content::Concatenated(concatenated) => {
-                let mut rows: Vec<u64> = concatenated.split_rows().collect();
+                let mut rows = collected(ROWS, concatenated.split_rows())?;
                 rows.sort_unstable();
-                rows
+                Ok(rows)
             }
         }
     }
@@ -224,12 +232,15 @@ impl Plan {
     /// The bound proven by a search, or for each group the better of [`lower_bound`](crate::lower_bound()) and the packs
     /// that `max_sequences` asks for. Where sequences are cut, the bound is for their pieces.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(max_length) for each group at the first call.
-    pub fn lower_bound(&self) -> u64 {
+    pub fn lower_bound(&self) -> Result<u64, Error> {
         match &self.content {
             Content::Patterned(patterned, _) => patterned.lower_bound(&self.options),
-            Content::Concatenated(concatenated) => concatenated.num_packs(),
+            Content::Concatenated(concatenated) => Ok(concatenated.num_packs()),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::SequenceIds;
 use crate::plan::{Content, Plan};
+use crate::{Error, SequenceIds};
 
 /// One pack: its pieces in order. A sequence that is not cut is one piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct PackList {
 impl Plan {
     /// Find one pack without listing the others; `None` outside the plan.
     ///
+    /// # Panics
+    /// The system has no memory for a pack.
+    ///
     /// # Complexity
     /// O(pieces of the pack + log patterns); O(log sequences) for strategy [`Random`](crate::Strategy::Random).
     ///
@@ -45,7 +48,7 @@ impl Plan {
         (index < self.num_packs()).then(|| match &self.content {
             Content::Patterned(patterned, shuffle) => patterned.pack(shuffle.as_deref(), index),
             Content::Concatenated(concatenated) => {
-                let pieces = concatenated.list(index..index + 1);
+                let pieces = concatenated.list(index..index + 1).expect("memory for one pack");
                 Pack {
                     ids: pieces.ids.into_iter().map(u64::from).collect(),
                     starts: pieces.starts.into_iter().map(|start| start as u32).collect(),
@@ -75,6 +78,9 @@ impl Plan {
 
     /// List packs `range` in parallel; the range is cut at the number of packs.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(pieces), over all threads.
     ///
@@ -83,46 +89,52 @@ impl Plan {
     /// use packsort_core::{Lengths, Options, Plan, SequenceIds};
     ///
     /// let plan = Plan::new(&Lengths::from(&[3_u8, 5, 2, 2][..]).into(), Options::new(7), None, 0)?;
-    /// let all = plan.list_packs(0..plan.num_packs());
+    /// let all = plan.list_packs(0..plan.num_packs())?;
     /// assert_eq!(all.offsets, [0, 2, 4]);
     /// assert_eq!(all.ids, SequenceIds::U32(vec![1, 2, 0, 3]));
-    /// assert_eq!(plan.list_lengths(0..2), [5, 2, 3, 2]);
-    /// assert_eq!(plan.list_starts(0..2), [0; 4]);
+    /// assert_eq!(plan.list_lengths(0..2)?, [5, 2, 3, 2]);
+    /// assert_eq!(plan.list_starts(0..2)?, [0; 4]);
     /// # Ok::<(), packsort_core::Error>(())
     /// ```
-    pub fn list_packs(&self, range: Range<u64>) -> PackList {
+    pub fn list_packs(&self, range: Range<u64>) -> Result<PackList, Error> {
         let range = self.inside(range);
         match &self.content {
             Content::Patterned(patterned, shuffle) => patterned.list_packs(shuffle.as_deref(), range),
             Content::Concatenated(concatenated) => {
-                let pieces = concatenated.list(range);
-                PackList { offsets: pieces.offsets, ids: SequenceIds::U32(pieces.ids) }
+                let pieces = concatenated.list(range)?;
+                Ok(PackList { offsets: pieces.offsets, ids: SequenceIds::U32(pieces.ids) })
             }
         }
     }
 
     /// List the number of tokens of each piece of packs `range`, in the order of [`list_packs`](Self::list_packs).
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(pieces), over all threads.
-    pub fn list_lengths(&self, range: Range<u64>) -> Vec<i32> {
+    pub fn list_lengths(&self, range: Range<u64>) -> Result<Vec<i32>, Error> {
         let range = self.inside(range);
         match &self.content {
             Content::Patterned(patterned, shuffle) => patterned.list_lengths(shuffle.as_deref(), range),
-            Content::Concatenated(concatenated) => concatenated.list(range).lengths,
+            Content::Concatenated(concatenated) => Ok(concatenated.list(range)?.lengths),
         }
     }
 
     /// List the first token of each piece of packs `range` in its sequence, in the order of
     /// [`list_packs`](Self::list_packs).
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(pieces log cut sequences), over all threads.
-    pub fn list_starts(&self, range: Range<u64>) -> Vec<i32> {
+    pub fn list_starts(&self, range: Range<u64>) -> Result<Vec<i32>, Error> {
         let range = self.inside(range);
         match &self.content {
             Content::Patterned(patterned, shuffle) => patterned.list_starts(shuffle.as_deref(), range),
-            Content::Concatenated(concatenated) => concatenated.list(range).starts,
+            Content::Concatenated(concatenated) => Ok(concatenated.list(range)?.starts),
         }
     }
 

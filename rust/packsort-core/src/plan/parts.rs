@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::PlanFault;
 use crate::histogram::cuts::Cuts;
 use crate::ids::{Id, with_ids};
+use crate::memory::{collected, copied, with_room, zeros};
 use crate::plan::concatenated::{Concatenated, Source};
 use crate::plan::patterned::Patterned;
 use crate::plan::{Content, LeftOut, Plan};
@@ -89,6 +90,9 @@ pub struct ConcatenatedParts {
 impl Plan {
     /// Take a plan apart.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(pieces): ids are copied.
     ///
@@ -97,23 +101,23 @@ impl Plan {
     /// use packsort_core::{Lengths, Options, Plan};
     ///
     /// let plan = Plan::new(&Lengths::from(&[3_u8, 5, 2, 2][..]).into(), Options::new(7), None, 0)?;
-    /// let again = Plan::from_parts(plan.parts())?;
-    /// assert_eq!(again.list_packs(0..2), plan.list_packs(0..2));
+    /// let again = Plan::from_parts(plan.parts()?)?;
+    /// assert_eq!(again.list_packs(0..2)?, plan.list_packs(0..2)?);
     /// # Ok::<(), packsort_core::Error>(())
     /// ```
-    pub fn parts(&self) -> Parts {
+    pub fn parts(&self) -> Result<Parts, Error> {
         let packs = match &self.content {
-            Content::Patterned(patterned, _) => PackParts::Patterned(patterned.parts()),
+            Content::Patterned(patterned, _) => PackParts::Patterned(patterned.parts()?),
             Content::Concatenated(concatenated) => {
                 let Source { lengths, skipped_rows, skipped_tokens } = concatenated.source();
                 PackParts::Concatenated(ConcatenatedParts {
-                    lengths: lengths.clone(),
-                    skipped_rows: skipped_rows.iter().copied().map(i64::from).collect(),
-                    skipped_tokens: skipped_tokens.iter().copied().map(i64::from).collect(),
+                    lengths: copied(PARTS, lengths)?,
+                    skipped_rows: to_i64(skipped_rows)?,
+                    skipped_tokens: to_i64(skipped_tokens)?,
                 })
             }
         };
-        Parts { options: self.options, left_out: self.left_out, seed: self.seed, epoch: self.epoch, packs }
+        Ok(Parts { options: self.options, left_out: self.left_out, seed: self.seed, epoch: self.epoch, packs })
     }
 
     /// Put a plan together from its parts.
@@ -130,12 +134,12 @@ impl Plan {
         let is_random = options.strategy == Strategy::Random;
         match packs {
             PackParts::Patterned(parts) if !is_random => {
-                let patterned = parts.check(room).map_err(Error::DamagedPlan)?;
-                Ok(Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned)))
+                let patterned = parts.check(room)?;
+                Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
             }
             PackParts::Concatenated(parts) if is_random => {
-                let source = parts.check().map_err(Error::DamagedPlan)?;
-                let concatenated = Concatenated::from_source(options.max_length, Arc::new(source), seed, epoch);
+                let source = parts.check()?;
+                let concatenated = Concatenated::from_source(options.max_length, Arc::new(source), seed, epoch)?;
                 Ok(Self { options, left_out, seed, epoch, content: Content::Concatenated(concatenated) })
             }
             _ => Err(Error::Clash { option: "the kind of packs", strategy: options.strategy.as_str() }),
@@ -144,31 +148,31 @@ impl Plan {
 }
 
 impl Patterned {
-    fn parts(&self) -> PatternedParts {
+    fn parts(&self) -> Result<PatternedParts, Error> {
         let Self { rows, last_alone, proven, cuts, classes, patterns, items, .. } = self;
-        PatternedParts {
+        Ok(PatternedParts {
             rows: *rows,
             last_alone: *last_alone,
             proven: *proven,
-            cut_rows: to_i64(&cuts.rows),
-            cut_rests: to_i64(&cuts.last_starts),
-            piece_rows: to_i64(&cuts.piece_rows),
-            piece_starts: to_i64(&cuts.piece_starts),
-            class_lengths: to_i64(&classes.lengths),
-            class_first: to_i64(&classes.first),
-            group_first: to_i64(&classes.groups.iter().map(|&first| first as u64).collect::<Vec<_>>()),
-            repeats: to_i64(&patterns.repeats),
-            slot_offsets: to_i64(&patterns.slot_offsets.iter().map(|&offset| offset as u64).collect::<Vec<_>>()),
-            slot_classes: patterns.slots.iter().map(|slot| slot.class.into()).collect(),
-            slot_copies: patterns.slots.iter().map(|slot| slot.copies.into()).collect(),
-            items: items.clone(),
-        }
+            cut_rows: to_i64(&cuts.rows)?,
+            cut_rests: to_i64(&cuts.last_starts)?,
+            piece_rows: to_i64(&cuts.piece_rows)?,
+            piece_starts: to_i64(&cuts.piece_starts)?,
+            class_lengths: to_i64(&classes.lengths)?,
+            class_first: to_i64(&classes.first)?,
+            group_first: collected(PARTS, classes.groups.iter().map(|&first| first as i64))?,
+            repeats: to_i64(&patterns.repeats)?,
+            slot_offsets: collected(PARTS, patterns.slot_offsets.iter().map(|&offset| offset as i64))?,
+            slot_classes: collected(PARTS, patterns.slots.iter().map(|slot| slot.class.into()))?,
+            slot_copies: collected(PARTS, patterns.slots.iter().map(|slot| slot.copies.into()))?,
+            items: items.copied()?,
+        })
     }
 }
 
 impl PatternedParts {
     /// Check all parts, and put them together.
-    fn check(self, room: crate::Room) -> Result<Patterned, PlanFault> {
+    fn check(self, room: crate::Room) -> Result<Patterned, Error> {
         let Self { rows, last_alone, proven, items, .. } = self;
         let cuts = Cuts {
             rows: numbers("cut_rows", &self.cut_rows)?,
@@ -176,81 +180,86 @@ impl PatternedParts {
             piece_rows: numbers("piece_rows", &self.piece_rows)?,
             piece_starts: numbers("piece_starts", &self.piece_starts)?,
         };
-        cuts.check(rows)?;
+        cuts.check(rows).map_err(Error::DamagedPlan)?;
         let classes = Classes {
             lengths: numbers("class_lengths", &self.class_lengths)?,
             first: numbers("class_first", &self.class_first)?,
             groups: numbers("group_first", &self.group_first)?,
         };
-        classes.check()?;
+        classes.check().map_err(Error::DamagedPlan)?;
         let (found, expected) = (self.slot_copies.len() as u64, self.slot_classes.len() as u64);
         if found != expected {
-            return Err(PlanFault::ArrayLength { array: "slot_copies", found, expected });
+            return Err(Error::DamagedPlan(PlanFault::ArrayLength { array: "slot_copies", found, expected }));
         }
         let slots = numbers("slot_classes", &self.slot_classes)?.into_iter();
         let slots = slots.zip(numbers("slot_copies", &self.slot_copies)?).map(|(class, copies)| Slot { class, copies });
         let patterns = Patterns {
             repeats: numbers("repeats", &self.repeats)?,
             slot_offsets: numbers("slot_offsets", &self.slot_offsets)?,
-            slots: slots.collect(),
+            slots: collected(PARTS, slots)?,
         };
         let (found, expected) = (items.len() as u64, classes.num_sequences());
         if found != expected {
-            return Err(PlanFault::ArrayLength { array: "items", found, expected });
+            return Err(Error::DamagedPlan(PlanFault::ArrayLength { array: "items", found, expected }));
         }
-        patterns.check(&classes, room)?;
+        patterns.check(&classes, room)?.map_err(Error::DamagedPlan)?;
         with_ids!(&items, items => check_items(items, rows, &cuts))?;
         let packs = patterns.num_packs();
         if proven > packs {
-            return Err(PlanFault::Bound { bound: proven, packs });
+            return Err(Error::DamagedPlan(PlanFault::Bound { bound: proven, packs }));
         }
-        let mut patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items);
+        let mut patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items)?;
         patterned.proven = proven;
         Ok(patterned)
     }
 }
 
 impl ConcatenatedParts {
-    fn check(self) -> Result<Source, PlanFault> {
+    fn check(self) -> Result<Source, Error> {
         let source = Source {
             lengths: self.lengths,
             skipped_rows: numbers("skipped_rows", &self.skipped_rows)?,
             skipped_tokens: numbers("skipped_tokens", &self.skipped_tokens)?,
         };
-        source.check()?;
+        source.check().map_err(Error::DamagedPlan)?;
         Ok(source)
     }
 }
 
 /// Convert numbers to the type that files store. All are counts, rows or indices of things in memory, which fit.
-fn to_i64<T: Copy + Into<u64>>(numbers: &[T]) -> Vec<i64> {
-    numbers.iter().map(|&number| number.into() as i64).collect()
+fn to_i64<T: Copy + Into<u64>>(numbers: &[T]) -> Result<Vec<i64>, Error> {
+    collected(PARTS, numbers.iter().map(|&number| number.into() as i64))
 }
 
+const PARTS: &str = "the parts of a plan";
+
 /// Convert numbers from the type that files store.
-fn numbers<T: TryFrom<i64>>(array: &'static str, stored: &[i64]) -> Result<Vec<T>, PlanFault> {
-    let convert = |(index, &number): (usize, &i64)| {
-        T::try_from(number).map_err(|_| PlanFault::OutOfOrder { array, index: index as u64 })
-    };
-    stored.iter().enumerate().map(convert).collect()
+fn numbers<T: TryFrom<i64>>(array: &'static str, stored: &[i64]) -> Result<Vec<T>, Error> {
+    let mut numbers = with_room(PARTS, stored.len())?;
+    for (index, &number) in stored.iter().enumerate() {
+        let fault = PlanFault::OutOfOrder { array, index: index as u64 };
+        numbers.push(T::try_from(number).map_err(|_| Error::DamagedPlan(fault))?);
+    }
+    Ok(numbers)
 }
 
 /// Check that every item is a sequence or piece, none is there twice, and no piece of a planned sequence is missing.
-fn check_items<I: Id>(items: &[I], rows: u64, cuts: &Cuts) -> Result<(), PlanFault> {
-    let limit = rows.checked_add(cuts.piece_rows.len() as u64).ok_or(PlanFault::Overflow)?;
+fn check_items<I: Id>(items: &[I], rows: u64, cuts: &Cuts) -> Result<(), Error> {
+    let damaged = |fault| Err(Error::DamagedPlan(fault));
+    let limit = rows.checked_add(cuts.piece_rows.len() as u64).ok_or(Error::DamagedPlan(PlanFault::Overflow))?;
     if let Some(item) = items.iter().find(|item| item.to_u64() >= limit) {
-        return Err(PlanFault::NoSuchId { id: item.to_u64(), limit });
+        return damaged(PlanFault::NoSuchId { id: item.to_u64(), limit });
     }
     let seen = Seen::new(items)?;
     // Plans hold all pieces of a sequence that is cut.
     for &row in &cuts.rows {
         if !seen.contains(row) {
-            return Err(PlanFault::PieceLost { row });
+            return damaged(PlanFault::PieceLost { row });
         }
     }
     for (piece, &row) in cuts.piece_rows.iter().enumerate() {
         if !seen.contains(rows + piece as u64) {
-            return Err(PlanFault::PieceLost { row });
+            return damaged(PlanFault::PieceLost { row });
         }
     }
     Ok(())
@@ -263,22 +272,23 @@ enum Seen {
 }
 
 impl Seen {
-    fn new<I: Id>(items: &[I]) -> Result<Self, PlanFault> {
+    fn new<I: Id>(items: &[I]) -> Result<Self, Error> {
+        let twice = |id| Err(Error::DamagedPlan(PlanFault::IdTwice { id }));
         let words = items.iter().max().map_or(0, |most| most.to_u64() / 64 + 1);
         if words > items.len() as u64 + 1024 {
-            let mut sorted: Vec<u64> = items.iter().map(|item| item.to_u64()).collect();
+            let mut sorted = collected(PARTS, items.iter().map(|item| item.to_u64()))?;
             sorted.sort_unstable();
             return match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-                Some(pair) => Err(PlanFault::IdTwice { id: pair[0] }),
+                Some(pair) => twice(pair[0]),
                 None => Ok(Self::Sorted(sorted)),
             };
         }
-        let mut bits = vec![0_u64; words as usize];
+        let mut bits = zeros::<u64>(PARTS, words as usize)?;
         for item in items {
             let id = item.to_u64();
             let (word, bit) = (&mut bits[(id / 64) as usize], 1 << (id % 64));
             if *word & bit != 0 {
-                return Err(PlanFault::IdTwice { id });
+                return twice(id);
             }
             *word |= bit;
         }

@@ -15,10 +15,10 @@ use rayon::prelude::*;
 
 use crate::histogram::count::split;
 use crate::histogram::cuts::Cuts;
-use crate::memory::reserved;
+use crate::memory::{copied, reserved, with_room};
 use crate::parallel::split_at_lengths;
 use crate::plan::NumFillers;
-use crate::{Classes, Options, Patterns, Room, SequenceIds, Slot, lower_bound};
+use crate::{Classes, Error, Options, Patterns, Room, SequenceIds, Slot, lower_bound};
 
 /// Patterns, and the ids that their packs hold.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ pub(crate) struct Patterned {
 impl Patterned {
     /// Hand out the ids of classes to patterns, which use up the classes.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(slots).
     pub fn new(
@@ -55,10 +58,10 @@ impl Patterned {
         classes: Classes,
         patterns: Patterns,
         items: SequenceIds,
-    ) -> Self {
-        let ((slot_source, mut first_item), num_tokens) =
-            rayon::join(|| slot_sources(&classes, &patterns), || classes.num_tokens());
-        let mut first_pack = Vec::with_capacity(patterns.len() + 1);
+    ) -> Result<Self, Error> {
+        let (sources, num_tokens) = rayon::join(|| slot_sources(&classes, &patterns), || classes.num_tokens());
+        let (slot_source, mut first_item) = sources?;
+        let mut first_pack = with_room(PATTERNS, patterns.len() + 1)?;
         let (mut packs, mut sequences) = (0, 0);
         for (p, &repeat) in patterns.repeats.iter().enumerate() {
             first_pack.push(packs);
@@ -68,7 +71,7 @@ impl Patterned {
         }
         first_pack.push(packs);
         first_item.push(sequences);
-        Self {
+        Ok(Self {
             rows,
             last_alone,
             room,
@@ -82,7 +85,7 @@ impl Patterned {
             first_item,
             slot_source,
             bound: OnceLock::new(),
-        }
+        })
     }
 
     pub fn num_packs(&self) -> u64 {
@@ -144,29 +147,37 @@ impl Patterned {
         fillers
     }
 
-    pub fn lower_bound(&self, options: &Options) -> u64 {
-        *self.bound.get_or_init(|| {
-            let groups = 0..self.classes.num_groups();
-            let bound = groups.map(|group| self.group_bound(group, options)).sum::<u64>().max(self.proven);
-            bound.next_multiple_of(options.num_packs_multiple_of.max(1).into())
-        })
+    /// A lower bound on the packs.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn lower_bound(&self, options: &Options) -> Result<u64, Error> {
+        if let Some(&known) = self.bound.get() {
+            return Ok(known);
+        }
+        let groups = 0..self.classes.num_groups();
+        let bound = groups.map(|group| self.group_bound(group, options)).sum::<Result<u64, _>>()?.max(self.proven);
+        Ok(*self.bound.get_or_init(|| bound.next_multiple_of(options.num_packs_multiple_of.max(1).into())))
     }
 
     /// A lower bound on the packs of a group.
-    pub fn group_bound(&self, group: usize, options: &Options) -> u64 {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn group_bound(&self, group: usize, options: &Options) -> Result<u64, Error> {
         let sequences: u64 = self.classes.of_group(group).map(|class| self.classes.count(class)).sum();
         if self.is_alone(group) {
-            return sequences;
+            return Ok(sequences);
         }
-        let taken = self.classes.histogram(group, self.room);
-        lower_bound(&taken, self.room.capacity()).max(sequences.div_ceil(options.most_sequences()))
+        let taken = self.classes.histogram(group, self.room)?;
+        Ok(lower_bound(&taken, self.room.capacity()).max(sequences.div_ceil(options.most_sequences())))
     }
 }
 
 /// Find the position in the items of each slot's first id, and the number of sequences in a pack of each pattern.
 ///
 /// Groups are handled in parallel. The patterns of a group follow each other, and use the classes of their group only.
-fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) {
+fn slot_sources(classes: &Classes, patterns: &Patterns) -> Result<(Vec<u64>, Vec<u64>), Error> {
     let groups = classes.num_groups();
     let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
     let own_classes = |share| {
@@ -180,15 +191,15 @@ fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) 
     let pattern_counts: Vec<usize> = own_patterns.iter().map(|own| own.len()).collect();
     let own_slots = |own: &Range<usize>| patterns.slot_offsets[own.end] - patterns.slot_offsets[own.start];
     let slot_counts: Vec<usize> = own_patterns.iter().map(own_slots).collect();
-    let mut sources = reserved::<u64>(patterns.slots.len());
-    let mut sequences = reserved::<u64>(patterns.len());
+    let mut sources = reserved::<u64>(PATTERNS, patterns.slots.len())?;
+    let mut sequences = reserved::<u64>(PATTERNS, patterns.len() + 1)?;
     let parts = split_at_lengths(sources.spare_capacity_mut(), &slot_counts)
         .into_par_iter()
         .zip(split_at_lengths(sequences.spare_capacity_mut(), &pattern_counts))
         .zip(own_patterns);
-    parts.enumerate().for_each(|(share, ((sources, sequences), own_patterns))| {
+    let written = parts.enumerate().try_for_each(|(share, ((sources, sequences), own_patterns))| {
         let own = own_classes(share);
-        let mut next = classes.first[own.clone()].to_vec();
+        let mut next = copied(PATTERNS, &classes.first[own.clone()])?;
         let mut sources = sources.iter_mut();
         for (p, in_pack) in own_patterns.zip(sequences) {
             let mut copies = 0;
@@ -200,12 +211,16 @@ fn slot_sources(classes: &Classes, patterns: &Patterns) -> (Vec<u64>, Vec<u64>) 
             }
             in_pack.write(copies);
         }
+        Ok(())
     });
+    written?;
     // SAFETY: every pattern belongs to a group, and the shares cover all groups, so every pattern was visited once, with
     // all of its slots; each visit wrote one value for the pattern and one for each slot.
     unsafe {
         sources.set_len(patterns.slots.len());
         sequences.set_len(patterns.len());
     }
-    (sources, sequences)
+    Ok((sources, sequences))
 }
+
+const PATTERNS: &str = "patterns";

@@ -1,5 +1,7 @@
 //! The shuffle of one epoch of a patterned plan: the order of packs, and the ids within each class.
 
+use crate::Error;
+use crate::memory::with_room;
 use crate::permutation::{Permutation, key};
 use crate::plan::patterned::Patterned;
 
@@ -13,9 +15,13 @@ pub(crate) struct Shuffle {
 }
 
 impl Shuffle {
-    pub fn new(patterned: &Patterned, seed: u64, epoch: u64) -> Self {
+    /// Choose the permutations of an epoch.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(patterned: &Patterned, seed: u64, epoch: u64) -> Result<Self, Error> {
         let classes = &patterned.classes;
-        let mut ids = Vec::with_capacity(classes.len());
+        let mut ids = with_room("shuffles of equal lengths", classes.len())?;
         for group in 0..classes.num_groups() {
             for class in classes.of_group(group) {
                 let stream = (group as u64) << 32 | u64::from(classes.lengths[class]);
@@ -23,6 +29,6 @@ impl Shuffle {
             }
         }
         // Stream 0 is free for the packs: no sequence has length 0.
-        Self { packs: Permutation::new(patterned.num_packs(), key([seed, epoch, 0])), ids }
+        Ok(Self { packs: Permutation::new(patterned.num_packs(), key([seed, epoch, 0])), ids })
     }
 }

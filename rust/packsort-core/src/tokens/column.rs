@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::Error;
+use crate::memory::with_room;
 
 /// Offsets of the rows of a chunk: row `i` holds values `offsets[i]..offsets[i + 1]`.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,7 @@ impl<C: AsListChunk> ListColumn<C> {
     /// Count the values of each row: shape (rows,).
     ///
     /// # Errors
-    /// Offsets that are negative, descend, or point outside the values.
+    /// Offsets that are negative, descend, or point outside the values; [`Error::OutOfMemory`].
     ///
     /// # Complexity
     /// O(rows).
@@ -117,7 +118,7 @@ impl<C: AsListChunk> ListColumn<C> {
             }));
             sound
         }
-        let mut lengths = Vec::with_capacity(self.num_rows());
+        let mut lengths = with_room("lengths of rows", self.num_rows())?;
         for chunk in &self.chunks {
             let ListChunk { offsets, values } = chunk.as_list_chunk();
             let values = (values.len() / self.width) as i64;

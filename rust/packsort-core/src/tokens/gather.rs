@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::histogram::count::split;
 use crate::ids::IdSlice;
-use crate::memory::{prefetch, zeroed};
+use crate::memory::{prefetch, with_room, zeroed};
 use crate::parallel::split_at_lengths;
 use crate::tokens::column::{AsListChunk, ListColumn};
 
@@ -90,7 +90,7 @@ pub fn gather<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> R
         .map(|share| find_pieces(column, selection, &fillers, split(selection.ids.len(), shares, share)))
         .collect::<Result<Vec<_>, _>>()?;
     let lengths: Vec<usize> = shares.iter().map(|&(_, bytes)| bytes).collect();
-    let mut out = zeroed::<u8>(lengths.iter().sum());
+    let mut out = zeroed::<u8>(TOKENS, lengths.iter().sum())?;
     let slices = split_at_lengths(&mut out, &lengths);
     shares.into_par_iter().zip(slices).for_each(|((pieces, _), mut out)| {
         for_each_prefetched(&pieces, |piece| {
@@ -115,10 +115,13 @@ pub fn gather<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> R
 pub fn gather_serial<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> Result<Vec<u8>, Error> {
     let fillers = RepeatedFillers::new(column.width(), selection)?;
     let (pieces, bytes) = find_pieces(column, selection, &fillers, 0..selection.ids.len())?;
-    let mut out = Vec::with_capacity(bytes);
+    let mut out = with_room(TOKENS, bytes)?;
     for_each_prefetched(&pieces, |piece| out.extend_from_slice(piece));
     Ok(out)
 }
+
+const TOKENS: &str = "gathered tokens";
+const PIECES: &str = "pieces to gather";
 
 /// Fewer pieces than this are copied faster than a thread wakes up.
 const MIN_PIECES: usize = 256;
@@ -145,7 +148,7 @@ fn find_pieces<'a, C: AsListChunk>(
 ) -> Result<(Vec<&'a [u8]>, usize), Error> {
     let Selection { ids, starts, lengths, .. } = selection;
     let rows = column.num_rows();
-    let mut pieces = Vec::with_capacity(range.len());
+    let mut pieces = with_room(PIECES, range.len())?;
     let mut bytes = 0;
     for i in range {
         let (id, length) = (ids.get(i), lengths.map(|lengths| lengths[i]));
@@ -157,6 +160,12 @@ fn find_pieces<'a, C: AsListChunk>(
         pieces.push(piece);
     }
     Ok((pieces, bytes))
+}
+
+fn repeat(value: &[u8], times: usize) -> Result<Vec<u8>, Error> {
+    let mut values = with_room(TOKENS, value.len().saturating_mul(times))?;
+    (0..times).for_each(|_| values.extend_from_slice(value));
+    Ok(values)
 }
 
 /// The values of fillers, repeated as often as the longest piece of each kind needs.
@@ -189,8 +198,8 @@ impl RepeatedFillers {
                 _ => {}
             }
         }
-        repeated.padding = fillers.padding.repeat(padding as usize);
-        repeated.separator = fillers.separator.repeat(separator as usize);
+        repeated.padding = repeat(fillers.padding, padding as usize)?;
+        repeated.separator = repeat(fillers.separator, separator as usize)?;
         Ok(repeated)
     }
 

@@ -66,7 +66,7 @@ impl CostModel {
     /// # Ok::<(), packsort_core::Error>(())
     /// ```
     pub fn of_packs(&self, offsets: &[i64], lengths: &[i32]) -> Result<Vec<f64>, Error> {
-        let mut costs = zeroed::<f64>(offsets.len().saturating_sub(1));
+        let mut costs = zeroed::<f64>("costs of packs", offsets.len().saturating_sub(1))?;
         let packs = costs.par_iter_mut().zip(offsets.par_windows(2)).with_min_len(MIN_PACKS).enumerate();
         packs.try_for_each(|(pack, (cost, ends))| {
             let segments = match [ends[0], ends[1]].map(usize::try_from) {

@@ -12,6 +12,9 @@
 //!
 //! Cost: exponential, bounded by a number of steps for each pack.
 
+use crate::Error;
+use crate::memory::{collected, filled};
+
 /// Search for full packs of the sequences left.
 pub(super) struct BinSlack<'a> {
     sizes: &'a [u32],
@@ -43,13 +46,14 @@ enum Next {
 }
 
 impl<'a> BinSlack<'a> {
-    pub fn new(sizes: &'a [u32], left: &'a mut [u64]) -> Self {
-        let mut item_of = vec![NONE; sizes.last().map_or(1, |&size| size as usize + 1)];
+    pub fn new(sizes: &'a [u32], left: &'a mut [u64]) -> Result<Self, Error> {
+        let mut item_of = filled("items by size", sizes.last().map_or(1, |&size| size as usize + 1), NONE)?;
         for (item, &size) in (0..).zip(sizes) {
             item_of[size as usize] = item;
         }
-        let items = (0..sizes.len()).filter(|&item| left[item] > 0).collect();
-        Self { sizes, left, items, item_of, steps: 0, current: vec![], best: vec![], best_room: 0, unsaved: false }
+        let items = collected("items by size", (0..sizes.len()).filter(|&item| left[item] > 0))?;
+        let (current, best) = (vec![], vec![]);
+        Ok(Self { sizes, left, items, item_of, steps: 0, current, best, best_room: 0, unsaved: false })
     }
 
     /// Take out the sequences of the next pack, as items, longest first; `None` if nothing is left.

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::SizePatterns;
 use crate::Error;
+use crate::memory::{filled, zeros};
 
 /// The sets of sizes that fit a pack.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,10 @@ const MOST_LAYERS: u64 = 32;
 /// A pattern must be worth this much more than a pack to improve the program.
 const TOLERANCE: f64 = 1e-7;
 const NONE: u32 = u32::MAX;
+const TABLE: &str = "the table of a knapsack";
+
+/// A bound, the bound as a fraction, and the items and copies of patterns.
+type PricedOnce = (u64, f64, Vec<Vec<(u32, u32)>>);
 /// Larger tables, of 12 bytes for each place, would take more than 12 GB.
 const MOST_PLACES: u64 = 1 << 30;
 
@@ -100,7 +105,8 @@ impl<'a> Knapsack<'a> {
         if places > MOST_PLACES {
             return Err(Error::TooMany { what: "places of a knapsack", found: places, limit: MOST_PLACES });
         }
-        let parts: Vec<_> = duals.par_iter().map(|duals| self.price_one(counts, duals, judge)).collect();
+        let parts =
+            duals.par_iter().map(|duals| self.price_one(counts, duals, judge)).collect::<Result<Vec<_>, _>>()?;
         let (mut best, mut best_fraction) = (0, 0.0);
         let mut patterns = vec![];
         for (bound, fraction, part) in parts {
@@ -125,12 +131,12 @@ impl<'a> Knapsack<'a> {
     }
 
     /// The bound, the bound as a fraction, and the patterns of one set of dual values.
-    fn price_one(&self, counts: &[u64], duals: &[f64], judge: &[f64]) -> (u64, f64, Vec<Vec<(u32, u32)>>) {
+    fn price_one(&self, counts: &[u64], duals: &[f64], judge: &[f64]) -> Result<PricedOnce, Error> {
         let worth = self.integer_worth(duals);
-        let table = self.solve(&worth);
+        let table = self.solve(&worth)?;
         let best = table.best();
         if best == 0.0 {
-            return (0, 0.0, vec![]);
+            return Ok((0, 0.0, vec![]));
         }
         let all: u128 = worth.iter().zip(counts).map(|(&worth, &count)| worth as u128 * u128::from(count)).sum();
         let bound = all.div_ceil(best as u128) as u64;
@@ -139,7 +145,7 @@ impl<'a> Knapsack<'a> {
             let value: f64 = pattern.iter().map(|&(item, copies)| judge[item as usize] * f64::from(copies)).sum();
             (value > 1.0 + TOLERANCE).then_some(pattern)
         });
-        (bound, all as f64 / best, patterns.collect())
+        Ok((bound, all as f64 / best, patterns.collect()))
     }
 
     /// The most sequences that fit a pack, if their number is not limited.
@@ -164,17 +170,17 @@ impl<'a> Knapsack<'a> {
         duals.iter().map(|&dual| worth(dual)).collect()
     }
 
-    fn solve(&self, worth: &[f64]) -> Table<'a> {
+    fn solve(&self, worth: &[f64]) -> Result<Table<'a>, Error> {
         let layers = self.layers();
         let width = self.capacity as usize + 1;
-        let values = vec![0.0; width * (layers + 1)];
-        let last = vec![NONE; width * (layers + 1)];
+        let values = zeros(TABLE, width * (layers + 1))?;
+        let last = filled(TABLE, width * (layers + 1), NONE)?;
         let mut table = Table { knapsack: *self, width, values, last, layers };
         match layers {
             0 => solve_unlimited(self.sizes, worth, &mut table.values, &mut table.last),
             _ => solve_layers(self.sizes, worth, width, &mut table.values, &mut table.last),
         }
-        table
+        Ok(table)
     }
 }
 

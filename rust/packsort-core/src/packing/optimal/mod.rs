@@ -27,7 +27,7 @@
 //! assert_eq!(priced.bound, 3);
 //!
 //! let mut packing = Packing::new(&knapsack, &counts)?;
-//! assert_eq!(packing.finish_within(3, 1000), Search::Found(())); // 6 + 4, 6 + 4, 3 + 3
+//! assert_eq!(packing.finish_within(3, 1000)?, Search::Found(())); // 6 + 4, 6 + 4, 3 + 3
 //! # Ok::<(), packsort_core::Error>(())
 //! ```
 

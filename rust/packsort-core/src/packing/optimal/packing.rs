@@ -7,6 +7,7 @@ use super::bin_slack::BinSlack;
 use super::{Knapsack, Search, SizePatterns, pack_few};
 use crate::Error;
 use crate::error::PlanFault;
+use crate::memory::{collected, copied, push, with_room};
 use crate::packing::first_fit::{Scratch, first_fit};
 use crate::packing::room::Room;
 
@@ -20,7 +21,7 @@ use crate::packing::room::Room;
 /// let mut packing = Packing::new(&knapsack, &[3, 1])?;
 /// packing.take(&SizePatterns::new(vec![0, 2], vec![0, 1], vec![1, 1])?, &[1])?; // 4 + 6
 /// assert_eq!((packing.num_packs(), packing.left()), (1, &[2, 0][..]));
-/// packing.finish_first_fit(); // 4 + 4
+/// packing.finish_first_fit()?; // 4 + 4
 /// assert_eq!(packing.num_packs(), 2);
 /// # Ok::<(), packsort_core::Error>(())
 /// ```
@@ -185,33 +186,41 @@ impl Packing {
 
     /// Pack all sequences left by first-fit decreasing.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(distinct sizes x sequences of a pack).
-    pub fn finish_first_fit(&mut self) {
+    pub fn finish_first_fit(&mut self) -> Result<(), Error> {
         let room = Room::plain(self.capacity);
-        let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0));
-        let (sizes, mut left) = (self.sizes.clone(), self.left.clone());
+        let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0))?;
+        let (sizes, mut left) = (copied(SIZES, &self.sizes)?, copied(SIZES, &self.left)?);
         first_fit(&sizes, &mut left, room, self.max_sequences, &mut scratch, |slots, repeat| {
             self.add(slots.iter().rev().map(|slot| (slot.class as usize, slot.copies.into())), repeat);
-        });
+            Ok(())
+        })
     }
 
     /// Pack all sequences left, each pack as full as a search of `steps` steps finds.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(steps x log sizes) for each pack.
-    pub fn finish_full(&mut self, steps: u64) {
-        let mut left = self.left.clone();
-        let mut search = BinSlack::new(&self.sizes, &mut left);
+    pub fn finish_full(&mut self, steps: u64) -> Result<(), Error> {
+        let mut left = copied(SIZES, &self.left)?;
+        let mut search = BinSlack::new(&self.sizes, &mut left)?;
         let mut packs = vec![];
         while let Some(mut pack) = search.next(self.capacity, self.max_sequences, steps) {
             pack.reverse();
-            packs.push(pack);
+            push(&mut packs, SIZES, pack)?;
         }
         for pack in packs {
             let slots: Vec<_> = pack.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect();
             self.add(slots.iter().copied(), 1);
         }
+        Ok(())
     }
 
     /// Pack all sequences left into at most `packs` packs, if a search of `steps` steps finds a way. Otherwise nothing
@@ -219,18 +228,22 @@ impl Packing {
     ///
     /// More than 2^24 sequences are too many for this search: it counts as out of steps.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
     /// # Complexity
     /// O(steps x packs).
-    pub fn finish_within(&mut self, packs: u64, steps: u64) -> Search<()> {
-        if self.left.iter().sum::<u64>() > MOST_SEQUENCES {
-            return Search::OutOfSteps;
+    pub fn finish_within(&mut self, packs: u64, steps: u64) -> Result<Search<()>, Error> {
+        let sequences = self.left.iter().sum::<u64>();
+        if sequences > MOST_SEQUENCES {
+            return Ok(Search::OutOfSteps);
         }
-        let items: Vec<u32> = (0..self.sizes.len() as u32)
-            .rev()
-            .flat_map(|item| std::iter::repeat_n(item, self.left[item as usize] as usize))
-            .collect();
-        let sizes: Vec<u32> = items.iter().map(|&item| self.sizes[item as usize]).collect();
-        match pack_few(&sizes, self.capacity, self.max_sequences, packs, steps) {
+        let mut items = with_room(SEQUENCES, sequences as usize)?;
+        for (item, &left) in self.left.iter().enumerate().rev() {
+            items.extend(std::iter::repeat_n(item as u32, left as usize));
+        }
+        let sizes = collected(SEQUENCES, items.iter().map(|&item| self.sizes[item as usize]))?;
+        Ok(match pack_few(&sizes, self.capacity, self.max_sequences, packs, steps) {
             Search::Found(found) => {
                 for pack in found {
                     let pack = SizePatterns::of_slots(vec![pack.into_iter().map(|i| (items[i], 1)).collect()]);
@@ -240,9 +253,12 @@ impl Packing {
             }
             Search::Impossible => Search::Impossible,
             Search::OutOfSteps => Search::OutOfSteps,
-        }
+        })
     }
 }
+
+const SIZES: &str = "distinct sizes";
+const SEQUENCES: &str = "sequences to search";
 
 /// The most sequences that are searched for a packing one by one.
 const MOST_SEQUENCES: u64 = 1 << 24;

@@ -11,6 +11,7 @@
 
 use super::{Knapsack, SizePatterns};
 use crate::Error;
+use crate::memory::{filled, with_room};
 
 /// Draw up to `number` patterns that fill a pack to the last token. Sizes occur about as often as their counts say.
 ///
@@ -24,7 +25,7 @@ use crate::Error;
 pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Result<SizePatterns, Error> {
     knapsack.check_counts(counts)?;
     let (sizes, capacity) = (knapsack.sizes(), u64::from(knapsack.capacity()));
-    let mut ends = Vec::with_capacity(counts.len());
+    let mut ends = with_room("counts by size", counts.len())?;
     let (mut sequences, mut tokens, mut most) = (0_u64, 0_u128, 1);
     for (&size, &count) in sizes.iter().zip(counts) {
         sequences += count;
@@ -35,7 +36,7 @@ pub fn sample(knapsack: &Knapsack<'_>, counts: &[u64], number: usize) -> Result<
     if sequences == 0 {
         return Ok(SizePatterns::default());
     }
-    let mut item_of = vec![NONE; sizes.last().map_or(0, |&size| size as usize + 1)];
+    let mut item_of = filled("items by size", sizes.last().map_or(0, |&size| size as usize + 1), NONE)?;
     for (item, &size) in (0..).zip(sizes) {
         item_of[size as usize] = item;
     }

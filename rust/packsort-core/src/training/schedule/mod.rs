@@ -28,7 +28,7 @@ use rayon::prelude::*;
 pub use window::StepTimes;
 
 use crate::Error;
-use crate::memory::zeroed;
+use crate::memory::{collected, zeroed};
 use crate::names::named;
 use crate::parallel::split_at_lengths;
 use crate::permutation::{Permutation, key};
@@ -134,17 +134,17 @@ impl Schedule {
             Tail::Pad => costs.len().div_ceil(step),
             Tail::Drop => costs.len() / step,
         };
-        let (mut packs, tail) = shuffled(costs.len(), steps * step, options.seed);
+        let (mut packs, tail) = shuffled(costs.len(), steps * step, options.seed)?;
         // Windows differ by one step at most: a short last window would balance badly.
         let windows = steps.div_ceil(options.window.get());
         let first_step = |w: usize| (w as u128 * steps as u128 / windows as u128) as usize;
         let first_steps: Vec<usize> = (0..windows).map(first_step).collect();
         let lengths: Vec<usize> = (0..windows).map(|w| (first_step(w + 1) - first_step(w)) * step).collect();
-        let times: Vec<[StepTimes; 2]> = split_at_lengths(&mut packs, &lengths)
+        let times = split_at_lengths(&mut packs, &lengths)
             .into_par_iter()
             .zip(first_steps)
             .map(|(packs, first_step)| window::balance(costs, options, first_step, packs))
-            .collect();
+            .collect::<Result<Vec<[StepTimes; 2]>, Error>>()?;
         // Added one after another, because the last digits of a sum depend on its order.
         let sum = |i: usize| times.iter().fold(StepTimes::default(), |sum, window| sum + window[i]);
         Ok(Self { tail, before: sum(0), after: sum(1), packs })
@@ -152,17 +152,19 @@ impl Schedule {
 }
 
 /// Shuffle packs into `places` places; returns them, and the packs that this repeats or leaves out.
-fn shuffled(packs: usize, places: usize, seed: Option<u64>) -> (Vec<i64>, Vec<i64>) {
+fn shuffled(packs: usize, places: usize, seed: Option<u64>) -> Result<(Vec<i64>, Vec<i64>), Error> {
     let shuffle = seed.map(|seed| Permutation::new(packs as u64, key([seed ^ SCHEDULE, 0, PACKS])));
     let pack_at = |place: usize| {
         let place = (place % packs) as u64;
         shuffle.as_ref().map_or(place, |s| s.at(place)) as i64
     };
-    let mut order = zeroed::<i64>(places);
+    let mut order = zeroed::<i64>(PACKS_OF_STEPS, places)?;
     order.par_iter_mut().enumerate().with_min_len(1 << 14).for_each(|(place, pack)| *pack = pack_at(place));
     let tail = packs.min(places)..packs.max(places);
-    (order, tail.map(pack_at).collect())
+    Ok((order, collected(PACKS_OF_STEPS, tail.map(pack_at))?))
 }
+
+const PACKS_OF_STEPS: &str = "the packs of a schedule";
 
 /// Separates these shuffles from those of plans with the same seed. A plan shuffles its packs too: the same key would
 /// apply one permutation twice.
@@ -228,7 +230,7 @@ mod tests {
         #[test]
         fn packs_stay_in_their_window(costs in any_costs(), options in any_options()) {
             let made = Schedule::new(&costs, &options).unwrap();
-            let shuffled = shuffled(costs.len(), made.packs.len(), options.seed).0;
+            let shuffled = shuffled(costs.len(), made.packs.len(), options.seed).unwrap().0;
             let step = options.world_size.get() * options.accumulation.get();
             let steps = made.packs.len() / step;
             let windows = steps.div_ceil(options.window.get());
@@ -273,7 +275,7 @@ mod tests {
     fn the_shuffle_is_not_that_of_a_plan() {
         let of_plan = Permutation::new(100, key([3, 0, 0]));
         let of_plan: Vec<i64> = (0..100).map(|pack| of_plan.at(pack) as i64).collect();
-        assert_ne!(shuffled(100, 100, Some(3)).0, of_plan);
+        assert_ne!(shuffled(100, 100, Some(3)).unwrap().0, of_plan);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::ops::Add;
 
+use crate::Error;
+use crate::memory::{collected, zeros};
 use crate::permutation::{Permutation, key};
 use crate::training::schedule::{RANKS, RUNS, SCHEDULE, ScheduleOptions};
 
@@ -50,20 +52,21 @@ pub(super) fn balance(
     options: &ScheduleOptions,
     first_step: usize,
     packs: &mut [i64],
-) -> [StepTimes; 2] {
+) -> Result<[StepTimes; 2], Error> {
     let (ranks, each) = (options.ranks(), options.packs_of_rank());
     let before = StepTimes::of_steps(costs, options, packs);
     if ranks == 1 {
-        return [before, before];
+        return Ok([before, before]);
     }
-    let mut by_cost: Vec<(f64, i64)> = packs.iter().map(|&pack| (costs[pack as usize], pack)).collect();
-    // The sort is stable: packs of equal cost stay in shuffled order.
-    by_cost.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let runs: Vec<&[(f64, i64)]> = by_cost.chunks(ranks).collect();
+    // Packs of equal cost stay in shuffled order. A stable sort would say the same, but asks for memory that may fail it.
+    let mut order = collected(WINDOW, packs.iter().map(|&pack| costs[pack as usize]).zip(0..))?;
+    order.sort_unstable_by(|a: &(f64, usize), b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let by_cost = collected(WINDOW, order.iter().map(|&(cost, place)| (cost, packs[place])))?;
+    let runs = collected(WINDOW, by_cost.chunks(ranks))?;
     // Without a seed the key is that of version 0.1, so that a balanced loader resumes a run of that version.
     let seed = options.seed.map_or(0, |seed| seed ^ SCHEDULE);
     let shuffle = Permutation::new(runs.len() as u64, key([seed, first_step as u64, RUNS]));
-    let mut balanced = vec![0_i64; packs.len()];
+    let mut balanced = zeros::<i64>(WINDOW, packs.len())?;
     let mut dealer = Dealer { costs: vec![0.0; ranks], ranks: vec![0; ranks], runs: Vec::with_capacity(each) };
     for (s, step) in balanced.chunks_mut(options.packs_of_step()).enumerate() {
         let runs = (0..each).map(|i| runs[shuffle.at((s * each + i) as u64) as usize]);
@@ -72,11 +75,13 @@ pub(super) fn balance(
     let after = StepTimes::of_steps(costs, options, &balanced);
     if after.is_no_worse_than(before) {
         packs.copy_from_slice(&balanced);
-        [before, after]
+        Ok([before, after])
     } else {
-        [before, before]
+        Ok([before, before])
     }
 }
+
+const WINDOW: &str = "the packs of a window";
 
 /// Deals the packs of steps to ranks. It is kept between steps to reuse its memory.
 struct Dealer<'a> {
