@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench wheel clean
+.PHONY: help demo test faults stress check format bench wheel clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
 	@echo "make test    every test, of Rust and of Python"
+	@echo "make faults  a fault at every system call of every command that writes, for about 15 minutes"
+	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make check   formatters, linters, types, the docs and the package of the crate"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
@@ -42,6 +44,17 @@ PYTEST_PROCESSES ?= logical
 test: $(VENV)/.tools
 	cargo test --workspace --quiet
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --maxprocesses 4 --dist loadfile
+
+# ATTACK="pack" tries one command.
+faults: $(VENV)/.tools
+	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
+	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
+	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py
+
+stress: $(VENV)/.tools
+	PACKSORT_REPEATS=50 $(BIN)/python -m pytest tests/test_hostile_arguments.py
+	PACKSORT_REPEATS=10 $(BIN)/python -m pytest tests/test_shared_processes.py
+	PROPTEST_CASES=10000 cargo test --release --package packsort-core --lib --tests
 
 check: $(VENV)/.tools
 	cargo fmt --all --check

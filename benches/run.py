@@ -18,6 +18,7 @@ BENCHES = (
     "read_json",
     "layouts",
     "loader",
+    "checks",
     "streaming",
     "strategies",
     "optimal",

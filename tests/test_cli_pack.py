@@ -126,7 +126,7 @@ def test_verify_says_what_is_wrong_and_exits_1(tmp_path: Path, run: Run) -> None
     result = run("verify", out, "--source", source)
     assert result.returncode == 1
     assert shard.name in result.stderr
-    assert "was changed: its checksum is" in result.stderr
+    assert "was changed (its checksum is" in result.stderr
     assert result.stdout == ""
 
 

@@ -19,7 +19,7 @@ from packsort.hf import load
 from packsort.shards.manifest import checksum
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 
-FLIPS = int(os.environ.get("PACKSORT_FAULTS", "1"))
+REPEATS = int(os.environ.get("PACKSORT_REPEATS", "1"))
 
 
 def rows(count: int = 120) -> pa.Table:
@@ -51,7 +51,7 @@ def receive(received: list[bytes], folder: Path, **options: int) -> None:
 def test_no_flipped_byte_of_a_shard_reaches_a_batch(packed: Path) -> None:
     whole = {pack["input_ids"].tobytes() for pack in packsort.open_shards(packed)}
     generator = random.Random(1)
-    for _ in range(12 * FLIPS):
+    for _ in range(12 * REPEATS):
         index, at = generator.randrange(3), generator.randrange(10**6)
         file = damage(packed, index, at)
         received: list[bytes] = []

@@ -19,7 +19,7 @@ from packsort.errors import DamagedError, PacksortError
 from packsort.shards.sealed_json import seal
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1"
-FLIPS = int(os.environ.get("PACKSORT_FAULTS", "1"))  # how often as many cases as in the short run are tried
+REPEATS = int(os.environ.get("PACKSORT_REPEATS", "1"))  # how often as many cases as in the short run are tried
 
 
 def rows(count: int = 60) -> pa.Table:
@@ -66,7 +66,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def some(paths: Iterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Every path in the long run, some in the short one."""
     found = list(paths)
-    return random.Random(4).sample(found, min(len(found), 25 * FLIPS))
+    return random.Random(4).sample(found, min(len(found), 25 * REPEATS))
 
 
 def put(facts: Any, path: tuple[Any, ...], value: Any) -> None:
@@ -80,7 +80,7 @@ def test_every_flipped_byte_of_a_manifest_is_found(packed: Path) -> None:
     whole = file.read_bytes()
     generator = random.Random(1)
     content = json.loads(whole)
-    for at in generator.sample(range(len(whole)), min(len(whole), 150 * FLIPS)):
+    for at in generator.sample(range(len(whole)), min(len(whole), 150 * REPEATS)):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << generator.randrange(8)
         file.write_bytes(damaged)
@@ -128,7 +128,7 @@ def test_edits_with_a_mended_checksum_never_end_in_another_error(packed: Path) -
     for path in some(leaves(facts)):
         if path == ("checksum",):
             continue
-        for value in generator.sample(values, min(len(values), 3 * FLIPS)):
+        for value in generator.sample(values, min(len(values), 3 * REPEATS)):
             edit(packed, lambda facts, path=path, value=value: put(facts, path, value), sealed=True)  # type: ignore[misc]
             for call in (use, packsort.verify):
                 said = refusal(lambda call=call: call(packed))  # type: ignore[misc]
@@ -209,7 +209,7 @@ def test_every_flipped_byte_of_a_shard_is_found_before_a_pack_is_used(packed: Pa
     first = shards.manifest.shards[0].packs
     whole = file.read_bytes()
     generator = random.Random(2)
-    for at in generator.sample(range(len(whole)), min(len(whole), 25 * FLIPS)):
+    for at in generator.sample(range(len(whole)), min(len(whole), 25 * REPEATS)):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << generator.randrange(8)
         file.write_bytes(damaged)
@@ -267,3 +267,31 @@ def test_verification_takes_memory_by_the_files_not_by_the_rows(packed: Path) ->
     result = packsort.verify(packed)
     assert not result
     assert f"there are {10**13:,} sequences in no pack (first: [60, 61, 62, 63, 64])" in result.problems[0]
+
+
+def test_nothing_is_mapped_where_it_is_asked_for(
+    packed: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from packsort.torch import PackedLoader
+
+    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_file(file, rows().schema) as writer:
+        writer.write_table(rows())
+
+    def refuse(path: str) -> None:
+        raise AssertionError(f"{path} is mapped")
+
+    monkeypatch.setattr(pa, "memory_map", refuse)
+    source, way = tmp_path / "rows.arrow", "--no-memory-map"
+    for command in (
+        ("pack", source, "-o", tmp_path / "again", "--max-length", 32, way),
+        ("verify", packed, "--source", source, way),
+        ("inspect", packed, way),
+        ("inspect", "--rows", source, way),
+        ("export", packed, "-o", tmp_path / "exported", "--format", "trl", way),
+        ("plan", source, "-o", tmp_path / "plan.arrow", "--max-length", 32, way),
+        ("compare", source, "--max-length", 32, way),
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert list(PackedLoader(source, 32, memory_map=False))
+    assert list(PackedLoader(packed, memory_map=False))

@@ -1,4 +1,7 @@
-"""`make faults`: every fault at every system call of every command, and one line for each command."""
+"""`make faults`: every fault at every system call of every command, and one line for each command.
+
+With `--without-exchange`, as on a file system that cannot exchange two names.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from faults.commits import COMMANDS, FAULTS, Server, Trial, memory
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or list(COMMANDS)
+    arguments = sys.argv[1:]
+    exchange = "--without-exchange" not in arguments
+    wanted = [one for one in arguments if one != "--without-exchange"] or list(COMMANDS)
     total = 0
-    with tempfile.TemporaryDirectory(dir=memory()) as name, Server(Path(name)) as server:
+    with tempfile.TemporaryDirectory(dir=memory()) as name, Server(Path(name), exchange=exchange) as server:
         for index, command in enumerate(wanted):
             (folder := Path(name, str(index))).mkdir()
             trial = Trial(server, COMMANDS[command], folder)

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -89,7 +90,16 @@ static int fails(const char *call, int folder, const char *name, int grows) {
 
 CALL(int, rename, (const char *a, const char *b), (a, b), AT_FDCWD, b, 1)
 CALL(int, renameat, (int x, const char *a, int y, const char *b), (x, a, y, b), y, b, 1)
-CALL(int, renameat2, (int x, const char *a, int y, const char *b, unsigned f), (x, a, y, b, f), y, b, 1)
+
+/* A file system that cannot exchange names, such as NFS, refuses before it does anything. */
+int renameat2(int x, const char *a, int y, const char *b, unsigned flags) {
+    if (getenv("FAULTS_NO_EXCHANGE")) {
+        errno = EINVAL;
+        return -1;
+    }
+    return fails("renameat2", y, b, 1) ? -1 : REAL(renameat2)(x, a, y, b, flags);
+}
+
 CALL(int, link, (const char *a, const char *b), (a, b), AT_FDCWD, b, 1)
 CALL(int, unlink, (const char *a), (a), AT_FDCWD, a, 0)
 CALL(int, unlinkat, (int x, const char *a, int f), (x, a, f), x, a, 0)

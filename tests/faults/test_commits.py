@@ -48,6 +48,13 @@ def test_output_is_old_or_new_and_the_same_command_finishes(server, folder, comm
         assert trial.broken(fault, at) is None
 
 
+def test_without_exchange_the_same_command_finishes_too(tmp_path, folder):
+    with Server(tmp_path, exchange=False) as server:
+        trial = Trial(server, COMMANDS["export --overwrite"], folder)
+        for at in range(trial.calls - 18, trial.calls - 8):
+            assert trial.broken("SIGKILL", at) is None
+
+
 def test_a_reader_that_looks_all_the_time_sees_the_old_or_the_new_output(server, folder):
     trial = Trial(server, COMMANDS["pack --overwrite"], folder)
     trial.restore()

@@ -80,8 +80,10 @@ class OutputFolder:
                 with output_errors(self.name):
                     if self._replaced.exists() and not self.path.exists():
                         os.rename(self._replaced, self.path)
-                    if not (self._unfinished / RUN_FILE).exists():  # what a run that was killed has replaced
+                    # What a run that was killed has replaced. Its unfinished folder, with the file of the run, stays.
+                    if not (self._unfinished / RUN_FILE).exists():
                         self._remove(self._unfinished)
+                    self._remove(self._replaced)
                 if not self._is_of_a_killed_run():
                     check_folder(self.name, overwrite=self._overwrite, own=self._own)
                 self._owns_unfinished = not self._unfinished.exists()
@@ -190,8 +192,14 @@ class OutputFolder:
         os.rename(self.path, self._replaced)
         try:
             os.rename(self._unfinished, self.path)
-        except BaseException:
-            os.rename(self._replaced, self.path)
+        except OSError:
+            try:
+                os.rename(self._replaced, self.path)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot move `{printable(self.name)}` back ({error.strerror or error}): what was there is in "
+                    f"`{printable(self._replaced)}`, and the next call that writes it moves it back"
+                ) from error
             raise
 
     def _clear(self) -> None:

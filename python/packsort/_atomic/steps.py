@@ -110,4 +110,14 @@ def hidden(path: Path, kind: str) -> Path:
     return path.with_name(f".{name}.packsort-{kind}")
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is one under which an output is written.
+
+    Example:
+        >>> is_hidden(".packed.packsort-unfinished")
+        True
+    """
+    return name.startswith(".") and name.endswith((".packsort-unfinished", ".packsort-lock", ".packsort-replaced"))
+
+
 _LONGEST_NAME = 255 - len("..packsort-unfinished")

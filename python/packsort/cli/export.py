@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="megatron",
         help="trainer that reads the files (default: megatron)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote in --out")
     add_memory_map(parser)
     add_json(parser)
     parser.set_defaults(run=run)

@@ -33,7 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="folder that gets one file for each file of SOURCE; or one .parquet or .arrow file",
     )
     parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file, or what packsort wrote in --out before"
+    )
     add_json(parser)
     add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=True)

@@ -220,3 +220,31 @@ pub(crate) fn prefetch_for_write<T>(place: *const T) {
 
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_memory_holds_is_an_error_that_names_it() {
+        let missing = Error::OutOfMemory { what: "numbers", bytes: 1 << 62 };
+        assert_eq!(zeros::<u64>("numbers", 1 << 59), Err(missing));
+        assert_eq!(zeroed::<u64>("numbers", 1 << 59), Err(missing));
+        assert_eq!(with_room::<u64>("numbers", 1 << 59), Err(missing));
+        assert_eq!(reserved::<u64>("numbers", 1 << 59), Err(missing));
+        assert_eq!(filled("numbers", 1 << 59, 3_u64), Err(missing));
+        assert_eq!(collected("numbers", 0..1_u64 << 59), Err(missing));
+        let missing = Error::OutOfMemory { what: "numbers", bytes: u64::MAX };
+        assert_eq!(zeros::<u64>("numbers", usize::MAX), Err(missing));
+        let mut one = vec![5_u64];
+        assert_eq!(make_room(&mut one, "numbers", usize::MAX), Err(missing));
+        assert_eq!(one, [5]);
+    }
+
+    #[test]
+    fn zeros_are_zero_and_can_be_none() {
+        assert_eq!(zeros::<i64>("numbers", 3), Ok(vec![0; 3]));
+        assert_eq!(zeroed::<u8>("numbers", 0), Ok(vec![]));
+        assert_eq!(zeroed::<f64>("numbers", 1 << 20), Ok(vec![0.0; 1 << 20]));
+    }
+}

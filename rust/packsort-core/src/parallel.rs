@@ -162,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn a_store_outside_does_nothing() {
+        let ids = Scatter::new("ids", 2).unwrap();
+        for (place, id) in [(2, 9), (0, 7), (usize::MAX, 9), (1, 8), (0, 5_u32)] {
+            ids.store_inside(place, id);
+        }
+        // SAFETY: both places were stored to.
+        assert_eq!(unsafe { ids.finish() }, [5, 8]);
+    }
+
+    #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "a place was not written")]
     fn debug_builds_find_places_that_were_not_written() {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packsort._atomic import is_hidden
 from packsort._paths import printable, refuse_undecodable
 from packsort.errors import SourceError, SourceNotFoundError
 from packsort.sources.files.checks import refuse_dangling, refuse_lost
@@ -139,7 +140,8 @@ def tree(top: Path, enters: Callable[[Path], bool], found: Walk) -> Iterator[tup
             continue
         visited.add(real)
         with naming(printable(current)), os.scandir(current) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            # What a run of packsort has left beside its output is nobody's data, and is not counted as skipped.
+            entries = sorted((one for one in listing if not is_hidden(one.name)), key=lambda entry: entry.name)
         others: list[os.DirEntry[str]] = []
         for entry in entries:
             if not os.path.isdir(entry.path):
