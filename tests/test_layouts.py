@@ -359,3 +359,11 @@ def test_packs_beyond_what_was_said_are_named():
         Batcher(max_length=8)([])
     with pytest.raises(packsort.DamagedError, match="it has 3 sequence_ids for 2 seq_lengths"):
         Batcher(max_length=8)([pack | {"sequence_ids": np.zeros(3, np.int64)}])
+
+
+def test_packs_without_sequence_ids_have_room_for_filler_too():
+    packs = [{"input_ids": np.arange(7), "seq_lengths": np.array([2, 1, 2, 1, 1])}]
+    batch = Batcher("flat", 8, max_sequences=3, max_fillers=2)(packs)
+    assert batch["cu_seq_lens_q"].tolist() == [0, 2, 3, 5, 6, 7, 8]
+    with pytest.raises(packsort.SourceError, match="4 sequences, more than max_sequences 3"):
+        Batcher("flat", 8, max_sequences=3, max_fillers=1)(packs)

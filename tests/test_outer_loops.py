@@ -126,6 +126,52 @@ def test_trainer_over_batches_names_the_data_set_to_pass(tmp_path, make, options
         Trainer(llama(VOCABULARY), arguments, train_dataset=make()).train()
 
 
+class OwnLoader(Trainer):
+    """A trainer whose user brings the loader."""
+
+    def get_train_dataloader(self):
+        return self.make()
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        return DataLoader(loader(), batch_size=None)
+
+
+def own_loader(folder, make, epochs=2):
+    arguments = TrainingArguments(
+        str(folder),
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        num_train_epochs=epochs,
+        remove_unused_columns=False,
+    )
+    trainer = OwnLoader(llama(VOCABULARY), arguments)
+    trainer.make = make
+    return trainer
+
+
+@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+def test_a_trainer_over_a_dataloader_that_hands_no_epoch_on_is_refused(tmp_path, kind):
+    trainer = own_loader(tmp_path, lambda: kind(loader(), batch_size=None))
+    with pytest.raises(packsort.OptionError, match=r"which epoch begins.*train_dataset=PackedDataset"):
+        trainer.train()
+    assert trainer.evaluate()["eval_loss"] > 0  # evaluation has no epochs
+
+
+def test_a_trainer_tells_a_loader_and_what_accelerate_makes_of_it_the_epoch(tmp_path):
+    config = DataLoaderConfiguration(dispatch_batches=False)
+    prepare = Accelerator(cpu=True, dataloader_config=config).prepare
+    twice = loader()
+    expected = [batch["input_ids"].tolist() for _ in range(2) for batch in twice]
+    for make in (loader, lambda: prepare(DataLoader(loader(), batch_size=None))):
+        trainer, seen = own_loader(tmp_path, make), []
+        note = lambda model, args, batch, seen=seen: seen.append(batch["input_ids"].tolist())  # noqa: E731
+        trainer.model.register_forward_pre_hook(note, with_kwargs=True)
+        trainer.train()
+        assert seen == expected
+
+
 def test_the_documented_loop_runs(tmp_path):
     names = documented.run("loops.md", "PyTorch", packed(tmp_path), llama(VOCABULARY))
     (steps,) = {int(state["step"]) for state in names["optimizer"].state.values()}

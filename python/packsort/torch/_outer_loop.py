@@ -38,15 +38,22 @@ def in_dataloader() -> bool:
 
 
 def check_batched_once(name: str) -> None:
-    """Raise an OptionError if a `DataLoader` takes batches for samples, and collates them.
+    """Raise an OptionError if a `DataLoader` takes batches for samples, or cannot be resumed.
 
-    A collator of the user's own may well take them apart again, and is left alone.
+    A collator of the user's own may well take batches apart again, and is left alone.
 
     Args:
         name: Class of the loader that is iterated.
     """
     fetcher = _fetcher()
-    if fetcher is None or not fetcher.auto_collation or _library(fetcher.collate_fn) not in _COLLATING:
+    if fetcher is None:
+        return
+    if _trains_without_epochs():
+        raise OptionError(
+            f"a `Trainer` does not tell a {name} within a `DataLoader` which epoch begins, so a resumed run would "
+            f"train on the first again: {_TRAINER}"
+        )
+    if not fetcher.auto_collation or _library(fetcher.collate_fn) not in _COLLATING:
         return
     way_out = _TRAINER if _in_trainer() else f"pass `DataLoader(loader, batch_size=None)`, or iterate the {name} itself"
     raise OptionError(f"a {name} gives whole batches, which this `DataLoader` would put into batches again: {way_out}")
@@ -124,6 +131,16 @@ def _sharing(frame: FrameType) -> str | None:
         return None
     names = {kind.__name__ for kind in type(frame.f_locals.get("self")).__mro__}
     return next((name for where, name in sorted(_SHARING) if where == module and name in names), None)
+
+
+def _trains_without_epochs() -> bool:
+    """Return whether a `Trainer` trains on a `DataLoader` that hands no epoch on; PyTorch's own hand none on."""
+    for frame in _outside():
+        if _module(frame) == "transformers.trainer":
+            return frame.f_code.co_name != "evaluation_loop"
+        if hasattr(frame.f_locals.get("self"), "set_epoch"):
+            return False
+    return False
 
 
 def _in_trainer() -> bool:

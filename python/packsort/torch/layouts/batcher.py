@@ -240,6 +240,8 @@ class Batcher:
                 continue
             fillers = 0 if sequence_ids is None else int(np.count_nonzero(sequence_ids < 0))
             room = self.config.max_fillers or 0
+            if sequence_ids is None and not self._spec.filler_joins:  # as `packsort.hf.load` gives them
+                fillers = min(room, len(lengths))
             if len(lengths) - fillers > most:
                 raise SourceError(
                     f"pack {number} of the batch has {len(lengths) - fillers} sequences, more than max_sequences {most}"
