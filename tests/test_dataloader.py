@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -147,3 +149,16 @@ def test_progress_callbacks_stay_out_of_pickles():
     dataset = PackedDataset(rows(), MAX_LENGTH, on_progress=lambda *_: None)
     again = pickle.loads(pickle.dumps(dataset))
     assert [pack["input_ids"].tolist() for pack in again[:]] == [pack["input_ids"].tolist() for pack in dataset[:]]
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_dataset_without_a_collator_is_warned_of(batch_size):
+    table = pa.table({"input_ids": [[1, 2, 3], [4, 5, 6, 7], [8], [9, 9]]})
+    dataset = PackedDataset(table, 5, seed=None)
+    with (
+        pytest.warns(UserWarning, match=r"without a collator .*: pass collate_fn=PackedCollator"),
+        contextlib.suppress(RuntimeError),  # PyTorch stacks packs only of one length
+    ):
+        list(DataLoader(dataset, batch_size=batch_size))
+    assert list(DataLoader(dataset, batch_size=batch_size, collate_fn=PackedCollator(max_length=dataset.max_length)))

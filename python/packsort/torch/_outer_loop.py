@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch.utils.data import get_worker_info
+from torch.utils.data import default_collate, get_worker_info
 from torch.utils.data._utils.fetch import _BaseDatasetFetcher
 
 from packsort.errors import OptionError
@@ -35,6 +35,12 @@ _TRAINER = (
 def in_dataloader() -> bool:
     """Return whether a `DataLoader` iterates the caller, in this process or as its worker."""
     return _fetcher() is not None
+
+
+def in_default_collator() -> bool:
+    """Return whether a `DataLoader` without a collator asks the caller for a sample."""
+    fetcher = _fetcher()
+    return fetcher is not None and fetcher.auto_collation and fetcher.collate_fn is default_collate
 
 
 def check_batched_once(name: str) -> None:

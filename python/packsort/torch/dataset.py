@@ -12,12 +12,19 @@ from torch.utils.data import Dataset
 
 from packsort import _checks
 from packsort._options import PackOptions, Verify, names
+from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.planning.plan import Plan
+from packsort.torch._outer_loop import in_default_collator
 from packsort.torch._packs.directory import DirectoryPacks
 from packsort.torch._packs.open_packs import open_packs
 from packsort.torch._packs.packing_options import PackingOptions
 from packsort.torch._packs.planned import PlannedPacks
+
+_NO_COLLATOR = (
+    "a `DataLoader` without a collator does not make batches that a model keeps sequences apart in: pass "
+    "collate_fn=PackedCollator(max_length=dataset.max_length)"
+)
 
 
 class DatasetOptions(PackOptions, total=False):
@@ -84,6 +91,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         epoch = _checks.seed("epoch", epoch)
         self._arguments = (source, max_length, {name: options[name] for name in options if name != "on_progress"})  # type: ignore[literal-required]
         self._packs = open_packs(source, packing, plan, verify)
+        self._seen_loop = False  # whether the loop that asks for packs was looked at
         self.max_length = self._packs.max_length
         self.dictionaries = dict(self._packs.dictionaries)
         if isinstance(self._packs, DirectoryPacks):
@@ -155,6 +163,10 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         if isinstance(index, slice):
             numbers = range(*index.indices(len(self)))
             return [dict(pack) for pack in self._epoch_packs.take(numbers)] if numbers else []
+        if not self._seen_loop:
+            self._seen_loop = True
+            if in_default_collator():
+                warn([_NO_COLLATOR])
         number = _checks.pack_number(index, len(self), self._packs.name)
         return dict(self._epoch_packs.take([number])[0])
 
