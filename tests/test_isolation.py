@@ -331,6 +331,15 @@ def test_batches_without_boundaries_are_refused():
         check_isolation(llama(VOCABULARY), {"labels": torch.ones(1, 8, dtype=torch.int64)})
 
 
+def test_block_masks_for_another_attention_are_refused_with_the_way_out():
+    model = llama(VOCABULARY)
+    for mask in ("full", model.config):
+        with pytest.raises(
+            packsort.OptionError, match="only FlexAttention takes, and LlamaForCausalLM attends by sdpa"
+        ):
+            check_isolation(model, batch(block_mask=mask))
+
+
 @pytest.mark.parametrize("layout", ["megatron", "torchtune"])
 def test_layouts_of_other_trainers_need_their_call(layout):
     model = llama(VOCABULARY)

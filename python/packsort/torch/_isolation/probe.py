@@ -44,6 +44,7 @@ def probe(
         sequences=int(segments.max()) + 1,
         not_taken=runs.not_taken,
     )
+    _check_masks(runs.batch, found)
     try:
         base, precision = runs.measured(runs.batch)
     except OptionError:
@@ -73,6 +74,17 @@ def probe(
             caused: dict[str, Cause] = {"no_cache": "cache", "no_attention_mask": "mask"}
             return replace(found, remedy=remedy, cause=caused.get(remedy, verdict.cause))
     return found
+
+
+def _check_masks(batch: dict[str, Any], found: Isolation) -> None:
+    """Refuse block masks for another attention than FlexAttention, which would end in an error of the attention."""
+    mask = batch.get("attention_mask")
+    masks = mask.values() if isinstance(mask, dict) else [mask]
+    if found.attention not in (None, "flex_attention") and any(hasattr(one, "BLOCK_SIZE") for one in masks):
+        raise OptionError(
+            f"batch has a block mask, which only FlexAttention takes, and {found.model} attends by {found.attention}: "
+            "load it with attn_implementation='flex_attention', or leave `block_mask` out"
+        )
 
 
 @dataclass(frozen=True)
