@@ -14,6 +14,7 @@ __all__ = [
     "Packing",
     "Plan",
     "__version__",
+    "count_objects",
     "fill_batch",
     "fill_blocks",
     "gather",
