@@ -37,6 +37,13 @@ def fork(function, *args):
     return process
 
 
+def spawn(function, *args):
+    """Start a process that runs the function and trains: PyTorch refuses gradients in forks of a process that had some."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=args)
+    process.start()
+    return process
+
+
 def main(source, log, checkpoint, options):
     """Log each batch and save the state after every third one, slowly enough to be killed."""
     loader = PackedLoader(source, **eval(options))

@@ -17,6 +17,7 @@ import packsort
 from chat_templates import stock_templates, tokenizer_of, training_templates
 from packsort import tokenize
 from packsort.errors import OptionError, SourceError
+from packsort.shards.sealed_json import seal
 
 MARKED = (
     "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% if m.role == 'assistant' %}"
@@ -452,5 +453,5 @@ def test_manifest_records_the_date_and_verify_uses_it(tmp_path):
     path = tmp_path / "packed/manifest.json"
     facts = json.loads(path.read_text())
     facts["options"]["template_date"] = None
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(seal(facts)))
     assert packsort.verify(tmp_path / "packed", rows, tokenizer=byte_tokenizer(DATED))

@@ -25,7 +25,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from loading import fork
+from loading import spawn
 from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort import IsolationError
 from packsort.hf import IsolationCallback, check, load, pack_dataset, sft_config
@@ -430,7 +430,7 @@ def test_all_ranks_stop_where_one_finds_something(tmp_path):
         free.bind(("127.0.0.1", 0))
         (tmp_path / "port").write_text(str(free.getsockname()[1]))
     path = packed(tmp_path, shard_size="2KB")
-    ranks = [fork(train_on, rank, path, tmp_path) for rank in range(2)]
+    ranks = [spawn(train_on, rank, path, tmp_path) for rank in range(2)]
     for process in ranks:
         process.join(100)
         assert process.exitcode == 0

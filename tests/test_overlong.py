@@ -125,7 +125,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(tmp_path: Path, run: Run, to
     planned = json.loads(as_json.stdout)
     assert planned["shards"] == []
     assert {**planned, "shards": manifest["shards"]} == manifest | {
-        name: planned[name] for name in ("efficiency", "seconds")
+        name: planned[name] for name in ("efficiency", "seconds", "checksum")
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from loading import fork
+from loading import spawn
 from packed_rows import rows
 from packsort.torch import PackedCollator, PackedDataset
 from ranks import free_port
@@ -133,7 +133,7 @@ def train_on_a_rank(rank, port, out):
 
 def test_two_processes_resume(tmp_path):
     port = free_port()
-    ranks = [fork(train_on_a_rank, rank, port, tmp_path) for rank in range(2)]
+    ranks = [spawn(train_on_a_rank, rank, port, tmp_path) for rank in range(2)]
     for rank in ranks:
         rank.join(120)
     assert [rank.exitcode for rank in ranks] == [0, 0]
