@@ -38,7 +38,7 @@ def fork(function, *args):
 
 
 def spawn(function, *args):
-    """Start a process that runs the function and trains: PyTorch refuses gradients in forks of a process that had some."""
+    """Start a process that runs the function and trains, which PyTorch refuses in a fork of one that has trained."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=args)
     process.start()
     return process

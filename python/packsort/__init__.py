@@ -47,8 +47,7 @@ __all__ = [
     "write_tokens",
 ]
 
-# Everything is imported when it is first asked for: `import packsort` takes a moment, and the command line handles
-# signals from then on. `__init__.pyi` declares the same names for editors and type checkers.
+# Names are imported when they are first asked for. `__init__.pyi` declares them for editors and type checkers.
 _MODULES = {"errors", "options", "schema"}
 _LAZY = {
     "DamagedError": "packsort.errors",
@@ -100,3 +99,16 @@ def __getattr__(name):
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _is_command() -> bool:
+    """Return whether this process is the command line, from what it was started with."""
+    from sys import orig_argv
+
+    return any(argument.replace("\\", "/").rpartition("/")[2] == "packsort" for argument in orig_argv[1:3])
+
+
+# A program plans once, so its first plan should not wait for imports. The command line handles signals first.
+if not _is_command():
+    from packsort.planning.build import plan
+    from packsort.planning.plan import Plan, load_plan
