@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
 from types import SimpleNamespace
@@ -42,6 +43,16 @@ def configuration(name):
     return getattr(transformers, f"{name}Config")(**SHAPE | MODELS[name])
 
 
+def masks_of_transformers(config, embeddings, positions):
+    """The masks that transformers makes; its arguments between embeddings and positions have changed with versions."""
+    arguments = dict.fromkeys(inspect.signature(masking_utils.create_masks_for_generate).parameters)
+    named = {name: None for name in arguments if name in ("attention_mask", "cache", "past_key_values")}
+    if "cache_position" in arguments:
+        named["cache_position"] = torch.arange(embeddings.shape[1])
+    first = next(name for name in arguments if name.endswith("embeds"))
+    return masking_utils.create_masks_for_generate(config, **{first: embeddings}, position_ids=positions, **named)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("layout", ["flat", "rows"])
 def test_masks_are_those_that_transformers_makes_of_the_configuration(name, layout):
@@ -49,9 +60,7 @@ def test_masks_are_those_that_transformers_makes_of_the_configuration(name, layo
     config._attn_implementation = "sdpa"  # whose masks are dense
     batch = Batcher(layout, 40, block_mask=config)(PACKS)
     rows, tokens = batch["input_ids"].shape
-    expected = masking_utils.create_masks_for_generate(
-        config, torch.zeros(rows, tokens, 1), None, None, position_ids=batch["position_ids"]
-    )
+    expected = masks_of_transformers(config, torch.zeros(rows, tokens, 1), batch["position_ids"])
     found = batch["attention_mask"]
     for kind, mask in expected.items() if isinstance(expected, dict) else [("", expected)]:
         one = found[kind] if isinstance(found, dict) else found
@@ -98,7 +107,7 @@ def test_dense_masks_are_those_that_transformers_makes(name, attention, kind):
     for layout in ("flat", "rows"):
         positions = Batcher(layout, 40)(PACKS)["position_ids"]
         embeddings = torch.zeros(*positions.shape, 1, dtype=kind)
-        expected = masking_utils.create_masks_for_generate(model.config, embeddings, None, None, position_ids=positions)
+        expected = masks_of_transformers(model.config, embeddings, positions)
         found = dense_masks(positions, model)
         assert isinstance(found, dict) == isinstance(expected, dict)
         pairs = [(found[one], expected[one]) for one in expected] if isinstance(found, dict) else [(found, expected)]
