@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::OnceCell;
+use std::hint::black_box;
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -74,6 +75,9 @@ fn threads() -> Option<ThreadPool> {
     while number > 0 {
         // A pool that cannot start all of its threads ends those that it has started.
         if let Ok(threads) = build(number) {
+            // A thread gets its thread-local memory on first use, and glibc ends the process where there is none. So each
+            // allocates something now, before the work takes what memory is left.
+            threads.broadcast(|_| drop(black_box(Box::new(0_u8))));
             return Some(threads);
         }
         number /= 2;
