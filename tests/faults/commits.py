@@ -59,22 +59,22 @@ class Command:
 
 
 def _commands() -> Iterator[Command]:
-    pack = ("pack", "{}/tokens", "-o", "{}/work/out", "--max-length")
+    pack = ("pack", "{}/tokens", "-o", "{}/here/out", "--max-length")
     old = (*pack, "64", "--shard-size", "3kB")
     yield Command("pack", (*pack, "48", "--shard-size", "2kB"))
     yield Command("pack --overwrite", (*pack, "48", "--shard-size", "2kB", "--overwrite"), old)
     parquet = (*pack, "48", "--shard-size", "2kB", "--format", "parquet", "--overwrite")
     yield Command("pack --format parquet --overwrite", parquet, (*old, "--format", "parquet"))
     tokenizer = ("--tokenizer", "{}/tokenizer")
-    tokenize = ("tokenize", "{}/chats", "-o", "{}/work/out", *tokenizer)
+    tokenize = ("tokenize", "{}/chats", "-o", "{}/here/out", *tokenizer)
     yield Command("tokenize", tokenize)
     yield Command("tokenize --overwrite", (*tokenize, "--loss", "all", "--overwrite"), tokenize)
-    one = ("tokenize", "{}/chats", "-o", "{}/work/out.parquet", *tokenizer)
+    one = ("tokenize", "{}/chats", "-o", "{}/here/out.parquet", *tokenizer)
     yield Command("tokenize to a file", (*one, "--overwrite", "--loss", "all"), one, "out.parquet")
-    export = ("export", "{}/packed", "-o", "{}/work/out")
+    export = ("export", "{}/packed", "-o", "{}/here/out")
     yield Command("export", export)
     yield Command("export --overwrite", (*export, "--overwrite"), (*export, "--format", "trl"))
-    plan = ("plan", "{}/tokens", "-o", "{}/work/out.arrow", "--max-length")
+    plan = ("plan", "{}/tokens", "-o", "{}/here/out.arrow", "--max-length")
     yield Command("plan", (*plan, "64"), None, "out.arrow")
     yield Command("plan --overwrite", (*plan, "64", "--overwrite"), (*plan, "48"), "out.arrow")
 
@@ -192,7 +192,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         make_inputs(self.folder)
-        self.work, self.kept = self.folder / "work", self.folder / "kept"
+        self.work, self.kept = self.folder / "here", self.folder / "kept"
         self.out = self.work / self.command.out
         self.work.mkdir()
         if self.command.before is not None:
