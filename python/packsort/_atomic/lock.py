@@ -2,8 +2,8 @@
 
 The system drops such a lock (`flock`) when the last descriptor of the file is closed, so there is nothing to clean up
 after a kill. The file may be renamed or deleted by whoever holds the lock; whoever gets the lock afterwards sees that
-the name leads to another file, and tries again. Packages for lock files cannot be used here, because they empty the
-file before they have the lock.
+the name leads to another file, and tries again. A file that is written is its own lock, so `filelock` cannot be used:
+it gives no access to the file that it locks, and before version 4 empties it first.
 """
 
 from __future__ import annotations
