@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Outputs:
-    """What a command has written.
+    """Record of what a command has written.
 
     Attributes:
         begun: Whether it has opened an output, so that an interrupt leaves something to clean up.

@@ -91,7 +91,7 @@ _OF_MODEL: dict[str, dict[str, Any]] = {
         "num_query_groups": _HEADS,
     },
 }
-"""What a class needs beside `_SIZES`, because its numbers depend on each other."""
+"""Numbers of a class beside `_SIZES`, where they depend on each other."""
 
 
 def small_config(config: Any) -> Any:

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class RowFormat:
-    """What the rows of all shards share.
+    """Format that the rows of all shards share.
 
     Attributes:
         multiple: Every sequence is read with a multiple of this many tokens.

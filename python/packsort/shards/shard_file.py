@@ -18,7 +18,7 @@ from packsort.errors import DamagedError
 
 @dataclass(frozen=True)
 class ShardFacts:
-    """What the footer of a shard says.
+    """Facts from the footer of a shard.
 
     Attributes:
         packs: Packs in it.

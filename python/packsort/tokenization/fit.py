@@ -1,4 +1,4 @@
-"""What a chat template takes: contents in parts or as text, arguments of tool calls as objects or as JSON text.
+"""Forms that a chat template takes: contents in parts or as text, arguments of tool calls as objects or as JSON text.
 
 transformers documents objects for arguments, and hands to the template what it is given. Many templates write one form
 wrongly, or not at all: parts as Python's text of a list, JSON text in quotes. Which one, a template's own output tells:
@@ -58,7 +58,7 @@ class TemplateFit:
 
     @property
     def notes(self) -> list[Note]:
-        """What was changed so far."""
+        """Changes so far."""
         return [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
 
     def __call__(self, template: ChatTemplate, conversation: Conversation, *, count: bool = True) -> Conversation:

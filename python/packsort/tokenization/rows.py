@@ -70,7 +70,7 @@ class RowTokenizer:
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """What a later `RowTokenizer` needs to continue: strings by name; None before the first rows."""
+        """State from which a later `RowTokenizer` continues: strings by name; None before the first rows."""
         if self._render is None:
             return None
         return {

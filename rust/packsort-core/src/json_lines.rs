@@ -1,4 +1,4 @@
-//! What a text of JSON Lines holds, found without parsing it.
+//! A count of the objects in a text of JSON Lines, without parsing it.
 //!
 //! A reader of JSON may crash on text that nests deep, and may take `null` for a row. [`count_objects`] tells at the
 //! speed of memory whether a text has one shallow object on each line, so that only other texts need a slower reader.

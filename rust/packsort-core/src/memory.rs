@@ -165,7 +165,7 @@ pub(crate) fn prepare<T>(buffer: &Vec<T>) {
     }
 }
 
-/// What the kernel is asked to do with memory.
+/// Advice to the kernel about memory.
 enum Advice {
     HugePages,
     /// From Linux 5.14 on; before, pages are mapped when they are touched.

@@ -41,7 +41,7 @@ class FoundFiles:
 
 @dataclass(frozen=True)
 class _Given:
-    """What one path, folder or pattern stands for.
+    """Files that one path, folder or pattern stands for.
 
     Attributes:
         name: The path as it was given.

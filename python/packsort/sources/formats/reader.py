@@ -1,4 +1,4 @@
-"""What every reader of a file gives, and errors that name the file."""
+"""Protocol of the readers of files, and errors that name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of columns that are not packed as they are."""
+"""Columns that are not packed as they are, and their use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ColumnUses:
-    """What became of columns that are not packed as they are.
+    """Columns that are not packed as they are, and their use.
 
     Attributes:
         masks: Masks that were applied: `attention_mask`, and those that became labels.

@@ -1,4 +1,4 @@
-"""How much the logits of each segment differ between two runs."""
+"""Differences of the logits of each segment between two runs."""
 
 from __future__ import annotations
 

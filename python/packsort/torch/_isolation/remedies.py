@@ -1,4 +1,4 @@
-"""What may keep the sequences of a batch apart in a model that mixes them."""
+"""Remedies that may keep the sequences of a batch apart in a model that mixes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check of isolation found: identifiers and numbers, and their words."""
+"""Result of a check of isolation: identifiers and numbers, and their words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Cause = Literal["attention", "state", "cache", "mask", "other", "positions", "re
 """
 
 Remedy = Literal["no_cache", "no_attention_mask", "seq_idx", "document_mask", "one_sequence_a_row"]
-"""What was tried and keeps sequences apart, see `remedies`."""
+"""Remedy that was tried and keeps sequences apart, see `remedies`."""
 
 _HOW = {
     "attention": "attends across sequences",

@@ -1,4 +1,4 @@
-"""How `PackedStream` reads, packs and resumes.
+"""Parts of `PackedStream`: reading, packing and resuming.
 
 - `sources`: what a stream reads: a pass from the beginning, or from the place of a state.
 - `feed`: the sequences of a pass, tokenized, limited and counted.
