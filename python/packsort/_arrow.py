@@ -136,6 +136,20 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(plain or is_list_view(kind))
 
 
+def value_bytes(kind: pa.DataType) -> int:
+    """Return the bytes of a value, or of a value of a list; 8 where values differ in size.
+
+    Example:
+        >>> value_bytes(pa.list_(pa.int32())), value_bytes(pa.bool_()), value_bytes(pa.string())
+        (4, 1, 8)
+    """
+    value = kind.value_type if is_list(kind) else kind
+    try:
+        return max(8, value.bit_width) // 8
+    except ValueError:
+        return 8
+
+
 def is_list_view(kind: pa.DataType) -> bool:
     """Return whether a type is a list view, stored as offsets and sizes."""
     return bool(types.is_list_view(kind) or types.is_large_list_view(kind))

@@ -4,6 +4,7 @@
 - `keywords`: `TypedDict`s of the keyword arguments that a callable takes, for editors and type checkers.
 - `input`, `plan`, `layout`: frozen dataclasses of the same options with their defaults, checked. They are built before
   any data is opened, so a wrong option is reported at once.
+- `memory`: sizes in bytes, and the memory that a call may take.
 """
 
 from packsort._options.attention_kinds import AttentionKinds, LayerAttention, model_kinds
@@ -49,6 +50,11 @@ from packsort._options.layout import (
     LayoutConfig,
     layout_config,
 )
+from packsort._options.memory import (
+    byte_size,
+    find_memory_limit,
+    in_units,
+)
 from packsort._options.plan import (
     PlanConfig,
     core_options,
@@ -90,7 +96,10 @@ __all__ = [
     "TokenOptions",
     "TruncationSide",
     "Verify",
+    "byte_size",
     "core_options",
+    "find_memory_limit",
+    "in_units",
     "layout_config",
     "model_kinds",
     "names",

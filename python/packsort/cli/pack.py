@@ -51,6 +51,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--shard-size", default="256MB", metavar="SIZE", help="bytes of a shard before compression (default: 256MB)"
     )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="bytes of memory to take, such as 8GB; tokens that do not fit pass through a hidden file beside --out "
+        "(default: half of what the machine, its cgroup and ulimit allow)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
     add_json(parser)
     add_input_options(parser, text=True)
@@ -111,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         epoch=epoch,
         format=args.format,
         shard_size=args.shard_size,
+        memory_limit=args.memory_limit,
     )
     config.input.check_tokenizer(args.tokenizer)
     source = open_source(args.source, config.input)
@@ -120,6 +127,9 @@ def run(args: argparse.Namespace) -> int:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
         store = open_store(source, choice, config.input, folder=folder, out=out, read_only=True)
         prepared = prepare(source, config, choice, watch.stage, store)
+        if not prepared.input.in_memory:
+            with watch.stage("reading"):
+                prepared = prepared.counted()
         manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
     else:
         manifest = write_shards_of_config(

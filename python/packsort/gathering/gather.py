@@ -6,6 +6,7 @@ columns that are checked as they are read (`sources.tokens.lazy`), for loaders.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pyarrow import types
 from packsort import _core
 from packsort._arrow import from_numpy
 from packsort.gathering.fillers import Fillers, has_fillers
-from packsort.gathering.segments import list_segments
+from packsort.gathering.segments import Segments, list_segments
 from packsort.planning.plan import Ids, Plan
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.sequence_columns import NONE, SequenceColumns
@@ -46,17 +47,39 @@ def gather_packs(
         starts, and the columns that are kept, with one value for each segment.
     """
     segments = list_segments(planned, start, stop)
+    fillers = fillers if has_fillers(planned) else None
+    return table_of_packs(segments, segments, table.column_names, lambda name: table[name], fillers, kept)
+
+
+def table_of_packs(
+    segments: Segments,
+    stored: Segments,
+    names: Sequence[str],
+    column: Callable[[str], pa.ChunkedArray],
+    fillers: Fillers | None,
+    kept: SequenceColumns,
+) -> pa.Table:
+    """Gather the tokens of segments and put them into a table of packs, as `gather_packs` returns it.
+
+    Args:
+        segments: The segments of the packs, by rows of the source.
+        stored: The same segments by rows of the columns, where these are in another order.
+        names: Names of the per-token columns.
+        column: Returns one of them; one after another is asked for, so that only one need be in memory.
+        fillers: Tokens of separators and padding, or None where packs hold neither.
+        kept: Columns with one value for each row of the source.
+    """
     ends = np.concatenate([[0], np.cumsum(segments.lengths, dtype=np.int64)])
     token_offsets = from_numpy(ends[segments.offsets].astype(np.int32))
     segment_offsets = from_numpy(segments.offsets.astype(np.int32))
-    sources = {name: table[name] for name in table.column_names}
-    if fillers is not None and has_fillers(planned):
-        sources.setdefault(LABELS, table[INPUT_IDS])  # fillers carry no loss, so labels are needed
+    sources = {name: name for name in names}
+    if fillers is not None:
+        sources.setdefault(LABELS, INPUT_IDS)  # fillers carry no loss, so labels are needed
     columns = {
         name: pa.ListArray.from_arrays(
-            token_offsets, gather_values(column, name, segments.ids, segments.lengths, segments.starts, fillers)
+            token_offsets, gather_values(column(source), name, stored.ids, stored.lengths, stored.starts, fillers)
         )
-        for name, column in sources.items()
+        for name, source in sources.items()
     }
     columns[SEQ_LENGTHS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.lengths))
     columns[SEQUENCE_IDS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.ids.astype(np.int64)))
@@ -88,14 +111,37 @@ def gather_values(
     Returns:
         The values of all segments, one after another, in the column's type.
     """
-    kind = stored = column.type.value_type
-    if types.is_boolean(kind):  # Arrow packs eight booleans into a byte, and the core moves whole bytes
-        stored = pa.uint8()
-        column = column.cast((pa.large_list if types.is_large_list(column.type) else pa.list_)(stored))
-    padding, separator = (fillers or Fillers()).values(name, stored.to_pandas_dtype())
-    values = _core.gather(column, ids, starts, lengths, (padding.tobytes(), separator.tobytes()))
+    kind = column.type.value_type
+    stored = stored_type(kind)
+    values = gather_bytes(column, name, ids, lengths, starts, fillers)
     array = pa.Array.from_buffers(stored, len(values) * 8 // stored.bit_width, [None, pa.py_buffer(values)])
     return array if stored is kind else array.cast(kind)
+
+
+def gather_bytes(
+    column: pa.ChunkedArray,
+    name: str,
+    ids: Ids,
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None = None,
+    fillers: Fillers | None = None,
+) -> NDArray[np.uint8]:
+    """Gather the values of segments from one column, as bytes; see `gather_values`."""
+    kind = column.type.value_type
+    stored = stored_type(kind)
+    if stored is not kind:
+        column = column.cast((pa.large_list if types.is_large_list(column.type) else pa.list_)(stored))
+    padding, separator = (fillers or Fillers()).values(name, stored.to_pandas_dtype())
+    found: NDArray[np.uint8] = _core.gather(column, ids, starts, lengths, (padding.tobytes(), separator.tobytes()))
+    return found
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that values have while they are gathered.
+
+    Arrow packs eight booleans into a byte, and the core moves whole bytes.
+    """
+    return pa.uint8() if types.is_boolean(kind) else kind
 
 
 def gather_rows(

@@ -16,7 +16,7 @@ from packsort.planning.overlong import WAYS, OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source
-from packsort.sources.tokens.read import Tokens
+from packsort.sources.tokens.rows import TokenRows
 from packsort.tokenization.info import TokenizerInfo
 
 
@@ -51,7 +51,7 @@ def plan_lengths(
         raise LengthError(_reason(where, error), error.row, error.length) from None
 
 
-def plan_tokens(tokens: Tokens, info: TokenizerInfo | None, config: PlanConfig, ways: Sequence[str] = WAYS) -> Plan:
+def plan_tokens(tokens: TokenRows, info: TokenizerInfo | None, config: PlanConfig, ways: Sequence[str] = WAYS) -> Plan:
     """Plan the sequences of a source that was read or tokenized.
 
     Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from packsort import _checks
@@ -14,18 +13,16 @@ from packsort._options import (
     PlanConfig,
     ShardFormat,
     ShardOptions,
+    byte_size,
+    find_memory_limit,
     names,
     plan_config,
     take_input_options,
 )
-from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.load import window_limit
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +38,7 @@ class ShardConfig:
         keep: Columns with one value for each sequence that packs keep.
         format: File format of the shards.
         shard_size: Bytes of a shard before compression, approximately.
+        memory_limit: Bytes of memory that the call may take. It changes no shard.
     """
 
     plan: PlanConfig
@@ -51,6 +49,7 @@ class ShardConfig:
     keep: tuple[str, ...]
     format: ShardFormat
     shard_size: int
+    memory_limit: int = field(compare=False)
 
     def fillers(self, tokenizer: Any) -> Fillers:
         """Return the fillers, with the text of a separator looked up in the tokenizer.
@@ -124,6 +123,7 @@ def shard_config(
     *,
     format: Any = "arrow",
     shard_size: Any = "256MB",
+    memory_limit: Any = None,
     **more: Any,
 ) -> ShardConfig:
     """Check the options of packed shards and complete them.
@@ -134,6 +134,7 @@ def shard_config(
         options: The keyword arguments of `ShardOptions` that were given.
         format: File format of the shards.
         shard_size: Bytes of a shard: an integer, or a text such as "256MB".
+        memory_limit: Bytes of memory that the call may take, in the same way; None is half of what there is.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Raises:
@@ -169,20 +170,9 @@ def shard_config(
         pad_token_id=pad_token_id,
         keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
-        shard_size=_shard_size(shard_size),
+        shard_size=byte_size("shard_size", shard_size),
+        memory_limit=find_memory_limit(memory_limit),
     )
-
-
-def _shard_size(size: Any) -> int:
-    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB"."""
-    if not isinstance(size, str):
-        return _checks.integer("shard_size", size, 1, also=", or text such as '256MB'")
-    match = _SIZE.fullmatch(size)
-    if not match:
-        raise OptionError(f"shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
-    number, unit, binary = match.groups()
-    found = int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
-    return _checks.integer("shard_size", found, 1)
 
 
 def _column_name(values: Any) -> str | None:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
 from packsort.planning.plan import Plan
-from packsort.schema import LABELS
-from packsort.shards.loss_counts import count_without_loss
 from packsort.shards.manifest import Counts, SourceFileInfo
-from packsort.sources.tokens.read import Tokens
+from packsort.sources.tokens.rows import TokenRows
 
 
-def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[SourceFileInfo, ...]]:
+def count_sequences(planned: Plan, tokens: TokenRows) -> tuple[Counts, tuple[SourceFileInfo, ...]]:
     """Count the sequences of a plan that were dropped, truncated and split, and the padding that was left out.
+
+    Those without loss are not counted, because lengths do not tell them.
 
     Args:
         planned: The plan.
@@ -68,9 +68,6 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
         )
         for index, file in enumerate(tokens.source.files)
     )
-    sequences = packs = 0
-    if LABELS in tokens.table.column_names:
-        sequences, packs = count_without_loss(planned, tokens.table[LABELS])
     counts = Counts(
         rows=planned.num_rows,
         sequences=planned.num_sequences,
@@ -80,8 +77,6 @@ def count_sequences(planned: Plan, tokens: Tokens) -> tuple[Counts, tuple[Source
         gap=planned.gap,
         separators=planned.num_separators,
         padding=planned.num_padding,
-        without_loss=sequences,
-        packs_without_loss=packs,
         **{reason: int(numbers.sum()) for reason, numbers in by_reason.items()},
     )
     return counts, files

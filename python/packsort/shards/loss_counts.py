@@ -1,67 +1,68 @@
-"""Count the sequences and packs of a plan in which no token carries loss."""
+"""Count the sequences and packs of a plan in which no token carries loss, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._arrow import to_numpy
+from packsort._arrow import list_offsets, to_numpy
+from packsort.gathering.places import Pieces, Places
 from packsort.planning.plan import Plan
-from packsort.schema import NO_LOSS
+from packsort.schema import LABELS, NO_LOSS
+from packsort.shards.manifest import Counts
 
-_TOKENS_A_BLOCK = 8_000_000
 
-
-def count_without_loss(plan: Plan, labels: pa.ChunkedArray) -> tuple[int, int]:
-    """Count the sequences and packs in which no token carries loss, also because they were cut.
+class LossCounter:
+    """Counter of the sequences and packs in which no token carries loss, also because they were cut.
 
     Args:
         plan: The plan.
-        labels: Labels of the sequences, lists of int32: (rows,).
-
-    Returns:
-        Number of sequences, and number of packs.
+        places: Packs of its rows.
     """
-    cut = plan.num_truncated or plan.num_split or plan.has_starts
-    if not plan.num_packs or not (cut or _any_row_without_loss(labels)):
-        return 0, 0
-    offsets, ids = plan.list_packs(0, plan.num_packs)
-    starts, lengths = plan.list_starts(0, plan.num_packs), plan.list_lengths(0, plan.num_packs)
-    of_rows = np.zeros(plan.num_rows, dtype=np.int64)
-    order = np.argsort(ids, kind="stable")
-    rows = ids[order].astype(np.int64)
-    of_pieces = np.zeros(len(ids), dtype=np.int64)
-    for first, row_offsets, trained in _blocks(labels):
-        last = first + len(row_offsets) - 1
-        pieces = order[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
-        begins = row_offsets[ids[pieces].astype(np.int64) - first] + starts[pieces]
-        of_pieces[pieces] = trained[begins + lengths[pieces]] - trained[begins]
-    np.add.at(of_rows, ids.astype(np.int64), of_pieces)
-    packed = np.zeros(plan.num_rows, dtype=np.bool_)
-    packed[ids.astype(np.int64)] = True
-    packs = np.add.reduceat(of_pieces, offsets[:-1])
-    return int((packed & (of_rows == 0)).sum()), int((packs == 0).sum())
+
+    def __init__(self, plan: Plan, places: Places) -> None:
+        self._places = places
+        self._rows = np.zeros(plan.num_rows, np.bool_)  # with loss
+        self._packs = np.zeros(plan.num_packs, np.bool_)
+
+    def add(self, first_row: int, table: pa.Table, pieces: Pieces) -> None:
+        """Count consecutive rows.
+
+        Args:
+            first_row: Row of the source that is the first.
+            table: Their token columns. Without labels, every token carries loss.
+            pieces: Their pieces.
+        """
+        row = first_row
+        if LABELS not in table.column_names:
+            self._rows[pieces.rows] = True
+            self._packs[pieces.packs] = True
+            return
+        for chunk in table[LABELS].chunks:
+            begin, end = np.searchsorted(pieces.rows, (row, row + len(chunk)))
+            part = slice(int(begin), int(end))
+            has_loss = _any_loss(chunk, pieces.rows[part] - row, pieces.starts[part], pieces.lengths[part])
+            self._rows[pieces.rows[part][has_loss]] = True
+            self._packs[pieces.packs[part][has_loss]] = True
+            row += len(chunk)
+
+    def added_to(self, counts: Counts) -> Counts:
+        """Return counts of sequences with those in which no token that is packed carries loss."""
+        without_loss = int((self._places.are_packed() & ~self._rows).sum())
+        return replace(counts, without_loss=without_loss, packs_without_loss=int((~self._packs).sum()))
 
 
-def _any_row_without_loss(labels: pa.ChunkedArray) -> bool:
-    return any((np.diff(trained[offsets]) == 0).any() for _, offsets, trained in _blocks(labels))
-
-
-def _blocks(labels: pa.ChunkedArray) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield blocks of rows: the first row, offsets of the rows, and the tokens with loss before each token."""
-    first = 0
-    for chunk in labels.chunks:
-        offsets = to_numpy(chunk.offsets).astype(np.int64)
-        values = to_numpy(chunk.values)
-        start = 0
-        while start < len(chunk):
-            stop = int(np.searchsorted(offsets, offsets[start] + _TOKENS_A_BLOCK, side="right")) - 1
-            stop = min(max(stop, start + 1), len(chunk))
-            trained = values[offsets[start] : offsets[stop]] != NO_LOSS
-            before = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(trained, dtype=np.int32)])
-            yield first + start, offsets[start : stop + 1] - offsets[start], before
-            start = stop
-        first += len(chunk)
+def _any_loss(
+    labels: pa.Array, rows: NDArray[np.int64], starts: NDArray[np.int32], lengths: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Return whether any token of each piece carries loss: (pieces,)."""
+    if not len(rows):
+        return np.zeros(0, np.bool_)
+    trained = np.append(to_numpy(labels.flatten()) != NO_LOSS, False)  # so that the last piece has an end
+    begins = list_offsets(labels)[rows] + starts
+    bounds = np.stack([begins, begins + lengths], axis=1).ravel()
+    found: NDArray[np.bool_] = np.logical_or.reduceat(trained, bounds)[::2]
+    return found

@@ -9,31 +9,38 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 
 from packsort import _core
+from packsort._arrow import to_numpy
 from packsort._progress import Stage, note_search
 from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
+from packsort.gathering.places import Places
 from packsort.gathering.planned import plan_tokens
 from packsort.planning.overlong import WAYS
 from packsort.planning.plan import Plan
+from packsort.schema import LABELS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
+from packsort.shards.loss_counts import LossCounter
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.shards.memory import MemoryUse, memory_use
+from packsort.shards.token_input import TokenInput, load_input
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
 from packsort.sources.sequence_columns import SequenceColumns, class_labels, read_sequence_columns
 from packsort.sources.source import Source
-from packsort.sources.tokens.read import Tokens
+from packsort.sources.tokens.rows import TokenRows, token_bytes
 from packsort.tokenization.choice import TokenizerChoice
-from packsort.tokenization.info import TokenizerInfo
-from packsort.tokenization.kept import KeptTokens
-from packsort.tokenization.load import load_tokens
 
 _MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
+_BYTES_A_SEGMENT = 16  # its length, sequence id and start
+_BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -41,24 +48,30 @@ class Preparation:
     """Tokens and their plan, before any shard is written.
 
     Attributes:
-        tokens: The sequences.
-        tokenizer: How they were tokenized, or None where the source held tokens.
+        input: The sequences, how they were tokenized, and the tokens of separators and padding.
         plan: Their plan.
-        fillers: Tokens of separators and padding.
         config: Options of the shards.
         kept: Columns with one value for each sequence that packs keep.
-        counts: What happened to the sequences.
+        counts: What happened to the sequences. `count_losses` adds those without loss.
         sources: The same by file.
     """
 
-    tokens: Tokens
-    tokenizer: TokenizerInfo | None
+    input: TokenInput
     plan: Plan
-    fillers: Fillers
     config: ShardConfig
     kept: SequenceColumns
     counts: Counts
     sources: tuple[SourceFileInfo, ...]
+
+    @property
+    def tokens(self) -> TokenRows:
+        """The sequences."""
+        return self.input.tokens
+
+    @property
+    def fillers(self) -> Fillers:
+        """Tokens of separators and padding."""
+        return self.input.fillers
 
     @cached_property
     def options(self) -> ManifestOptions:
@@ -68,17 +81,59 @@ class Preparation:
     @cached_property
     def schema(self) -> pa.Schema:
         """Schema of the shards."""
-        packs = gather_packs(self.tokens.table, self.plan, 0, 0, self.fillers, self.kept)
+        none = pa.table({field.name: pa.nulls(0, field.type) for field in self.tokens.schema})
+        packs = gather_packs(none, self.plan, 0, 0, self.fillers, self.kept)
         facts = {"format_version": FORMAT_VERSION, "max_length": self.plan.max_length}
         return packs.schema.with_metadata({"packsort": json.dumps(facts), **class_labels(self.kept.dictionaries)})
 
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        token_bytes = sum(field.type.value_type.bit_width for field in self.tokens.table.schema) / 8
+        a_token = sum(field.type.value_type.bit_width for field in self.tokens.schema) / 8
         width = self.plan.max_length
-        packs = min(self.config.shard_size / (token_bytes * width), _MOST_TOKENS // width)
+        packs = min(self.config.shard_size / (a_token * width), _MOST_TOKENS // width)
         return max(1, -(-self.plan.num_packs // max(1, int(packs))))
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First pack of each shard, and the number of packs."""
+        count = self.num_shards
+        return [self.plan.num_packs * at // count for at in range(count + 1)]
+
+    @cached_property
+    def places(self) -> Places:
+        """Packs of the rows."""
+        return Places(self.plan, to_numpy(self.tokens.lengths))
+
+    def memory(self) -> MemoryUse:
+        """Divide the memory that the call may take, where the tokens are not in memory.
+
+        Raises:
+            OptionError: The limit is too small.
+        """
+        plan, columns = self.plan, [field for field in self.schema if field.name in (*self.tokens.schema.names, LABELS)]
+        packs = max(stop - start for start, stop in pairwise(self.starts))
+        segments = packs * plan.num_sequences // max(1, plan.num_packs)
+        a_segment = _BYTES_A_SEGMENT + 8 * len(self.kept.names)
+        shard = packs * plan.max_length * token_bytes(pa.schema(columns)) + segments * a_segment
+        return memory_use(self.config.memory_limit, plan.num_rows, shard, len(columns))
+
+    def counted(self) -> Preparation:
+        """Read all tokens, and return the same with counts of the sequences and packs without loss.
+
+        Raises:
+            SourceError: A token is wrong, where they were not checked before.
+        """
+        if self.input.in_memory and LABELS not in self.tokens.schema.names:
+            return self
+        losses = LossCounter(self.plan, self.places)
+        for first, table in self.tokens.batches(_BATCH_BYTES):
+            losses.add(first, table, self.places.of_rows(first, first + table.num_rows))
+        return self.with_losses(losses)
+
+    def with_losses(self, losses: LossCounter) -> Preparation:
+        """Return the same with the counts of sequences and packs without loss."""
+        return replace(self, counts=losses.added_to(self.counts))
 
     def manifest(self, shards: Sequence[ShardInfo] = ()) -> Manifest:
         """Return the record of the packed directory.
@@ -91,7 +146,7 @@ class Preparation:
             max_length=self.plan.max_length,
             options=self.options,
             sources=self.sources,
-            tokenizer=self.tokenizer,
+            tokenizer=self.input.tokenizer,
             columns={field.name: str(field.type) for field in self.schema},
             left_out=tuple(name for name in self.tokens.left_out if name not in self.kept.names),
             counts=self.counts,
@@ -105,7 +160,12 @@ class Preparation:
 
 
 def prepare(
-    source: Source, config: ShardConfig, choice: TokenizerChoice | None, stage: Stage, store: TokenStore | None = None
+    source: Source,
+    config: ShardConfig,
+    choice: TokenizerChoice | None,
+    stage: Stage,
+    store: TokenStore | None = None,
+    folder: Path | None = None,
 ) -> Preparation:
     """Read or tokenize a source, and plan its sequences.
 
@@ -115,47 +175,26 @@ def prepare(
         choice: The tokenizer, or None where the source holds tokens.
         stage: Progress reporter, as for `packsort.write_shards`.
         store: Tokens that earlier calls kept, or None to look for none and keep none.
+        folder: Folder for tokens that do not fit into memory; None is that of the system's temporary files.
 
     Raises:
         SourceError, LengthError, OptionError, TokenizerError: As for `packsort.write_shards`.
     """
     kept = read_sequence_columns(source, config.keep)
-    tokens, info, fillers = _load(source, config, choice, stage, store)
+    found = load_input(source, config, choice, stage, store, folder)
     try:
         with stage("planning") as advance:
-            options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
+            options = replace(config.plan, piece_starts=found.tokens.piece_starts, on_progress=note_search(advance))
+            info = found.tokenizer
             ways = WAYS if info is None or not info.of_conversations else ("split_turns", *WAYS)
-            planned = plan_tokens(tokens, info, options, ways)
-            counts, files = count_sequences(planned, tokens)
+            planned = plan_tokens(found.tokens, info, options, ways)
+            counts, files = count_sequences(planned, found.tokens)
+            prepared = Preparation(found, planned, config, kept, counts, files)
+            if found.in_memory:
+                return prepared.counted()
+            prepared.memory()
     except PacksortError as error:
         if store is not None:
             store.keep_after(error)
         raise
-    return Preparation(tokens, info, planned, fillers, config, kept, counts, files)
-
-
-def _load(
-    source: Source, config: ShardConfig, choice: TokenizerChoice | None, stage: Stage, store: TokenStore | None
-) -> tuple[Tokens, TokenizerInfo | None, Fillers]:
-    """Return the tokens, how they were made, and the fillers: the cheapest way that there is."""
-    if choice is None:
-        fillers = config.fillers(None)
-        return *load_tokens(source, None, stage, config.input), fillers
-    window = config.window(choice)
-    kept = None if store is None else store.find(stage)
-    if kept is not None and window is None:
-        found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
-        return Tokens(kept.table, kept.left_out, source), kept.info, found
-    tokenizer = choice.load(stage)
-    fillers = config.fillers(tokenizer)
-    # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
-    cut_later = kept is None and store is not None and store.keeps_all
-    first_window = None if cut_later else window
-    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept)
-    if store is not None and first_window is None:
-        assert info is not None
-        kept = KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer))
-        store.made(kept)
-    if cut_later and window is not None:
-        tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window, kept=kept)
-    return tokens, info, fillers
+    return prepared

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from packsort import _core
-from packsort._atomic import output_errors
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
-from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.gathering.spool import Spool
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
-from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
+from packsort.shards.loss_counts import LossCounter
+from packsort.shards.manifest import Manifest, ShardInfo
 from packsort.shards.prepare import Preparation, prepare
+from packsort.shards.shard_writer import Gather, ShardWriter
+from packsort.shards.streaming import fill_spool, rows_digest
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.choice import as_choice, stamps
 from packsort.tokenization.info import digest
-from packsort.tokenization.kept import are_files, table_digest
-
-_TOKENS_PER_ROW_GROUP = 4_000_000
+from packsort.tokenization.kept import are_files
 
 
 def write_shards(
@@ -44,6 +41,7 @@ def write_shards(
     epoch: int = 0,
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
@@ -65,6 +63,9 @@ def write_shards(
         epoch: Epoch of the shuffle.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
+        memory_limit: Bytes of memory that the call may take, in the same way. Tokens that do not fit are read twice and
+            pass through a hidden file beside `out`, as large as they are. The shards are the same. `None` is half of
+            what the machine and its limits (cgroup, ulimit) allow.
         overwrite: Whether to replace what packsort wrote in `out` before. A folder with other files is refused.
         tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
             in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
@@ -102,7 +103,14 @@ def write_shards(
         [[1, 2, 3], [4, 5, 6, 7, 8]]
     """
     config = shard_config(
-        "write_shards", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
+        "write_shards",
+        max_length,
+        options,
+        seed=seed,
+        epoch=epoch,
+        format=format,
+        shard_size=shard_size,
+        memory_limit=memory_limit,
     )
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
@@ -130,9 +138,13 @@ def write_shards_of_config(
     _refuse_folder_of(opened, Path(out))
     store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
-        prepared = prepare(opened, config, choice, stage, store)
-        run_id = _run_id(opened, prepared)
-        shards = _Writer(directory, prepared).write(directory.begin(run_id), stage)
+        folder = Path(os.path.realpath(out)).parent
+        prepared = prepare(opened, config, choice, stage, store, folder)
+        finished = directory.begin(_run_id(opened, prepared))
+        if prepared.input.in_memory:
+            shards = ShardWriter(directory, prepared, _from_memory(prepared)).write(finished, stage)
+        else:
+            prepared, shards = _write_streamed(directory, prepared, folder, finished, stage)
         manifest = prepared.manifest(shards)
         directory.commit(manifest)
     if store is not None:
@@ -147,75 +159,42 @@ def _refuse_folder_of(source: Source, out: Path) -> None:
             raise OptionError(f"out `{out}` holds a file of the source, `{file.path}`: choose another folder")
 
 
-class _Writer:
-    """Writer of the shards of a plan: while one is written, the next is gathered."""
+def _from_memory(prepared: Preparation) -> Gather:
+    """Return the packs of a shard from tokens in memory."""
+    table = prepared.tokens.table
+    starts = prepared.starts
 
-    def __init__(self, directory: OutputDirectory, prepared: Preparation) -> None:
-        self._directory = directory
-        self._table, self._plan, self._fillers = prepared.tokens.table, prepared.plan, prepared.fillers
-        self._kept = prepared.kept
-        self._format = prepared.config.format
-        self._schema = prepared.schema
-        self._count = prepared.num_shards
+    def gather(shard: int) -> pa.Table:
+        bounds = starts[shard], starts[shard + 1]
+        return gather_packs(table, prepared.plan, *bounds, prepared.fillers, prepared.kept)
 
-    def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
-        """Write all shards but those that are finished."""
-        shards: list[ShardInfo] = []
-        waiting: list[Future[ShardInfo]] = []
+    return gather
 
-        def settle() -> None:
-            shard = waiting.pop(0).result()
-            self._directory.finish(shard)
-            shards.append(shard)
-            advance(shard.packs)
 
-        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, ThreadPoolExecutor(1) as pool:
-            for i, name in enumerate(shard_names(self._count, self._format)):
-                if name in finished:
-                    if waiting:
-                        settle()
-                    shards.append(finished[name])
-                    advance(finished[name].packs)
-                    continue
-                start, stop = (self._plan.num_packs * at // self._count for at in (i, i + 1))
-                packs = gather_packs(self._table, self._plan, start, stop, self._fillers, self._kept)
-                packs = packs.cast(self._schema)
-                if waiting:
-                    settle()
-                waiting.append(pool.submit(self._write_one, name, packs))
-            while waiting:
-                settle()
-        return shards
+def _write_streamed(
+    directory: OutputDirectory, prepared: Preparation, folder: Path, finished: dict[str, ShardInfo], stage: Stage
+) -> tuple[Preparation, list[ShardInfo]]:
+    """Write the shards of tokens that do not fit into memory, and count the sequences without loss on the way."""
+    use = prepared.memory()
+    plan, losses = prepared.plan, LossCounter(prepared.plan, prepared.places)
+    with Spool(folder, prepared.tokens.schema, prepared.starts) as spool:
+        with stage("reading", total=plan.num_rows, unit="sequences") as advance:
+            fill_spool(spool, prepared.tokens, prepared.places, losses, use.run_bytes, advance)
+        prepared = prepared.with_losses(losses)
 
-    def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
-        path = self._directory.path_of(name)
-        with output_errors(self._directory.out / name):
-            with path.open("wb") as file:
-                if self._format == "arrow":
-                    with pa.ipc.new_file(file, self._schema) as writer:
-                        writer.write_table(packs)
-                else:
-                    group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
-                    pq.write_table(packs, file, compression="zstd", row_group_size=group)
-                file.flush()
-                os.fsync(file.fileno())
-            is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)
-            tokens = pc.sum(pc.filter(pc.list_flatten(packs[SEQ_LENGTHS]), is_piece)).as_py()
-            return ShardInfo(
-                name=name,
-                packs=packs.num_rows,
-                sequences=pc.sum(is_piece).as_py() or 0,
-                tokens=tokens or 0,
-                bytes=path.stat().st_size,
-                checksum=checksum(path),
-            )
+        def gather(shard: int) -> pa.Table:
+            return spool.packs(plan, shard, prepared.fillers, prepared.kept)
+
+        writer = ShardWriter(directory, prepared, gather, ahead=use.shards_ahead)
+        return prepared, writer.write(finished, stage)
 
 
 def _run_id(source: Source, prepared: Preparation) -> str:
     """Return an id that two runs share only if they write the same shards."""
     files: list[Any] = stamps(Path(file.path) for file in source.files if Path(file.path).is_file())
     if not are_files(source):  # rows in memory have no cheaper stamp than themselves
-        files += [table_digest(prepared.tokens.table).decode(), prepared.kept.digest()]
-    tokenizer = None if prepared.tokenizer is None else asdict(prepared.tokenizer)
+        files += [rows_digest(prepared.tokens), prepared.kept.digest()]
+    info = prepared.input.tokenizer
+    tokenizer = None if info is None else asdict(info)
     facts = [_core.__version__, files, tokenizer, prepared.plan.fingerprint, asdict(prepared.options)]
     return digest(json.dumps(facts, default=str))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from packsort.errors import OptionError, SourceError
+from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.reader import Reader
+from packsort.sources.formats.sizes import decoded_bytes
 
 
 def rename_columns(readers: Sequence[Reader], columns: Mapping[str, str]) -> list[Reader]:
@@ -79,6 +83,16 @@ class _RenamedReader:
         """Read some columns in record batches, by their new names."""
         for batch in self._reader.batches(self._given(columns), rows):
             yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns))
+
+    def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Count the values of lists, as `list_lengths.list_lengths`."""
+        given = self._given(columns)
+        found = list_lengths(self._reader, given)
+        return {name: found[one] for name, one in zip(columns, given, strict=True)}
+
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the bytes that columns take, as `sizes.decoded_bytes`."""
+        return decoded_bytes(self._reader, self._given(columns))
 
     def _given(self, columns: Sequence[str]) -> list[str]:
         return [self._old.get(name, name) for name in columns]

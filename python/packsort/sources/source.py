@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from packsort._arrow import wider
+from packsort._arrow import is_list, wider
 from packsort._options import InputConfig
 from packsort._warn import warn
 from packsort.errors import SourceError
@@ -23,7 +25,9 @@ from packsort.sources.files.skipped import SkippedFile
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
+from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.formats.sizes import decoded_bytes
 from packsort.sources.hugging_face.hub import hub_names, hub_readers
 from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
@@ -123,8 +127,11 @@ class Source:
         """Return whether all files have a column, once, in types that one type holds."""
         return name not in self._problems
 
-    def stored(self, index: int, name: str) -> pa.ChunkedArray | None:
-        """Read a column of one file as it is stored; None if the file has no such column.
+    def stored_lengths(self, index: int, name: str) -> NDArray[np.int64]:
+        """Count the values of each list of a column of one file, as it is stored.
+
+        Returns:
+            Number of values in each row, -1 where there is no list: int64 (rows,).
 
         Raises:
             SourceError: The file has several such columns, or cannot be read.
@@ -133,7 +140,31 @@ class Source:
         there = reader.schema.names.count(name)
         if there > 1:
             raise SourceError(self._problems[name])
-        return reader.read([name])[name] if there else None
+        if not there or not is_list(reader.schema.field(name).type):
+            return np.full(reader.rows, -1)
+        return list_lengths(reader, [name])[name]
+
+    def list_lengths(self, index: int, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Count the values of each list of some columns of one file, without reading them where that is possible.
+
+        Args:
+            index: Index of the file in `files`.
+            columns: Names of list columns.
+
+        Returns:
+            Number of values in each row, -1 where the list is null, by column: int64 (rows,).
+
+        Raises:
+            SourceError: As for `read`.
+        """
+        self._checked(columns)
+        return list_lengths(self._readers[index], columns)
+
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes that some columns take in memory: exact where the formats tell, else a guess."""
+        return sum(
+            decoded_bytes(reader, [name for name in columns if name in reader.schema.names]) for reader in self._readers
+        )
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, in as many chunks as the files have.

@@ -46,6 +46,10 @@ class ArrowReader:
                 # be that of another, too.
                 self.rows = sum(batch.num_rows for batch in self._all_batches(range(len(self.schema))[:1]))
 
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the bytes of the file, which its columns take together unless it is compressed."""
+        return self.bytes
+
     def _open(self) -> pa.NativeFile:
         """Open the file, if it is still the one that the reader knows."""
         source = pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path)

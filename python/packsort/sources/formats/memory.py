@@ -22,6 +22,10 @@ class MemoryReader:
         self.bytes = table.nbytes
         self._table = table
 
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the bytes that some columns take."""
+        return sum(self._table[name].nbytes for name in columns)
+
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
         return self._table.select(list(columns))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from packsort._arrow import value_bytes
 from packsort._paths import not_a_uri
 from packsort.sources.formats.reader import naming
 
@@ -29,6 +30,18 @@ class ParquetReader:
     def _open(self) -> pq.ParquetFile:
         # Checksums cost little, and tell damage from data. Files without them are read without.
         return pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True)
+
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes that some columns take in memory, from the file's footer."""
+        with naming(self.path), self._open() as file:
+            groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+            values: dict[str, int] = {}
+            for group in groups:
+                for index in range(group.num_columns):
+                    column = group.column(index)
+                    name = column.path_in_schema.split(".")[0]
+                    values[name] = values.get(name, 0) + column.num_values
+        return sum(values.get(name, 0) * value_bytes(self.schema.field(name).type) for name in columns)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""

@@ -1,6 +1,7 @@
 """Read token columns of a source, checked.
 
-- `read`: token columns, read into memory and checked.
+- `rows`: the protocol of token columns. `read` reads them into memory, and `streamed` batch by batch; `checked` checks
+  the tokens of some rows.
 - `lazy`: token columns that are checked as they are read.
 - `lengths`: number of tokens of each row.
 - `roles`: which columns are token columns; `uses`: what became of those that are not packed.

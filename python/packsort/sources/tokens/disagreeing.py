@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._arrow import is_list, to_numpy
+from packsort._arrow import to_numpy
 from packsort.schema import INPUT_IDS, LABELS
 from packsort.sources.source import Source
 from packsort.sources.tokens.roles import MASKS, fits
@@ -37,13 +37,7 @@ def uneven_across_files(source: Source, lists: Sequence[str]) -> dict[str, int]:
     names = [name for name in lists if not source.agrees(name) and name not in (INPUT_IDS, LABELS, *MASKS)]
     if not names:
         return {}
-    lengths = values_in_rows(source.read([INPUT_IDS])[INPUT_IDS])
-    found = {name: np.concatenate([_stored(source, at, name) for at in range(len(source.files))]) for name in names}
+    files = range(len(source.files))
+    lengths = np.concatenate([source.list_lengths(index, [INPUT_IDS])[INPUT_IDS] for index in files])
+    found = {name: np.concatenate([source.stored_lengths(index, name) for index in files]) for name in names}
     return {name: int((one != lengths).sum()) for name, one in found.items() if not fits(name, one, lengths)}
-
-
-def _stored(source: Source, index: int, name: str) -> NDArray[np.int64]:
-    column = source.stored(index, name)
-    if column is None or not is_list(column.type):
-        return np.full(source.files[index].rows, -1)
-    return values_in_rows(column)

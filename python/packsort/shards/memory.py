@@ -1,0 +1,86 @@
+"""Memory that packing takes, and how it stays within a limit.
+
+Tokens that fit into memory are read once and gathered there. More tokens go through a spool: a run of rows at a time is
+read, sorted by shard and written, then one shard at a time is read, gathered and written. What still grows with the
+source is the plan: lengths, places and ids.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from packsort._options import in_units
+from packsort.errors import OptionError
+
+_BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment
+_LEAST_RUN = 16 << 20
+_RUNS_AT_A_TIME = 4.0  # one is read, one is written; one of them is being checked, and one of its columns gathered
+_FIXED = 48 << 20  # of buffers, threads, and modules that are imported on the way
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Memory of a call that streams its tokens.
+
+    Attributes:
+        run_bytes: Bytes of a run of rows.
+        shards_ahead: Shards that are gathered while one is written.
+    """
+
+    run_bytes: int
+    shards_ahead: int
+
+
+def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) -> bool:
+    """Return whether a call may hold all its tokens.
+
+    Args:
+        limit: Bytes of memory that it may take.
+        token_bytes: Bytes of all tokens in memory.
+        rows: Number of rows.
+        shard_bytes: Bytes of a shard.
+    """
+    shards = 3 * min(shard_bytes, token_bytes)
+    return _used() + _FIXED + rows * _BYTES_A_ROW + _OF_READING * token_bytes + shards <= limit
+
+
+_OF_READING = 2.0
+"""Memory of token columns while they are read, as a multiple of them."""
+
+
+def memory_use(limit: int, rows: int, shard_bytes: int, columns: int) -> MemoryUse:
+    """Divide the memory of a call that streams its tokens.
+
+    Args:
+        limit: Bytes of memory that it may take.
+        rows: Number of rows.
+        shard_bytes: Bytes of the largest shard.
+        columns: Number of token columns.
+
+    Raises:
+        OptionError: The limit is too small; the message names the least that would do.
+    """
+    fixed = _used() + _FIXED + rows * _BYTES_A_ROW
+    one = shard_bytes + shard_bytes // columns  # a shard, and one of its columns in the order of the source
+    least = fixed + max(int(_LEAST_RUN * _RUNS_AT_A_TIME), one)
+    if limit < least:
+        way = "raise it" if one <= _LEAST_RUN * _RUNS_AT_A_TIME else "raise it, or pass `shard_size` for smaller shards"
+        raise OptionError(
+            f"memory_limit must be at least {in_units(least)} for {rows:,} rows and shards of {in_units(shard_bytes)}, "
+            f"got {in_units(limit)}: {way}"
+        )
+    free = limit - fixed
+    return MemoryUse(
+        run_bytes=int(min(free / _RUNS_AT_A_TIME, 1 << 30)),
+        shards_ahead=1 if free >= one + shard_bytes else 0,
+    )
+
+
+def _used() -> int:
+    """Return the resident memory of the process in bytes; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
