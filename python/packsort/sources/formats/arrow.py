@@ -7,7 +7,6 @@ caught, so files can be read without mapping, too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,9 +14,9 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from packsort._stores import RangedFile, StorePath
-from packsort.errors import SourceError
 from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.reader import naming
+from packsort.sources.formats.stamp import refuse_changed, stamp_of
 
 _HEAD_BYTES = 16 << 10
 
@@ -40,7 +39,7 @@ class ArrowReader:
         self._place = path
         self._stream = stream
         self._memory_map = memory_map and not isinstance(path, StorePath)
-        self._stamp = None if isinstance(path, StorePath) else _stamp(path)
+        self._stamp = None if isinstance(path, StorePath) else stamp_of(path)
         with naming(self.path, "is not a readable Arrow file"):
             with self._open() as source:
                 if stream:
@@ -62,8 +61,8 @@ class ArrowReader:
                 yield source
             return
         with pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path) as source:
-            if _stamp(self.path) != self._stamp:
-                raise SourceError(f"`{self.path}` was changed since it was opened: open the source anew")
+            if self._stamp is not None:
+                refuse_changed(self.path, self._stamp)
             yield source
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -116,10 +115,3 @@ def _count_rows(path: StorePath) -> int:
     with pa.PythonFile(_MessageHeads(path.store, str(path), path.info()), mode="r") as source:
         rows: int = ipc.open_file(source).count_rows()
     return rows
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    """Return inode, size and time of change, which differ if the file is another one or has other content."""
-    with naming(path):
-        facts = os.stat(path)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -14,6 +14,8 @@ from packsort.sources.formats.csv import CsvReader
 from packsort.sources.formats.json import JsonReader
 from packsort.sources.formats.json_lines import split_lines
 from packsort.sources.formats.json_values import split_values
+from packsort.sources.formats.megatron import MegatronReader
+from packsort.sources.formats.megatron_names import MAGIC
 from packsort.sources.formats.opening import Place
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.reader import Reader, naming
@@ -30,6 +32,7 @@ _KINDS = {
     b"BZh": "is bzip2-compressed",
     b"\xfd7zXZ": "is xz-compressed",
     b"PARE": "is encrypted Parquet",
+    b"TNTIDX\x00\x00": "is an index of the old cached or lazy kind, which Megatron no longer reads",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
     b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
     b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
@@ -80,6 +83,10 @@ def open_file(path: Path | StorePath, *, memory_map: bool = True) -> Reader:
         if tail != _ARROW_STREAM_END:
             raise SourceError(f"`{name}` is a truncated Arrow stream: it has {size:,} bytes and no end-of-stream mark")
         return ArrowReader(place, size, stream=True, memory_map=memory_map)
+    if head.startswith(MAGIC):
+        if isinstance(path, StorePath):
+            raise SourceError(f"`{name}` holds Megatron's tokens, which are read from a disk only: copy the pair there")
+        return MegatronReader(name, memory_map=memory_map)
     return _open_text(place, size, compression_of(head))
 
 
@@ -105,7 +112,8 @@ def _open_text(place: Place, size: int, compression: str | None) -> Reader:
         return JsonReader(place, size, split_lines if _is_lines(begin) else split_values, compression)
     if suffix in _DELIMITERS and is_text:
         return CsvReader(place, size, _DELIMITERS[suffix], compression)
-    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}")
+    pair = f"; if it holds Megatron's tokens, `{path.stem}.idx` is missing beside it" if suffix == ".bin" else ""
+    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}{pair}")
 
 
 def _is_lines(head: bytes) -> bool:
