@@ -6,7 +6,6 @@ when their batch is read, by the same rules as those that are read into memory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from packsort._arrow import empty_table, from_numpy, to_numpy
 from packsort._options import EmptySequences
 from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH
+from packsort.sources.formats.stamp import Stamp, stamp_of
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
 from packsort.sources.tokens.checked import CheckedRows, checked_column
@@ -228,9 +228,6 @@ def _where(source: Source, first: int) -> rules.Where:
     return lambda row: source.where(first + row)
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    """Return inode, size and time of change of a file; None for rows in memory."""
-    if not Path(path).is_file():
-        return None
-    facts = os.stat(path)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+def _stamp(path: str) -> Stamp | None:
+    """Return the stamp of a file; None for rows in memory and objects in stores."""
+    return stamp_of(path) if Path(path).is_file() else None
