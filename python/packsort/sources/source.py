@@ -29,6 +29,7 @@ from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.list_lengths import list_lengths
+from packsort.sources.formats.parts import read_parts
 from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.formats.sizes import decoded_bytes
 from packsort.sources.hugging_face.hub import hub_names, hub_readers
@@ -181,6 +182,24 @@ class Source:
             SourceError: There is no such column, files disagree about it, or a file cannot be read.
         """
         return pa.concat_tables([self.read_file(index, columns) for index in range(len(self.files))])
+
+    def read_parts(self, index: int, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """Read all rows of some columns of one file, in parts where reading decodes them.
+
+        Args:
+            index: Index of the file in `files`.
+            columns: Names of the columns; the tables have them in this order.
+            most_bytes: Bytes of a part in memory, approximately.
+
+        Raises:
+            SourceError: As for `read_file`.
+        """
+        schema = self._checked(columns)
+        reader = self._readers[index]
+        for table in read_parts(reader, columns, most_bytes):
+            with naming(reader.path):
+                unified = table if table.schema.equals(schema) else table.cast(schema)
+            yield unified
 
     def read_file(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns of one file.

@@ -76,6 +76,12 @@ class ParquetReader:
         with naming(self.path), self._open() as file:
             return file.read(columns=list(columns)).select(list(columns))
 
+    def parts(self, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """Read some columns in tables of consecutive rows, which take a number of bytes in memory on average."""
+        rows = self.rows * most_bytes // max(1, self.decoded_bytes(columns))
+        for batch in self.batches(columns, min(max(1, rows), max(1, self.rows))):
+            yield pa.Table.from_batches([batch])
+
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""
         found = self._batches(columns, rows)

@@ -59,6 +59,7 @@ class CheckedRows:
         if LENGTH in table.column_names:
             rules.check_stored_lengths(table[LENGTH], self.lengths, kept, self._where)
         self._ready = apply_masks(pa.table(columns), self._where, first)
+        self._table = table.select(self.undecided)  # the other columns are no longer needed as they are stored
 
     def found(self, name: str) -> NDArray[np.int64]:
         """Return the number of values of an undecided column in each row, -1 where it is null: int64 (rows,)."""
