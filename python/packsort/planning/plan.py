@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex, TypeAlias, overl
 
 from packsort import _checks, _core
 from packsort._lazy import lazy_property
+from packsort._pickles import restoring
 from packsort.planning import stored
 
 if TYPE_CHECKING:
@@ -343,6 +344,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
     Raises:
         SourceNotFoundError: There is no such file.
+        SourceError: The file cannot be read, or is no regular file.
         DamagedError: The file is no saved plan, or is truncated or changed.
 
     Example:
@@ -359,7 +361,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def _from_parts(parts: dict[str, Any]) -> Plan:
-    return Plan(stored.from_stored(parts))
+    with restoring("Plan"):
+        return Plan(stored.from_stored(parts))
 
 
 def _frozen(array: Any) -> Any:
