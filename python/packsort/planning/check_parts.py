@@ -58,7 +58,7 @@ def check_parts(stored: Mapping[str, Any]) -> None:
     is_random = _is_name(stored.get("strategy")) and stored["strategy"] == "random"
     numbers = _NUMBERS if is_random else _NUMBERS | _PATTERNED_NUMBERS
     flags = _FLAGS if is_random else _FLAGS + _PATTERNED_FLAGS
-    arrays = dict.fromkeys(_RANDOM_ARRAYS if is_random else _PATTERNED_ARRAYS, ("int64",))
+    arrays: dict[str, tuple[str, ...]] = dict.fromkeys(_RANDOM_ARRAYS if is_random else _PATTERNED_ARRAYS, ("int64",))
     arrays["lengths" if is_random else "order"] = ("uint32",) if is_random else ("uint32", "int64")
     known = {*numbers, *flags, *arrays, *_NAMES_OF_OPTIONS}
     for name in stored:
@@ -82,8 +82,8 @@ def check_parts(stored: Mapping[str, Any]) -> None:
 
 
 def _is_name(value: Any) -> bool:
-    """Return whether a value is text that can be encoded: JSON may hold half of a pair of surrogates."""
-    return type(value) is str and value.isascii()
+    """Return whether a value is text that can be encoded and printed, as not all text of JSON can."""
+    return type(value) is str and value.isascii() and value.isprintable()
 
 
 def _wrong(name: str, rule: str, value: Any) -> DamagedError:

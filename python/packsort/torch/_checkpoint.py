@@ -196,7 +196,11 @@ def _read_balance(saved: Any, ranks: Ranks) -> BalanceConfig | None:
     batch_size = integer("batch_size of balance", batch_size, 1, step)
     if step % (world_size * batch_size):
         raise wrong(f"balance has {world_size} ranks with batches of {batch_size}, which do not fill {step} packs")
-    return BalanceConfig(CostModel(linear, quadratic), text("attention of balance", attention), world_size, batch_size)
+    try:
+        cost = CostModel(linear, quadratic)
+    except OptionError as error:
+        raise wrong(f"balance has costs that none has: {error}") from None
+    return BalanceConfig(cost, text("attention of balance", attention), world_size, batch_size)
 
 
 def _described(balance: BalanceConfig | None) -> str:

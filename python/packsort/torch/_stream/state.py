@@ -59,7 +59,7 @@ def check_state(state: Any, config: FeedConfig) -> dict[str, Any]:
     if any(one != used[0] for one in used):
         raise wrong("its sequences have different columns")
     for name, least in (("tokenized", 0), ("last", 1)):
-        if facts.get(name):
+        if facts.get(name) is not None:
             _check_sequences(facts[name], least, LARGEST if name == "tokenized" else most, name, is_read)
     for place, pack in enumerate(facts["packs"]):
         if not 0 < sum(pack["lengths"].tolist()) <= most:
