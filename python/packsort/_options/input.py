@@ -24,6 +24,8 @@ class InputConfig:
         template_date: Date that a chat template sees, `YYYY-MM-DD`, or None for today.
         memory_map: Whether to map Arrow files into memory. It changes no row, so it takes no part in comparisons.
         num_proc: Number of processes that tokenize, None for this one, or `auto`. It changes no row either.
+        storage_options: Options of the fsspec file system of URLs, or None. They take no part in comparisons, and are
+            never shown: they may hold keys.
 
     Raises:
         OptionError: A value is not allowed.
@@ -36,6 +38,7 @@ class InputConfig:
     template_date: str | None = None
     memory_map: bool = field(default=True, compare=False)
     num_proc: int | Literal["auto"] | None = field(default=None, compare=False)
+    storage_options: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.split is not None and (not isinstance(self.split, str) or not self.split):
@@ -54,6 +57,11 @@ class InputConfig:
         if self.num_proc not in (None, "auto"):
             number = _checks.integer("num_proc", self.num_proc, 1, 1024, ", 'auto', or None")
             object.__setattr__(self, "num_proc", number)
+        if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
+            raise OptionError(
+                "storage_options must map names of options to their values, or be None, got a "
+                f"{type(self.storage_options).__name__}"
+            )
         if self.template_date is not None:
             try:
                 date.fromisoformat(self.template_date)
