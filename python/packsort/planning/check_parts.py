@@ -20,7 +20,7 @@ _NUMBERS = {
     "epoch": _U64,
 }
 """The largest value of each number of a plan."""
-_OPTIONAL = frozenset({"num_empty"})
+_OPTIONAL = frozenset({"num_empty", "order"})  # a plan made from counts lists no ids
 _NAMES_OF_OPTIONS = ("strategy", "overlong")
 _FLAGS = ("keep_end", "separated")
 # Plans of patterns have more numbers, flags and arrays than those of `random`.

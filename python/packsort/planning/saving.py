@@ -26,7 +26,7 @@ from packsort._paths import printable
 from packsort.errors import DamagedError, SourceError, SourceNotFoundError
 from packsort.planning.check_parts import check_parts
 from packsort.planning.one_batch import read_one_batch
-from packsort.planning.stored import fingerprint_of, from_stored, to_stored
+from packsort.planning.stored import fingerprint_of, from_stored, is_counted, to_stored
 
 _KEY = b"packsort.plan"
 _FORMAT = 1
@@ -50,14 +50,18 @@ def save(core: _core.Plan, path: str | os.PathLike[str] | BinaryIO) -> None:
         writer.write_table(table)
 
 
-def load(path: str | os.PathLike[str]) -> _core.Plan:
+def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
     """Load a plan that `save` wrote.
 
     The file is read once and not mapped, so nothing that another program does to it changes what was checked.
 
+    Args:
+        path: File to read.
+        counted: Whether it is to hold a plan that was made from counts.
+
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file cannot be read.
+        SourceError: The file cannot be read, or holds a plan of the other kind.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
     name = f"`{printable(path)}`"
@@ -67,12 +71,16 @@ def load(path: str | os.PathLike[str]) -> _core.Plan:
         check_parts(parts)
         if fingerprint_of(parts) != fingerprint:
             raise DamagedError("its fingerprint differs from that of its content, which was changed after it was saved")
-        return from_stored(parts)
+        core = from_stored(parts)
     except DamagedError as error:
         raise DamagedError(f"{name} is not a saved plan, or is damaged ({error}): {_WAY_OUT}") from error
     # `pyarrow` names a column that is not UTF-8 by a UnicodeDecodeError, which is a ValueError.
     except (pa.ArrowException, ValueError, TypeError, KeyError, OSError) as error:
         raise DamagedError(f"{name} is not a saved plan, or is damaged ({error}): {_WAY_OUT}") from error
+    if is_counted(parts) != counted:
+        other = "lengths: load it with `load_plan`" if counted else "counts: load it with `CountedPlan.load`"
+        raise SourceError(f"{name} is a plan made from {other}")
+    return core
 
 
 def _read(path: Path, name: str) -> pa.Buffer:

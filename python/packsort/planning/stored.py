@@ -18,6 +18,8 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
     parts["keep_end"] = parts["keep_end"] == "left"
     parts["max_sequences"] = parts["max_sequences"] or 0
+    if parts.get("order", ...) is None:  # a plan made from counts lists no ids
+        del parts["order"]
     # Version 0.1 knew no empty sequences: plans that drop none are stored, and have fingerprints, as it wrote them.
     del parts["empty"]
     if not parts["num_empty"]:
@@ -25,16 +27,24 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     return parts
 
 
-def from_stored(stored: Mapping[str, Any]) -> _core.Plan:
+def from_stored(stored: Mapping[str, Any], *, counted: bool | None = None) -> _core.Plan:
     """Restore a plan from its stored parts.
+
+    Args:
+        stored: The parts.
+        counted: Whether they are to be those of a plan made from counts; None takes both kinds.
 
     Raises:
         DamagedError: A part is missing, unknown or of another type, or the parts contradict each other.
     """
     check_parts(stored)
+    if counted is not None and is_counted(stored) != counted:
+        raise DamagedError(f"the parts are {'not ' if counted else ''}those of a plan made from counts")
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
+    if is_counted(stored):
+        parts["items"] = None
     parts["num_empty"] = parts.get("num_empty", 0)
     parts["empty"] = "drop" if parts["num_empty"] else "error"
     try:
@@ -43,6 +53,11 @@ def from_stored(stored: Mapping[str, Any]) -> _core.Plan:
         raise
     except PacksortError as error:  # an option that no plan has
         raise DamagedError(str(error)) from error
+
+
+def is_counted(stored: Mapping[str, Any]) -> bool:
+    """Return whether the parts are those of a plan made from counts."""
+    return "repeats" in stored and "order" not in stored
 
 
 _STORED_NAMES = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
+
 from packsort import _checks
 from packsort.errors import OptionError
 
@@ -54,6 +56,8 @@ def integer(name: str, value: Any, least: int = 0, most: int = LARGEST) -> int:
     Raises:
         OptionError: It is none, or out of range.
     """
+    if isinstance(value, torch.Tensor):  # whose comparisons with large numbers overflow
+        raise wrong(f"{name} must be an integer, got a tensor")
     try:
         return _checks.integer(name, value, least, most)
     except OptionError as error:
