@@ -1,4 +1,4 @@
-"""Errors of objects that are restored from pickles."""
+"""Errors of objects that are restored from pickles, and of other libraries in words."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def restoring(name: str) -> Iterator[None]:
     except PacksortError:
         raise
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        raise DamagedError(
-            f"a pickle holds no {name} of this version ({type(error).__name__}: {error}): make it anew"
-        ) from error
+        raise DamagedError(f"a pickle holds no {name} of this version ({said(error)}): make it anew") from error
 
 
 def rebuild(kind: type[T], *arguments: Any) -> T:
@@ -52,3 +50,11 @@ def rebuild(kind: type[T], *arguments: Any) -> T:
     """
     with restoring(kind.__name__):
         return kind(*arguments)
+
+
+def said(error: Exception) -> str:
+    """Return the class and the words of an error, also of one about an integer that Python does not write."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except ValueError:
+        return type(error).__name__

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from packsort._pickles import said
 from packsort.errors import OptionError, PacksortError, SourceError
 from packsort.torch._state_checks import integer
 
@@ -85,7 +86,7 @@ class StreamSource:
             raise
         except Exception as error:
             raise SourceError(
-                f"the source does not take the state that it is resumed with ({type(error).__name__}: {error}): resume "
+                f"the source does not take the state that it is resumed with ({said(error)}): resume "
                 "it on the same source"
             ) from error
 
