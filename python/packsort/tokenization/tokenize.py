@@ -89,7 +89,8 @@ class Tokenization:
         self._source = source
         self._made = made
         self._config = config
-        self._render = Renderer(source.schema, tokenizer, config)
+        with source.naming():
+            self._render = Renderer(source.schema, tokenizer, config)
         self._encode = Encoder.of(self._render, tokenizer)
         self.loss_rule = self._render.loss_rule
         self.columns = tuple(self._render.columns)

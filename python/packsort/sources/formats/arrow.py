@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from packsort.errors import SourceError
-from packsort.sources.formats.reader import naming
+from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
 
 
 class ArrowReader:
@@ -36,10 +36,10 @@ class ArrowReader:
         with naming(path, "is not a readable Arrow file"):
             with self._open() as source:
                 if stream:
-                    self.schema = ipc.open_stream(source).schema
+                    self.schema = checked_schema(ipc.open_stream(source).schema)
                 else:
                     file = ipc.open_file(source)
-                    self.schema = file.schema
+                    self.schema = checked_schema(file.schema)
                     self.rows = file.count_rows()
             if stream:
                 # A stream stores no count, so its messages are walked. One column keeps decompression low; its name may
@@ -55,8 +55,14 @@ class ArrowReader:
         return source
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches with some columns, checked."""
+        rows = 0
         for batch in self._all_batches(sorted(self.schema.get_field_index(name) for name in columns)):
-            yield batch.select(list(columns))
+            selected = batch.select(list(columns))
+            check_columns(selected, self.path, rows)
+            rows += batch.num_rows
+            yield selected
+        check_rows(rows, self.rows, self.path)
 
     def _all_batches(self, fields: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the record batches; those of a stream have only some of its fields."""

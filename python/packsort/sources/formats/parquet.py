@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort._paths import not_a_uri
-from packsort.sources.formats.reader import naming
+from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
 
 
 class ParquetReader:
@@ -23,7 +23,7 @@ class ParquetReader:
         self.path = path
         self.bytes = size
         with naming(path, "is not a readable Parquet file"), self._open() as file:
-            self.schema = file.schema_arrow
+            self.schema = checked_schema(file.schema_arrow)
             self.rows = file.metadata.num_rows
 
     def _open(self) -> pq.ParquetFile:
@@ -33,7 +33,10 @@ class ParquetReader:
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
         with naming(self.path), self._open() as file:
-            return file.read(columns=list(columns)).select(list(columns))
+            table = file.read(columns=list(columns)).select(list(columns))
+        check_rows(table.num_rows, self.rows, self.path)
+        check_columns(table, self.path)
+        return table
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""
@@ -41,10 +44,15 @@ class ParquetReader:
             opened = self._open()
         with opened as file:
             found = file.iter_batches(batch_size=rows, columns=list(columns))
+            first = 0
             while True:
                 with naming(self.path):
                     batch = next(found, None)
                 if batch is None:
+                    check_rows(first, self.rows, self.path)
                     return
                 if batch.num_rows:
-                    yield batch.select(list(columns))
+                    selected = batch.select(list(columns))
+                    check_columns(selected, self.path, first)
+                    first += batch.num_rows
+                    yield selected
