@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -24,7 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 SECONDS = 10
-"""The most seconds of a trial; one takes some milliseconds."""
+"""The most seconds of the processor that a trial may take; one takes some milliseconds."""
+_WAITS = 120  # seconds of the clock after which a trial waits for ever
 _ROOM = 1 << 30  # bytes that a trial may take beyond those of the process that starts it
 _MOST_KILOBYTES = 200_000
 _TRIALS_A_PROCESS = 200
@@ -71,9 +73,13 @@ def run(seeds: Sequence[int], folder: Path) -> Iterator[Outcome]:
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
-        print(json.dumps(list(seeds)), file=process.stdin, flush=True)
-        for line in process.stdout:
-            yield Outcome(**json.loads(line))
+        try:
+            print(json.dumps(list(seeds)), file=process.stdin, flush=True)
+            for line in process.stdout:
+                yield Outcome(**json.loads(line))
+        except KeyboardInterrupt:
+            process.kill()
+            raise
     if process.returncode:
         raise RuntimeError(f"the process of the trials ended with {process.returncode}")
 
@@ -108,9 +114,11 @@ def _child(trials: _Trials, seeds: Sequence[int], answers: int, folder: Path) ->
                 for seed in seeds:
                     trial = trials.draw(seed)
                     os.write(begin, (json.dumps(trial) + "\n").encode())
-                    signal.alarm(SECONDS)
+                    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+                    signal.alarm(_WAITS)
                     found = trials.enter(trial)
                     signal.alarm(0)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                     os.write(answers, (json.dumps({**trial, "found": found}) + "\n").encode())
                     os.write(begin, b"\n")
         except BaseException:
@@ -190,13 +198,15 @@ class _Trials:
 
 
 def main() -> int:
-    """Run as many trials as are asked for, and print what was found."""
+    """Run as many trials as are asked for, or until SIGINT or SIGTERM, and print what was found."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     found: dict[str, Counter[str]] = {}
     wrong = 0
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+    parent = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder, contextlib.suppress(KeyboardInterrupt):
         for outcome in run(range(first, first + count), Path(folder)):
             counts = found.setdefault(outcome.door, Counter())
             counts["wrong" if outcome.is_wrong else outcome.found] += 1
