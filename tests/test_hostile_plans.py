@@ -235,7 +235,7 @@ def test_a_compressed_file_takes_no_memory(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null"), tmp_path):
-        with pytest.raises(SourceError, match=f"`{path}` is no regular file: pass the file that `Plan.save` wrote"):
+        with pytest.raises(DamagedError, match=f"`{path}` is not a saved plan: it is no regular file"):
             packsort.load_plan(path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(SourceError, match="loop` cannot be read: Too many levels"):

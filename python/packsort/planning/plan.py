@@ -177,7 +177,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file cannot be read, is no regular file, or holds a plan made from counts.
+        SourceError: The file cannot be read, or holds a plan made from counts.
         DamagedError: The file is no saved plan, or is truncated or changed.
 
     Example:

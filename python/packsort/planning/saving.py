@@ -89,10 +89,11 @@ def _read(path: Path, name: str) -> pa.Buffer:
     Raises:
         SourceNotFoundError: There is no such file.
         SourceError: It cannot be read.
+        DamagedError: It is no regular file.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise SourceError(f"{name} is no regular file: pass the file that `Plan.save` wrote")
+            raise DamagedError(f"{name} is not a saved plan: it is no regular file")
         return pa.py_buffer(path.read_bytes())
     except FileNotFoundError:
         raise SourceNotFoundError(f"no saved plan {name}") from None
