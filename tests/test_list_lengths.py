@@ -77,7 +77,7 @@ def test_damage_is_no_length(codec: str) -> None:
         for at in rng.integers(4, len(whole) - 8, rng.integers(1, 4)):
             damaged[at] = rng.integers(0, 256)
         found = count_lists(file, io.BytesIO(damaged), "input_ids")
-        # Levels that were changed may be levels still, but of as many rows, and of no more values than there are levels.
+        # Levels that were changed may be levels still, but of as many rows, and of no more values than levels.
         assert found is None or (len(found) == len(rows) and found.sum() <= levels)
     for end in range(0, len(whole), 97):
         assert count_lists(file, io.BytesIO(whole[:end]), "input_ids") is None or end > 0.9 * len(whole)

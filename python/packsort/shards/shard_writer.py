@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from packsort._atomic import output_errors
+from packsort._checksum import checksum
 from packsort._progress import Stage
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.directory import OutputDirectory
-from packsort.shards.manifest import ShardInfo, checksum, shard_names
+from packsort.shards.manifest import ShardInfo, shard_names
 from packsort.shards.prepare import Preparation
 
 _TOKENS_PER_ROW_GROUP = 4_000_000

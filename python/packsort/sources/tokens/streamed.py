@@ -63,7 +63,8 @@ class StreamedTokens:
         self.source = source
         self._empty = empty
         self._stamps = [_stamp(file.path) for file in source.files]
-        roles = column_roles(source.schema)
+        with source.naming():
+            roles = column_roles(source.schema)
         uneven = uneven_across_files(source, roles.lists)
         lists = [name for name in roles.lists if name not in uneven]
         undecided = [name for name in lists if name not in (INPUT_IDS, LABELS, *MASKS)]
