@@ -24,11 +24,15 @@ from packsort.ray.remote import Traffic, kept_remote
 from packsort.shards.config import shard_config
 from ray_cluster import cluster
 
-# Ray warns of its own options, and leaves sockets to its processes.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore::{kind}")
-    for kind in ("DeprecationWarning", "FutureWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning")
-]
+# Ray warns of its own options, and leaves sockets to its processes. packsort says what it leaves out.
+IGNORED = (
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore:.* left out:UserWarning",
+)
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in IGNORED]
 
 SHARD, STRETCH = 60_000, 150_000
 

@@ -122,7 +122,7 @@ def _write(
     tokens = table.drop_columns([NUMBER, ROW])
     packs = packs_of(tokens, numbers, rows, plan, order.start, order.stop, fillers).cast(schema)
     # A task that was taken for lost may still write, so each writes a file of its own.
-    own = order.path.with_name(f".{order.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    own = order.path.with_name(f".{order.path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     with output_errors(order.path):
         info = write_shard(own, order.name, packs, format, plan.max_length)
         os.replace(own, order.path)
