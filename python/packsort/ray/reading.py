@@ -8,14 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from packsort._options import InputConfig
-from packsort._paths import not_a_uri
+from packsort._stores import place
 from packsort.errors import SourceError
 from packsort.ray.remote import Ref, kept_remote_table, largest, one_thread, task
+from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.parquet import ParquetReader
-from packsort.sources.formats.reader import naming
 from packsort.sources.renamed import rename_columns
 from packsort.sources.sliced import SlicedSource
 from packsort.sources.source import Source, SourceFile, open_source
@@ -56,17 +55,16 @@ def read_files(source: Any, config: InputConfig, block_bytes: int) -> tuple[Sour
         for name in columns:
             if not opened.agrees(name):
                 opened.read_file(index, columns)  # raises, and says how the files differ
-        for rows, size, part in _parts(file, block_bytes):
+        for rows, size, part in _parts(file, config, block_bytes):
             blocks.append((read_part.remote(file.path, part, own, schema), rows, size, index))
     return opened, blocks
 
 
-def _parts(file: SourceFile, block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:
+def _parts(file: SourceFile, config: InputConfig, block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:
     """Yield the parts of a file: rows, bytes, and which row groups (Parquet) or rows they are."""
-    with naming(file.path), open(file.path, "rb") as head:
-        is_parquet = head.read(4) == b"PAR1"
-    if is_parquet:
-        yield from _row_groups(file.path, block_bytes)
+    reader = open_file(place(file.path, config.storage_options), memory_map=config.memory_map)
+    if isinstance(reader, ParquetReader):
+        yield from _row_groups(reader.row_groups(), block_bytes)
         return
     count = max(1, min(file.rows, -(-file.bytes // block_bytes)))
     bounds = [file.rows * at // count for at in range(count + 1)]
@@ -74,10 +72,7 @@ def _parts(file: SourceFile, block_bytes: int) -> Iterator[tuple[int, int, tuple
         yield stop - start, file.bytes // count, ("rows", start, stop - start)
 
 
-def _row_groups(path: str, block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:
-    with naming(path), pq.ParquetFile(not_a_uri(path)) as file:
-        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
-        sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+def _row_groups(sizes: Sequence[tuple[int, int]], block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:
     first = rows = size = 0
     for at, (group_rows, group_bytes) in enumerate(sizes):
         if rows and size + group_bytes > block_bytes:
@@ -88,23 +83,13 @@ def _row_groups(path: str, block_bytes: int) -> Iterator[tuple[int, int, tuple[s
         yield rows, size, ("groups", first, len(sizes))
 
 
-class _RowGroups(ParquetReader):
-    """Some row groups of a Parquet file."""
-
-    def __init__(self, path: str, first: int, stop: int) -> None:
-        super().__init__(path, 0)
-        self._groups = list(range(first, stop))
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        with naming(self.path), self._open() as file:
-            return file.read_row_groups(self._groups, columns=list(columns)).select(list(columns))
-
-
 def _read_part(path: str, part: tuple[str, int, int], config: InputConfig, schema: pa.Schema) -> pa.Table:
     one_thread()
     kind, first, last = part
     if kind == "groups":
-        readers: list[Any] = [_RowGroups(path, first, last)]
+        reader = open_file(place(path, config.storage_options))
+        assert isinstance(reader, ParquetReader)
+        readers: list[Any] = [reader.part(first, last)]
         readers = readers if config.columns is None else rename_columns(readers, config.columns)
         return kept_remote_table(Source(readers).read_file(0, schema.names).cast(schema))
     rows = SlicedSource(open_source([path], config), first, last)
