@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,6 +134,36 @@ def test_the_command_packs_files_with_ray(nodes: Any, tmp_path: Path, capsys: py
 
     assert main([*command, "-o", str(tmp_path / "no"), "--engine", "ray", "--tokenizer", "x"]) == 1
     assert "tokenizer does not go with engine='ray'" in capsys.readouterr().err
+
+
+def test_a_call_that_was_killed_goes_on_from_its_shards(nodes: Any, tmp_path: Path) -> None:
+    """The folder of a run in the middle is put back, as a kill of the driver leaves it."""
+    table = rows(600)
+    unfinished, kept = tmp_path / ".ray.packsort-unfinished", tmp_path / "kept"
+
+    @contextmanager
+    def stage(name: str, **_: Any) -> Iterator[Any]:
+        done: list[int] = []
+
+        def advance(packs: int, note: str = "") -> None:
+            done.append(packs)
+            if name == "packing" and len(done) == 3:
+                shutil.copytree(unfinished, kept, ignore=shutil.ignore_patterns(".train*"))
+                raise ZeroDivisionError
+
+        yield advance
+
+    with pytest.raises(ZeroDivisionError):
+        ray_pack(dataset(table), tmp_path / "ray", 400, stage=stage)
+    assert not unfinished.exists()
+    kept.rename(unfinished)
+    whole = {json.loads(line)["name"] for line in (unfinished / ".packsort-run").read_text().splitlines()[1:]}
+    before = {name: (unfinished / name).stat().st_ino for name in whole}
+    assert len(before) == 3
+    ray_pack(dataset(table), tmp_path / "ray", 400)
+    assert {name: (tmp_path / "ray" / name).stat().st_ino for name in before} == before
+    packsort.write_shards(table, tmp_path / "one", 400, seed=3, shard_size=SHARD)
+    assert recorded(tmp_path / "ray") == recorded(tmp_path / "one")
 
 
 def test_a_bad_token_is_named_and_nothing_is_left(nodes: Any, tmp_path: Path) -> None:

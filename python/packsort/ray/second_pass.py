@@ -20,7 +20,7 @@ from packsort.ray.exchange import FAN_OUT, scatter, scatter_again, token_schema
 from packsort.ray.first_pass import Surveyed
 from packsort.ray.numbering import counts_before, fingerprint
 from packsort.ray.remote import Ref, Traffic
-from packsort.ray.shards import ShardOrder, WrittenShard, no_packs, write
+from packsort.ray.shards import ShardOrder, WrittenShard, no_packs, recount, write
 from packsort.ray.survey import uneven_columns
 from packsort.schema import LABELS
 from packsort.shards.config import ShardConfig
@@ -90,29 +90,31 @@ class Exchange:
         return digest(json.dumps(facts))
 
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[WrittenShard]:
-        """Write all shards, in order. Shards of an earlier run are written again: only they know their losses."""
-        counts_loss = LABELS in self._tokens.names
+        """Write all shards but those that an earlier run finished, and return the records of all, in order."""
         orders = [
             ShardOrder(name, self._directory.path_of(name).absolute(), start, stop)
             for name, (start, stop) in zip(self._names, pairwise(self._starts), strict=True)
         ]
-        written: dict[int, WrittenShard] = {}
-        done = {} if counts_loss else finished
-        for index, order in enumerate(orders):
-            if order.name in done:
-                written[index] = WrittenShard(done[order.name], 0, 0)
-        left = [index for index in range(len(orders)) if index not in written]
+        counts_loss = LABELS in self._tokens.names
+        written: dict[str, WrittenShard] = {}
         with stage("packing", total=self._plan.num_packs, unit="packs") as advance:
-            tasks = self._submit([orders[index] for index in left], counts_loss) if left else []
-            for shard in written.values():
-                advance(shard.info.packs)
+            left = [order for order in orders if order.name not in finished]
+            tasks = self._submit(left, counts_loss) if left else []
+            for order in orders:
+                if order.name in finished and counts_loss:
+                    tasks.append(recount.remote(order, finished[order.name]))
+                elif order.name in finished:
+                    written[order.name] = WrittenShard(finished[order.name], 0, 0)
+                    advance(finished[order.name].packs)
+            by_name = {order.name: order for order in orders}
             with closing(self._traffic.as_completed(tasks)) as ended:
-                for at, shard in ended:
-                    self._check_shared(orders[left[at]], shard.info)
-                    self._directory.finish(shard.info)
-                    written[left[at]] = shard
+                for _, shard in ended:
+                    if shard.info.name not in finished:
+                        self._check_shared(by_name[shard.info.name], shard.info)
+                        self._directory.finish(shard.info)
+                    written[shard.info.name] = shard
                     advance(shard.info.packs)
-        return [written[index] for index in range(len(orders))]
+        return [written[order.name] for order in orders]
 
     def _submit(self, orders: Sequence[ShardOrder], counts_loss: bool) -> list[Ref]:
         """Start all tasks of the second pass, and return those that write shards."""

@@ -23,6 +23,7 @@ from packsort.ray.exchange import NUMBER, ROW, joined
 from packsort.ray.remote import one_thread, task
 from packsort.schema import LABELS, NO_LOSS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.manifest import ShardInfo
+from packsort.shards.shard_file import read_table
 from packsort.shards.shard_writing import write_shard
 
 
@@ -131,6 +132,14 @@ def _write(
 
 
 write = task(_write)
+
+
+def _recount(order: ShardOrder, info: ShardInfo) -> WrittenShard:
+    """Count the losses of a shard that an earlier run wrote, which its record does not hold."""
+    return WrittenShard(info, *without_loss(read_table(order.path)))
+
+
+recount = task(_recount)
 
 
 def without_loss(packs: pa.Table) -> tuple[int, int]:
