@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from packsort._checksum import checksum
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
-from packsort.shards.manifest import ShardInfo, checksum
+from packsort.shards.manifest import ShardInfo
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
 

@@ -71,7 +71,8 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
         >>> read_tokens(open_source(table)).table["input_ids"].to_pylist()
         [[1, 2], [3]]
     """
-    roles = column_roles(source.schema)
+    with source.naming():
+        roles = column_roles(source.schema)
     uneven = uneven_across_files(source, roles.lists)
     columns = [name for name in roles.read if name not in uneven]
     first = 0
