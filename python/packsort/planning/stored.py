@@ -5,10 +5,12 @@ It keeps the option names of version 0.1, so that files and fingerprints stay va
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from packsort import _core
+from packsort.errors import DamagedError, PacksortError
+from packsort.planning.check_parts import check_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +30,19 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     return parts
 
 
-def from_stored(stored: dict[str, Any]) -> _core.Plan:
+def from_stored(stored: Mapping[str, Any], *, counted: bool | None = None) -> _core.Plan:
     """Restore a plan from its stored parts.
 
+    Args:
+        stored: The parts.
+        counted: Whether they are to be those of a plan made from counts; None takes both kinds.
+
     Raises:
-        DamagedError: The parts contradict each other.
+        DamagedError: A part is missing, unknown or of another type, or the parts contradict each other.
     """
+    check_parts(stored)
+    if counted is not None and is_counted(stored) != counted:
+        raise DamagedError(f"the parts are {'not ' if counted else ''}those of a plan made from counts")
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
@@ -41,10 +50,15 @@ def from_stored(stored: dict[str, Any]) -> _core.Plan:
         parts["items"] = None
     parts["num_empty"] = parts.get("num_empty", 0)
     parts["empty"] = "drop" if parts["num_empty"] else "error"
-    return _core.Plan.from_parts(parts)
+    try:
+        return _core.Plan.from_parts(parts)
+    except DamagedError:
+        raise
+    except PacksortError as error:  # an option that no plan has
+        raise DamagedError(str(error)) from error
 
 
-def is_counted(stored: dict[str, Any]) -> bool:
+def is_counted(stored: Mapping[str, Any]) -> bool:
     """Return whether the parts are those of a plan made from counts."""
     return "repeats" in stored and "order" not in stored
 
@@ -59,7 +73,7 @@ _STORED_NAMES = {
 _NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 
 
-def fingerprint_of(parts: dict[str, Any], order: tuple[type[Any], Iterable[NDArray[Any]]] | None = None) -> str:
+def fingerprint_of(parts: Mapping[str, Any], order: tuple[type[Any], Iterable[NDArray[Any]]] | None = None) -> str:
     """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits.
 
     Args:
@@ -70,7 +84,7 @@ def fingerprint_of(parts: dict[str, Any], order: tuple[type[Any], Iterable[NDArr
     import xxhash
 
     digest = xxhash.xxh3_128()
-    for name, value in sorted((parts if order is None else parts | {"order": order}).items()):
+    for name, value in sorted((parts if order is None else {**parts, "order": order}).items()):
         if name == "order" and order is not None:
             kind, stretches = order
             digest.update(f"{name}:{np.dtype(kind)};".encode())
