@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort._arrow import from_numpy, to_numpy
 from packsort._atomic import replace_file
+from packsort._stores import StorePath, place
 from packsort.errors import DamagedError, SourceError, SourceNotFoundError
 from packsort.planning.stored import fingerprint_of, from_stored, is_counted, to_stored
 
@@ -38,7 +38,7 @@ def save(core: _core.Plan, path: str | os.PathLike[str] | BinaryIO) -> None:
     facts |= {"format": _FORMAT, "fingerprint": fingerprint_of(parts)}
     columns = {name: _one_row(array) for name, array in arrays.items()}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
-    target = replace_file(Path(path)) if isinstance(path, (str, os.PathLike)) else nullcontext(path)
+    target = replace_file(place(path)) if isinstance(path, (str, os.PathLike)) else nullcontext(path)
     with target as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
@@ -56,7 +56,9 @@ def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
     try:
-        with pa.memory_map(os.fspath(path)) as file:
+        where = place(path)
+        mapped = not isinstance(where, StorePath)
+        with pa.memory_map(os.fspath(where)) if mapped else pa.BufferReader(where.read_bytes()) as file:
             table = pa.ipc.open_file(file).read_all()
             facts = json.loads(table.schema.metadata[_KEY])
             if facts.pop("format") != _FORMAT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -15,9 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort import _checks
-from packsort._atomic import OutputFile, OutputFolder, open_table, tables
+from packsort._atomic import (
+    OutputFile,
+    OutputFolder,
+    StoreFile,
+    StoreFolder,
+    open_table,
+    output_file,
+    output_folder,
+    tables,
+)
 from packsort._options import InputConfig, InputOptions, names, take_input_options
 from packsort._paths import not_a_uri
+from packsort._stores import StorePath, place
 from packsort.errors import OptionError
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source, open_source
@@ -30,6 +41,7 @@ from packsort.tokenization.tokenize import Tokenization
 from packsort.tokenization.tokenizer import as_tokenizer
 
 _TOKENS_A_ROW_GROUP = 4_000_000
+_FILE_NAME = re.compile(r"[^/]+\.parquet")
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class TokenizedFiles:
         empty: Number of rows without tokens, which stay in the files so that rows keep their numbers.
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Path | StorePath, ...]
     sequences: int
     tokens: int
     loss_tokens: int
@@ -74,8 +86,8 @@ def write_tokens(
 
     Args:
         source: Rows, as `packsort.tokenize` takes them.
-        out: One file for all rows if it ends in `.parquet` or `.arrow`. Otherwise a folder, which gets one Parquet file
-            with the same stem for each file of the source.
+        out: A path, or the URL of an object or folder. One file for all rows if it ends in `.parquet` or `.arrow`.
+            Otherwise a folder, which gets one Parquet file with the same stem for each file of the source.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name.
         overwrite: Whether to replace the file, or what this function wrote to the folder before. A folder with other
             files is refused.
@@ -112,20 +124,20 @@ def write_tokens(
     _checks.keywords("write_tokens", options, names(InputOptions) | set(inspect.signature(write_tokens).parameters))
     config = take_input_options(dict(options))
     opened = open_source(source, config)
-    target = Path(out)
+    target = place(out, config.storage_options)
     targets = _targets(opened, target)
     source_paths = {Path(file.path).resolve() for file in opened.files}
     for path in targets:
         if path.resolve() in source_paths:
             raise OptionError(f"out `{path}` would replace a file of the source: choose another file or folder")
-    output: OutputFile | OutputFolder
+    output: OutputFile | StoreFile | OutputFolder | StoreFolder
     if targets == [target]:
-        output = OutputFile(target, overwrite=overwrite, parents=True)
+        output = output_file(target, overwrite=overwrite, parents=True)
     else:
-        output = OutputFolder(target, overwrite=overwrite, own=_own_files)
+        output = output_folder(target, overwrite=overwrite, own=_own_files, names=_FILE_NAME)
     with output:
         tokenization = Tokenization(opened, as_tokenizer(tokenizer), config, keep=keep, on_progress=on_progress)
-        if isinstance(output, OutputFile):
+        if isinstance(output, (OutputFile, StoreFile)):
             with tables(output.file, target, tokenization.schema) as write:
                 for group in _row_groups(table for _, table in tokenization.by_file()):
                     write(group)
@@ -145,12 +157,12 @@ def write_tokens(
     )
 
 
-def _targets(source: Source, out: Path) -> list[Path]:
+def _targets(source: Source, out: Path | StorePath) -> Sequence[Path | StorePath]:
     """Return the files to write: `out` itself, or one in it for each file of the source."""
     if out.suffix in {".parquet", ".arrow"}:
         return [out]
     used: set[str] = set()
-    targets: list[Path] = []
+    targets: list[Path | StorePath] = []
     for file in source.files:
         # `find_files` skips names that start with "." or "_", so the output must not.
         stem = (Path(file.path).stem if file.path != "<table>" else "table").lstrip("._") or "tokens"
@@ -163,7 +175,9 @@ def _targets(source: Source, out: Path) -> list[Path]:
     return targets
 
 
-def _write_files(tokenization: Tokenization, folder: OutputFolder, targets: Sequence[Path]) -> None:
+def _write_files(
+    tokenization: Tokenization, folder: OutputFolder | StoreFolder, targets: Sequence[Path | StorePath]
+) -> None:
     """Write one file for each file of the source."""
     parts = groupby(tokenization.by_file(), key=lambda part: part[0])
     current, made = next(parts, (-1, iter(())))
@@ -174,6 +188,7 @@ def _write_files(tokenization: Tokenization, folder: OutputFolder, targets: Sequ
                 for group in _row_groups(table for _, table in made):
                     write(group)
                 current, made = next(parts, (-1, iter(())))
+        folder.finish(path.name)
 
 
 def _identity(source: Source, tokenization: Tokenization, config: InputConfig) -> str:
