@@ -11,6 +11,7 @@
 
 from packsort._atomic.files import OutputFile, replace_file
 from packsort._atomic.folders import OutputFolder
+from packsort._atomic.lock import FileLock
 from packsort._atomic.outputs import output_file, output_folder
 from packsort._atomic.runs import stopped_run
 from packsort._atomic.steps import is_hidden, output_error, output_errors
@@ -19,6 +20,7 @@ from packsort._atomic.store_folder import StoreFolder
 from packsort._atomic.writers import open_file, open_table, tables, write_bytes
 
 __all__ = [
+    "FileLock",
     "OutputFile",
     "OutputFolder",
     "StoreFile",

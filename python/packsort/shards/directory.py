@@ -11,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from packsort._atomic import StoreFolder, output_folder, write_bytes
+from packsort._atomic import output_folder, write_bytes
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
 from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
@@ -58,7 +58,7 @@ class OutputDirectory:
             finished = {shard.name: shard for shard in (ShardInfo(**record) for record in records)}
         except TypeError:
             finished = {}
-        if isinstance(self._folder, StoreFolder):  # which has compared what it recorded
+        if isinstance(self.out, StorePath):  # whose folder has compared what it recorded
             return finished
         whole = {name: shard for name, shard in finished.items() if _is_whole(self.path_of(name), shard)}
         if self._folder.finished and not (whole and len(whole) == len(finished) and is_packed(self.out)):
