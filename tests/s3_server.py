@@ -188,6 +188,7 @@ def started(*, bucket: str) -> Iterator[FaultyServer]:
             "AWS_MAX_ATTEMPTS": "1",
         }.items():
             patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of a server before this one
         Store().filesystem(f"s3://{bucket}")[0].mkdir(bucket)
         try:
             yield server

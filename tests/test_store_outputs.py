@@ -256,6 +256,22 @@ def test_single_objects_and_folders_of_other_commands(
     assert Store().info(f"{out}/tokens.parquet").size == (tmp_path / "tokens.parquet").stat().st_size
 
 
+def test_tokenizing_goes_on_with_the_files_that_are_there(
+    server: FaultyServer, out: str, run: Run, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "hello world"}\n')
+    command = ["tokenize", tmp_path, "--tokenizer", tokenizer_folder, "-o", out]
+    with server.faulty(Fault(of("PUT", "c.parquet"), "status", 403, times=99)):
+        failed = run(*command)
+    assert failed.returncode == 1
+    assert "is unfinished; the same call goes on with the 2 files there" in failed.stderr
+    with server.faulty():
+        assert run(*command).returncode == 0
+        assert not [one for one in server.log if one.method == "PUT" and "a.parquet" in one.path]
+    assert set(_objects(out)) == {"a.parquet", "b.parquet", "c.parquet"}
+
+
 def _lengths() -> list[int]:
     return [1 + row % 50 for row in range(1000)]
 

@@ -22,6 +22,7 @@ import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,6 +63,7 @@ class StoreFolder:
         self._identity = ""
         self._uploads: list[tuple[str, Future[None]]] = []
         self._uploaded: set[str] = set()
+        self._begun = 0  # objects, in the order in which they were finished
         self._committed = self._owns = False
 
     def __enter__(self) -> Self:
@@ -135,11 +137,12 @@ class StoreFolder:
     def _records(self) -> list[Any]:
         names = [name for name in self._there if name.startswith(f"{RUN_FOLDER}/") and name != _RUN]
         found: list[Any] = []
-        for known in self._pool.map(self._read, names):
+        for known in sorted(self._pool.map(self._read, names), key=itemgetter("number")):
             there = self._there.get(known["name"])
             if there is not None and [there.size, there.tag] == known["object"]:
                 self._uploaded.add(known["name"])
                 found.append(known["fact"])
+            self._begun = known["number"] + 1
         return found
 
     def restart(self, identity: str) -> None:
@@ -165,7 +168,8 @@ class StoreFolder:
             OutputError: An upload before it has failed.
         """
         self._wait(_AT_ONCE - 1)
-        self._uploads.append((name, self._pool.submit(self._upload, name, fact)))
+        self._uploads.append((name, self._pool.submit(self._upload, name, fact, self._begun)))
+        self._begun += 1
 
     def _wait(self, most: int) -> None:
         """Wait until at most some uploads are on their way."""
@@ -174,12 +178,12 @@ class StoreFolder:
             with output_errors(self.name / name):
                 upload.result()
 
-    def _upload(self, name: str, fact: Any) -> None:
+    def _upload(self, name: str, fact: Any, number: int) -> None:
         file = self._staging / name
         facts = self._store.put_file(file, f"{self._url}/{name}")
         file.unlink()
         if fact is not None:
-            record = {"name": name, "fact": fact, "object": [facts.size, facts.tag]}
+            record = {"name": name, "number": number, "fact": fact, "object": [facts.size, facts.tag]}
             self._put(f"{RUN_FOLDER}/{name}.json", record)
         self._uploaded.add(name)
 

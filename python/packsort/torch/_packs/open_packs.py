@@ -77,9 +77,9 @@ def _open_directory(
 ) -> DirectoryPacks:
     if isinstance(source, Shards):
         shards = source
-        own = [name for name in ("memory_map", "storage_options") if name in options.given]
-        if (name := "verify" if verify else own[0] if own else None) is not None:
-            raise OptionError(f"{name} does not go with `{shards.path}`, which is open: pass it to open_shards")
+        own = [*(["verify"] if verify else []), *({"memory_map", "storage_options"} & set(options.given))]
+        if own:
+            raise OptionError(f"{own[0]} does not go with `{shards.path}`, which is open: pass it to open_shards")
     else:
         given_input = options.input
         shards = open_shards(
