@@ -253,6 +253,8 @@ def test_options_of_one_machine_are_refused_by_name(tmp_path: Path, options: dic
     assert not list(tmp_path.iterdir())
 
 
-def test_other_sources_are_refused(tmp_path: Path) -> None:
+def test_other_sources_and_outputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(packsort.OptionError, match=r"out must be a folder on a disk .* got 's3://bucket/out'"):
+        packsort.ray.pack(None, 100, "s3://bucket/out")
     with pytest.raises(packsort.SourceError, match=r"source must be a ray.data.Dataset, a path, .* got a Table"):
         packsort.ray.pack(rows(3), 100, tmp_path / "out")

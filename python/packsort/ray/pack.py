@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
+from packsort._stores import is_url
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.planning.counted import refuse_uncountable
@@ -101,6 +102,8 @@ def pack_of_config(
         traffic: Counter of what passes through the driver.
     """
     refuse_of_one_machine(config)
+    if is_url(out):
+        raise OptionError(f"out must be a folder on a disk that all nodes share, got {out!r}: copy it there afterwards")
     config.input.check_tokenizer(None)
     fillers = config.fillers(None)
     traffic = Traffic() if traffic is None else traffic
