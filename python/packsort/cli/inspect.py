@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import add_input_options, add_json
-from packsort.cli.text import lines
+from packsort.cli.text import index_files, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 
@@ -107,6 +107,7 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
         "packs": len(shards),
         "tokens": begin,
         "max_length": shards.max_length,
+        **({} if shards.tokens is None else {"tokens_in": [file.path for file in shards.tokens.files]}),
         "sequences": sequences,
     }
 
@@ -143,6 +144,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
                 ("pack", f"{facts['pack']:,} of {facts['packs']:,}"),
                 ("tokens", f"{facts['tokens']:,} of {facts['max_length']:,}, {left:,} left"),
                 ("columns", ", ".join(shards.column_names)),
+                *([] if shards.manifest.index is None else [("tokens in", index_files(shards.manifest.index))]),
             ]
         )
     )

@@ -39,7 +39,7 @@ def plan_lengths(
         OptionError: A column that an option names has the wrong type.
     """
     columns = {name: getattr(config, name) for name in ("groups", "splittable", "alone")}
-    named = {name: _source_column(source, name, value) for name, value in columns.items() if isinstance(value, str)}
+    named = {name: option_column(source, name, value) for name, value in columns.items() if isinstance(value, str)}
     try:
         return plan_of_config(lengths, replace(config, **named))
     except OverlongError as error:
@@ -78,8 +78,18 @@ def _reason(where: str, error: LengthError) -> str:
     return str(error).replace(f"sequence {error.row} ", f"{where} ", 1)
 
 
-def _source_column(source: Source, option: str, name: str) -> Any:
-    """Read the column that an option names."""
+def option_column(source: Source, option: str, name: str) -> Any:
+    """Read the column of a source that an option names.
+
+    Args:
+        source: The rows.
+        option: `groups`, `splittable` or `alone`.
+        name: The column.
+
+    Raises:
+        SourceError: There is no such column, or it has a null.
+        OptionError: It has the wrong type.
+    """
     if name not in source.schema.names:
         names = ", ".join(f"`{one}`" for one in source.schema.names)
         raise SourceError(f"{option}={name!r} names no column of the source; its columns are {names}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -18,14 +17,10 @@ from packsort._options import (
     plan_config,
     take_input_options,
 )
-from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.load import window_limit
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +36,7 @@ class ShardConfig:
         keep: Columns with one value for each sequence that packs keep.
         format: File format of the shards.
         shard_size: Bytes of a shard before compression, approximately.
+        index_only: Whether shards refer to the files of the source instead of holding tokens.
     """
 
     plan: PlanConfig
@@ -51,6 +47,7 @@ class ShardConfig:
     keep: tuple[str, ...]
     format: ShardFormat
     shard_size: int
+    index_only: bool = False
 
     def fillers(self, tokenizer: Any) -> Fillers:
         """Return the fillers, with the text of a separator looked up in the tokenizer.
@@ -124,6 +121,7 @@ def shard_config(
     *,
     format: Any = "arrow",
     shard_size: Any = "256MB",
+    index_only: Any = False,
     **more: Any,
 ) -> ShardConfig:
     """Check the options of packed shards and complete them.
@@ -134,6 +132,7 @@ def shard_config(
         options: The keyword arguments of `ShardOptions` that were given.
         format: File format of the shards.
         shard_size: Bytes of a shard: an integer, or a text such as "256MB".
+        index_only: Whether shards refer to the files of the source.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Raises:
@@ -161,6 +160,13 @@ def shard_config(
         raise _checks.clash(
             "overlong='split_turns'", f"strategy={plan.strategy!r}", f"strategy must be one of {choices}"
         )
+    if _checks.boolean("index_only", index_only):
+        if format != "arrow":
+            raise _checks.clash("index_only=True", f"format={format!r}", "an index is Arrow: leave format out")
+        if split_turns:
+            raise _checks.clash(
+                "index_only=True", "overlong='split_turns'", "an index refers to tokens as they are, whole or cut"
+            )
     return ShardConfig(
         plan=plan,
         input=given,
@@ -169,20 +175,9 @@ def shard_config(
         pad_token_id=pad_token_id,
         keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
-        shard_size=_shard_size(shard_size),
+        shard_size=_checks.byte_size("shard_size", shard_size),
+        index_only=bool(index_only),
     )
-
-
-def _shard_size(size: Any) -> int:
-    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB"."""
-    if not isinstance(size, str):
-        return _checks.integer("shard_size", size, 1, also=", or text such as '256MB'")
-    match = _SIZE.fullmatch(size)
-    if not match:
-        raise OptionError(f"shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
-    number, unit, binary = match.groups()
-    found = int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
-    return _checks.integer("shard_size", found, 1)
 
 
 def _column_name(values: Any) -> str | None:

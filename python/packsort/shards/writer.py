@@ -23,10 +23,13 @@ from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
+from packsort.shards.index_prepare import check_choice, open_rows
+from packsort.shards.index_writer import write_index
 from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
-from packsort.sources.source import Source, open_source
+from packsort.shards.write_shard import write_arrow
+from packsort.sources.source import Source
 from packsort.tokenization.choice import as_choice, stamps
 from packsort.tokenization.info import digest
 from packsort.tokenization.kept import are_files, table_digest
@@ -45,6 +48,7 @@ def write_shards(
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
     overwrite: bool = False,
+    index_only: bool = False,
     tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
     **options: Unpack[ShardOptions],
@@ -56,7 +60,8 @@ def write_shards(
 
     Args:
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
-            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
+            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
+            directory, whose rows are packed anew.
         out: Directory to write.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
@@ -66,6 +71,9 @@ def write_shards(
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
         overwrite: Whether to replace what packsort wrote in `out` before. A folder with other files is refused.
+        index_only: Whether to write which rows each pack holds, and no tokens: packs are then gathered from the files
+            of the source, Parquet or uncompressed Arrow, which must stay as they are. Packing an index again, with
+            another `max_length`, seed or strategy, reads no tokens.
         tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
             in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
             sequence is too long: hidden beside `out`, until a call that packs them to `out` succeeds.
@@ -102,7 +110,14 @@ def write_shards(
         [[1, 2, 3], [4, 5, 6, 7, 8]]
     """
     config = shard_config(
-        "write_shards", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
+        "write_shards",
+        max_length,
+        options,
+        seed=seed,
+        epoch=epoch,
+        format=format,
+        shard_size=shard_size,
+        index_only=index_only,
     )
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
@@ -126,7 +141,10 @@ def write_shards_of_config(
     choice = as_choice(tokenizer)
     config.input.check_tokenizer(choice)
     config.window(choice)
-    opened = open_source(source, config.input)
+    check_choice(config, choice)
+    if config.index_only:
+        return write_index(source, Path(out), config, overwrite=overwrite, stage=stage)
+    opened, config = open_rows(source, config, choice)
     _refuse_folder_of(opened, Path(out))
     store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
     with OutputDirectory(Path(out), overwrite=overwrite) as directory:
@@ -190,15 +208,14 @@ class _Writer:
     def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
         path = self._directory.path_of(name)
         with output_errors(self._directory.out / name):
-            with path.open("wb") as file:
-                if self._format == "arrow":
-                    with pa.ipc.new_file(file, self._schema) as writer:
-                        writer.write_table(packs)
-                else:
+            if self._format == "arrow":
+                write_arrow(path, self._directory.out / name, packs)
+            else:
+                with path.open("wb") as file:
                     group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
                     pq.write_table(packs, file, compression="zstd", row_group_size=group)
-                file.flush()
-                os.fsync(file.fileno())
+                    file.flush()
+                    os.fsync(file.fileno())
             is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)
             tokens = pc.sum(pc.filter(pc.list_flatten(packs[SEQ_LENGTHS]), is_piece)).as_py()
             return ShardInfo(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort._paths import not_a_uri
-from packsort.sources.formats.reader import naming
+from packsort.sources.formats.reader import Blocks, naming
 
 
 class ParquetReader:
@@ -26,9 +26,9 @@ class ParquetReader:
             self.schema = file.schema_arrow
             self.rows = file.metadata.num_rows
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
         # Checksums cost little, and tell damage from data. Files without them are read without.
-        return pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True)
+        return pq.ParquetFile(not_a_uri(self.path), metadata=metadata, page_checksum_verification=True)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
@@ -48,3 +48,15 @@ class ParquetReader:
                     return
                 if batch.num_rows:
                     yield batch.select(list(columns))
+
+    def blocks(self) -> Blocks:
+        """Return the row groups, as `BlockReader.blocks`."""
+        with naming(self.path), self._open() as file:
+            metadata = file.metadata
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+
+        def read(index: int, columns: Sequence[str]) -> pa.Table:
+            with naming(self.path), self._open(metadata) as file:
+                return file.read_row_group(index, columns=list(columns)).select(list(columns))
+
+        return Blocks(rows, True, read)

@@ -51,6 +51,9 @@ class DirectoryPacks:
         digest = xxhash.xxh3_128()
         for shard in shards.manifest.shards:
             digest.update(f"{shard.name}:{shard.packs}:{shard.checksum};".encode())
+        if (index := shards.manifest.index) is not None:
+            for file in index.files:  # by their content, wherever they are
+                digest.update(f"{file.rows}:{file.bytes}:{file.sample};".encode())
         self.data_fingerprint = digest.hexdigest()
         shards.check_footers()  # orders of packs take memory by their number
         self._checked = time.monotonic()
@@ -75,10 +78,10 @@ class DirectoryPacks:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.shards, self.seed, self.kept)
 
-    def pack(self, number: int) -> PackArrays:
-        """Return a pack without the columns that are left out."""
-        pack = self.shards[number]
-        return {name: pack[name] for name in self.columns} if self._left_out else pack
+    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+        """Return packs by number, without the columns that are left out."""
+        packs = self.shards.take(numbers)
+        return [{name: pack[name] for name in self.columns} for pack in packs] if self._left_out else [*packs]
 
 
 class _DirectoryEpoch:
@@ -92,16 +95,16 @@ class _DirectoryEpoch:
         """Return packs by number."""
         self._packs.check_now_and_then()
         self._packs.shards.check_packs(numbers)
-        return [self._packs.pack(number) for number in numbers]
+        return self._packs.take(numbers)
 
     def pack_order(self) -> NDArray[np.int64] | None:
         """Return the numbers of all packs in the order of the epoch, or None for 0, 1, 2, ..."""
         seed, shards = self._packs.seed, self._packs.shards.manifest.shards
         if seed is None:
             return None
-        if all(shard.is_mapped for shard in shards):
+        if self._packs.shards.manifest.comes_in_any_order:
             return _core.shuffled(len(self._packs), seed, self._epoch, 0)
-        # A Parquet shard is decoded as a whole, so its packs stay together.
+        # A Parquet shard is decoded as a whole, and a shard of an index reads the same row groups: packs stay together.
         firsts = np.concatenate([[0], np.cumsum([shard.packs for shard in shards], dtype=np.int64)])
         orders = [np.zeros(0, np.int64)]
         for index in _core.shuffled(len(shards), seed, self._epoch, 0).tolist():
