@@ -30,7 +30,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="Parquet, Arrow, JSON Lines, JSON or CSV files, folders, glob patterns, or hf:owner/name:split",
+        help="Parquet, Arrow, JSON Lines, JSON, CSV or Megatron files, folders, glob patterns, or hf:owner/name:split",
     )
 
 

@@ -19,6 +19,7 @@ from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skippe
 from packsort.sources.files.tables import refuse_part_of_table
 from packsort.sources.files.walk import walk
 from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.megatron_names import index_of
 from packsort.sources.formats.reader import naming
 
 
@@ -67,11 +68,12 @@ def find_files(
 ) -> FoundFiles:
     """Find the files that a path, a list of paths, a folder or a glob pattern stands for.
 
-    A folder stands for the data files in it and its subfolders, sorted by path: Parquet, Arrow, JSON Lines, JSON and
-    CSV, told by their suffixes in any case. Links are followed. Hidden and temporary files, caches of `datasets`,
-    checkpoints and packed directories are skipped, and so is a second link to the same file. A glob pattern stands for
-    the files that match and those in the folders that match. A list keeps its order, and a file in it is read whatever
-    its name.
+    A folder stands for the data files in it and its subfolders, sorted by path: Parquet, Arrow, JSON Lines, JSON, CSV
+    and Megatron's, told by their suffixes in any case. Links are followed. Hidden and temporary files, caches of
+    `datasets`, checkpoints and packed directories are skipped, and so is a second link to the same file. A glob pattern
+    stands for the files that match and those in the folders that match. A list keeps its order, and a file in it is
+    read whatever its name. Of Megatron's pairs, the `.idx` file stands for both; a path may be that of either, or what
+    both begin with.
 
     Args:
         source: A path, a folder, a glob pattern, or a list of these.
@@ -131,10 +133,11 @@ def _find(name: str) -> _Given:
             folder, found = path, walk(path)
         elif path.is_file():
             refuse_part_of_table(path.parent)  # a shell gives the files of `table/*.parquet` one by one
-            real = {path: os.path.realpath(path)}
-            return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
+            return _file(name, index_of(path) or path)
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
+        elif (index := index_of(path)) is not None:
+            return _file(name, index)
         elif not glob.has_magic(name):
             refuse_dangling(path)
             raise SourceNotFoundError(f"no file or folder `{name}`")
@@ -156,6 +159,11 @@ def _find(name: str) -> _Given:
     skipped = sorted(found.skipped, key=lambda file: file.path)
     untold = [] if declared else splits.untold(files, folder)
     return _Given(name, folder, is_pattern, files, found.files, skipped, untold)
+
+
+def _file(name: str, path: Path) -> _Given:
+    real = {path: os.path.realpath(path)}
+    return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:

@@ -7,7 +7,6 @@ caught, so files can be read without mapping, too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.ipc as ipc
 
 from packsort.errors import SourceError
 from packsort.sources.formats.reader import Blocks, naming
+from packsort.sources.formats.stamp import refuse_changed, stamp_of
 
 
 class ArrowReader:
@@ -32,7 +32,7 @@ class ArrowReader:
         self.bytes = size
         self._stream = stream
         self._memory_map = memory_map
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         with naming(path, "is not a readable Arrow file"):
             with self._open() as source:
                 if stream:
@@ -49,9 +49,11 @@ class ArrowReader:
     def _open(self) -> pa.NativeFile:
         """Open the file, if it is still the one that the reader knows."""
         source = pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path)
-        if _stamp(self.path) != self._stamp:
+        try:
+            refuse_changed(self.path, self._stamp)
+        except SourceError:
             source.close()
-            raise SourceError(f"`{self.path}` was changed since it was opened: open the source anew")
+            raise
         return source
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -101,10 +103,3 @@ class ArrowReader:
                     begin, end = whole.address, whole.address + whole.size
                     return not all(begin <= one.address < end for one in buffers)
         return False
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    """Return inode, size and time of change, which differ if the file is another one or has other content."""
-    with naming(path):
-        facts = os.stat(path)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns

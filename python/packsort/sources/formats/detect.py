@@ -12,6 +12,8 @@ from packsort.sources.formats.csv import CsvReader
 from packsort.sources.formats.json import JsonReader
 from packsort.sources.formats.json_lines import split_lines
 from packsort.sources.formats.json_values import split_values
+from packsort.sources.formats.megatron import MegatronReader
+from packsort.sources.formats.megatron_names import MAGIC
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.reader import Reader, naming
 
@@ -27,6 +29,7 @@ _KINDS = {
     b"BZh": "is bzip2-compressed",
     b"\xfd7zXZ": "is xz-compressed",
     b"PARE": "is encrypted Parquet",
+    b"TNTIDX\x00\x00": "is an index of the old cached or lazy kind, which Megatron no longer reads",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
     b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
     b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
@@ -75,6 +78,8 @@ def open_file(path: Path, *, memory_map: bool = True) -> Reader:
         if tail != _ARROW_STREAM_END:
             raise SourceError(f"`{name}` is a truncated Arrow stream: it has {size:,} bytes and no end-of-stream mark")
         return ArrowReader(name, size, stream=True, memory_map=memory_map)
+    if head.startswith(MAGIC):
+        return MegatronReader(name, memory_map=memory_map)
     return _open_text(path, size, compression_of(head))
 
 
@@ -92,7 +97,8 @@ def _open_text(path: Path, size: int, compression: str | None) -> Reader:
         return JsonReader(name, size, split_lines if _is_lines(begin) else split_values, compression)
     if suffix in _DELIMITERS and is_text:
         return CsvReader(name, size, _DELIMITERS[suffix], compression)
-    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}")
+    pair = f"; if it holds Megatron's tokens, `{path.stem}.idx` is missing beside it" if suffix == ".bin" else ""
+    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}{pair}")
 
 
 def _is_lines(head: bytes) -> bool:
