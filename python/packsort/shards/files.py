@@ -84,7 +84,10 @@ class ShardFiles:
                 since the directory was opened.
         """
         table = self.stored(index)
-        return table if self.tokens is None else with_tokens(table, self.tokens, list(self.manifest.columns))
+        if self.tokens is None:
+            return table
+        where = f"`{self.path / self.manifest.shards[index].name}`"
+        return _with_tokens(table, self.tokens, list(self.manifest.columns), where)
 
     def stored(self, index: int) -> pa.Table:
         """Read shard `index` as it is stored: a shard of an index has no token columns.
@@ -218,29 +221,32 @@ class ShardFiles:
             )
 
 
-def with_tokens(packs: pa.Table, tokens: IndexTokens, names: list[str]) -> pa.Table:
+def _with_tokens(packs: pa.Table, tokens: IndexTokens, names: list[str], where: str) -> pa.Table:
     """Return the packs of an index with their token columns.
 
     Args:
         packs: Their columns with one value for each segment, in one chunk.
         tokens: Tokens of the index.
         names: Columns to return, in order.
+        where: Name of the shard.
 
     Raises:
-        DamagedError: A column is missing, or the tokens cannot be gathered.
+        DamagedError: The segments of the packs differ between columns, or the tokens cannot be gathered.
     """
     lists = {name: _one_chunk(packs[name]) for name in packs.column_names}
-    try:
-        ids, lengths = to_numpy(lists[SEQUENCE_IDS].values), to_numpy(lists[SEQ_LENGTHS].values)
-        starts = to_numpy(lists[PIECE_STARTS].values) if PIECE_STARTS in lists else None
-        ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[to_numpy(lists[SEQ_LENGTHS].offsets)]
-        columns = {
-            name: pa.ListArray.from_arrays(from_numpy(ends.astype(np.int32)), from_numpy(np.ascontiguousarray(values)))
-            for name, values in tokens.gather(ids, lengths, starts).items()
-        }
-        return pa.table({name: (columns | lists)[name] for name in names}, metadata=packs.schema.metadata)
-    except (LookupError, ValueError, TypeError, pa.ArrowException) as error:
-        raise DamagedError(f"the packs do not fit their files ({error}): pack again") from error
+    offsets = to_numpy(lists[SEQ_LENGTHS].offsets)
+    for name, column in lists.items():
+        if not np.array_equal(to_numpy(column.offsets), offsets):
+            raise DamagedError(
+                f"{where} is damaged (`{name}` has other segments than `{SEQ_LENGTHS}`): restore it from a copy, or "
+                "pack again"
+            )
+    ids, lengths = to_numpy(lists[SEQUENCE_IDS].values), to_numpy(lists[SEQ_LENGTHS].values)
+    starts = to_numpy(lists[PIECE_STARTS].values) if PIECE_STARTS in lists else None
+    values = tokens.gather(lambda: where, packs.num_rows, ids, lengths, starts)
+    ends = from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets].astype(np.int32))
+    columns = {name: pa.ListArray.from_arrays(ends, from_numpy(one)) for name, one in values.items()}
+    return pa.table({name: (columns | lists)[name] for name in names}, metadata=packs.schema.metadata)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from packsort._lazy import lazy_property
 from packsort.errors import DamagedError, OptionError
 from packsort.gathering.fillers import Fillers
 from packsort.gathering.gather import gather_rows
-from packsort.schema import LENGTH
+from packsort.schema import LENGTH, SEPARATOR
 from packsort.shards.index_record import SEQUENCES, IndexRecord
 from packsort.shards.manifest import Manifest, checksum
 from packsort.shards.references import ReferencedFile
@@ -82,7 +83,8 @@ class IndexTokens:
                 f"one shard of `{folder}` are gathered from, got {cache_size:,}; a smaller shard_size when packing "
                 "makes it smaller"
             )
-        self._folder, self._rows, self._sampled = folder, manifest.counts.rows, sampled
+        self._folder, self._rows, self._max_length = folder, manifest.counts.rows, manifest.max_length
+        self._memory_map, self._sampled = memory_map, sampled
         self._cache = max(DEFAULT_CACHE, self._record.block_bytes) if cache_size is None else cache_size
         options = manifest.options
         has_fillers = options.separator is not None or options.pad_to_multiple_of > 1
@@ -99,11 +101,18 @@ class IndexTokens:
             file.check()
 
     def gather(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
+        self,
+        where: Callable[[], str],
+        packs: int,
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        starts: NDArray[np.int32] | None,
     ) -> dict[str, NDArray[Any]]:
         """Gather the values of segments, one segment after another.
 
         Args:
+            where: Names the packs, for messages.
+            packs: Number of packs that the segments are of.
             ids: Row of each segment, or `PADDING` or `SEPARATOR`: int64 (segments,).
             lengths: Tokens of each segment: int32 (segments,).
             starts: First token of each segment in its row: int32 (segments,); None is 0.
@@ -112,11 +121,21 @@ class IndexTokens:
             One array for each token column, (tokens,).
 
         Raises:
-            DamagedError: A file is gone or was changed, or has no such rows.
+            DamagedError: A file is gone or was changed, or the segments are none of these files.
         """
-        if self._fillers is None and len(ids) and ids.min() < 0:
-            raise DamagedError(f"a pack of `{self._folder}` holds row {ids.min()}: pack again")
-        return gather_rows(self._blocks, ids, lengths, starts, self._fillers)
+        # Memory is taken by these numbers, so they are held against what a pack may be.
+        tokens, room = int(lengths.sum(dtype=np.int64)), packs * self._max_length
+        least = 0 if self._fillers is None else SEPARATOR
+        try:
+            if len(ids) != len(lengths) or (starts is not None and len(starts) != len(ids)):
+                raise IndexError("its columns have other numbers of segments")
+            if int(lengths.min(initial=1)) < 1 or tokens > room:
+                raise IndexError(f"{packs:,} packs hold {tokens:,} tokens")
+            if int(ids.min(initial=0)) < least:
+                raise IndexError(f"no file has row {ids.min()}")
+            return gather_rows(self._blocks, ids, lengths, starts, self._fillers)
+        except IndexError as error:
+            raise DamagedError(f"{where()} is damaged ({error}): restore it from a copy, or pack again") from error
 
     @lazy_property
     def facts(self) -> SequenceFacts:
@@ -131,7 +150,8 @@ class IndexTokens:
                 raise DamagedError(
                     f"`{path}` was changed (its checksum differs): restore it from a copy, or pack again"
                 )
-            with pa.memory_map(os.fspath(path)) as file:
+            mapped = pa.memory_map(os.fspath(path)) if self._memory_map else pa.BufferReader(path.read_bytes())
+            with mapped as file:
                 table = pa.ipc.open_file(file).read_all()
             arrays = {name: to_numpy(table[name]) for name in table.column_names}
         except (OSError, pa.ArrowException) as error:

@@ -193,15 +193,21 @@ class Shards(ShardFiles):
             DamagedError: A file was changed or cannot be read.
         """
         packs = [self._pack(number) for number in numbers]
-        return packs if self.tokens is None or not packs else self._with_tokens(packs, self.tokens)
+        return packs if self.tokens is None or not packs else self._with_tokens(numbers, packs, self.tokens)
 
-    def _with_tokens(self, packs: list[Pack], tokens: IndexTokens) -> list[Pack]:
+    def _named(self, numbers: Sequence[int]) -> str:
+        """Name the shards of packs."""
+        shards = sorted({bisect_right(self._ends, number) for number in numbers})
+        return " or ".join(f"`{self.path / self.manifest.shards[index].name}`" for index in shards[:3])
+
+    def _with_tokens(self, numbers: Sequence[int], packs: list[Pack], tokens: IndexTokens) -> list[Pack]:
         """Return packs of an index with their token columns."""
         joined = packs[0]
         if len(packs) > 1:
             names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
             joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
-        columns = tokens.gather(joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS))
+        ids, lengths, starts = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
+        columns = tokens.gather(lambda: self._named(numbers), len(packs), ids, lengths, starts)
         for values in columns.values():
             values.flags.writeable = False
         found = []

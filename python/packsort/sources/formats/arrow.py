@@ -85,7 +85,7 @@ class ArrowReader:
 
     def blocks(self) -> Blocks:
         """Return the file as one block, as `BlockReader.blocks`: it is mapped, or read into memory once."""
-        if self._is_compressed():
+        if self._memory_map and self._is_compressed():
             raise SourceError(
                 f"`{self.path}` is compressed Arrow, which cannot be mapped: write it without compression, or as "
                 "Parquet, which is read by row group"

@@ -134,7 +134,8 @@ class TokenBlocks:
             Values of each column, (tokens,): int32 for `input_ids` and `labels`, the column's own type for others.
 
         Raises:
-            DamagedError: A file was changed or is gone, or has no such rows.
+            DamagedError: A file was changed or is gone.
+            IndexError: There is no such row, or it has no such piece.
         """
         if self._first is not None:
             self._check_rows(ids)
@@ -156,7 +157,7 @@ class TokenBlocks:
 
     def _check_rows(self, ids: NDArray[np.int64]) -> None:
         if len(ids) and not (ids.min() >= 0 and ids.max() < self._ends[-1]):
-            raise DamagedError(f"the packs have row {ids.max() if ids.min() >= 0 else ids.min()}, which no file has")
+            raise IndexError(f"no file has row {ids.max() if ids.min() >= 0 else ids.min()}")
 
     def _gather_in_parts(
         self,
@@ -204,7 +205,7 @@ class TokenBlocks:
             try:
                 values = column.gather(rows, starts, lengths).view(dtype)
             except PacksortError as error:
-                raise DamagedError(f"column `{name}`: {error}") from error
+                raise IndexError(f"column `{name}`: {error}") from error
             found[name] = values.astype(np.int32, copy=False) if name in INT32_COLUMNS else values
         if not self._masks:
             return found
