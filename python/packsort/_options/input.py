@@ -23,6 +23,8 @@ class InputConfig:
         loss: Tokens that carry loss where text is tokenized.
         template_date: Date that a chat template sees, `YYYY-MM-DD`, or None for today.
         memory_map: Whether to map Arrow files into memory. It changes no row, so it takes no part in comparisons.
+        storage_options: Options of the fsspec file system of URLs, or None. They take no part in comparisons, and are
+            never shown: they may hold keys.
 
     Raises:
         OptionError: A value is not allowed.
@@ -34,6 +36,7 @@ class InputConfig:
     loss: LossChoice = "auto"
     template_date: str | None = None
     memory_map: bool = field(default=True, compare=False)
+    storage_options: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.split is not None and (not isinstance(self.split, str) or not self.split):
@@ -49,6 +52,11 @@ class InputConfig:
         _checks.one_of("empty", self.empty, get_args(EmptySequences))
         _checks.one_of("loss", self.loss, get_args(LossChoice))
         _checks.boolean("memory_map", self.memory_map)
+        if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
+            raise OptionError(
+                "storage_options must map names of options to their values, or be None, got a "
+                f"{type(self.storage_options).__name__}"
+            )
         if self.template_date is not None:
             try:
                 date.fromisoformat(self.template_date)

@@ -29,12 +29,15 @@ class SourceOptions(TypedDict, total=False):
         empty: Treatment of sequences without tokens.
         memory_map: Whether to map Arrow files into memory, True by default. A mapped file that another program shortens
             ends the process (SIGBUS); with False, files are read.
+        storage_options: Options of the fsspec file system of URLs such as `s3://`, as pandas and `datasets` take them:
+            keys, endpoints, profiles. None takes them from the environment.
     """
 
     split: str | None
     columns: Mapping[str, str] | None
     empty: EmptySequences
     memory_map: bool
+    storage_options: Mapping[str, Any] | None
 
 
 class InputOptions(SourceOptions, total=False):

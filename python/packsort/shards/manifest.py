@@ -32,7 +32,7 @@ NAME = "manifest.json"
 FORMAT = "packsort"
 FORMAT_VERSION = 1
 INDEX_VERSION = 2
-"""Format version of index-only directories, which packsort 0.2 and older do not read."""
+"""Format version of index-only directories; readers that know only version 1 refuse it."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def match(pattern: str) -> tuple[Path, Walk]:
     refuse_part_of_table(base)
     files: dict[Path, str] = {}
     folders: list[Path] = []
-    rules = _Rules(pattern, base)
+    rules = Rules(Path(pattern), base)
     root = os.path.realpath(base)
     above = set(map(os.fspath, Path(root).parents))
     for path in matches:
@@ -99,11 +99,16 @@ def _expand(pattern: str, found: Walk) -> Iterator[Path]:
                     yield from (folder / entry.name for entry in entries if not entry.name.startswith("."))
 
 
-class _Rules:
-    """Judge of the paths that a pattern matches."""
+class Rules:
+    """Judge of the paths that a pattern matches.
 
-    def __init__(self, pattern: str, base: Path) -> None:
-        wild = Path(pattern).parts[len(base.parts) :]
+    Args:
+        pattern: The pattern.
+        base: The folder before its first wildcard.
+    """
+
+    def __init__(self, pattern: Path, base: Path) -> None:
+        wild = pattern.parts[len(base.parts) :]
         self._base = base
         starts = (".", "_", "cache-", "checkpoint-")
         self._asked = tuple(start for start in starts if any(part.startswith(start) for part in wild))
