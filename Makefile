@@ -11,7 +11,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
 	@echo "make test    every test, of Rust and of Python"
-	@echo "make faults  a fault at every system call of every command that writes, for about 15 minutes"
+	@echo "make faults  a fault at every system call of every command that writes, and damaged files, for about 20 minutes"
 	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make check   formatters, linters, types, the docs and the package of the crate"
 	@echo "make bench   the benchmarks of benches/README.md"
@@ -49,7 +49,8 @@ test: $(VENV)/.tools
 faults: $(VENV)/.tools
 	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
 	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
-	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py
+	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py \
+	    tests/test_hostile_sources.py
 
 stress: $(VENV)/.tools
 	PACKSORT_REPEATS=50 $(BIN)/python -m pytest tests/test_hostile_arguments.py

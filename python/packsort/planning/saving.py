@@ -55,6 +55,8 @@ def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
         SourceError: The file holds a plan of the other kind.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a named pipe would wait for ever
+        raise DamagedError(f"`{os.fspath(path)}` is not a saved plan: it is no regular file")
     try:
         with pa.memory_map(os.fspath(path)) as file:
             table = pa.ipc.open_file(file).read_all()

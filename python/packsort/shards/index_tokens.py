@@ -12,13 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import from_numpy, to_numpy
+from packsort._checksum import checksum
 from packsort._lazy import lazy_property
 from packsort.errors import DamagedError, OptionError
 from packsort.gathering.fillers import Fillers
 from packsort.gathering.gather import gather_rows
 from packsort.schema import LENGTH, SEPARATOR
 from packsort.shards.index_record import SEQUENCES, IndexRecord
-from packsort.shards.manifest import Manifest, checksum
+from packsort.shards.manifest import Manifest
 from packsort.shards.references import ReferencedFile
 from packsort.sources.tokens.blocks import TokenBlocks
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort import _core
+from packsort._checksum import checksum
 from packsort._progress import Stage
 from packsort.gathering.gather import segment_columns
 from packsort.gathering.segments import Segments, list_segments
@@ -22,7 +23,7 @@ from packsort.shards.config import ShardConfig
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.index_prepare import IndexPreparation, prepare_index
 from packsort.shards.index_record import SEQUENCES
-from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
+from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.references import ReferencedFile
 from packsort.shards.write_shard import write_arrow
 from packsort.tokenization.info import digest

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from packsort import _core
 from packsort._atomic import output_errors
+from packsort._checksum import checksum
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._warn import warn
@@ -25,7 +26,7 @@ from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.index_prepare import check_choice, open_rows
 from packsort.shards.index_writer import write_index
-from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
+from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
 from packsort.shards.write_shard import write_arrow

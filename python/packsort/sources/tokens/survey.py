@@ -69,7 +69,8 @@ def survey_tokens(source: Source, empty: EmptySequences = "error", stage: Stage 
         ...     survey_tokens(open_source(f"{folder}/a.parquet")).lengths
         array([2, 1])
     """
-    roles = column_roles(source.schema)
+    with source.naming():
+        roles = column_roles(source.schema)
     for index in range(len(source.files)):
         source.blocks(index)  # refuses what cannot be read in any order before anything is read
     uneven = uneven_across_files(source, roles.lists)

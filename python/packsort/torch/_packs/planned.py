@@ -49,7 +49,7 @@ class PlannedPacks:
     def __init__(self, source: Source, options: PackingOptions, plan: Plan | None = None) -> None:
         self._options = options
         self._given = plan
-        self.name = _name(source)
+        self.name = source.name
         self._kept = read_sequence_columns(source, options.keep)
         self.source, info = _token_source(source, options)
         self.tokenized = info is not None
@@ -140,11 +140,6 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
     for name in options.keep:
         table = table.append_column(name, source.read([name])[name])  # for a copy, which is made of the tokens
     return Source([MemoryReader(table, source.files[0].path)]), info
-
-
-def _name(source: Source) -> str:
-    more = f" and {len(source.files) - 1} more" if len(source.files) > 1 else ""
-    return f"`{source.files[0].path}`{more}"
 
 
 class _PlannedEpoch:
