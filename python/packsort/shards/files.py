@@ -16,7 +16,7 @@ from packsort._paths import refuse_undecodable
 from packsort.errors import DamagedError, PacksortError, SourceError
 from packsort.schema import PIECE_STARTS, SEGMENT_COLUMNS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.index_record import SEQUENCES
-from packsort.shards.index_tokens import IndexTokens
+from packsort.shards.index_tokens import IndexTokens, one_chunk
 from packsort.shards.inside import refuse_outside
 from packsort.shards.manifest import NAME, ShardInfo
 from packsort.shards.manifest_file import read_manifest
@@ -106,6 +106,8 @@ class ShardFiles:
         if found != recorded:
             raise DamagedError(f"`{self.path / shard.name}` has columns {found}, the manifest says {recorded}")
         self._compare_packs(shard, table.num_rows)
+        if self.tokens is not None:
+            self.tokens.check_packs(table, f"`{self.path / shard.name}`")
         return table
 
     def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -232,26 +234,16 @@ def _with_tokens(packs: pa.Table, tokens: IndexTokens, names: list[str], where: 
         where: Name of the shard.
 
     Raises:
-        DamagedError: The segments of the packs differ between columns, or the tokens cannot be gathered.
+        DamagedError: The tokens cannot be gathered.
     """
-    lists = {name: _one_chunk(packs[name]) for name in packs.column_names}
+    lists = {name: one_chunk(packs[name]) for name in packs.column_names}
     offsets = to_numpy(lists[SEQ_LENGTHS].offsets)
-    for name, column in lists.items():
-        if not np.array_equal(to_numpy(column.offsets), offsets):
-            raise DamagedError(
-                f"{where} is damaged (`{name}` has other segments than `{SEQ_LENGTHS}`): restore it from a copy, or "
-                "pack again"
-            )
     ids, lengths = to_numpy(lists[SEQUENCE_IDS].values), to_numpy(lists[SEQ_LENGTHS].values)
     starts = to_numpy(lists[PIECE_STARTS].values) if PIECE_STARTS in lists else None
-    values = tokens.gather(lambda: where, packs.num_rows, ids, lengths, starts)
+    values = tokens.gather(lambda: where, ids, lengths, starts)
     ends = from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets].astype(np.int32))
     columns = {name: pa.ListArray.from_arrays(ends, from_numpy(one)) for name, one in values.items()}
     return pa.table({name: (columns | lists)[name] for name in names}, metadata=packs.schema.metadata)
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -17,7 +17,7 @@ from packsort._lazy import lazy_property
 from packsort.errors import DamagedError, OptionError
 from packsort.gathering.fillers import Fillers
 from packsort.gathering.gather import gather_rows
-from packsort.schema import LENGTH, SEPARATOR
+from packsort.schema import LENGTH, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.index_record import SEQUENCES, IndexRecord
 from packsort.shards.manifest import Manifest
 from packsort.shards.references import ReferencedFile
@@ -104,7 +104,6 @@ class IndexTokens:
     def gather(
         self,
         where: Callable[[], str],
-        packs: int,
         ids: NDArray[np.int64],
         lengths: NDArray[np.int32],
         starts: NDArray[np.int32] | None,
@@ -113,7 +112,6 @@ class IndexTokens:
 
         Args:
             where: Names the packs, for messages.
-            packs: Number of packs that the segments are of.
             ids: Row of each segment, or `PADDING` or `SEPARATOR`: int64 (segments,).
             lengths: Tokens of each segment: int32 (segments,).
             starts: First token of each segment in its row: int32 (segments,); None is 0.
@@ -124,19 +122,36 @@ class IndexTokens:
         Raises:
             DamagedError: A file is gone or was changed, or the segments are none of these files.
         """
-        # Memory is taken by these numbers, so they are held against what a pack may be.
-        tokens, room = int(lengths.sum(dtype=np.int64)), packs * self._max_length
-        least = 0 if self._fillers is None else SEPARATOR
         try:
-            if len(ids) != len(lengths) or (starts is not None and len(starts) != len(ids)):
-                raise IndexError("its columns have other numbers of segments")
-            if int(lengths.min(initial=1)) < 1 or tokens > room:
-                raise IndexError(f"{packs:,} packs hold {tokens:,} tokens")
-            if int(ids.min(initial=0)) < least:
-                raise IndexError(f"no file has row {ids.min()}")
             return gather_rows(self._blocks, ids, lengths, starts, self._fillers)
         except IndexError as error:
-            raise DamagedError(f"{where()} is damaged ({error}): restore it from a copy, or pack again") from error
+            raise _damaged(where(), str(error)) from error
+
+    def check_packs(self, packs: pa.Table, where: str) -> None:
+        """Check the segments of packs, by which memory is taken.
+
+        Args:
+            packs: Their columns with one value for each segment.
+            where: Names the packs.
+
+        Raises:
+            DamagedError: Columns have other numbers of segments, a pack has more tokens than `max_length`, or a segment
+                is of no row.
+        """
+        lists = {name: one_chunk(packs[name]) for name in packs.column_names}
+        offsets = to_numpy(lists[SEQ_LENGTHS].offsets)
+        for name, column in lists.items():
+            if not np.array_equal(to_numpy(column.offsets), offsets):
+                raise _damaged(where, f"`{name}` has other segments than `{SEQ_LENGTHS}`")
+        ids, lengths = to_numpy(lists[SEQUENCE_IDS].values), to_numpy(lists[SEQ_LENGTHS].values)
+        if int(lengths.min(initial=1)) < 1:
+            raise _damaged(where, f"a segment has {lengths.min()} tokens")
+        ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
+        if (longest := int(np.diff(ends).max(initial=0))) > self._max_length:
+            raise _damaged(where, f"a pack has {longest:,} tokens")
+        least = 0 if self._fillers is None else SEPARATOR
+        if not (int(ids.min(initial=0)) >= least and int(ids.max(initial=-1)) < self._rows):
+            raise _damaged(where, f"it has row {ids.min()} or {ids.max()}")
 
     @lazy_property
     def facts(self) -> SequenceFacts:
@@ -168,3 +183,12 @@ class IndexTokens:
     @lazy_property
     def _blocks(self) -> TokenBlocks:
         return TokenBlocks(self.files, self._record.schema, self.facts.lengths, self.facts.first, self._cache)
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array, without a copy if it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+
+
+def _damaged(where: str, reason: str) -> DamagedError:
+    return DamagedError(f"{where} is damaged ({reason}): restore it from a copy, or pack again")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from packsort import _checks
 from packsort._arrow import to_numpy
 from packsort._options import Verify
+from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
 from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
@@ -207,9 +208,11 @@ class Shards(ShardFiles):
             names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
             joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
         ids, lengths, starts = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
-        columns = tokens.gather(lambda: self._named(numbers), len(packs), ids, lengths, starts)
+        columns = tokens.gather(lambda: self._named(numbers), ids, lengths, starts)
         for values in columns.values():
             values.flags.writeable = False
+        if len(packs) == 1:
+            return [columns | packs[0]]
         found = []
         end = 0
         for pack in packs:
@@ -247,4 +250,5 @@ class Shards(ShardFiles):
 def _reopen(
     path: str | os.PathLike[str], verify: Verify, memory_map: bool, cache_size: int | None, checked: Any
 ) -> Shards:
-    return Shards(path, verify=verify, memory_map=memory_map, cache_size=cache_size, _checked=checked)
+    with restoring("Shards"):
+        return Shards(path, verify=verify, memory_map=memory_map, cache_size=cache_size, _checked=checked)

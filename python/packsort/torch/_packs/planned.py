@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._pickles import rebuild
 from packsort._progress import no_progress
 from packsort._warn import warn
 from packsort.balance.costs import CostModel
@@ -99,7 +100,7 @@ class PlannedPacks:
         # A plan that was given, or took long to find, goes along; any other is made again sooner than it is copied.
         # Tokens that were made go along in place of their rows, which may have the columns that the plan was made of.
         keep = self._given is not None or self.first.strategy == "optimal" or self.tokenized
-        return type(self), (self.source, self._options.of_pickle(), self.first if keep else None)
+        return rebuild, (type(self), self.source, self._options.of_pickle(), self.first if keep else None)
 
 
 def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
