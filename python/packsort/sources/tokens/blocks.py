@@ -142,6 +142,12 @@ class TokenBlocks:
             starts = (self._first[ids] + (0 if starts is None else starts)).astype(np.int32)
         if (view := self._view).whole:
             return self._gather(view, ids, ids, lengths, starts)
+        at = np.searchsorted(view.starts, ids, side="right") - 1
+        base = view.base[at]
+        if base.min(initial=0) >= 0 and ids.min(initial=0) >= 0:  # all is in memory
+            self._time += 1
+            view.used[at] = self._time
+            return self._gather(view, ids - view.starts[at] + base, ids, lengths, starts)
         self._check_rows(ids)
         view, blocks = self._open(ids)
         needed = np.unique(blocks)
