@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort._checksum import checksum
 from packsort._progress import Stage
+from packsort._stores import StorePath
+from packsort.errors import OptionError
 from packsort.gathering.gather import segment_columns
 from packsort.gathering.segments import Segments, list_segments
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
@@ -29,7 +31,7 @@ from packsort.shards.write_shard import write_arrow
 from packsort.tokenization.info import digest
 
 
-def write_index(source: Any, out: Path, config: ShardConfig, *, overwrite: bool, stage: Stage) -> Manifest:
+def write_index(source: Any, out: Path | StorePath, config: ShardConfig, *, overwrite: bool, stage: Stage) -> Manifest:
     """Pack a source into an index-only directory; see `write_shards`.
 
     Args:
@@ -42,6 +44,10 @@ def write_index(source: Any, out: Path, config: ShardConfig, *, overwrite: bool,
     Raises:
         SourceError, LengthError, OutputError, OptionError, DamagedError: As for `write_shards`.
     """
+    if isinstance(out, StorePath):
+        raise OptionError(
+            f"index_only=True refers to files on a disk, and `{out}` is in an object store: choose a folder on the disk"
+        )
     with OutputDirectory(out, overwrite=overwrite) as directory:
         prepared = prepare_index(source, config, out, stage)
         finished = directory.begin(_run_id(prepared))
