@@ -16,7 +16,7 @@
 - `token_store`: tokens that one call of `write_shards` leaves to the next.
 - `prepare`: tokens and their plan, before anything is written.
 - `directory`: the output directory while it is written.
-- `writer`: `write_shards`; `write_shard` writes one Arrow file.
+- `writer`: `write_shards`.
 - `index_record`: the record of an index-only directory; `references` finds the files that it refers to and compares
   them with what was packed, and `index_tokens` gathers tokens from them.
 - `index_prepare`: the rows of an index and their plan, before anything is written; `stretches` are rows that are

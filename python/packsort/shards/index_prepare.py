@@ -25,6 +25,7 @@ from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_rows
+from packsort.shards.division import count_shards
 from packsort.shards.files import ShardFiles
 from packsort.shards.index_record import FileReference, IndexRecord, type_name
 from packsort.shards.index_tokens import SequenceFacts
@@ -98,9 +99,7 @@ class IndexPreparation:
         """Number of shards: one for each stretch, or as many as would hold the tokens."""
         if self.stretches.divide:
             return len(self.stretches.ends)
-        token_bytes = sum(field.type.value_type.bit_width for field in self.survey.packed) / 8
-        packs = int(self.config.shard_size / (token_bytes * self.plan.max_length))
-        return max(1, -(-self.plan.num_packs // max(1, packs)))
+        return count_shards(self.survey.packed, self.plan, self.config.shard_size)
 
     def manifest(self, shards: Sequence[ShardInfo] = (), sequences: tuple[int, str] = (0, "")) -> Manifest:
         """Return the record of the directory.

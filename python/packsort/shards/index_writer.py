@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,24 +11,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort import _core
+from packsort._atomic import output_errors
 from packsort._checksum import checksum
 from packsort._progress import Stage
 from packsort._stores import StorePath
 from packsort.errors import OptionError
 from packsort.gathering.gather import segment_columns
 from packsort.gathering.segments import Segments, list_segments
-from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.index_prepare import IndexPreparation, prepare_index
 from packsort.shards.index_record import SEQUENCES
 from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.references import ReferencedFile
-from packsort.shards.write_shard import write_arrow
+from packsort.shards.shard_writing import write_shard
 from packsort.tokenization.info import digest
 
 
@@ -61,8 +61,7 @@ def write_index(source: Any, out: Path | StorePath, config: ShardConfig, *, over
                 shards.append(shard)
                 advance(shard.packs)
         if not directory.is_finished:
-            table = prepared.facts.table().replace_schema_metadata(prepared.metadata)
-            write_arrow(directory.path_of(SEQUENCES), out / SEQUENCES, table)
+            _write_facts(directory, prepared)
         for file in prepared.files:
             ReferencedFile(file, out, None).check()  # a file may have been changed while it was read
         path = directory.path_of(SEQUENCES)
@@ -95,17 +94,17 @@ def _write_shard(directory: OutputDirectory, name: str, segments: Segments, prep
     columns = segment_columns(segments, prepared.kept)
     schema = pa.schema([prepared.pack_schema.field(one) for one in columns], metadata=prepared.metadata)
     table = pa.table(columns).cast(schema)
-    path = directory.path_of(name)
-    write_arrow(path, directory.out / name, table)
-    is_piece = pc.greater_equal(pc.list_flatten(table[SEQUENCE_IDS]), 0)
-    return ShardInfo(
-        name=name,
-        packs=table.num_rows,
-        sequences=pc.sum(is_piece).as_py() or 0,
-        tokens=pc.sum(pc.filter(pc.list_flatten(table[SEQ_LENGTHS]), is_piece)).as_py() or 0,
-        bytes=path.stat().st_size,
-        checksum=checksum(path),
-    )
+    with output_errors(directory.out / name):
+        return write_shard(directory.path_of(name), name, table, "arrow", prepared.plan.max_length)
+
+
+def _write_facts(directory: OutputDirectory, prepared: IndexPreparation) -> None:
+    table = prepared.facts.table().replace_schema_metadata(prepared.metadata)
+    with output_errors(directory.out / SEQUENCES), directory.path_of(SEQUENCES).open("wb") as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _run_id(prepared: IndexPreparation) -> str:

@@ -17,8 +17,8 @@ from packsort._options import EmptySequences
 from packsort._progress import Stage, no_progress
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LOSS_MASKS
 from packsort.sources.source import Source
+from packsort.sources.tokens.checked import CheckedRows
 from packsort.sources.tokens.disagreeing import uneven_across_files
-from packsort.sources.tokens.read import RowTokens
 from packsort.sources.tokens.roles import MASKS, ColumnRoles, column_roles, fits, unknown_masks
 from packsort.sources.tokens.uses import ColumnUses
 
@@ -78,7 +78,7 @@ def survey_tokens(source: Source, empty: EmptySequences = "error", stage: Stage 
     pieces = _Pieces()
     with stage("reading", total=source.num_rows, unit="rows") as advance:
         for first, rows in _stretches(source, columns):
-            pieces.add(RowTokens(rows, source, first, empty))
+            pieces.add(CheckedRows(rows, source, first, empty))
             advance(rows.num_rows)
     lengths = np.concatenate(pieces.lengths)
     for name, found in pieces.found.items():
@@ -90,7 +90,7 @@ def survey_tokens(source: Source, empty: EmptySequences = "error", stage: Stage 
     if more:  # only now is it known that they have a value for each token
         own = [name for name in (INPUT_IDS, ATTENTION_MASK) if name in columns]
         for first, rows in _stretches(source, [*own, *more]):
-            RowTokens(rows, source, first, "drop").read([INPUT_IDS, *more])
+            CheckedRows(rows, source, first, "drop").read([INPUT_IDS, *more])
     return _survey(source, roles, uneven, packed, pieces)
 
 
@@ -104,7 +104,7 @@ class _Pieces:
         self.trained: list[NDArray[np.bool_]] = []
         self.found: dict[str, list[NDArray[np.int64]]] = {}
 
-    def add(self, rows: RowTokens) -> None:
+    def add(self, rows: CheckedRows) -> None:
         """Add the facts of the rows that follow."""
         self.lengths.append(rows.lengths)
         self.left_out.append(rows.padding_left_out)
@@ -122,7 +122,7 @@ def _survey(
     left_out = np.concatenate(pieces.left_out)
     padded = bool(left_out.any())
     stored = [name for name in packed if name not in MASKS or name in LOSS_MASKS]
-    nothing = RowTokens(
+    nothing = CheckedRows(
         pa.table([pa.array([], source.schema.field(n).type) for n in packed], packed), source, 0, "drop"
     )
     return TokenSurvey(
