@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_json, add_memory_map
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="prove that packs hold their source, every token once",
         description="Check the files, checksums and counts of a packed directory. With --source, prove that every "
         "token of every sequence is in exactly one pack, in order, with its labels. Conversations and text are "
-        "tokenized again, with --tokenizer or with the tokenizer that the manifest names.",
+        "tokenized again, with --tokenizer, or with the tokenizer that the manifest names if this machine has it.",
     )
     parser.add_argument("packed", metavar="DIR", help="packed directory")
     parser.add_argument(
@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:
-        args.tokenizer = args.tokenizer or manifest.tokenizer.name
         with watch.stage("loading the tokenizer"):
-            tokenizer = load_chosen_tokenizer(args)
+            if args.tokenizer:
+                tokenizer = load_chosen_tokenizer(args)
+            else:
+                tokenizer = load_recorded_tokenizer(args, manifest.tokenizer.name)
     result = verify(shards, source, tokenizer=tokenizer, stage=watch.stage)
     if args.json:
         print(json.dumps({"ok": result.ok, **asdict(result), "seconds": watch.seconds}))
