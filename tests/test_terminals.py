@@ -39,6 +39,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
 @pytest.mark.usefixtures("hostile")
 def test_names_do_not_command_the_terminal(run: Run) -> None:
     source, out = f"{HOSTILE}.parquet", f"{HOSTILE}-packed"
@@ -49,7 +50,7 @@ def test_names_do_not_command_the_terminal(run: Run) -> None:
     assert "[red]e" in clean(run("plan", source, "--max-length", 8, "-o", f"{HOSTILE}-plan"))
     assert "[red]e" in clean(run("compare", source, "--max-length", 8, "--model", HOSTILE))
     clean(run("verify", out, "--source", source))
-    clean(run("export", out, "-o", f"{HOSTILE}-exported"))
+    assert "[red]e` is left out" in clean(run("export", out, "-o", f"{HOSTILE}-exported"))
     for wrong in (
         ("pack", source, "-o", out, "--max-length", 1),
         ("pack", f"no-{HOSTILE}", "-o", "new", "--max-length", 8),

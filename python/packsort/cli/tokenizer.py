@@ -33,7 +33,9 @@ def load_chosen_tokenizer(args: argparse.Namespace) -> object:
 
 
 def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
-    """Load the tokenizer that a manifest names, from this machine only: whoever wrote the manifest chose the name.
+    """Load the tokenizer that a manifest names, from this machine only, and without its code.
+
+    Whoever wrote the manifest chose the name.
 
     Args:
         args: Arguments with the options of `add_tokenizer_options`, but no tokenizer.
@@ -42,7 +44,7 @@ def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
     Raises:
         TokenizerError: It cannot be loaded.
     """
-    args.tokenizer = name
+    args.tokenizer, args.trust_remote_code = name, False
     try:
         return choose_tokenizer(args, download=False).load()
     except TokenizerError as error:
