@@ -12,6 +12,7 @@ from pathlib import Path
 BENCHES = (
     "plan",
     "first_plan",
+    "counts",
     "gather",
     "read",
     "tokenize_rows",

@@ -174,5 +174,8 @@ class InstalledReader:
         return dict(self.dataset.collate_fn([self.dataset[number] for number in numbers]))
 
 
-READERS: list[Any] = [PackedReader, *([InstalledReader] if find_spec("megatron") else [])]
+READERS: list[Any] = [
+    PackedReader,
+    *([InstalledReader] if find_spec("megatron") and find_spec("megatron.bridge") else []),
+]
 """The arithmetic of the reader, and the reader itself where it is installed."""

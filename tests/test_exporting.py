@@ -30,7 +30,9 @@ def test_trl_has_its_columns(tmp_path):
     with pytest.raises(packsort.OutputExistsError, match="is not empty"):
         export(shards, tmp_path / "out", format="trl")
     assert export(shards, tmp_path / "out", format="trl", overwrite=True) == [file]
-    with pytest.raises(packsort.OptionError, match="format must be one of 'megatron', 'trl', got 'nemo'"):
+    with pytest.raises(
+        packsort.OptionError, match="format must be one of 'megatron', 'megatron-bin', 'trl', got 'nemo'"
+    ):
         export(shards, tmp_path / "out", format="nemo")
 
 

@@ -178,7 +178,7 @@ def test_what_is_left_out_or_lies_in_the_way_is_said(tmp_path):
 
 def test_a_directory_without_packs_is_refused(tmp_path):
     path = packed(tmp_path, pa.table({"input_ids": [[1, 2, 3]]}), 2, overlong="drop")
-    with pytest.raises(packsort.SourceError, match="holds no packs, and Megatron-Bridge reads no empty data set"):
+    with pytest.raises(packsort.SourceError, match="holds no packs, and Megatron reads no empty data set"):
         export(path, tmp_path / "out")
 
 

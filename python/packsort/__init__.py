@@ -1,6 +1,7 @@
 """Pack tokenized sequences for supervised fine-tuning.
 
 - `plan` decides which sequences share a pack, on the histogram of their lengths; `load_plan` reads a saved `Plan`.
+- `plan_counts` does so for billions of sequences, from the counts of their lengths alone.
 - `tokenize` and `write_tokens` turn conversations and text into tokens and labels.
 - `pack` and `write_shards` put the tokens of each pack together, in memory or in files.
 - `open_shards` reads packed files, `verify` proves that they hold their source, `export` writes for other trainers.
@@ -12,6 +13,7 @@
 __all__ = [
     "Comparison",
     "CostModel",
+    "CountedPlan",
     "DamagedError",
     "IsolationError",
     "LengthError",
@@ -39,6 +41,7 @@ __all__ = [
     "options",
     "pack",
     "plan",
+    "plan_counts",
     "schedule",
     "schema",
     "tokenize",
@@ -61,10 +64,12 @@ _LAZY = {
     "SourceError": "packsort.errors",
     "SourceNotFoundError": "packsort.errors",
     "TokenizerError": "packsort.errors",
+    "CountedPlan": "packsort.planning.counted",
     "Plan": "packsort.planning.plan",
     "__version__": "packsort._core",
     "load_plan": "packsort.planning.plan",
     "plan": "packsort.planning.build",
+    "plan_counts": "packsort.planning.counted",
     "Comparison": "packsort.comparison.compare",
     "CostModel": "packsort.balance.costs",
     "Manifest": "packsort.shards.manifest",

@@ -20,6 +20,7 @@ from packsort.errors import (
 )
 from packsort.gathering.pack import pack
 from packsort.planning.build import plan
+from packsort.planning.counted import CountedPlan, plan_counts
 from packsort.planning.plan import Plan, load_plan
 from packsort.shards.export import export
 from packsort.shards.manifest import Manifest
@@ -32,6 +33,7 @@ from packsort.tokenization.tokenize import Tokenization, tokenize
 __all__ = [
     "Comparison",
     "CostModel",
+    "CountedPlan",
     "DamagedError",
     "IsolationError",
     "LengthError",
@@ -59,6 +61,7 @@ __all__ = [
     "options",
     "pack",
     "plan",
+    "plan_counts",
     "schedule",
     "schema",
     "tokenize",

@@ -12,12 +12,13 @@ from packsort._atomic.files import OutputFile, replace_file
 from packsort._atomic.folders import OutputFolder
 from packsort._atomic.runs import stopped_run
 from packsort._atomic.steps import is_hidden, output_error, output_errors
-from packsort._atomic.writers import open_table, tables, write_bytes
+from packsort._atomic.writers import open_file, open_table, tables, write_bytes
 
 __all__ = [
     "OutputFile",
     "OutputFolder",
     "is_hidden",
+    "open_file",
     "open_table",
     "output_error",
     "output_errors",

@@ -34,8 +34,8 @@ ShardFormat = Literal["arrow", "parquet"]
 Verify = Literal["open", "first", "never"]
 """Time at which checksums of shards are compared: when the directory is opened, when a shard is first used, never."""
 
-ExportFormat = Literal["megatron", "trl"]
-"""Trainer whose files `packsort.export` writes."""
+ExportFormat = Literal["megatron", "megatron-bin", "trl"]
+"""Trainer whose files `packsort.export` writes: Megatron-Bridge and NeMo, GPT training of Megatron-Core, or TRL."""
 
 Tail = Literal["pad", "drop"]
 """Treatment of packs that do not fill the last step."""

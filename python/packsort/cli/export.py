@@ -14,10 +14,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "export",
-        help="write packs as the Parquet files of another trainer",
+        help="write packs as the files of another trainer",
         description="Write one Parquet file for each shard, with the columns of Megatron-Bridge's and NeMo's packed "
-        "Parquet or of TRL's pack_dataset. For Megatron, _PACK-SIZE_metadata.jsonl beside them holds what "
-        "its reader needs for fixed shapes.",
+        "Parquet (megatron) or of TRL's pack_dataset (trl). For Megatron-Bridge, _PACK-SIZE_metadata.jsonl beside them "
+        "holds what its reader needs for fixed shapes. Or write train.bin and train.idx for the GPT training of "
+        "Megatron-Core (megatron-bin), each pack one document.",
     )
     parser.add_argument("packed", metavar="DIR", help="packed directory")
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write to")
@@ -26,6 +27,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=get_args(ExportFormat),
         default="megatron",
         help="trainer that reads the files (default: megatron)",
+    )
+    parser.add_argument(
+        "--pad-token-id",
+        type=int,
+        metavar="ID",
+        help="with megatron-bin, the padding token of Megatron's tokenizer, or -1 where it has none (default: that of "
+        "the packs)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote in --out")
     add_memory_map(parser)
@@ -39,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
 
     shards = ShardFiles(args.packed, memory_map=args.memory_map)
-    files = [str(file) for file in export(shards, args.out, format=args.format, overwrite=args.overwrite)]
+    written = export(shards, args.out, format=args.format, pad_token_id=args.pad_token_id, overwrite=args.overwrite)
+    files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:
         say_json({"files": files} | ({"metadata": metadata} if metadata else {}))

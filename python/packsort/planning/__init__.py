@@ -1,7 +1,8 @@
 """Decide which sequences share a pack.
 
 - `build`: `plan`, from lengths and options to a plan.
-- `plan`: `Plan`, what it holds and tells.
+- `plan`: `Plan`, what it holds and tells; `facts`, what every plan tells.
+- `counted`: `plan_counts` and `CountedPlan`, from counts of lengths alone; `length_counts`, counts, checked.
 - `lengths`: lengths of any kind, checked; `length_arrays` those of NumPy and lists, `length_columns` those of Arrow.
 - `constraints`: groups, flags and piece starts, checked.
 - `overlong`: the sequences that are longer than a pack, counted.

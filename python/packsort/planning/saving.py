@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort._arrow import from_numpy, to_numpy
 from packsort._atomic import replace_file
-from packsort.errors import DamagedError, SourceNotFoundError
-from packsort.planning.stored import fingerprint_of, from_stored, to_stored
+from packsort.errors import DamagedError, SourceError, SourceNotFoundError
+from packsort.planning.stored import fingerprint_of, from_stored, is_counted, to_stored
 
 _KEY = b"packsort.plan"
 _FORMAT = 1
@@ -43,11 +43,16 @@ def save(core: _core.Plan, path: str | os.PathLike[str] | BinaryIO) -> None:
         writer.write_table(table)
 
 
-def load(path: str | os.PathLike[str]) -> _core.Plan:
+def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
     """Load a plan that `save` wrote.
+
+    Args:
+        path: File to read.
+        counted: Whether it is to hold a plan that was made from counts.
 
     Raises:
         SourceNotFoundError: There is no such file.
+        SourceError: The file holds a plan of the other kind.
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
     try:
@@ -61,7 +66,14 @@ def load(path: str | os.PathLike[str]) -> _core.Plan:
             parts = facts | arrays
             if fingerprint_of(parts) != fingerprint:
                 raise DamagedError(f"`{os.fspath(path)}` was changed after it was saved: its fingerprint differs")
+            if is_counted(parts) != counted:
+                other = (
+                    "counts: load it with `CountedPlan.load`" if not counted else "lengths: load it with `load_plan`"
+                )
+                raise SourceError(f"`{os.fspath(path)}` is a plan made from {other}")
             return from_stored(parts)
+    except SourceError:  # which is a ValueError
+        raise
     except FileNotFoundError:
         raise SourceNotFoundError(f"no saved plan `{os.fspath(path)}`") from None
     except (pa.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

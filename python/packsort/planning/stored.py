@@ -15,6 +15,8 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     parts = {_STORED_NAMES.get(name, name): value for name, value in core.parts().items()}
     parts["keep_end"] = parts["keep_end"] == "left"
     parts["max_sequences"] = parts["max_sequences"] or 0
+    if parts.get("order", ...) is None:  # a plan made from counts lists no ids
+        del parts["order"]
     # Version 0.1 knew no empty sequences: plans that drop none are stored, and have fingerprints, as it wrote them.
     del parts["empty"]
     if not parts["num_empty"]:
@@ -31,9 +33,16 @@ def from_stored(stored: dict[str, Any]) -> _core.Plan:
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
+    if is_counted(stored):
+        parts["items"] = None
     parts["num_empty"] = parts.get("num_empty", 0)
     parts["empty"] = "drop" if parts["num_empty"] else "error"
     return _core.Plan.from_parts(parts)
+
+
+def is_counted(stored: dict[str, Any]) -> bool:
+    """Return whether the parts are those of a plan made from counts."""
+    return "repeats" in stored and "order" not in stored
 
 
 _STORED_NAMES = {

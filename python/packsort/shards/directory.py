@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort._atomic import OutputFolder, write_bytes
+from packsort._checksum import checksum
 from packsort._paths import not_a_uri
-from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
+from packsort.shards.manifest import NAME, Manifest, ShardInfo
 from packsort.sources.files.strays import is_packed
 
 _OLD_WORK_FOLDER = ".packsort-unfinished"  # of version 0.1.0, inside the directory

@@ -1,4 +1,4 @@
-"""Export packs as the Parquet files of other trainers."""
+"""Export packs as the files of other trainers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort import _checks, _core
-from packsort._atomic import OutputFolder, open_table, write_bytes
+from packsort._atomic import OutputFolder, open_file, open_table, write_bytes
 from packsort._options import ExportFormat
 from packsort._paths import not_a_uri
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
 from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
-from packsort.shards import megatron
+from packsort.shards import megatron, megatron_bin
 from packsort.shards.files import ShardFiles
+from packsort.sources.formats.megatron_names import MAGIC
 from packsort.tokenization.info import digest
 
 # Megatron-Bridge reads a whole row group for one of its rows.
 _PACKS_PER_GROUP = 500
 _FILE_NAME = re.compile(r"train-\d{5,}-of-\d{5,}(\.idx)?\.parquet")
+_INDEXED = ("train.bin", "train.idx")
 _METADATA_NAME = re.compile(r"_\d+_metadata\.jsonl")
 
 
@@ -34,9 +36,12 @@ def export(
     out: str | os.PathLike[str],
     *,
     format: ExportFormat = "megatron",
+    pad_token_id: int | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the packs of a packed directory as Parquet that another trainer reads, one file for each shard.
+    """Write the packs of a packed directory as files that another trainer reads.
+
+    `megatron` and `trl` write one Parquet file for each shard, and `megatron-bin` one pair of files.
 
     `megatron` is the packed Parquet of Megatron-Bridge and NeMo (`GPTSFTPackedParquetDataset`), which take a folder or
     a pattern as data set:
@@ -52,6 +57,11 @@ def export(
     `_PACK-SIZE_metadata.jsonl` (such as `_4096_metadata.jsonl`) holds what the reader needs for fixed shapes
     (`packed_metadata_path`).
 
+    `megatron-bin` is the indexed data of Megatron-Core (`GPTDataset`, as `--data-path out/train`): `train.bin` holds
+    the tokens, int32, and `train.idx` their index. Each pack is one document, filled up to `max_length`, so that a
+    sample of `sequence_length=max_length` is a pack. The files have no place for labels: every token of a sequence must
+    carry loss. Megatron finds the sequences of a pack by an end-of-document token.
+
     `trl` holds the columns that `trl.pack_dataset` returns: `input_ids`, `labels` and other per-token columns, and
     `seq_lengths`.
 
@@ -60,16 +70,20 @@ def export(
     Args:
         source: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.
         out: Folder to write to.
-        format: `megatron` or `trl`.
+        format: `megatron`, `megatron-bin` or `trl`.
+        pad_token_id: With `megatron-bin`, the token of padding: the padding token of Megatron's tokenizer, or -1, which
+            Megatron itself uses where the tokenizer has none or one that is also another special token. None is that
+            of the packs.
         overwrite: Whether to replace what an earlier export wrote to the folder. One with other files is refused.
 
     Returns:
-        The Parquet files. They and the metadata appear in one step, also where they replace others.
+        The files. They and the metadata appear in one step, also where they replace others.
 
     Raises:
-        OptionError: There is no such format, or `out` is the packed directory itself.
+        OptionError: There is no such format, `out` is the packed directory itself, or `pad_token_id` is missing or has
+            no use.
         SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it;
-            or the directory holds no packs.
+            with `megatron-bin`, a label is not the token in its place; or the directory holds no packs.
         DamagedError: The directory is unfinished, or a shard was changed or cannot be read.
         OutputExistsError: The folder is not empty, and `overwrite` is False.
         OutputError: The folder cannot be written, cannot be replaced in one step (a mount point, the working folder),
@@ -86,16 +100,25 @@ def export(
          [{'input_ids': [1, 2, 3, 4, 5], 'seq_start_id': [0, 3], 'loss_mask': [0, 1, 0, 1, 0]}])
     """
     _checks.one_of("format", format, get_args(ExportFormat))
+    if pad_token_id is not None:
+        if format != "megatron-bin":
+            raise OptionError(
+                f"pad_token_id has no use with format={format!r}, whose rows are not filled up: leave it out"
+            )
+        if pad_token_id != -1:
+            _checks.token_id("pad_token_id", pad_token_id)
     shards = source if isinstance(source, ShardFiles) else ShardFiles(source)
     folder = Path(out)
     if folder.resolve() == shards.path.resolve():
         raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")
-    write = _write_megatron if format == "megatron" else _write_trl
-    if format == "megatron" and not shards.manifest.counts.packs:
-        raise SourceError(f"`{shards.path}` holds no packs, and Megatron-Bridge reads no empty data set")
+    if format != "trl" and not shards.manifest.counts.packs:
+        raise SourceError(f"`{shards.path}` holds no packs, and Megatron reads no empty data set")
     with OutputFolder(folder, overwrite=overwrite, own=_own_files) as output:
-        output.begin(digest(json.dumps([_core.__version__, format, shards.manifest.to_json()])))
-        files, others = write(shards, folder, output)
+        output.begin(digest(json.dumps([_core.__version__, format, pad_token_id, shards.manifest.to_json()])))
+        if format == "megatron-bin":
+            files, others = _write_documents(shards, folder, output, pad_token_id)
+        else:
+            files, others = (_write_megatron if format == "megatron" else _write_trl)(shards, folder, output)
         output.commit({*files, *others})
     return [folder / name for name in files]
 
@@ -108,7 +131,7 @@ def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path:
 def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
     """Write the rows and the metadata, and return the names of both."""
     form = megatron.RowFormat.of(shards.manifest)
-    _warn_of_left_out(shards, (*megatron.COLUMNS, PIECE_STARTS))
+    _warn_of_left_out(shards, (*megatron.COLUMNS, PIECE_STARTS), "megatron")
     names = _names(shards, ".idx.parquet")
     metadata = megatron.Metadata(form.pack_size)
     for index, name in enumerate(names):
@@ -122,6 +145,35 @@ def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> t
                 write(rows)
     write_bytes(output.path_of(form.metadata_name), folder / form.metadata_name, metadata.to_json().encode())
     return names, [form.metadata_name]
+
+
+def _write_documents(
+    shards: ShardFiles, folder: Path, output: OutputFolder, pad_token_id: int | None
+) -> tuple[list[str], list[str]]:
+    """Write the tokens and their index, and return the names of both."""
+    manifest = shards.manifest
+    _warn_of_left_out(shards, (*megatron_bin.COLUMNS, PIECE_STARTS), "megatron-bin")
+    pad = manifest.options.pad_token_id if pad_token_id is None else pad_token_id
+    documents = megatron_bin.Documents(manifest.max_length, pad)
+    tokens, index = _INDEXED
+    with open_file(output.path_of(tokens), folder / tokens) as file:
+        for number, shard in enumerate(manifest.shards):
+            shards.check_checksum(number)
+            table = shards.table(number)
+            for start in range(0, table.num_rows, _PACKS_PER_GROUP):
+                part = table.slice(start, _PACKS_PER_GROUP)
+                file.write(documents.of(part, f"`{shards.path / shard.name}`", start).data)
+    with open_file(output.path_of(index), folder / index) as file:
+        megatron_bin.write_index(file, documents.count, manifest.max_length)
+    if len(documents.ends) > 1:
+        first, second, *_ = sorted(documents.ends)
+        warn(
+            [
+                f"sequences that others follow in a pack end with different tokens, such as {first} and {second}, so "
+                "Megatron cannot tell where they end: pack with `separator`, the end-of-document token of its tokenizer"
+            ]
+        )
+    return list(_INDEXED), []
 
 
 def _write_trl(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
@@ -152,7 +204,16 @@ def _own_files(folder: Path) -> set[str]:
     """Return the names of the files that an export wrote into a folder, told by their names and columns."""
     names = {path.name for path in folder.iterdir()}
     files = {name for name in filter(_FILE_NAME.fullmatch, names) if _is_exported(folder / name)}
-    return files | set(filter(_METADATA_NAME.fullmatch, names))
+    pair = names.intersection(_INDEXED) if _is_index(folder / _INDEXED[1]) else set()
+    return files | pair | set(filter(_METADATA_NAME.fullmatch, names))
+
+
+def _is_index(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _is_exported(path: Path) -> bool:
@@ -163,9 +224,9 @@ def _is_exported(path: Path) -> bool:
     return columns == megatron.SCHEMA.names or (SEQ_LENGTHS in columns and SEQUENCE_IDS not in columns)
 
 
-def _warn_of_left_out(shards: ShardFiles, exported: Collection[str]) -> None:
+def _warn_of_left_out(shards: ShardFiles, exported: Collection[str], format: ExportFormat) -> None:
     """Warn of columns of packs that are not exported."""
     names = [f"`{name}`" for name in shards.manifest.columns if name not in exported]
     if names:
         verb = "is" if len(names) == 1 else "are"
-        warn([f"{', '.join(names)} {verb} left out: format='megatron' has no place for other columns"])
+        warn([f"{', '.join(names)} {verb} left out: format={format!r} has no place for other columns"])

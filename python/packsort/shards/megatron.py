@@ -76,7 +76,7 @@ class RowFormat:
         Raises:
             SourceError: A label is neither the token in its place nor -100.
         """
-        columns = {name: _combined(table[name]) for name in COLUMNS if name in table.column_names}
+        columns = {name: combined(table[name]) for name in COLUMNS if name in table.column_names}
         tokens = to_numpy(columns[INPUT_IDS].flatten())
         token_offsets = _offsets(columns[INPUT_IDS])  # (packs + 1,)
         trained = _trained(columns, token_offsets, where, first_pack)
@@ -115,9 +115,9 @@ class Metadata:
 
     def add(self, rows: pa.Table) -> None:
         """Count rows, in tokens as they are read."""
-        starts = _combined(rows["seq_start_id"])
+        starts = combined(rows["seq_start_id"])
         sequences = np.diff(_offsets(starts))  # (packs,)
-        stored = np.diff(_offsets(_combined(rows["input_ids"])))  # (packs,)
+        stored = np.diff(_offsets(combined(rows["input_ids"])))  # (packs,)
         ends = np.append(to_numpy(starts.flatten())[1:], 0)
         ends[np.cumsum(sequences) - 1] = stored
         self._packs += len(sequences)
@@ -185,7 +185,7 @@ def _spread(values: NDArray[Any], places: NDArray[np.int64], size: int, other: i
     return spread
 
 
-def _combined(column: pa.ChunkedArray) -> pa.ListArray:
+def combined(column: pa.ChunkedArray) -> pa.ListArray:
     """Return a column as one array."""
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 

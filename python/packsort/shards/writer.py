@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from packsort import _core
 from packsort._atomic import output_errors
+from packsort._checksum import checksum
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._warn import warn
@@ -23,7 +24,7 @@ from packsort.gathering.gather import gather_packs
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
-from packsort.shards.manifest import Manifest, ShardInfo, checksum, shard_names
+from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source

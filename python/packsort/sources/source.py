@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from packsort._arrow import wider
 from packsort._options import InputConfig
+from packsort._stores import StorePath
 from packsort._warn import warn
 from packsort.errors import SourceError
 from packsort.sources.files.find import find_files
@@ -29,6 +32,7 @@ from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
 
 _DEFAULTS = InputConfig()
+_FILES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -215,10 +219,10 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     """Open rows of any kind.
 
     Args:
-        source: A path, a list of paths, a folder or a glob pattern (see `find_files`); a name on the Hugging Face Hub,
-            `hf:owner/name:split`; a `pyarrow.Table`, `RecordBatch` or `RecordBatchReader`, which is read to its end; a
-            `datasets.Dataset`, with the rows that it selects or that its transform makes, or a `DatasetDict`; or an
-            object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
+        source: A path, a list of paths, a folder or a glob pattern (see `find_files`), also as URLs; a name on the
+            Hugging Face Hub, `hf:owner/name:split`; a `pyarrow.Table`, `RecordBatch` or `RecordBatchReader`, which is
+            read to its end; a `datasets.Dataset`, with the rows that it selects or that its transform makes, or a
+            `DatasetDict`; or an object with `__arrow_c_stream__`, such as a polars DataFrame or a DuckDB relation.
         config: `split` and `columns` say which rows and columns are meant.
 
     Returns:
@@ -242,14 +246,22 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         readers, of_files = hub_readers(names, config.split)
         return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        found = find_files(source, config.split)
-        readers = [open_file(path, memory_map=config.memory_map) for path in found.paths]
+        found = find_files(source, config.split, config.storage_options)
+        readers = _open_files(found.paths, config)
         share_types(readers)
         opened = Source(_named(readers, config), found.splits, found.skipped)
         warn(found.doubts)
         return opened
     readers, of_objects = open_object(source, config.split)
     return Source(_named(readers, config), of_objects)
+
+
+def _open_files(paths: Sequence[Path], config: InputConfig) -> list[Reader]:
+    """Open files, and objects of stores several at a time: each takes some requests, which mostly wait."""
+    if len(paths) == 1 or not isinstance(paths[0], StorePath):
+        return [open_file(path, memory_map=config.memory_map) for path in paths]
+    with ThreadPoolExecutor(min(_FILES_AT_ONCE, len(paths))) as pool:
+        return list(pool.map(lambda path: open_file(path, memory_map=config.memory_map), paths))
 
 
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:

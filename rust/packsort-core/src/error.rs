@@ -47,6 +47,41 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// Counted sequences are longer than a pack.
+    CountedTooLong {
+        /// Number of them.
+        sequences: u64,
+        /// Tokens of the longest.
+        longest: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Counted sequences have no tokens.
+    CountedEmpty {
+        /// Number of them.
+        sequences: u64,
+    },
+    /// An option needs more than the counts of lengths.
+    NotOfCounts {
+        /// Name of the option.
+        option: &'static str,
+        /// Its value.
+        value: &'static str,
+    },
+    /// A plan that was made from lengths was asked for what plans made from counts tell.
+    NotCounted,
+    /// There are more sequences of a length than were counted.
+    MoreThanCounted {
+        /// The length.
+        length: u64,
+    },
+    /// A number is not that of a planned sequence.
+    NoSuchSequence {
+        /// The number.
+        number: i64,
+        /// Number of planned sequences.
+        sequences: u64,
+    },
     /// Lengths are others than when they were first read: another thread writes to them.
     LengthsChanged,
     /// The system has no memory for something.
@@ -320,6 +355,24 @@ impl fmt::Display for Error {
             }
             Self::Unplannable { row, length, limit } => {
                 write!(f, "sequence {row} has {length} tokens; packsort plans sequences of up to {limit} tokens")
+            }
+            Self::CountedTooLong { sequences, longest, limit } => {
+                let are = if sequences == 1 { "sequence is" } else { "sequences are" };
+                write!(f, "{sequences} {are} longer than {limit} tokens; the longest has {longest}")
+            }
+            Self::CountedEmpty { sequences } => {
+                let have = if sequences == 1 { "sequence has" } else { "sequences have" };
+                write!(f, "{sequences} {have} length 0: pass empty='drop' to leave empty sequences out")
+            }
+            Self::NotOfCounts { option, value } => {
+                write!(f, "{option}='{value}' needs all lengths in order, not their counts: plan the lengths")
+            }
+            Self::NotCounted => f.write_str("plan was made from lengths, and only one made from counts has places"),
+            Self::MoreThanCounted { length } => {
+                write!(f, "there are more sequences of {length} tokens than the plan counts")
+            }
+            Self::NoSuchSequence { number, sequences } => {
+                write!(f, "number of a sequence must be between 0 and {sequences}, exclusive, got {number}")
             }
             Self::LengthsChanged => f.write_str("lengths changed while they were read: pass a copy"),
             Self::OutOfMemory { what, bytes } => write!(f, "out of memory: no {bytes} bytes for {what}"),

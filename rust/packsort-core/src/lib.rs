@@ -23,6 +23,7 @@ pub use options::{EmptySequences, Options, Overlong, Strategy, TruncationSide};
 
 // Plans
 pub use ids::{IdSlice, SequenceIds};
+pub use plan::counted::LengthCounts;
 pub use plan::packs::{Pack, PackList, Packs};
 pub use plan::parts::{ConcatenatedParts, PackParts, Parts, PatternedParts};
 pub use plan::{LeftOut, NumFillers, Plan};

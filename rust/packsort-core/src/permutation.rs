@@ -63,6 +63,17 @@ impl Permutation {
         x
     }
 
+    /// The way back from places to elements.
+    pub(crate) fn inverse(&self) -> Inverse {
+        let Self { len, mask, shift, keys } = *self;
+        Inverse {
+            len,
+            mask,
+            shift,
+            rounds: std::array::from_fn(|i| (inverse_of(keys[ROUNDS - 1 - i] | 1), keys[ROUNDS - 1 - i] >> 32)),
+        }
+    }
+
     /// Take one step of the walk from an element to its place. The walk ends at the first value inside `0..len`.
     #[inline(always)]
     pub(crate) fn step(&self, mut x: u64) -> u64 {
@@ -78,6 +89,46 @@ impl Permutation {
     pub(crate) fn has(&self, x: u64) -> bool {
         x < self.len
     }
+}
+
+/// The inverse of a [`Permutation`].
+#[derive(Clone, Debug)]
+pub(crate) struct Inverse {
+    len: u64,
+    mask: u64,
+    shift: u32,
+    rounds: [(u64, u64); ROUNDS], // the inverse of each factor, and what was added; last round first
+}
+
+impl Inverse {
+    /// The element at a place, which must be below the length.
+    #[inline]
+    pub(crate) fn at(&self, place: u64) -> u64 {
+        debug_assert!(place < self.len);
+        let mut x = self.step(place);
+        while x >= self.len {
+            x = self.step(x);
+        }
+        x
+    }
+
+    #[inline(always)]
+    fn step(&self, mut x: u64) -> u64 {
+        for (factor, added) in self.rounds {
+            x ^= x >> self.shift; // shifts by half of the bits or more undo themselves
+            x = x.wrapping_sub(added).wrapping_mul(factor) & self.mask;
+        }
+        x
+    }
+}
+
+/// The inverse of an odd number modulo 2^64, by Newton's method: each step doubles the number of bits that are right.
+fn inverse_of(odd: u64) -> u64 {
+    let mut inverse = odd; // right in three bits
+    for _ in 0..5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+    }
+    inverse
 }
 
 /// Shuffle `0..len` as `seed`, `epoch` and `stream` choose. The numbers are the same on every machine and in every
@@ -136,6 +187,20 @@ mod tests {
                 prop_assert!(!seen[place]);
                 seen[place] = true;
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_inverse_leads_back(
+            len in prop_oneof![1_u64..3000, (0_u32..64).prop_map(|bits| 1 << bits), 1..=u64::MAX],
+            key: u64,
+            among: u64,
+        ) {
+            let shuffle = Permutation::new(len, key);
+            let i = among % len;
+            prop_assert_eq!(shuffle.inverse().at(shuffle.at(i)), i);
+            prop_assert_eq!(shuffle.at(shuffle.inverse().at(i)), i);
         }
     }
 

@@ -188,7 +188,7 @@ proptest! {
                 Plan::from_parts(parts)
             };
             let twice = changed(&|packs| {
-                let SequenceIds::U32(ids) = &mut packs.items else { unreachable!() };
+                let Some(SequenceIds::U32(ids)) = &mut packs.items else { unreachable!() };
                 ids[0] = *ids.last().unwrap();
             });
             let found_twice = matches!(twice, Err(Error::DamagedPlan(PlanFault::IdTwice { .. })));
@@ -450,12 +450,13 @@ proptest! {
                     continue;
                 }
                 _ => {
-                    let SequenceIds::U32(mut ids) = packs.items.clone() else { continue };
+                    let Some(SequenceIds::U32(mut ids)) = packs.items.clone() else { continue };
                     let at = index.index(ids.len());
                     ids[at] = value as u32;
-                    packs.items = match value % 2 {
-                        0 => SequenceIds::U32(ids),
-                        _ => SequenceIds::I64(ids.into_iter().map(i64::from).chain([value]).collect()),
+                    packs.items = match value % 3 {
+                        0 => Some(SequenceIds::U32(ids)),
+                        1 => Some(SequenceIds::I64(ids.into_iter().map(i64::from).chain([value]).collect())),
+                        _ => None,
                     };
                     continue;
                 }

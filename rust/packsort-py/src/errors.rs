@@ -43,6 +43,9 @@ pub fn to_py(error: Error) -> PyErr {
         | Error::TooLongForMultiple { row, length, .. }
         | Error::PieceTooLong { row, length, .. }
         | Error::Unplannable { row, length, .. } => LengthError::new_err((text, row, length)),
+        Error::CountedTooLong { longest, .. } => LengthError::new_err((text, None::<u64>, longest)),
+        Error::CountedEmpty { .. } => LengthError::new_err((text, None::<u64>, 0)),
+        Error::MoreThanCounted { length } => LengthError::new_err((text, None::<u64>, length)),
         Error::LengthsChanged => LengthError::new_err(text),
         Error::NoSuchRow { .. } | Error::PieceOutside { .. } => SourceError::new_err(text),
         Error::DamagedPlan(_) | Error::DamagedPack { .. } | Error::DamagedColumn { .. } => DamagedError::new_err(text),

@@ -102,7 +102,7 @@ pub fn parts_to_dict(py: Python<'_>, parts: Parts) -> PyResult<Bound<'_, PyDict>
             set("slot_offsets", parts.slot_offsets)?;
             set("slot_classes", parts.slot_classes)?;
             set("slot_copies", parts.slot_copies)?;
-            dict.set_item("items", ids_to_array(py, parts.items))?;
+            dict.set_item("items", parts.items.map(|ids| ids_to_array(py, ids)))?;
         }
         PackParts::Concatenated(parts) => {
             dict.set_item("lengths", parts.lengths.into_pyarray(py))?;
@@ -130,7 +130,7 @@ struct PatternedDict<'py> {
     slot_offsets: Numbers<'py>,
     slot_classes: Numbers<'py>,
     slot_copies: Numbers<'py>,
-    items: IdsArg<'py>,
+    items: Option<IdsArg<'py>>,
 }
 
 #[derive(FromPyObject)]
@@ -169,10 +169,10 @@ pub fn dict_to_parts(dict: &Bound<'_, PyDict>) -> PyResult<Parts> {
             slot_offsets: dict.slot_offsets.as_array().to_vec(),
             slot_classes: dict.slot_classes.as_array().to_vec(),
             slot_copies: dict.slot_copies.as_array().to_vec(),
-            items: match dict.items {
+            items: dict.items.map(|items| match items {
                 IdsArg::U32(ids) => SequenceIds::U32(ids.as_array().to_vec()),
                 IdsArg::I64(ids) => SequenceIds::I64(ids.as_array().to_vec()),
-            },
+            }),
         })
     };
     let left_out = LeftOut { sequences: num_overlong, tokens: tokens_lost, empty: num_empty };

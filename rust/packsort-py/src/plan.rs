@@ -1,5 +1,5 @@
 use numpy::{IntoPyArray, PyReadonlyArray1};
-use packsort_core::{self as core, Groups, Options, PieceStarts, Sequences};
+use packsort_core::{self as core, Groups, LengthCounts, Options, PieceStarts, Sequences};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -21,6 +21,16 @@ struct GroupsArg<'py>(PyReadonlyArray1<'py, u32>, usize, bool);
 #[derive(FromPyObject)]
 struct StartsArg<'py>(PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>);
 
+/// Distinct lengths, ascending, and how often each occurs.
+#[derive(FromPyObject)]
+struct CountsArg<'py>(PyReadonlyArray1<'py, u64>, PyReadonlyArray1<'py, u64>);
+
+impl CountsArg<'_> {
+    fn borrow(&self) -> PyResult<LengthCounts<'_>> {
+        Ok(LengthCounts { lengths: self.0.as_slice()?, counts: self.1.as_slice()? })
+    }
+}
+
 /// Numbers and names about a plan, besides its options.
 #[derive(IntoPyObject)]
 struct Facts {
@@ -35,6 +45,7 @@ struct Facts {
     num_empty: u64,
     num_patterns: usize,
     has_starts: bool,
+    is_counted: bool,
 }
 
 #[pymethods]
@@ -69,6 +80,21 @@ impl Plan {
     }
 
     #[staticmethod]
+    fn from_counts(
+        py: Python<'_>,
+        counts: CountsArg<'_>,
+        options: OptionsDict,
+        seed: Option<u64>,
+        epoch: u64,
+    ) -> PyResult<Self> {
+        entry(|| {
+            let options = Options::try_from(options)?;
+            let counts = counts.borrow()?;
+            py.detach(|| pool::run(|| core::Plan::from_counts(counts, options, seed, epoch))).map(Self).map_err(to_py)
+        })
+    }
+
+    #[staticmethod]
     fn from_parts(py: Python<'_>, parts: &Bound<'_, PyDict>) -> PyResult<Self> {
         entry(|| {
             let parts = dict_to_parts(parts)?;
@@ -98,6 +124,7 @@ impl Plan {
             num_empty: left_out.empty,
             num_patterns: self.0.patterns().map_or(0, core::Patterns::len),
             has_starts: self.0.has_starts(),
+            is_counted: self.0.is_counted(),
         };
         let dict = OptionsDict::from(self.0.options()).into_pyobject(py)?;
         dict.update(facts.into_pyobject(py)?.as_mapping())?;
@@ -207,6 +234,28 @@ impl Plan {
         entry(|| {
             let starts = py.detach(|| pool::run(|| self.0.list_starts(start..stop))).map_err(to_py)?;
             Ok(starts.into_pyarray(py))
+        })
+    }
+    /// The numbers of sequences in a plan made from counts; -1 for those that are left out.
+    fn numbers<'py>(
+        &self,
+        py: Python<'py>,
+        lengths: LengthsArg<'_>,
+        before: CountsArg<'_>,
+    ) -> PyResult<Array<'py, i64>> {
+        entry(|| {
+            let (lengths, before) = (lengths.borrow()?, before.borrow()?);
+            let numbers = py.detach(|| self.0.numbers(&lengths, before)).map_err(to_py)?;
+            Ok(numbers.into_pyarray(py))
+        })
+    }
+
+    /// The packs of sequences by their numbers.
+    fn places<'py>(&self, py: Python<'py>, numbers: PyReadonlyArray1<'_, i64>) -> PyResult<Array<'py, i64>> {
+        entry(|| {
+            let numbers = numbers.as_slice()?;
+            let places = py.detach(|| pool::run(|| self.0.places(numbers))).map_err(to_py)?;
+            Ok(places.into_pyarray(py))
         })
     }
 }

@@ -9,13 +9,14 @@ from pathlib import Path
 from packsort._paths import printable
 from packsort.errors import SourceError, SourceNotFoundError
 from packsort.sources.files.skipped import SkipReason
-from packsort.sources.formats.suffixes import DATA_SUFFIXES
+from packsort.sources.formats.suffixes import DATA_SUFFIXES, INDEX_SUFFIX
 
 _FAMILIES = {
     "Parquet or Arrow": (".parquet", ".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc"),
     "JSON Lines": (".jsonl", ".ndjson"),
     "JSON": (".json",),
     "CSV": (".csv", ".tsv"),
+    "Megatron": (INDEX_SUFFIX,),
 }
 _SUFFIXES = frozenset(DATA_SUFFIXES)
 
@@ -56,7 +57,8 @@ def refuse_mixture(files: Sequence[Path], given: str) -> None:
         given: The folder or the pattern.
 
     Raises:
-        SourceError: Some are Parquet or Arrow, and others JSON Lines, JSON or CSV; or two differ only in their suffix.
+        SourceError: Some are Parquet or Arrow, and others JSON Lines, JSON, CSV or Megatron's; or two differ only in
+            their suffix.
     """
     families: dict[str, list[Path]] = {}
     stems: dict[Path, Path] = {}

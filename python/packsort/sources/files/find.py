@@ -7,18 +7,22 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from packsort import _checks
 from packsort._paths import printable, refuse_undecodable
+from packsort._stores import StorePath, place
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
 from packsort.sources.files.card import read_card, refuse_configurations, refuse_data_folder, splits_by_card
 from packsort.sources.files.checks import refuse_dangling, refuse_mixture
 from packsort.sources.files.patterns import match
 from packsort.sources.files.skipped import SkippedFile, SkipReason, count_skipped
+from packsort.sources.files.store_walk import match_store, walk_store
 from packsort.sources.files.tables import refuse_part_of_table
-from packsort.sources.files.walk import walk
+from packsort.sources.files.walk import Walk, walk
 from packsort.sources.formats.detect import open_file
+from packsort.sources.formats.megatron_names import index_of
 from packsort.sources.formats.reader import naming
 
 
@@ -63,19 +67,23 @@ class _Given:
 
 
 def find_files(
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], split: str | None = None
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    split: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> FoundFiles:
-    """Find the files that a path, a list of paths, a folder or a glob pattern stands for.
+    """Find the files that a path, a list of paths, a folder or a glob pattern stands for, or a URL of any of these.
 
-    A folder stands for the data files in it and its subfolders, sorted by path: Parquet, Arrow, JSON Lines, JSON and
-    CSV, told by their suffixes in any case. Links are followed. Hidden and temporary files, caches of `datasets`,
-    checkpoints and packed directories are skipped, and so is a second link to the same file. A glob pattern stands for
-    the files that match and those in the folders that match. A list keeps its order, and a file in it is read whatever
-    its name.
+    A folder stands for the data files in it and its subfolders, sorted by path: Parquet, Arrow, JSON Lines, JSON, CSV
+    and Megatron's, told by their suffixes in any case. Links are followed. Hidden and temporary files, caches of
+    `datasets`, checkpoints and packed directories are skipped, and so is a second link to the same file. A glob pattern
+    stands for the files that match and those in the folders that match. A list keeps its order, and a file in it is
+    read whatever its name. Of Megatron's pairs, the `.idx` file stands for both; a path may be that of either, or what
+    both begin with.
 
     Args:
-        source: A path, a folder, a glob pattern, or a list of these.
+        source: A path, a folder, a glob pattern, or a list of these; also as URLs of an object store.
         split: Split to read, several joined by "+", or "all". None where a folder or pattern has only one.
+        storage_options: Options of the fsspec file system of URLs.
 
     Raises:
         SourceNotFoundError: A path is missing, a pattern matches no file, a folder holds none, or a link leads nowhere.
@@ -100,7 +108,8 @@ def find_files(
         if not isinstance(path, (str, os.PathLike)):
             hint = ": pass `datasets.Dataset.from_list(rows)`" if isinstance(path, dict) else ""
             raise SourceError(f"a list of sources must hold paths, got a {type(path).__name__}{hint}")
-        given.append(_find(os.fspath(path)))
+        where = place(path, storage_options) if path else path
+        given.append(_find_in_store(where) if isinstance(where, StorePath) else _find(os.fspath(where)))
     if split is None:
         for one in given:
             _refuse_splits(one)
@@ -131,17 +140,43 @@ def _find(name: str) -> _Given:
             folder, found = path, walk(path)
         elif path.is_file():
             refuse_part_of_table(path.parent)  # a shell gives the files of `table/*.parquet` one by one
-            real = {path: os.path.realpath(path)}
-            return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
+            return _file(name, index_of(path) or path)
         elif path.exists():
             raise SourceError(f"`{name}` is a pipe or a device: pass a file")
+        elif (index := index_of(path)) is not None:
+            return _file(name, index)
         elif not glob.has_magic(name):
             refuse_dangling(path)
             raise SourceNotFoundError(f"no file or folder `{name}`")
         else:
             folder, found = match(name)
-    files = _with_splits(found.files, folder, path.absolute().name)
-    is_pattern = not path.is_dir()
+    return _chosen(name, folder, found, path.absolute().name, is_pattern=not path.is_dir())
+
+
+def _find_in_store(path: StorePath) -> _Given:
+    name = str(path)
+    is_pattern = False
+    with naming(name):
+        try:
+            is_folder = path.info() is None
+        except FileNotFoundError as error:
+            if "bucket" in str(error).lower():
+                raise SourceNotFoundError(f"no bucket `{path.parts[1]}` (`{name}`): {error}") from error
+            if name.startswith(("http://", "https://")) or not glob.has_magic(name):
+                raise SourceNotFoundError(f"no object or folder `{name}`") from error
+            is_folder = is_pattern = True
+        if not is_folder:
+            alone = cast(Path, path)
+            real = {alone: name}
+            return _Given(name, None, False, _with_splits(real, alone.parent, path.parent.name), real, [])
+        folder, found = match_store(path) if is_pattern else (path, walk_store(path))
+        refuse_part_of_table(cast(Path, folder))
+        return _chosen(name, cast(Path, folder), found, path.name, is_pattern=is_pattern)
+
+
+def _chosen(name: str, folder: Path, found: Walk, above: str, *, is_pattern: bool) -> _Given:
+    """Return the files among those found that the folder's own descriptions leave, with their splits."""
+    files = _with_splits(found.files, folder, above)
     if not is_pattern:
         refuse_data_folder(folder)
     if declared := read_card(folder):
@@ -156,6 +191,11 @@ def _find(name: str) -> _Given:
     skipped = sorted(found.skipped, key=lambda file: file.path)
     untold = [] if declared else splits.untold(files, folder)
     return _Given(name, folder, is_pattern, files, found.files, skipped, untold)
+
+
+def _file(name: str, path: Path) -> _Given:
+    real = {path: os.path.realpath(path)}
+    return _Given(name, None, False, _with_splits(real, path.parent, path.absolute().parent.name), real, [])
 
 
 def _nothing(name: str, is_folder: bool, skipped: Sequence[SkippedFile]) -> SourceNotFoundError:

@@ -13,13 +13,14 @@ from packsort.sources.files.skipped import SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
 from packsort.sources.files.tables import refuse_part_of_table, refuse_table
 from packsort.sources.files.walk import Walk, tree, walk
+from packsort.sources.formats.megatron_names import has_index, index_of, is_other_index
 
 
 def match(pattern: str) -> tuple[Path, Walk]:
     """Find the data files that a glob pattern stands for: files that match, and those in folders that match.
 
     Strays are skipped as in a folder, unless the pattern spells out what makes them strays: `_*.parquet` asks for names
-    that start with an underscore, and `*.bin` for another suffix.
+    that start with an underscore, and `*.data` for another suffix.
 
     Args:
         pattern: A glob pattern. `**` stands for any number of folders.
@@ -39,12 +40,17 @@ def match(pattern: str) -> tuple[Path, Walk]:
     refuse_part_of_table(base)
     files: dict[Path, str] = {}
     folders: list[Path] = []
-    rules = _Rules(pattern, base)
+    rules = Rules(Path(pattern), base)
     root = os.path.realpath(base)
     above = set(map(os.fspath, Path(root).parents))
     for path in matches:
         if folders and folders[-1] in path.parents:
             continue  # `**` also matches what is inside the folders that it matches
+        if not path.is_dir() and has_index(path):
+            path = index_of(path) or path
+        elif is_other_index(path) and not rules.any_suffix:
+            found.skip(path, SkipReason.OTHER)
+            continue
         reason, stray = rules.judge(path)
         if reason is not None:
             refuse_lost(stray, reason)
@@ -93,16 +99,21 @@ def _expand(pattern: str, found: Walk) -> Iterator[Path]:
                     yield from (folder / entry.name for entry in entries if not entry.name.startswith("."))
 
 
-class _Rules:
-    """Judge of the paths that a pattern matches."""
+class Rules:
+    """Judge of the paths that a pattern matches.
 
-    def __init__(self, pattern: str, base: Path) -> None:
-        wild = Path(pattern).parts[len(base.parts) :]
+    Args:
+        pattern: The pattern.
+        base: The folder before its first wildcard.
+    """
+
+    def __init__(self, pattern: Path, base: Path) -> None:
+        wild = pattern.parts[len(base.parts) :]
         self._base = base
         starts = (".", "_", "cache-", "checkpoint-")
         self._asked = tuple(start for start in starts if any(part.startswith(start) for part in wild))
         suffix = Path(wild[-1]).suffix
-        self._any_suffix = bool(suffix) and not glob.has_magic(suffix)
+        self.any_suffix = bool(suffix) and not glob.has_magic(suffix)
         self._folders: dict[Path, SkipReason | None] = {}
         self._saved: dict[Path, set[str] | None] = {}
 
@@ -122,5 +133,5 @@ class _Rules:
             return None, path
         if path.parent not in self._saved:
             self._saved[path.parent] = saved_files(path.parent)
-        reason = stray_file(path.name, self._saved[path.parent], any_suffix=self._any_suffix)
+        reason = stray_file(path.name, self._saved[path.parent], any_suffix=self.any_suffix)
         return (None if path.name.startswith(self._asked) else reason), path

@@ -19,6 +19,7 @@ from packsort.sources.files.checks import refuse_dangling, refuse_lost
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.strays import saved_files, stray_file, stray_folder
 from packsort.sources.files.tables import refuse_table
+from packsort.sources.formats.megatron_names import has_index, is_other_index
 from packsort.sources.formats.reader import naming
 
 
@@ -82,7 +83,9 @@ def walk(folder: Path) -> Walk:
             refuse_missing(current, saved, entries)
         for entry in entries:
             path = current / entry.name
-            if reason := stray_file(entry.name, saved):
+            if has_index(path):
+                continue  # read with its index
+            if reason := stray_file(entry.name, saved) or (SkipReason.OTHER if is_other_index(path) else None):
                 refuse_lost(path, reason)
                 found.skip(path, reason)
             elif not path.is_file():

@@ -7,18 +7,24 @@ caught, so files can be read without mapping, too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from packsort.errors import SourceError
+from packsort._stores import RangedFile, StorePath
+from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.reader import naming
+from packsort.sources.formats.stamp import refuse_changed, stamp_of
+
+_HEAD_BYTES = 16 << 10
 
 
 class ArrowReader:
     """Arrow IPC file or stream.
+
+    An object in a store is not mapped: of a file, the columns that are asked for are read.
 
     Args:
         path: The file.
@@ -27,32 +33,37 @@ class ArrowReader:
         memory_map: Whether to map it into memory, so that reading copies nothing.
     """
 
-    def __init__(self, path: str, size: int, *, stream: bool, memory_map: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Place, size: int, *, stream: bool, memory_map: bool = True) -> None:
+        self.path = str(path)
         self.bytes = size
+        self._place = path
         self._stream = stream
-        self._memory_map = memory_map
-        self._stamp = _stamp(path)
-        with naming(path, "is not a readable Arrow file"):
+        self._memory_map = memory_map and not isinstance(path, StorePath)
+        self._stamp = None if isinstance(path, StorePath) else stamp_of(path)
+        with naming(self.path, "is not a readable Arrow file"):
             with self._open() as source:
                 if stream:
                     self.schema = ipc.open_stream(source).schema
                 else:
                     file = ipc.open_file(source)
                     self.schema = file.schema
-                    self.rows = file.count_rows()
+                    self.rows = _count_rows(path) if isinstance(path, StorePath) else file.count_rows()
             if stream:
                 # A stream stores no count, so its messages are walked. One column keeps decompression low; its name may
                 # be that of another, too.
                 self.rows = sum(batch.num_rows for batch in self._all_batches(range(len(self.schema))[:1]))
 
-    def _open(self) -> pa.NativeFile:
+    @contextmanager
+    def _open(self) -> Iterator[pa.NativeFile]:
         """Open the file, if it is still the one that the reader knows."""
-        source = pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path)
-        if _stamp(self.path) != self._stamp:
-            source.close()
-            raise SourceError(f"`{self.path}` was changed since it was opened: open the source anew")
-        return source
+        if isinstance(self._place, StorePath):
+            with open_object(self._place) as source:
+                yield source
+            return
+        with pa.memory_map(self.path) if self._memory_map else pa.OSFile(self.path) as source:
+            if self._stamp is not None:
+                refuse_changed(self.path, self._stamp)
+            yield source
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for batch in self._all_batches(sorted(self.schema.get_field_index(name) for name in columns)):
@@ -82,8 +93,25 @@ class ArrowReader:
                 yield batch.slice(first, rows)
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
-    """Return inode, size and time of change, which differ if the file is another one or has other content."""
-    with naming(path):
-        facts = os.stat(path)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+class _MessageHeads(RangedFile):
+    """Arrow file in a store, of whose record batches only the descriptions are read.
+
+    pyarrow reads whole record batches to count their rows, although it looks only at the description that each begins
+    with. Zeros take the place of the rest here.
+    """
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Read a description, and append as many zeros as the rest has bytes."""
+        head = super().read_range(start, min(stop, start + _HEAD_BYTES))
+        described = 8 + int.from_bytes(head[4:8], "little")  # after four bytes that mark a message
+        if start + described > stop or head[:4] != b"\xff\xff\xff\xff":
+            return super().read_range(start, stop)
+        if described > len(head):
+            head = super().read_range(start, start + described)
+        return head + bytes(stop - start - len(head))
+
+
+def _count_rows(path: StorePath) -> int:
+    with pa.PythonFile(_MessageHeads(path.store, str(path), path.info()), mode="r") as source:
+        rows: int = ipc.open_file(source).count_rows()
+    return rows

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from packsort.errors import SourceError
+from packsort.sources.formats.opening import Place
 from packsort.sources.formats.reader import naming
 
 BLOCK_BYTES = 4 << 20
@@ -66,10 +67,12 @@ class BlockReader(ABC, Generic[_Block]):
 
     Attributes:
         path, schema, rows, bytes: As for `Reader`.
+        place: The file, as it is opened.
     """
 
-    def __init__(self, path: str, size: int) -> None:
-        self.path = path
+    def __init__(self, path: Place, size: int) -> None:
+        self.place = path
+        self.path = str(path)
         self.bytes = size
         self.rows = 0
         self.schema = pa.schema([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pyarrow as pa
+from packsort.sources.formats.opening import Place, open_stream
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -20,7 +20,7 @@ def compression_of(head: bytes) -> str | None:
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def read_chunks(path: str, compression: str | None, size: int) -> Iterator[bytes]:
+def read_chunks(path: Place, compression: str | None, size: int) -> Iterator[bytes]:
     """Read a file in chunks, decompressed. pyarrow raises where compressed data is truncated or damaged.
 
     Args:
@@ -28,6 +28,6 @@ def read_chunks(path: str, compression: str | None, size: int) -> Iterator[bytes
         compression: `"gzip"`, `"zstd"`, or None.
         size: Bytes of a chunk; the last one may be shorter.
     """
-    with pa.input_stream(path, compression=compression) as stream:
+    with open_stream(path, compression) as stream:
         while chunk := stream.read(size):
             yield chunk

@@ -13,6 +13,7 @@ from packsort.errors import SourceError
 from packsort.schema import LENGTH
 from packsort.sources.formats.blocks import BlockReader, in_order
 from packsort.sources.formats.csv_records import CsvBlock, CsvError, split_records
+from packsort.sources.formats.opening import Place
 from packsort.sources.formats.reader import naming
 
 _FAULT = re.compile(r"Row #(\d+): (.*)")
@@ -35,11 +36,11 @@ class CsvReader(BlockReader[CsvBlock]):
             UTF-8.
     """
 
-    def __init__(self, path: str, size: int, delimiter: str = ",", compression: str | None = None) -> None:
+    def __init__(self, path: Place, size: int, delimiter: str = ",", compression: str | None = None) -> None:
         super().__init__(path, size)
         self._delimiter = delimiter
         self._compression = compression
-        with naming(path, "is not a readable CSV file"):
+        with naming(self.path, "is not a readable CSV file"):
             self.schema = self._header()
             integers = self._scan()
         if integers and LENGTH in self.schema.names:
@@ -48,7 +49,7 @@ class CsvReader(BlockReader[CsvBlock]):
 
     def _records(self) -> Iterator[CsvBlock]:
         try:
-            yield from split_records(self.path, self._compression, self._delimiter)
+            yield from split_records(self.place, self._compression, self._delimiter)
         except CsvError as fault:
             raise SourceError(f"`{self.path}` line {fault.line}: {fault}") from fault
 

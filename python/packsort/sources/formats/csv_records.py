@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from packsort.sources.formats.blocks import BLOCK_BYTES
 from packsort.sources.formats.compression import read_chunks
+from packsort.sources.formats.opening import Place
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
 _BOM = b"\xef\xbb\xbf"
@@ -45,7 +46,7 @@ class CsvError(Exception):
         self.line = line
 
 
-def split_records(path: str, compression: str | None, delimiter: str) -> Iterator[CsvBlock]:
+def split_records(path: Place, compression: str | None, delimiter: str) -> Iterator[CsvBlock]:
     """Read the header, and then whole records, a few megabytes at a time; a longer record makes a larger block.
 
     Args:
@@ -72,7 +73,7 @@ def split_records(path: str, compression: str | None, delimiter: str) -> Iterato
         line += text.count(b"\n")
 
 
-def _whole_records(path: str, compression: str | None) -> Iterator[bytes]:
+def _whole_records(path: Place, compression: str | None) -> Iterator[bytes]:
     waiting, least = b"", 0
     for index, chunk in enumerate(read_chunks(path, compression, BLOCK_BYTES)):
         waiting += chunk.removeprefix(_BOM) if index == 0 else chunk

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from packsort._stores import RangedFile, StorePath
 from packsort.errors import SourceError
 from packsort.sources.formats.arrow import ArrowReader
 from packsort.sources.formats.compression import compression_of, read_chunks
@@ -12,6 +14,9 @@ from packsort.sources.formats.csv import CsvReader
 from packsort.sources.formats.json import JsonReader
 from packsort.sources.formats.json_lines import split_lines
 from packsort.sources.formats.json_values import split_values
+from packsort.sources.formats.megatron import MegatronReader
+from packsort.sources.formats.megatron_names import MAGIC
+from packsort.sources.formats.opening import Place
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.reader import Reader, naming
 
@@ -27,6 +32,7 @@ _KINDS = {
     b"BZh": "is bzip2-compressed",
     b"\xfd7zXZ": "is xz-compressed",
     b"PARE": "is encrypted Parquet",
+    b"TNTIDX\x00\x00": "is an index of the old cached or lazy kind, which Megatron no longer reads",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself",
     b"\xff\xfe": "is text in UTF-16 instead of UTF-8",
     b"\xfe\xff": "is text in UTF-16 instead of UTF-8",
@@ -35,15 +41,16 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SPACE = b"\xef\xbb\xbf \t\r\n"
 _HEAD_BYTES = 1 << 20
+_END_BYTES = 4 << 10
 
 
-def open_file(path: Path, *, memory_map: bool = True) -> Reader:
+def open_file(path: Path | StorePath, *, memory_map: bool = True) -> Reader:
     """Open one file as the format that its first and last bytes tell, whatever its name.
 
     Text that is no JSON is CSV if the name ends in `.csv` or `.tsv`, also before `.gz` or `.zst`.
 
     Args:
-        path: The file.
+        path: The file, or an object of a store.
         memory_map: Whether to map an Arrow file into memory instead of reading it.
 
     Raises:
@@ -51,7 +58,8 @@ def open_file(path: Path, *, memory_map: bool = True) -> Reader:
         SourceError: The file may not be read, is empty, truncated, damaged, or of another format.
     """
     name = str(path)
-    with naming(name), path.open("rb") as file:
+    place: Place = path if isinstance(path, StorePath) else name
+    with naming(name), _open(path) as file:
         head = file.read(256)
         size = file.seek(0, 2)
         file.seek(max(0, size - 8))
@@ -63,36 +71,49 @@ def open_file(path: Path, *, memory_map: bool = True) -> Reader:
             raise SourceError(
                 f"`{name}` is a truncated Parquet file: it has {size:,} bytes and no Parquet footer at the end"
             )
-        return ParquetReader(name, size)
+        return ParquetReader(place, size)
     if head.startswith(_ARROW_FILE):
         if size < 24 or not tail.endswith(_ARROW_FILE):
             raise SourceError(
                 f"`{name}` is a truncated Arrow file: it has {size:,} bytes and no Arrow footer at the end"
             )
-        return ArrowReader(name, size, stream=False, memory_map=memory_map)
+        return ArrowReader(place, size, stream=False, memory_map=memory_map)
     if head.startswith(_ARROW_STREAM):
         # A writer that was stopped leaves whole messages, which would read as a shorter stream without an error.
         if tail != _ARROW_STREAM_END:
             raise SourceError(f"`{name}` is a truncated Arrow stream: it has {size:,} bytes and no end-of-stream mark")
-        return ArrowReader(name, size, stream=True, memory_map=memory_map)
-    return _open_text(path, size, compression_of(head))
+        return ArrowReader(place, size, stream=True, memory_map=memory_map)
+    if head.startswith(MAGIC):
+        if isinstance(path, StorePath):
+            raise SourceError(f"`{name}` holds Megatron's tokens, which are read from a disk only: copy the pair there")
+        return MegatronReader(name, memory_map=memory_map)
+    return _open_text(place, size, compression_of(head))
 
 
-def _open_text(path: Path, size: int, compression: str | None) -> Reader:
-    name = str(path)
+def _open(path: Path | StorePath) -> BinaryIO | RangedFile:
+    """Open a file whose ends are looked at; whoever then reads an object checks that it did not change."""
+    if isinstance(path, StorePath):
+        return RangedFile(path.store, str(path), path.info(), least=_END_BYTES)
+    return path.open("rb")
+
+
+def _open_text(place: Place, size: int, compression: str | None) -> Reader:
+    name = str(place)
     with naming(name):
-        head = next(read_chunks(name, compression, _HEAD_BYTES), b"")
+        head = next(read_chunks(place, compression, _HEAD_BYTES), b"")
     if compression and head.startswith(_BINARY):
         raise SourceError(f"`{name}` is a {compression}-compressed Parquet or Arrow file: decompress it first")
-    suffix = (Path(path.stem) if compression else path).suffix.lower()
+    path = PurePosixPath(name.partition("?")[0]) if isinstance(place, StorePath) else Path(name)
+    suffix = Path(path.stem if compression else path.name).suffix.lower()
     begin = head.lstrip(_SPACE)
     looks_like_json = begin.startswith((b'{"', b"[{")) or (begin[:1] in (b"{", b"[") and suffix not in _DELIMITERS)
     is_text = not head.startswith(tuple(_KINDS)) and b"\x00" not in head[:256]
     if looks_like_json or (suffix in _JSON_SUFFIXES and is_text):
-        return JsonReader(name, size, split_lines if _is_lines(begin) else split_values, compression)
+        return JsonReader(place, size, split_lines if _is_lines(begin) else split_values, compression)
     if suffix in _DELIMITERS and is_text:
-        return CsvReader(name, size, _DELIMITERS[suffix], compression)
-    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}")
+        return CsvReader(place, size, _DELIMITERS[suffix], compression)
+    pair = f"; if it holds Megatron's tokens, `{path.stem}.idx` is missing beside it" if suffix == ".bin" else ""
+    raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}{pair}")
 
 
 def _is_lines(head: bytes) -> bool:

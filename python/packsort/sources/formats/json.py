@@ -12,9 +12,10 @@ from packsort.sources.formats.blocks import BlockReader, in_order
 from packsort.sources.formats.json_block import Inferred, JsonBlock, find_maps, infer_block, parse_block
 from packsort.sources.formats.json_rows import JsonError
 from packsort.sources.formats.json_types import JSON, inexact_row, is_json, kind_of_type, merged
+from packsort.sources.formats.opening import Place
 from packsort.sources.formats.reader import Reader, naming
 
-Split = Callable[[str, str | None], Iterator[JsonBlock]]
+Split = Callable[[Place, str | None], Iterator[JsonBlock]]
 """Reads a file, given its compression, in blocks: `split_lines` or `split_values`."""
 
 
@@ -34,21 +35,21 @@ class JsonReader(BlockReader[JsonBlock]):
         SourceError: A row is no valid JSON object, and the message has its line and row.
     """
 
-    def __init__(self, path: str, size: int, split: Split, compression: str | None = None) -> None:
+    def __init__(self, path: Place, size: int, split: Split, compression: str | None = None) -> None:
         super().__init__(path, size)
         self._splitter = split
         self._compression = compression
         self._types: dict[str, pa.DataType] = {}
         self._problems: dict[str, str] = {}
         self._maps: Set[str] = set()
-        with naming(path, "is not a readable JSON file"):
+        with naming(self.path, "is not a readable JSON file"):
             self._scan()
         self.schema = pa.schema(self._types)
         self._refuse_wrapped()
 
     def _split(self) -> Iterator[JsonBlock]:
         try:
-            yield from self._splitter(self.path, self._compression)
+            yield from self._splitter(self.place, self._compression)
         except JsonError as fault:
             raise self._error(fault) from fault
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from packsort.sources.formats.blocks import BLOCK_BYTES
 from packsort.sources.formats.compression import read_chunks
 from packsort.sources.formats.json_block import JsonBlock
+from packsort.sources.formats.opening import Place
 
 _BOM = b"\xef\xbb\xbf"
 
 
-def split_lines(path: str, compression: str | None) -> Iterator[JsonBlock]:
+def split_lines(path: Place, compression: str | None) -> Iterator[JsonBlock]:
     """Read whole lines, a few megabytes at a time; a longer line makes a larger block.
 
     Args:

@@ -14,9 +14,10 @@ from packsort.sources.formats.blocks import BLOCK_BYTES
 from packsort.sources.formats.compression import read_chunks
 from packsort.sources.formats.json_block import JsonBlock
 from packsort.sources.formats.json_rows import JsonError, invalid, read_row, skip_space
+from packsort.sources.formats.opening import Place
 
 
-def split_values(path: str, compression: str | None) -> Iterator[JsonBlock]:
+def split_values(path: Place, compression: str | None) -> Iterator[JsonBlock]:
     """Read the objects of a list, or objects one after another, a few megabytes at a time.
 
     Args:
@@ -73,7 +74,7 @@ class _Window:
         at: Place of the next character in the window.
     """
 
-    def __init__(self, path: str, compression: str | None) -> None:
+    def __init__(self, path: Place, compression: str | None) -> None:
         self.at = 0
         self._text = ""
         self._lines = 0  # newlines before the window

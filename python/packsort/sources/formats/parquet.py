@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort._paths import not_a_uri
+from packsort._stores import StorePath
+from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.reader import naming
 
 
 class ParquetReader:
     """Parquet file that is open only while it is read.
 
+    Of an object in a store, the footer and the columns that are asked for are read, one range for each column of a row
+    group.
+
     Args:
         path: The file.
         size: Its bytes.
     """
 
-    def __init__(self, path: str, size: int) -> None:
-        self.path = path
+    def __init__(self, path: Place, size: int) -> None:
+        self.path = str(path)
         self.bytes = size
-        with naming(path, "is not a readable Parquet file"), self._open() as file:
+        self._place = path
+        with naming(self.path, "is not a readable Parquet file"), self._open() as file:
             self.schema = file.schema_arrow
             self.rows = file.metadata.num_rows
 
-    def _open(self) -> pq.ParquetFile:
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
         # Checksums cost little, and tell damage from data. Files without them are read without.
-        return pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True)
+        if isinstance(self._place, StorePath):
+            with open_object(self._place) as source:
+                yield pq.ParquetFile(source, page_checksum_verification=True)
+        else:
+            with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True) as file:
+                yield file
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
@@ -37,14 +50,15 @@ class ParquetReader:
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""
-        with naming(self.path):
-            opened = self._open()
-        with opened as file:
-            found = file.iter_batches(batch_size=rows, columns=list(columns))
-            while True:
-                with naming(self.path):
-                    batch = next(found, None)
-                if batch is None:
-                    return
-                if batch.num_rows:
-                    yield batch.select(list(columns))
+        found = self._batches(columns, rows)
+        while True:
+            with naming(self.path):
+                batch = next(found, None)
+            if batch is None:
+                return
+            if batch.num_rows:
+                yield batch.select(list(columns))
+
+    def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        with self._open() as file:
+            yield from file.iter_batches(batch_size=rows, columns=list(columns))

@@ -18,5 +18,8 @@ _PLAIN = (
 )
 _COMPRESSED = ("", ".gz", ".zst", ".zstd")
 
-DATA_SUFFIXES = tuple(plain + compressed for plain in _PLAIN for compressed in _COMPRESSED)
+INDEX_SUFFIX = ".idx"
+"""Suffix of the index of Megatron's data. Other programs use it, too."""
+
+DATA_SUFFIXES = (*(plain + compressed for plain in _PLAIN for compressed in _COMPRESSED), INDEX_SUFFIX)
 """Suffixes of data files, in lower case; names are matched without regard to case."""

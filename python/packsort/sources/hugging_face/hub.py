@@ -14,6 +14,7 @@ from packsort.sources.files import splits
 from packsort.sources.formats.reader import Reader
 from packsort.sources.hugging_face.datasets import dataset_reader
 
+_IS_NAME = re.compile(r"hf:(?!//)")  # `hf://` is a URL of files
 _NAME = re.compile(r"hf:(?P<name>[^/:]+/[^/:]+)(?:/(?P<config>[^/:]+))?(?::(?P<split>.+))?")
 
 
@@ -31,7 +32,7 @@ def hub_names(source: Any) -> list[str]:
         (['hf:owner/name:train'], [])
     """
     given = source if isinstance(source, (list, tuple)) else [source]
-    names = [one for one in given if isinstance(one, str) and one.startswith("hf:") and not os.path.lexists(one)]
+    names = [one for one in given if isinstance(one, str) and _IS_NAME.match(one) and not os.path.lexists(one)]
     if names and len(names) < len(given):
         raise SourceError(f"`{names[0]}` names a data set on the Hub, which cannot be read together with files")
     return names

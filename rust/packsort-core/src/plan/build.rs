@@ -17,6 +17,7 @@ use crate::histogram::sort::sort;
 use crate::ids::Id;
 use crate::packing::hybrid;
 use crate::plan::concatenated::Concatenated;
+use crate::plan::items::Items;
 use crate::plan::patterned::Patterned;
 use crate::plan::{Content, LeftOut};
 use crate::{
@@ -86,7 +87,7 @@ impl Plan {
             },
         };
         let rows = sequences.lengths.len() as u64;
-        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items)?;
+        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, Items::Listed(items))?;
         Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
     }
 

@@ -19,9 +19,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::histogram::count::split;
-use crate::ids::{Id, with_ids};
+use crate::ids::Id;
 use crate::memory::{collected, prefetch, with_room, zeros};
 use crate::parallel::Scatter;
+use crate::plan::items::{ByPlace, Items, OwnPlaces};
 use crate::plan::packs::{Pack, PackList};
 use crate::plan::patterned::Patterned;
 use crate::plan::shuffle::Shuffle;
@@ -42,8 +43,7 @@ impl Patterned {
             let (first, copies) = (self.classes.first[class], u64::from(slot.copies));
             for place in source + copy * copies..source + (copy + 1) * copies {
                 let place = shuffle.map_or(place, |shuffle| first + shuffle.ids[class].at(place - first));
-                let item = with_ids!(&self.items, items => items[place as usize].to_u64());
-                let (row, start) = self.cuts.locate(item, self.rows);
+                let (row, start) = self.cuts.locate(self.items.at(place), self.rows);
                 pack.ids.push(row);
                 pack.starts.push(start);
                 pack.lengths.push(self.classes.lengths[class]);
@@ -93,15 +93,14 @@ impl Patterned {
     fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<(Vec<i64>, SequenceIds), Error> {
         let packs = PacksToList::new(shuffle, range, self.num_packs())?;
         let offsets = self.offsets(&packs)?;
-        let items = match (&self.items, shuffle) {
-            (SequenceIds::U32(items), None) => SequenceIds::U32(self.copy_in_order(items, &packs, &offsets)?),
-            (SequenceIds::I64(items), None) => SequenceIds::I64(self.copy_in_order(items, &packs, &offsets)?),
-            (SequenceIds::U32(items), Some(shuffle)) => {
-                SequenceIds::U32(self.copy_shuffled(items, shuffle, &packs, &offsets)?)
+        let items = match &self.items {
+            Items::Listed(SequenceIds::U32(items)) => {
+                SequenceIds::U32(self.copy(&items[..], shuffle, &packs, &offsets)?)
             }
-            (SequenceIds::I64(items), Some(shuffle)) => {
-                SequenceIds::I64(self.copy_shuffled(items, shuffle, &packs, &offsets)?)
+            Items::Listed(SequenceIds::I64(items)) => {
+                SequenceIds::I64(self.copy(&items[..], shuffle, &packs, &offsets)?)
             }
+            Items::Counted(len) => SequenceIds::I64(self.copy(&OwnPlaces(*len), shuffle, &packs, &offsets)?),
         };
         Ok((offsets, items))
     }
@@ -128,8 +127,26 @@ impl Patterned {
         Ok(offsets)
     }
 
+    fn copy<I: Id>(
+        &self,
+        items: &(impl ByPlace<I> + ?Sized),
+        shuffle: Option<&Shuffle>,
+        packs: &PacksToList,
+        offsets: &[i64],
+    ) -> Result<Vec<I>, Error> {
+        match shuffle {
+            None => self.copy_in_order(items, packs, offsets),
+            Some(shuffle) => self.copy_shuffled(items, shuffle, packs, offsets),
+        }
+    }
+
     /// Copy the items of packs that are not shuffled.
-    fn copy_in_order<I: Id>(&self, items: &[I], packs: &PacksToList, offsets: &[i64]) -> Result<Vec<I>, Error> {
+    fn copy_in_order<I: Id>(
+        &self,
+        items: &(impl ByPlace<I> + ?Sized),
+        packs: &PacksToList,
+        offsets: &[i64],
+    ) -> Result<Vec<I>, Error> {
         let listed = Scatter::new(IDS, offsets[packs.len()] as usize)?;
         self.for_each_block(packs, |block| {
             for pack in block {
@@ -140,17 +157,17 @@ impl Patterned {
                     let first = source as usize + pack.copy as usize * copies;
                     // Mostly a slot has one copy or two, and a loop of random length is mispredicted. So two items are
                     // always written; a second one too many is overwritten by the next slot, or is the pack's last.
-                    let second = (first + 1).min(items.len() - 1);
+                    let second = (first + 1).min(items.last());
                     // SAFETY: every pack is in one block, and both places lie between the pack's offsets, which are its
                     // own. Index `at` is written last, so it holds its own item even where both places are the same.
                     unsafe {
-                        listed.write((at + 1).min(last), items[second]);
-                        listed.write(at, items[first]);
+                        listed.write((at + 1).min(last), items.item(second));
+                        listed.write(at, items.item(first));
                     }
                     for more in 2..copies {
                         // SAFETY: every pack is in one block, and the slots of a pack fill the places between its
                         // offsets, which are its own, with as many items as they have copies.
-                        unsafe { listed.write(at + more, items[first + more]) };
+                        unsafe { listed.write(at + more, items.item(first + more)) };
                     }
                     at += copies;
                 }
@@ -165,7 +182,7 @@ impl Patterned {
     /// Copy the items of shuffled packs.
     fn copy_shuffled<I: Id>(
         &self,
-        items: &[I],
+        items: &(impl ByPlace<I> + ?Sized),
         shuffle: &Shuffle,
         packs: &PacksToList,
         offsets: &[i64],
@@ -174,13 +191,13 @@ impl Patterned {
         self.for_each_block(packs, |block| {
             block.iter().for_each(|pack| prefetch(&offsets[pack.place..=pack.place]));
             let sources = self.shuffled_sources(shuffle, block)?;
-            sources.iter().for_each(|&source| prefetch(&items[source..=source]));
+            sources.iter().for_each(|&source| items.prefetch(source));
             let mut sources = sources.into_iter();
             for pack in block {
                 let range = offsets[pack.place] as usize..offsets[pack.place + 1] as usize;
                 for (at, source) in range.zip(&mut sources) {
                     // SAFETY: every pack is in one block, and the places between its offsets are its own.
-                    unsafe { listed.write(at, items[source]) };
+                    unsafe { listed.write(at, items.item(source)) };
                 }
             }
             Ok(())

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! build          lengths and options -> Plan
+//! counted        counts of lengths and options -> Plan
 //! packs          the packs of a plan: one, an iterator, or all of a range
 //! parts          Plan <-> what a file holds
 //! patterned      the content of plans made of patterns
 //! group_sizes    what a search for fewer packs is given, and packs found taken back
+//! items          ids by length, listed or only counted
+//! places         the packs of sequences, in plans made from counts
 //! list           packs of patterned plans, listed in parallel
 //! shuffle        the shuffle of one epoch of a patterned plan
 //! concatenated   the content of plans by strategy `random`
@@ -13,11 +16,14 @@
 
 pub mod build;
 pub mod concatenated;
+pub mod counted;
 pub mod group_sizes;
+mod items;
 mod list;
 pub mod packs;
 pub mod parts;
 pub mod patterned;
+mod places;
 mod shuffle;
 
 use std::sync::Arc;
@@ -128,6 +134,14 @@ impl Plan {
     pub(crate) fn patterned(&self) -> Option<&Arc<Patterned>> {
         match &self.content {
             Content::Patterned(patterned, _) => Some(patterned),
+            Content::Concatenated(_) => None,
+        }
+    }
+
+    /// The shuffle of the epoch; `None` for a plan that is not shuffled, or not by patterns.
+    fn shuffle(&self) -> Option<&Shuffle> {
+        match &self.content {
+            Content::Patterned(_, shuffle) => shuffle.as_deref(),
             Content::Concatenated(_) => None,
         }
     }

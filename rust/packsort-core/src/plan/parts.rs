@@ -9,6 +9,7 @@ use crate::histogram::cuts::Cuts;
 use crate::ids::{Id, with_ids};
 use crate::memory::{collected, copied, with_room, zeros};
 use crate::plan::concatenated::{Concatenated, Source};
+use crate::plan::items::Items;
 use crate::plan::patterned::Patterned;
 use crate::plan::{Content, LeftOut, Plan};
 use crate::{Classes, Error, Options, Patterns, SequenceIds, Slot, Strategy};
@@ -72,8 +73,8 @@ pub struct PatternedParts {
     pub slot_classes: Vec<i64>, // (slots,)
     /// Number of sequences of the slot's class in each pack.
     pub slot_copies: Vec<i64>, // (slots,)
-    /// Items by class.
-    pub items: SequenceIds, // (planned pieces,)
+    /// Items by class; `None` for a plan made from counts, where each item is its own place.
+    pub items: Option<SequenceIds>, // (planned pieces,)
 }
 
 /// The packs of a plan by strategy [`Strategy::Random`].
@@ -165,7 +166,10 @@ impl Patterned {
             slot_offsets: collected(PARTS, patterns.slot_offsets.iter().map(|&offset| offset as i64))?,
             slot_classes: collected(PARTS, patterns.slots.iter().map(|slot| slot.class.into()))?,
             slot_copies: collected(PARTS, patterns.slots.iter().map(|slot| slot.copies.into()))?,
-            items: items.copied()?,
+            items: match items {
+                Items::Listed(items) => Some(items.copied()?),
+                Items::Counted(_) => None,
+            },
         })
     }
 }
@@ -198,12 +202,21 @@ impl PatternedParts {
             slot_offsets: numbers("slot_offsets", &self.slot_offsets)?,
             slots: collected(PARTS, slots)?,
         };
-        let (found, expected) = (items.len() as u64, classes.num_sequences());
-        if found != expected {
+        let planned = classes.num_sequences();
+        let items = match items {
+            Some(items) => Items::Listed(items),
+            None => Items::Counted(planned),
+        };
+        if items.len() != planned {
+            let (found, expected) = (items.len(), planned);
             return Err(Error::DamagedPlan(PlanFault::ArrayLength { array: "items", found, expected }));
         }
         patterns.check(&classes, room)?.map_err(Error::DamagedPlan)?;
-        with_ids!(&items, items => check_items(items, rows, &cuts))?;
+        match &items {
+            Items::Listed(items) => with_ids!(items, items => check_items(items, rows, &cuts))?,
+            // Only what is cut has no item of its own, and counts know no rows that could be cut.
+            Items::Counted(_) => check_counted(&cuts, planned, rows).map_err(Error::DamagedPlan)?,
+        }
         let packs = patterns.num_packs();
         if proven > packs {
             return Err(Error::DamagedPlan(PlanFault::Bound { bound: proven, packs }));
@@ -263,6 +276,16 @@ fn check_items<I: Id>(items: &[I], rows: u64, cuts: &Cuts) -> Result<(), Error> 
         }
     }
     Ok(())
+}
+
+/// Check the rest of a plan that was made from counts: nothing is cut, and there are no more sequences than rows.
+fn check_counted(cuts: &Cuts, planned: u64, rows: u64) -> Result<(), PlanFault> {
+    let found = cuts.rows.len() as u64;
+    match found {
+        0 if planned <= rows => Ok(()),
+        0 => Err(PlanFault::NoSuchId { id: planned - 1, limit: rows }),
+        _ => Err(PlanFault::ArrayLength { array: "cut_rows", found, expected: 0 }),
+    }
 }
 
 /// A set of distinct numbers, in memory proportional to their number.

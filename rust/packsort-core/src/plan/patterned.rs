@@ -18,7 +18,9 @@ use crate::histogram::cuts::Cuts;
 use crate::memory::{copied, reserved, with_room};
 use crate::parallel::split_at_lengths;
 use crate::plan::NumFillers;
-use crate::{Classes, Error, Options, Patterns, Room, SequenceIds, Slot, lower_bound};
+use crate::plan::items::Items;
+use crate::plan::places::SlotsByPlace;
+use crate::{Classes, Error, Options, Patterns, Room, Slot, lower_bound};
 
 /// Patterns, and the ids that their packs hold.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct Patterned {
     pub classes: Classes,
     pub patterns: Patterns,
     /// Items by class (see [`Cuts`]); rows where nothing is cut.
-    pub items: SequenceIds,
+    pub items: Items,
     /// A proven lower bound on the packs of any plan; 0 if none was proven.
     pub proven: u64,
     pub num_tokens: u64,
@@ -40,6 +42,7 @@ pub(crate) struct Patterned {
     first_item: Vec<u64>,  // (patterns + 1,): number of sequences before each pattern
     slot_source: Vec<u64>, // (slots,): position in `items` of each slot's first id
     bound: OnceLock<u64>,
+    pub slots_by_place: OnceLock<SlotsByPlace>,
 }
 
 impl Patterned {
@@ -57,7 +60,7 @@ impl Patterned {
         cuts: Cuts,
         classes: Classes,
         patterns: Patterns,
-        items: SequenceIds,
+        items: Items,
     ) -> Result<Self, Error> {
         let (sources, num_tokens) = rayon::join(|| slot_sources(&classes, &patterns), || classes.num_tokens());
         let (slot_source, mut first_item) = sources?;
@@ -85,6 +88,7 @@ impl Patterned {
             first_item,
             slot_source,
             bound: OnceLock::new(),
+            slots_by_place: OnceLock::new(),
         })
     }
 
@@ -93,7 +97,7 @@ impl Patterned {
     }
 
     pub fn num_sequences(&self) -> u64 {
-        (self.items.len() - self.cuts.piece_rows.len()) as u64
+        self.items.len() - self.cuts.piece_rows.len() as u64
     }
 
     pub fn has_starts(&self) -> bool {

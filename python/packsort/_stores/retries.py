@@ -1,0 +1,103 @@
+"""Repeat calls of a store that failed in passing.
+
+The clients of S3 and of Google retry by themselves, others do not; none asks again where an answer is shorter than it
+should be. So each call is made up to four times, with pauses that grow. Errors that stay, such as a missing bucket, are
+raised at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+ATTEMPTS = 4
+FIRST_PAUSE = 0.2
+"""Seconds before the second attempt; each later pause is three times as long."""
+
+_STAY = (
+    FileNotFoundError,
+    PermissionError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ImportError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    MemoryError,
+)
+_STAYING_ERRNOS = {
+    errno.EINVAL,
+    errno.EPERM,
+    errno.ENOSYS,
+    errno.EMSGSIZE,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+}
+_PASSING_STATUSES = {408, 425, 429}
+_STAYING_NAMES = ("CredentialsError", "ProfileNotFound", "TokenRetrievalError", "SSOError", "ParamValidationError")
+
+_Result = TypeVar("_Result")
+
+
+class ShortAnswerError(OSError):
+    """A store sent fewer or more bytes than were asked for."""
+
+
+def repeated(call: Callable[[], _Result]) -> _Result:
+    """Call a function until it succeeds, at most `ATTEMPTS` times.
+
+    Args:
+        call: The function, which may be called several times.
+
+    Raises:
+        OSError: It failed each time, or in a way that stays.
+    """
+    pause = FIRST_PAUSE
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return call()
+        # Clients raise exceptions of their own beside OSError.
+        except Exception as error:
+            if attempt == ATTEMPTS or stays(error):
+                raise as_os_error(error) from error
+        time.sleep(pause * (0.5 + random.random()))
+        pause *= 3
+    raise AssertionError
+
+
+def stays(error: BaseException) -> bool:
+    """Return whether an error of a store would come again.
+
+    Example:
+        >>> stays(FileNotFoundError()), stays(TimeoutError()), stays(OSError(errno.EBUSY, "slow down"))
+        (True, False, False)
+    """
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    if isinstance(status, int) and 400 <= status < 500:
+        return status not in _PASSING_STATUSES
+    if isinstance(error, OSError) and error.errno in _STAYING_ERRNOS:
+        return True
+    return isinstance(error, _STAY) or type(error).__name__.endswith(_STAYING_NAMES)
+
+
+def as_os_error(error: Exception) -> BaseException:
+    """Return an error of a client as one of Python's, so that callers need not know the clients."""
+    if isinstance(error, (OSError, ImportError, MemoryError, NotImplementedError)):
+        return error
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    words = " ".join(str(error).split()) or type(error).__name__
+    if status in (401, 403):
+        return PermissionError(errno.EACCES, words)
+    if status == 404:
+        return FileNotFoundError(errno.ENOENT, words)
+    return OSError(words)
