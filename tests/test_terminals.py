@@ -50,7 +50,7 @@ def test_names_do_not_command_the_terminal(run: Run) -> None:
     assert "[red]e" in clean(run("plan", source, "--max-length", 8, "-o", f"{HOSTILE}-plan"))
     assert "[red]e" in clean(run("compare", source, "--max-length", 8, "--model", HOSTILE))
     clean(run("verify", out, "--source", source))
-    assert "[red]e` is left out" in clean(run("export", out, "-o", f"{HOSTILE}-exported"))
+    assert "[red]e\\x07` is left out" in clean(run("export", out, "-o", f"{HOSTILE}-exported"))
     for wrong in (
         ("pack", source, "-o", out, "--max-length", 1),
         ("pack", f"no-{HOSTILE}", "-o", "new", "--max-length", 8),
