@@ -164,8 +164,6 @@ def _reason(error: Exception, hub: str) -> str:
     text = str(error)
     if "trust_remote_code" in text:
         return "it comes with Python code; pass trust_remote_code=True to run it"
-    if "cached files" in text and not hub:
-        return "it needs files of another repository; pass trust_remote_code=True to load them and run their code"
     if hub:
         return f"the Hugging Face Hub {hub}, and its cache holds no such tokenizer"
     if "backend tokenizer from one of" in text or "Unrecognized model" in text:
