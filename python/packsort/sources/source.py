@@ -9,6 +9,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +21,7 @@ from packsort._arrow import wider
 from packsort._options import InputConfig
 from packsort._stores import StorePath
 from packsort._warn import warn
-from packsort.errors import SourceError
+from packsort.errors import OptionError, SourceError
 from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile
 from packsort.sources.files.splits import rows_by_split
@@ -123,6 +124,23 @@ class Source:
                     self._problems[name] = f"{pair}: add it there, or remove it"
         return pa.schema(list(fields.values()))
 
+    @property
+    def name(self) -> str:
+        """The first file, and the number of others, for a message."""
+        more = f" and {len(self.files) - 1:,} more" if len(self.files) > 1 else ""
+        return f"`{self.files[0].path}`{more}"
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Name the source in errors about its columns that name no file of it; rows in memory have no name."""
+        try:
+            yield
+        except (SourceError, OptionError) as error:
+            text = str(error)
+            if any(f"`{file.path}`" in text or file.path.startswith("<") for file in self.files):
+                raise
+            raise type(error)(f"{self.name}: {text}") from error.__cause__
+
     def agrees(self, name: str) -> bool:
         """Return whether all files have a column, once, in types that one type holds."""
         return name not in self._problems
@@ -211,7 +229,7 @@ class Source:
             if name in self._problems:
                 raise SourceError(self._problems[name])
             if name not in self.schema.names:
-                raise no_column(name, self.schema.names)
+                raise no_column(name, self.schema.names, self.name)
         return pa.schema([self.schema.field(name) for name in columns])
 
 

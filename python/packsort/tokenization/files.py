@@ -237,10 +237,11 @@ def _own_files(folder: Path) -> set[str]:
 
 def _is_tokenized(path: Path) -> bool:
     try:
-        schema = pq.read_schema(not_a_uri(path))
-    except (OSError, pa.ArrowException):
+        # Opening a named pipe would wait for ever.
+        schema = pq.read_schema(not_a_uri(path)) if path.is_file() else pa.schema([])
+        return b"packsort" in (schema.metadata or {}) and INPUT_IDS in schema.names
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return False
-    return b"packsort" in (schema.metadata or {}) and INPUT_IDS in schema.names
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -74,7 +74,8 @@ class Tokenization:
     ) -> None:
         self._source, self._made = source, made
         self._recipe = Recipe(source.schema, tokenizer, config, tuple(keep), split_turns)
-        self._batches = self._recipe.make()
+        with source.naming():
+            self._batches = self._recipe.make()
         self._processes = 1 if made is not None else num_processes(config.num_proc, source.num_rows)
         self.loss_rule = self._batches.render.loss_rule
         self.columns = tuple(self._batches.render.columns)
