@@ -60,7 +60,7 @@ class BoundedTemplate:
         environment.globals["lipsum"] = _checked(environment.globals["lipsum"], lipsum, limits)
         self.template: Template = environment.from_string(text)
         generate = self.template.generate
-        self.template.generate = lambda *given, **named: _pieces(generate(*given, **named), limits)  # type: ignore[method-assign]
+        self.template.generate = lambda *given, **named: _pieces(generate(*given, **named), limits)
         vars(self._stand_in).update(vars(self.template))
 
     @property
@@ -78,7 +78,7 @@ class _BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _generate(self, source: nodes.Template, *given: Any, **named: Any) -> str:
         return super()._generate(_Marked().visit(source), *given, **named)
 
-    def concat(self, pieces: Iterable[str]) -> str:  # type: ignore[override]
+    def concat(self, pieces: Iterable[str]) -> str:
         """Join pieces of text, which may be more than fit memory."""
         limits, given, size, joined = self.limits, iter(pieces), 0, []
         limits.check_time()  # macros that call each other have no loops
@@ -153,7 +153,7 @@ class _Marked(NodeTransformer):
         return len(node.nodes)
 
 
-def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filter(node: Any, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
