@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -18,14 +17,10 @@ from packsort._options import (
     plan_config,
     take_input_options,
 )
-from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.load import window_limit
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,20 +164,8 @@ def shard_config(
         pad_token_id=pad_token_id,
         keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
-        shard_size=_shard_size(shard_size),
+        shard_size=_checks.byte_size("shard_size", shard_size),
     )
-
-
-def _shard_size(size: Any) -> int:
-    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB"."""
-    if not isinstance(size, str):
-        return _checks.integer("shard_size", size, 1, also=", or text such as '256MB'")
-    match = _SIZE.fullmatch(size)
-    if not match:
-        raise OptionError(f"shard_size must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
-    number, unit, binary = match.groups()
-    found = int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
-    return _checks.integer("shard_size", found, 1)
 
 
 def _column_name(values: Any) -> str | None:

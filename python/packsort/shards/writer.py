@@ -18,6 +18,7 @@ from packsort._atomic import output_errors
 from packsort._checksum import checksum
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
+from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
@@ -58,7 +59,7 @@ def write_shards(
     Args:
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
-        out: Directory to write.
+        out: Directory to write, or the URL of a folder in an object store that is empty.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
         seed: Seed that shuffles packs and sequences of equal length, 0 by default because packs in the order of their
@@ -127,10 +128,12 @@ def write_shards_of_config(
     choice = as_choice(tokenizer)
     config.input.check_tokenizer(choice)
     config.window(choice)
+    target = place(out, config.input.storage_options)
     opened = open_source(source, config.input)
-    _refuse_folder_of(opened, Path(out))
-    store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
-    with OutputDirectory(Path(out), overwrite=overwrite) as directory:
+    _refuse_folder_of(opened, target)
+    beside = None if isinstance(target, StorePath) else target
+    store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=beside)
+    with OutputDirectory(target, overwrite=overwrite) as directory:
         prepared = prepare(opened, config, choice, stage, store)
         run_id = _run_id(opened, prepared)
         shards = _Writer(directory, prepared).write(directory.begin(run_id), stage)
@@ -141,7 +144,7 @@ def write_shards_of_config(
     return manifest
 
 
-def _refuse_folder_of(source: Source, out: Path) -> None:
+def _refuse_folder_of(source: Source, out: Path | StorePath) -> None:
     """Refuse to write beside rows: shards may have the names of their files, and the folder would hold both."""
     for file in source.files:
         if Path(file.path).is_file() and Path(file.path).resolve().parent == out.resolve():
