@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,18 +21,17 @@ from packsort.planning.overlong import WAYS
 from packsort.planning.plan import Plan
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
-from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.shards.division import count_shards, shard_schema
+from packsort.shards.manifest import Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
-from packsort.sources.sequence_columns import SequenceColumns, class_labels, read_sequence_columns
+from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
 from packsort.tokenization.choice import TokenizerChoice
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.kept import KeptTokens
 from packsort.tokenization.load import load_tokens
-
-_MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
 
 
 @dataclass(frozen=True)
@@ -69,16 +67,12 @@ class Preparation:
     def schema(self) -> pa.Schema:
         """Schema of the shards."""
         packs = gather_packs(self.tokens.table, self.plan, 0, 0, self.fillers, self.kept)
-        facts = {"format_version": FORMAT_VERSION, "max_length": self.plan.max_length}
-        return packs.schema.with_metadata({"packsort": json.dumps(facts), **class_labels(self.kept.dictionaries)})
+        return shard_schema(packs.schema, self.plan, self.kept.dictionaries)
 
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        token_bytes = sum(field.type.value_type.bit_width for field in self.tokens.table.schema) / 8
-        width = self.plan.max_length
-        packs = min(self.config.shard_size / (token_bytes * width), _MOST_TOKENS // width)
-        return max(1, -(-self.plan.num_packs // max(1, int(packs))))
+        return count_shards(self.tokens.table.schema, self.plan, self.config.shard_size)
 
     def manifest(self, shards: Sequence[ShardInfo] = ()) -> Manifest:
         """Return the record of the packed directory.

@@ -10,30 +10,25 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from packsort import _core
 from packsort._atomic import output_errors
-from packsort._checksum import checksum
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
-from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.prepare import Preparation, prepare
+from packsort.shards.shard_writing import write_shard
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.choice import as_choice, stamps
 from packsort.tokenization.info import digest
 from packsort.tokenization.kept import are_files, table_digest
-
-_TOKENS_PER_ROW_GROUP = 4_000_000
 
 
 def write_shards(
@@ -192,27 +187,8 @@ class _Writer:
         return shards
 
     def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
-        path = self._directory.path_of(name)
         with output_errors(self._directory.out / name):
-            with path.open("wb") as file:
-                if self._format == "arrow":
-                    with pa.ipc.new_file(file, self._schema) as writer:
-                        writer.write_table(packs)
-                else:
-                    group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
-                    pq.write_table(packs, file, compression="zstd", row_group_size=group)
-                file.flush()
-                os.fsync(file.fileno())
-            is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)
-            tokens = pc.sum(pc.filter(pc.list_flatten(packs[SEQ_LENGTHS]), is_piece)).as_py()
-            return ShardInfo(
-                name=name,
-                packs=packs.num_rows,
-                sequences=pc.sum(is_piece).as_py() or 0,
-                tokens=tokens or 0,
-                bytes=path.stat().st_size,
-                checksum=checksum(path),
-            )
+            return write_shard(self._directory.path_of(name), name, packs, self._format, self._plan.max_length)
 
 
 def _run_id(source: Source, prepared: Preparation) -> str:

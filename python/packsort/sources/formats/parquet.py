@@ -43,10 +43,20 @@ class ParquetReader:
             with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True) as file:
                 yield file
 
+    def row_groups(self) -> list[tuple[int, int]]:
+        """Return the rows and bytes of each row group."""
+        with naming(self.path), self._open() as file:
+            groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+            return [(group.num_rows, group.total_byte_size) for group in groups]
+
+    def part(self, first: int, stop: int) -> ParquetPart:
+        """Return a reader of row groups `first` to `stop`, `stop` excluded."""
+        return ParquetPart(self, first, stop)
+
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
         with naming(self.path), self._open() as file:
-            table = file.read(columns=list(columns)).select(list(columns))
+            table = self._read(file, list(columns)).select(list(columns))
         check_rows(table.num_rows, self.rows, self.path)
         check_columns(table, self.path)
         return table
@@ -66,6 +76,32 @@ class ParquetReader:
                 first += batch.num_rows
                 yield selected
 
+    def _read(self, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        return file.read(columns=columns)
+
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         with self._open() as file:
             yield from file.iter_batches(batch_size=rows, columns=list(columns))
+
+
+class ParquetPart(ParquetReader):
+    """Some row groups of a Parquet file.
+
+    Args:
+        file: The file.
+        first: The first row group.
+        stop: The row group after the last.
+    """
+
+    def __init__(self, file: ParquetReader, first: int, stop: int) -> None:
+        self.__dict__.update(file.__dict__)
+        self._groups = list(range(first, stop))
+        sizes = file.row_groups()[first:stop]
+        self.rows, self.bytes = sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _read(self, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        return file.read_row_groups(self._groups, columns=columns)
+
+    def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        with self._open() as file:
+            yield from file.iter_batches(batch_size=rows, row_groups=self._groups, columns=list(columns))

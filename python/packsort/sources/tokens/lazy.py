@@ -23,10 +23,10 @@ from packsort.errors import DamagedError, PacksortError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, POSITION_IDS
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
+from packsort.sources.tokens.checked import checked_column
 from packsort.sources.tokens.disagreeing import uneven_across_files, values_in_rows
 from packsort.sources.tokens.loss_masks import masked_labels
 from packsort.sources.tokens.padding import find_padding
-from packsort.sources.tokens.read import checked_column
 from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.tokens.uses import ColumnUses
 

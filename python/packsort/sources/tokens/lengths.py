@@ -15,8 +15,8 @@ from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LENGTH
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
+from packsort.sources.tokens.checked import checked_column
 from packsort.sources.tokens.padding import find_padding
-from packsort.sources.tokens.read import checked_column
 from packsort.sources.tokens.roles import refuse_packs, wrong_type
 
 _TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
