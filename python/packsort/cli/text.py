@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from packsort.cli.output import shown
+
 if TYPE_CHECKING:
     from packsort.shards.index_record import IndexRecord
     from packsort.sources.files.skipped import Skipped
@@ -26,6 +28,7 @@ def lines(pairs: list[tuple[str, str]]) -> str:
         packs       3
         efficiency  99.97%
     """
+    pairs = [(shown(name), shown(text)) for name, text in pairs]
     names = max(len(name) for name, _ in pairs) + 2
     width = line_width()
     if width is None:
