@@ -143,5 +143,7 @@ def refuse_of_one_machine(config: ShardConfig) -> None:
         )
     if config.plan.truncation_side == "left":
         raise OptionError(f"truncation_side='left' does not go with Ray: {_WAY_OUT}")
+    if config.index_only:
+        raise OptionError(f"index_only=True does not go with Ray: {_WAY_OUT}")
     if config.keep:
         raise OptionError(f"keep does not go with Ray, because text is kept by its number in one list: {_WAY_OUT}")

@@ -36,6 +36,7 @@ class ShardConfig:
         keep: Columns with one value for each sequence that packs keep.
         format: File format of the shards.
         shard_size: Bytes of a shard before compression, approximately.
+        index_only: Whether shards refer to the files of the source instead of holding tokens.
     """
 
     plan: PlanConfig
@@ -46,6 +47,7 @@ class ShardConfig:
     keep: tuple[str, ...]
     format: ShardFormat
     shard_size: int
+    index_only: bool = False
 
     def fillers(self, tokenizer: Any) -> Fillers:
         """Return the fillers, with the text of a separator looked up in the tokenizer.
@@ -119,6 +121,7 @@ def shard_config(
     *,
     format: Any = "arrow",
     shard_size: Any = "256MB",
+    index_only: Any = False,
     **more: Any,
 ) -> ShardConfig:
     """Check the options of packed shards and complete them.
@@ -129,6 +132,7 @@ def shard_config(
         options: The keyword arguments of `ShardOptions` that were given.
         format: File format of the shards.
         shard_size: Bytes of a shard: an integer, or a text such as "256MB".
+        index_only: Whether shards refer to the files of the source.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Raises:
@@ -156,6 +160,13 @@ def shard_config(
         raise _checks.clash(
             "overlong='split_turns'", f"strategy={plan.strategy!r}", f"strategy must be one of {choices}"
         )
+    if _checks.boolean("index_only", index_only):
+        if format != "arrow":
+            raise _checks.clash("index_only=True", f"format={format!r}", "an index is Arrow: leave format out")
+        if split_turns:
+            raise _checks.clash(
+                "index_only=True", "overlong='split_turns'", "an index refers to tokens as they are, whole or cut"
+            )
     return ShardConfig(
         plan=plan,
         input=given,
@@ -165,6 +176,7 @@ def shard_config(
         keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
         shard_size=_checks.byte_size("shard_size", shard_size),
+        index_only=bool(index_only),
     )
 
 

@@ -21,11 +21,13 @@ from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
+from packsort.shards.index_prepare import check_choice, open_rows
+from packsort.shards.index_writer import write_index
 from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.shard_writing import write_shard
 from packsort.shards.token_store import open_store
-from packsort.sources.source import Source, open_source
+from packsort.sources.source import Source
 from packsort.tokenization.choice import as_choice, stamps
 from packsort.tokenization.info import digest
 from packsort.tokenization.kept import are_files, table_digest
@@ -42,6 +44,7 @@ def write_shards(
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
     overwrite: bool = False,
+    index_only: bool = False,
     tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
     **options: Unpack[ShardOptions],
@@ -53,7 +56,8 @@ def write_shards(
 
     Args:
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
-            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
+            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
+            directory, whose rows are packed anew.
         out: Directory to write, or the URL of a folder in an object store that is empty.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
@@ -63,6 +67,9 @@ def write_shards(
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
         overwrite: Whether to replace what packsort wrote in `out` before. A folder with other files is refused.
+        index_only: Whether to write which rows each pack holds, and no tokens: packs are then gathered from the files
+            of the source, Parquet or uncompressed Arrow, which must stay as they are. Packing an index again, with
+            another `max_length`, seed or strategy, reads no tokens.
         tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
             in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
             sequence is too long: hidden beside `out`, until a call that packs them to `out` succeeds.
@@ -99,7 +106,14 @@ def write_shards(
         [[1, 2, 3], [4, 5, 6, 7, 8]]
     """
     config = shard_config(
-        "write_shards", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
+        "write_shards",
+        max_length,
+        options,
+        seed=seed,
+        epoch=epoch,
+        format=format,
+        shard_size=shard_size,
+        index_only=index_only,
     )
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
@@ -123,8 +137,11 @@ def write_shards_of_config(
     choice = as_choice(tokenizer)
     config.input.check_tokenizer(choice)
     config.window(choice)
+    check_choice(config, choice)
     target = place(out, config.input.storage_options)
-    opened = open_source(source, config.input)
+    if config.index_only:
+        return write_index(source, target, config, overwrite=overwrite, stage=stage)
+    opened, config = open_rows(source, config, choice)
     _refuse_folder_of(opened, target)
     beside = None if isinstance(target, StorePath) else target
     store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=beside)

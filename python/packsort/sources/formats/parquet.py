@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
 from packsort.sources.formats.opening import Place, open_object
-from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
+from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
 
 
 class ParquetReader:
@@ -34,13 +34,13 @@ class ParquetReader:
             self.rows = file.metadata.num_rows
 
     @contextmanager
-    def _open(self) -> Iterator[pq.ParquetFile]:
+    def _open(self, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
         # Checksums cost little, and tell damage from data. Files without them are read without.
         if isinstance(self._place, StorePath):
             with open_object(self._place) as source:
-                yield pq.ParquetFile(source, page_checksum_verification=True)
+                yield pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
         else:
-            with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True) as file:
+            with pq.ParquetFile(not_a_uri(self.path), metadata=metadata, page_checksum_verification=True) as file:
                 yield file
 
     def row_groups(self) -> list[tuple[int, int]]:
@@ -82,6 +82,21 @@ class ParquetReader:
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         with self._open() as file:
             yield from file.iter_batches(batch_size=rows, columns=list(columns))
+
+    def blocks(self) -> Blocks:
+        """Return the row groups, as `BlockReader.blocks`."""
+        with naming(self.path), self._open() as file:
+            metadata = file.metadata
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+
+        def read(index: int, columns: Sequence[str]) -> pa.Table:
+            with naming(self.path), self._open(metadata) as file:
+                table = file.read_row_group(index, columns=list(columns)).select(list(columns))
+            check_rows(table.num_rows, rows[index], self.path)
+            check_columns(table, self.path, sum(rows[:index]))
+            return table
+
+        return Blocks(rows, True, read)
 
 
 class ParquetPart(ParquetReader):

@@ -2,6 +2,8 @@
 
 - `read`: token columns, read into memory and checked.
 - `lazy`: token columns that are checked as they are read.
+- `survey`: token columns that are checked and not kept, for an index.
+- `blocks`: token columns that stay in their files, and are gathered block by block.
 - `lengths`: number of tokens of each row.
 - `roles`: which columns are token columns; `uses`: what became of those that are not packed.
 - `disagreeing`: list columns that only some files have.

@@ -37,8 +37,9 @@ def uneven_across_files(source: Source, lists: Sequence[str]) -> dict[str, int]:
     names = [name for name in lists if not source.agrees(name) and name not in (INPUT_IDS, LABELS, *MASKS)]
     if not names:
         return {}
-    lengths = values_in_rows(source.read([INPUT_IDS])[INPUT_IDS])
-    found = {name: np.concatenate([_stored(source, at, name) for at in range(len(source.files))]) for name in names}
+    files = range(len(source.files))
+    lengths = np.concatenate([values_in_rows(source.read_file(at, [INPUT_IDS])[INPUT_IDS]) for at in files])
+    found = {name: np.concatenate([_stored(source, at, name) for at in files]) for name in names}
     return {name: int((one != lengths).sum()) for name, one in found.items() if not fits(name, one, lengths)}
 
 
