@@ -17,9 +17,11 @@ from packsort.errors import OptionError
 
 _BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment
 _LEAST_RUN = 16 << 20
-_RUNS_AT_A_TIME = 4.0  # one is read, one is written; one of them is being checked, and one of its columns gathered
+# One is read, one is written; one of them is being checked, and one of its columns gathered. The rest is what allocators
+# keep of buffers that were freed: measured.
+_RUNS_AT_A_TIME = 6.0
 _OF_READING = 1.2  # memory of token columns while they are read, as a multiple of them
-_FIXED = 48 << 20  # of buffers, threads, and modules that are imported on the way
+_FIXED = 128 << 20  # of buffers, threads, and modules that are imported on the way
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def fill_spool(
         pieces = places.of_rows(first, first + table.num_rows)
         losses.add(first, table, pieces)
         spool.add(first, table, pieces)
+        pa.default_memory_pool().release_unused()
         return int(table.num_rows)
 
     waiting: Future[int] | None = None
