@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
 from packsort._progress import Stage, no_progress
 from packsort.errors import DamagedError, OptionError, SourceError
-from packsort.schema import INPUT_IDS, PIECE_STARTS
+from packsort.schema import INPUT_IDS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
 from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
+from packsort.shards.source_digests import Difference, PiecesOfRows, SourceDigests, in_words, lengths_of
 from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source, open_source
-from packsort.sources.tokens.read import Tokens
+from packsort.sources.tokens.rows import TokenRows
+from packsort.sources.tokens.streamed import StreamedTokens
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.load import load_tokens, window_limit
 
@@ -114,7 +115,7 @@ def verify(
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = kept_there = None
+    tokens = digests = kept_there = None
     kept = SequenceColumns(dict.fromkeys(rules.keep, np.zeros(0)), manifest.dictionaries)
     if source is not None:
         tokens = _source_tokens(
@@ -125,13 +126,15 @@ def verify(
             kept_there = read_sequence_columns(tokens.source, rules.keep)
         except SourceError as error:
             found.add(str(error))
+        with stage("reading the source", total=len(tokens.lengths), unit="sequences") as advance:
+            digests = SourceDigests(tokens, _pieces(opened, lengths_of(tokens), rules), advance)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
             try:
                 table = _sound_table(opened, index)
-                check = ShardCheck(manifest.max_length, shard, table, tokens, rules)
+                check = ShardCheck(manifest.max_length, shard, table, digests, rules)
             except DamagedError as error:
                 found.add(str(error))
                 continue
@@ -146,7 +149,7 @@ def verify(
     found.compare("packs", packs, counts.packs)
     found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
-    lengths = None if tokens is None else to_numpy(pc.list_value_length(tokens.table[INPUT_IDS]))
+    lengths = None if digests is None else digests.lengths
     found.extend(coverage.problems(lengths))
     seen = coverage.seen
     found.compare("sequences", len(seen), counts.sequences)
@@ -157,10 +160,32 @@ def verify(
             found.compare("sequences without tokens in the source", int((lengths == 0).sum()), counts.empty)
         found.compare("padded sequences in the source", _number_padded(tokens), counts.padded)
         _report_missing(found, seen.missing(), lengths, rules, tokens.source)
-    return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
+    return Verification(
+        packs, pieces, packed_tokens, source is not None, tuple(in_words(found.first, tokens)), found.count
+    )
 
 
-def _number_padded(tokens: Tokens) -> int:
+def _pieces(files: ShardFiles, lengths: NDArray[np.int64], rules: PackingRules) -> PiecesOfRows:
+    """Return the pieces of rows that packs should hold; where rows are cut, the packs tell where."""
+    if PIECE_STARTS not in files.manifest.columns:
+        first, end = rules.kept(lengths)
+        return PiecesOfRows(np.arange(len(lengths), dtype=np.int64), first, end - first)
+    parts = [np.zeros((3, 0), np.int64)]
+    for index in range(len(files.manifest.shards)):
+        try:
+            table = _sound_table(files, index)
+        except DamagedError:
+            continue  # reported when its packs are checked
+        columns = [table[name].combine_chunks().flatten() for name in (SEQUENCE_IDS, PIECE_STARTS, SEQ_LENGTHS)]
+        if len({len(column) for column in columns}) > 1:
+            continue
+        ids, starts, tokens = (to_numpy(column).astype(np.int64) for column in columns)
+        inside = (ids >= 0) & (ids < len(lengths))
+        parts.append(np.stack([ids[inside], starts[inside], tokens[inside]]))
+    return PiecesOfRows.sorted(*np.concatenate(parts, axis=1), lengths)
+
+
+def _number_padded(tokens: TokenRows) -> int:
     return 0 if tokens.uses.padding is None else int((tokens.uses.padding > 0).sum())
 
 
@@ -189,15 +214,15 @@ class _Findings:
     """Problems, counted; the first of them in words."""
 
     def __init__(self) -> None:
-        self.first: list[str] = []
+        self.first: list[str | Difference] = []
         self.count = 0
 
-    def add(self, problem: str) -> None:
+    def add(self, problem: str | Difference) -> None:
         self.count += 1
         if len(self.first) < _MOST_PROBLEMS:
             self.first.append(problem)
 
-    def extend(self, problems: Iterable[str]) -> None:
+    def extend(self, problems: Iterable[str | Difference]) -> None:
         for problem in problems:
             self.add(problem)
 
@@ -209,7 +234,7 @@ class _Findings:
 
 def _source_tokens(
     files: ShardFiles, source: Source, tokenizer: Any, rules: PackingRules, found: _Findings, stage: Stage
-) -> Tokens | None:
+) -> TokenRows | None:
     """Return the tokens of the source, or None if it has other rows than were packed."""
     manifest = files.manifest
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
@@ -219,8 +244,14 @@ def _source_tokens(
     if manifest.tokenizer is not None and tokenizer is not None:
         # A chat template may write the date: it has to be the day of packing again.
         config = replace(config, template_date=manifest.tokenizer.template_date)
+    tokens: TokenRows
+    info = None
     try:
-        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
+        if tokenizer is None:
+            with stage("reading lengths"):
+                tokens = StreamedTokens(source, config.empty)
+        else:
+            tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
     except OptionError:
         if config.template_date is None:
             raise
@@ -229,8 +260,8 @@ def _source_tokens(
         tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
-    if tokens.table.num_rows != manifest.counts.rows:
-        found.add(f"the source has {tokens.table.num_rows:,} rows, {manifest.counts.rows:,} were packed")
+    if len(tokens.lengths) != manifest.counts.rows:
+        found.add(f"the source has {len(tokens.lengths):,} rows, {manifest.counts.rows:,} were packed")
         return None
     return tokens
 

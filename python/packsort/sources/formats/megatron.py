@@ -91,6 +91,14 @@ class MegatronReader:
         for first in range(0, self.rows, rows):
             yield self._batch(columns, first, min(first + rows, self.rows))
 
+    def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Count the tokens of each document from the index."""
+        return {name: np.diff(self._offsets(0, self.rows)) for name in columns}
+
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the bytes that some columns take in memory."""
+        return (self._num_tokens * self._dtype.itemsize if INPUT_IDS in columns else 0) + 8 * self.rows * len(columns)
+
     def _batch(self, columns: Sequence[str], first: int, end: int) -> pa.RecordBatch:
         """Read some columns of the documents `first` to `end`."""
         offsets = self._offsets(first, end)
