@@ -145,7 +145,7 @@ def value_bytes(kind: pa.DataType) -> int:
     """
     value = kind.value_type if is_list(kind) else kind
     try:
-        return max(8, value.bit_width) // 8
+        return int(max(8, value.bit_width)) // 8
     except ValueError:
         return 8
 

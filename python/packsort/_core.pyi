@@ -14,6 +14,7 @@ __all__ = [
     "Packing",
     "Plan",
     "__version__",
+    "count_list_values",
     "count_objects",
     "fill_batch",
     "fill_blocks",
@@ -35,6 +36,9 @@ SEPARATOR: int
 _Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
+def count_list_values(
+    repetition: bytes, definition: bytes, values: int, levels: tuple[int, int, bool], rows: int
+) -> tuple[int, NDArray[np.int64]]: ...
 def count_objects(text: bytes, max_depth: int) -> int | None: ...
 def price_patterns(
     sizes: NDArray[np.uint32],

@@ -22,6 +22,9 @@ OverlongInComparison = Literal["error", "drop", "truncate"]
 EmptySequences = Literal["error", "drop"]
 """Treatment of sequences without tokens."""
 
+OnError = Literal["error", "skip"]
+"""Treatment of files of a source that cannot be read."""
+
 LossChoice = Literal["auto", "assistant", "completion", "all"]
 """Tokens that carry loss where text is tokenized; `packsort.tokenize` describes each."""
 

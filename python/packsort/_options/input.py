@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort._options.choices import EmptySequences, LossChoice
+from packsort._options.choices import EmptySequences, LossChoice, OnError
 from packsort.errors import OptionError
 
 
@@ -22,6 +22,7 @@ class InputConfig:
         empty: Treatment of sequences without tokens.
         loss: Tokens that carry loss where text is tokenized.
         template_date: Date that a chat template sees, `YYYY-MM-DD`, or None for today.
+        on_error: Treatment of files that cannot be read.
         memory_map: Whether to map Arrow files into memory. It changes no row, so it takes no part in comparisons.
         storage_options: Options of the fsspec file system of URLs, or None. They take no part in comparisons, and are
             never shown: they may hold keys.
@@ -35,6 +36,7 @@ class InputConfig:
     empty: EmptySequences = "error"
     loss: LossChoice = "auto"
     template_date: str | None = None
+    on_error: OnError = "error"
     memory_map: bool = field(default=True, compare=False)
     storage_options: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
@@ -51,6 +53,7 @@ class InputConfig:
             object.__setattr__(self, "columns", pairs)
         _checks.one_of("empty", self.empty, get_args(EmptySequences))
         _checks.one_of("loss", self.loss, get_args(LossChoice))
+        _checks.one_of("on_error", self.on_error, get_args(OnError))
         _checks.boolean("memory_map", self.memory_map)
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise OptionError(

@@ -11,6 +11,7 @@ from packsort._options.choices import (
     LabelPlacement,
     LossChoice,
     LossWeights,
+    OnError,
     Overlong,
     OverlongInShards,
     RowPadding,
@@ -78,6 +79,7 @@ class ShardOptions(_Constraints, InputOptions, total=False):
 
     strategy: Strategy
     overlong: OverlongInShards
+    on_error: OnError
     separator: int | str | None
     pad_token_id: int | None
     keep: str | Sequence[str] | None

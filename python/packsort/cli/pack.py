@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import ShardFormat
+from packsort._options import OnError, ShardFormat
 from packsort.cli.options import (
     add_input_options,
     add_json,
@@ -25,6 +25,8 @@ from packsort.schema import LOSS_MASKS
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
+    from packsort.shards.prepare import Preparation
+    from packsort.sources.source import Source
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,6 +63,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_json(parser)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
+    parser.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default="error",
+        help="files that cannot be read. error: stop. skip: name them and leave them out (default: error)",
+    )
     parser.add_argument_group("columns").add_argument(
         "--keep",
         nargs="+",
@@ -105,8 +113,9 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.token_store import open_store
     from packsort.shards.writer import write_shards_of_config
     from packsort.sources.source import open_source
+    from packsort.sources.unreadable import without_unreadable
 
-    own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
+    own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep, "on_error": args.on_error}
     options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = shard_config(
@@ -126,10 +135,15 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
         store = open_store(source, choice, config.input, folder=folder, out=out, read_only=True)
-        prepared = prepare(source, config, choice, watch.stage, store)
-        if not prepared.input.in_memory:
+
+        def planned(source: Source) -> Preparation:
+            prepared = prepare(source, config, choice, watch.stage, store)
+            if prepared.input.in_memory:
+                return prepared
             with watch.stage("reading"):
-                prepared = prepared.counted()
+                return prepared.counted()
+
+        prepared = without_unreadable(source, config.input, planned)
         manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
     else:
         manifest = write_shards_of_config(

@@ -50,7 +50,7 @@ class Places:
 
     def __init__(self, plan: Plan, lengths: NDArray[Any]) -> None:
         self._lengths = lengths
-        self._packs = np.full(len(lengths), -1, np.int32 if plan.num_packs < 2**31 else np.int64)
+        self._packs: NDArray[Any] = np.full(len(lengths), -1, np.int32 if plan.num_packs < 2**31 else np.int64)
         is_cut = bool(plan.num_truncated or plan.num_split or plan.has_starts)
         cut: list[tuple[NDArray[Any], ...]] = []
         step = max(1, _PIECES_AT_A_TIME * max(1, plan.num_packs) // max(1, plan.num_sequences))

@@ -131,7 +131,7 @@ class Spool:
 
     def _write(self, values: NDArray[np.uint8]) -> None:
         with output_errors(self._folder):
-            left = memoryview(values)
+            left = memoryview(values.data)
             while len(left):
                 written = self._file.write(left)
                 left = left[written:]
@@ -145,7 +145,7 @@ class Spool:
         for run in self._runs:
             begin, end = (int(at) * width for at in run.ends[shard : shard + 2])
             self._file.seek(run.columns[index] + begin)
-            place += self._fill(memoryview(values)[place : place + end - begin])
+            place += self._fill(values.data[place : place + end - begin])
         if place != len(values):
             raise DamagedError(f"the tokens kept in `{self._folder}` while packing are not those that were planned")
         array = pa.Array.from_buffers(kind, tokens, [None, pa.py_buffer(values)])

@@ -43,7 +43,7 @@ def fill_spool(
         pieces = places.of_rows(first, first + table.num_rows)
         losses.add(first, table, pieces)
         spool.add(first, table, pieces)
-        return table.num_rows
+        return int(table.num_rows)
 
     waiting: Future[int] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="packsort-spool") as pool:

@@ -21,6 +21,7 @@ from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
 from packsort.shards.shard_check import PackingRules, ShardCheck
 from packsort.shards.source_digests import Difference, PiecesOfRows, SourceDigests, in_words, lengths_of
+from packsort.sources.files.skipped import SkipReason
 from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens.rows import TokenRows
@@ -201,6 +202,8 @@ def open_packed(source: Any, manifest: Manifest, *, memory_map: bool = True) -> 
         SourceError, OptionError: As for `open_source`.
     """
     config = replace(manifest.options.input, memory_map=memory_map)
+    if any(one.reason == SkipReason.UNREADABLE for one in manifest.skipped):
+        return open_source(source, replace(config, on_error="skip")).readable()
     try:
         return open_source(source, config)
     except OptionError:

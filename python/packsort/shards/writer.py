@@ -26,7 +26,9 @@ from packsort.shards.shard_writer import Gather, ShardWriter
 from packsort.shards.streaming import fill_spool, rows_digest
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.choice import as_choice, stamps
+from packsort.sources.tokens.read import Tokens
+from packsort.sources.unreadable import without_unreadable
+from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
 from packsort.tokenization.info import digest
 from packsort.tokenization.kept import are_files
 
@@ -80,6 +82,9 @@ def write_shards(
             `columns` and `empty` say which rows and columns are meant, as `packsort.options.SourceOptions` describes.
             `keep` names columns with one value for each sequence, such as its source or its reward, that packs keep;
             shards hold text as codes, and `Shards.dictionaries` says what they mean.
+            `on_error="skip"` leaves out files that are damaged or may not be read, where one of them would otherwise
+            end the call; the manifest names and counts them. Damage within a file shows when it is read: all files are
+            then read once more to find it, and the call begins anew without them.
 
     Returns:
         The manifest that was written.
@@ -136,11 +141,27 @@ def write_shards_of_config(
     config.window(choice)
     opened = open_source(source, config.input)
     _refuse_folder_of(opened, Path(out))
-    store = open_store(opened, choice, config.input, folder=None if tokens is None else Path(tokens), out=Path(out))
-    with OutputDirectory(Path(out), overwrite=overwrite) as directory:
+
+    def write(source: Source) -> Manifest:
+        return _write(source, Path(out), config, choice, overwrite, None if tokens is None else Path(tokens), stage)
+
+    return without_unreadable(opened, config.input, write)
+
+
+def _write(
+    source: Source,
+    out: Path,
+    config: ShardConfig,
+    choice: TokenizerChoice | None,
+    overwrite: bool,
+    tokens: Path | None,
+    stage: Stage,
+) -> Manifest:
+    store = open_store(source, choice, config.input, folder=tokens, out=out)
+    with OutputDirectory(out, overwrite=overwrite) as directory:
         folder = Path(os.path.realpath(out)).parent
-        prepared = prepare(opened, config, choice, stage, store, folder)
-        finished = directory.begin(_run_id(opened, prepared))
+        prepared = prepare(source, config, choice, stage, store, folder)
+        finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
             shards = ShardWriter(directory, prepared, _from_memory(prepared)).write(finished, stage)
         else:
@@ -161,6 +182,7 @@ def _refuse_folder_of(source: Source, out: Path) -> None:
 
 def _from_memory(prepared: Preparation) -> Gather:
     """Return the packs of a shard from tokens in memory."""
+    assert isinstance(prepared.tokens, Tokens)
     table = prepared.tokens.table
     starts = prepared.starts
 

@@ -24,7 +24,7 @@ from packsort._stores import StorePath
 from packsort._warn import warn
 from packsort.errors import SourceError
 from packsort.sources.files.find import find_files
-from packsort.sources.files.skipped import SkippedFile
+from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
@@ -36,6 +36,7 @@ from packsort.sources.objects import open_object
 from packsort.sources.renamed import rename_columns
 
 _DEFAULTS = InputConfig()
+_ROWS_TO_TRY = 512
 _FILES_AT_ONCE = 8
 
 
@@ -223,6 +224,27 @@ class Source:
                 yield index, first, unified
                 first += batch.num_rows
 
+    def readable(self) -> Source:
+        """Read every file to its end, and return the source without those that cannot be read; itself if all can.
+
+        Raises:
+            SourceError: No file can be read.
+        """
+        errors = [_error_of(reader) for reader in self._readers]
+        sound = [index for index, error in enumerate(errors) if error is None]
+        if len(sound) == len(errors):
+            return self
+        if not sound:
+            assert errors[0] is not None
+            raise errors[0]
+        broken = [
+            SkippedFile(file.path, SkipReason.UNREADABLE)
+            for file, error in zip(self.files, errors, strict=True)
+            if error is not None
+        ]
+        splits = [self.files[index].split for index in sound]
+        return Source([self._readers[index] for index in sound], splits, [*self.skipped, *broken])
+
     def where(self, row: int) -> str:
         """Name a row for a message, such as "`a.parquet` row 7"; rows are numbered from 0 within their file.
 
@@ -278,21 +300,62 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split, config.storage_options)
-        readers = _open_files(found.paths, config)
+        tried = _open_files(found.paths, config)
+        readers = [reader for reader in tried if not isinstance(reader, SourceError)]
         share_types(readers)
-        opened = Source(_named(readers, config), found.splits, found.skipped)
+        splits = found.splits and [
+            split for split, reader in zip(found.splits, tried, strict=True) if not isinstance(reader, SourceError)
+        ]
+        broken = [
+            SkippedFile(str(path), SkipReason.UNREADABLE)
+            for path, reader in zip(found.paths, tried, strict=True)
+            if isinstance(reader, SourceError)
+        ]
+        opened = Source(_named(readers, config), splits, [*found.skipped, *broken])
         warn(found.doubts)
         return opened
     readers, of_objects = open_object(source, config.split)
     return Source(_named(readers, config), of_objects)
 
 
-def _open_files(paths: Sequence[Path], config: InputConfig) -> list[Reader]:
-    """Open files, and objects of stores several at a time: each takes some requests, which mostly wait."""
+def _open_files(paths: Sequence[Path], config: InputConfig) -> list[Reader | SourceError]:
+    """Open files, and objects of stores several at a time: each takes some requests, which mostly wait.
+
+    Returns:
+        Their readers, or the errors of files that are to be skipped.
+
+    Raises:
+        SourceError: A file cannot be opened, and none is to be skipped; or none can be opened.
+    """
+
+    def attempt(path: Path) -> Reader | SourceError:
+        try:
+            return open_file(path, memory_map=config.memory_map)
+        except SourceError as error:
+            if config.on_error != "skip":
+                raise
+            return error
+
     if len(paths) == 1 or not isinstance(paths[0], StorePath):
-        return [open_file(path, memory_map=config.memory_map) for path in paths]
-    with ThreadPoolExecutor(min(_FILES_AT_ONCE, len(paths))) as pool:
-        return list(pool.map(lambda path: open_file(path, memory_map=config.memory_map), paths))
+        tried = [attempt(path) for path in paths]
+    else:
+        with ThreadPoolExecutor(min(_FILES_AT_ONCE, len(paths))) as pool:
+            tried = list(pool.map(attempt, paths))
+    errors = [found for found in tried if isinstance(found, SourceError)]
+    if len(errors) == len(tried):
+        raise errors[0]
+    return tried
+
+
+def _error_of(reader: Reader) -> SourceError | None:
+    """Read a file to its end, and return the error if that fails."""
+    names = [name for name in reader.schema.names if reader.schema.names.count(name) == 1]
+    try:
+        for _ in reader.batches(names, _ROWS_TO_TRY):
+            pass
+    except SourceError as error:
+        return error
+    return None
 
 
 def _named(readers: Sequence[Reader], config: InputConfig) -> Sequence[Reader]:

@@ -5,7 +5,7 @@ use std::fmt;
 /// Why sequences cannot be planned, gathered, batched or scheduled.
 ///
 /// Variants that name a length, a source or an option blame what the caller passed. [`Error::DamagedPlan`],
-/// [`Error::DamagedPack`] and [`Error::DamagedColumn`] blame data that was read from a file.
+/// [`Error::DamagedPack`], [`Error::DamagedColumn`] and [`Error::DamagedLevels`] blame data that was read from a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -173,6 +173,8 @@ pub enum Error {
         /// Tokens of the row.
         found: u64,
     },
+    /// The levels of a list column end too early, or tell of something that no list is.
+    DamagedLevels,
     /// The offsets of a list column point outside its values, are negative, or descend.
     DamagedColumn {
         /// The first such row.
@@ -406,6 +408,7 @@ impl fmt::Display for Error {
                 let end = start.saturating_add(length);
                 write!(f, "the plan takes tokens {start} to {end} of sequence {row}, which has {found} tokens")
             }
+            Self::DamagedLevels => f.write_str("its repetition and definition levels tell of no lists"),
             Self::DamagedColumn { row } => write!(f, "list column is damaged: row {row} lies outside the values"),
             Self::DamagedPack { pack, fault } => write!(f, "pack {pack} of the batch is damaged: {fault}"),
             Self::PackTooLong { pack, tokens, row_length } => {

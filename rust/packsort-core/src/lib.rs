@@ -6,6 +6,7 @@ mod ids;
 mod input;
 pub mod json_lines;
 mod lengths;
+pub mod list_levels;
 mod memory;
 mod names;
 mod options;

@@ -9,6 +9,7 @@ mod errors;
 mod gather;
 mod json_lines;
 mod lengths;
+mod list_levels;
 mod optimal;
 mod parts;
 mod plan;
@@ -24,6 +25,8 @@ mod _core {
     use super::gather::{ListColumn, gather};
     #[pymodule_export]
     use super::json_lines::count_objects;
+    #[pymodule_export]
+    use super::list_levels::count_list_values;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]

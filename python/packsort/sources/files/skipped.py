@@ -30,6 +30,8 @@ class SkipReason(StrEnum):
     """It belongs to a split that was not asked for."""
     UNDECLARED = "undeclared"
     """The `README.md` of the data set declares its files, and leaves it out."""
+    UNREADABLE = "unreadable"
+    """It is damaged or may not be read, and `on_error="skip"` leaves such files out."""
     OTHER = "other"
     """It is not taken for data: its name has no suffix of a data file, or is that of a description of the data."""
 
@@ -44,6 +46,7 @@ _WORDS = {
     SkipReason.LOOP: "linked to a folder that contains it",
     SkipReason.SPLIT: "of other splits",
     SkipReason.UNDECLARED: "left out by README.md",
+    SkipReason.UNREADABLE: "that cannot be read",
     SkipReason.OTHER: "of other kinds",
 }
 

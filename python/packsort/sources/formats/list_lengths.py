@@ -44,6 +44,13 @@ def list_lengths(reader: Reader, columns: Sequence[str]) -> dict[str, NDArray[np
     """
     if isinstance(reader, CountsListValues):
         return reader.list_lengths(columns)
+    return list_lengths_of_batches(reader, columns)
+
+
+def list_lengths_of_batches(reader: Reader, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Count the values of each list of some columns, which are read batch by batch; see `list_lengths`."""
+    if not columns:
+        return {}
     parts: dict[str, list[NDArray[np.int64]]] = {name: [np.empty(0, np.int64)] for name in columns}
     for batch in reader.batches(columns, _ROWS):
         for name in columns:

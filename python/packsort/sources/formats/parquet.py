@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from packsort._arrow import value_bytes
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
+from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
+from packsort.sources.formats.parquet_levels import count_lists
 from packsort.sources.formats.reader import naming
+
+_BUFFER = 1 << 20
+_GROUP_BYTES = 8 << 20
 
 
 class ParquetReader:
@@ -35,26 +42,35 @@ class ParquetReader:
             self.rows = file.metadata.num_rows
 
     @contextmanager
-    def _open(self) -> Iterator[pq.ParquetFile]:
+    def _open(self, buffer_size: int = 0) -> Iterator[pq.ParquetFile]:
         # Checksums cost little, and tell damage from data. Files without them are read without.
         if isinstance(self._place, StorePath):
             with open_object(self._place) as source:
                 yield pq.ParquetFile(source, page_checksum_verification=True)
         else:
-            with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True) as file:
+            with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True, buffer_size=buffer_size) as file:
                 yield file
 
     def decoded_bytes(self, columns: Sequence[str]) -> int:
         """Return the most bytes that some columns take in memory, from the file's footer."""
+        widths = {name: value_bytes(self.schema.field(name).type) for name in columns}
+        total = 0
         with naming(self.path), self._open() as file:
-            groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
-            values: dict[str, int] = {}
-            for group in groups:
-                for index in range(group.num_columns):
-                    column = group.column(index)
-                    name = column.path_in_schema.split(".")[0]
-                    values[name] = values.get(name, 0) + column.num_values
-        return sum(values.get(name, 0) * value_bytes(self.schema.field(name).type) for name in columns)
+            for group in map(file.metadata.row_group, range(file.num_row_groups)):
+                for column in map(group.column, range(group.num_columns)):
+                    path = column.path_in_schema
+                    name = next((one for one in columns if path == one or path.startswith(f"{one}.")), None)
+                    total += 0 if name is None else column.num_values * widths[name]
+        return total
+
+    def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Count the values of lists from their levels, and decode only the columns whose levels do not tell."""
+        found: dict[str, NDArray[np.int64]] = {}
+        if not isinstance(self._place, StorePath):
+            with naming(self.path), self._open() as file, open(not_a_uri(self.path), "rb", buffering=0) as data:
+                counted = {name: count_lists(file, data, name) for name in columns}
+            found = {name: lengths for name, lengths in counted.items() if lengths is not None}
+        return found | list_lengths_of_batches(self, [name for name in columns if name not in found])
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
@@ -73,5 +89,21 @@ class ParquetReader:
                 yield batch.select(list(columns))
 
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        with self._open() as file:
-            yield from file.iter_batches(batch_size=rows, columns=list(columns))
+        # Without a buffer, each column of a row group is read in one piece, which may be as large as the file.
+        with self._open(_BUFFER) as file:
+            for groups in _some_groups(file.metadata):
+                yield from file.iter_batches(batch_size=rows, columns=list(columns), row_groups=groups)
+
+
+def _some_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
+    """Yield row groups, some at a time: pyarrow keeps what it read of all of them until the last one is read."""
+    groups: list[int] = []
+    size = 0
+    for index in range(metadata.num_row_groups):
+        groups.append(index)
+        size += metadata.row_group(index).total_byte_size
+        if size >= _GROUP_BYTES:
+            yield groups
+            groups, size = [], 0
+    if groups:
+        yield groups

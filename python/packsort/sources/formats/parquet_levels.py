@@ -1,0 +1,205 @@
+"""Lengths of the lists of a Parquet column from its levels, without decoding or even reading most of its values.
+
+A page begins with the levels of its values, a few bytes for each row. Of a page that is compressed as a stream, only
+the beginning is read and decompressed. Layout: https://parquet.apache.org/docs/file-format/data-pages/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import types
+
+from packsort import _core
+from packsort.errors import PacksortError
+from packsort.sources.formats.thrift import Fields, ThriftError, read_struct
+
+_STREAMS = {"ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
+_BLOCKS = {"SNAPPY": "snappy", "LZ4": "lz4_raw"}
+_HEAD_BYTES = 1 << 16
+_MOST_GROWTH = 256  # of a page of Snappy or LZ4, whose size in memory is a number in the file
+_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
+_RLE = 3
+_DAMAGES = (ThriftError, PacksortError, pa.ArrowException, OSError, OverflowError, LookupError, TypeError)
+
+
+def count_lists(file: pq.ParquetFile, data: BinaryIO, name: str) -> NDArray[np.int64] | None:
+    """Count the values of each list of a column.
+
+    Args:
+        file: The open file.
+        data: The same file, as bytes.
+        name: The column.
+
+    Returns:
+        Number of values in each row, -1 where the list is null: int64 (rows,). None if the column is no plain list of
+        numbers, is compressed or encoded in a way that is not known here, or is damaged: then it must be decoded.
+    """
+    column = _ListColumn.of(file, name)
+    if column is None:
+        return None
+    try:
+        groups = [column.lengths(file, data, group) for group in range(file.num_row_groups)]
+    except _DAMAGES:
+        return None
+    if any(found is None for found in groups):
+        return None
+    return np.concatenate([np.empty(0, np.int64), *groups])
+
+
+@dataclass(frozen=True)
+class _ListColumn:
+    """Place and levels of a list column of one repetition level."""
+
+    index: int
+    most: int  # largest definition level
+    nullable: bool  # whether lists may be null
+
+    @classmethod
+    def of(cls, file: pq.ParquetFile, name: str) -> _ListColumn | None:
+        field = file.schema_arrow.field(name)
+        if not (types.is_list(field.type) or types.is_large_list(field.type)) or types.is_nested(field.type.value_type):
+            return None
+        leaves = [i for i in range(len(file.schema)) if file.schema.column(i).path.startswith(f"{name}.")]
+        if len(leaves) != 1:
+            return None
+        leaf = file.schema.column(leaves[0])
+        value = int(field.nullable) + 1
+        if leaf.max_repetition_level != 1 or leaf.max_definition_level not in (value, value + 1):
+            return None
+        return cls(leaves[0], leaf.max_definition_level, field.nullable)
+
+    def lengths(self, file: pq.ParquetFile, data: BinaryIO, group: int) -> NDArray[np.int64] | None:
+        """Return the number of values in each row of a row group; None where they must be decoded."""
+        rows = file.metadata.row_group(group).num_rows
+        chunk = file.metadata.row_group(group).column(self.index)
+        parts = [np.empty(0, np.int64)]
+        found = values_found = 0
+        for page in _pages(data, chunk):
+            levels = page.levels(data, chunk.compression)
+            if levels is None:
+                return None
+            facts = (self.most, int(self.nullable) + 1, self.nullable)
+            continued, lengths = _core.count_list_values(*levels, page.values, facts, rows - found)
+            if continued:
+                last = next((part for part in reversed(parts) if len(part)), None)
+                if last is None:
+                    return None
+                last[-1] += continued
+            parts.append(lengths)
+            found += len(lengths)
+            values_found += page.values
+        return np.concatenate(parts) if found == rows and values_found == chunk.num_values else None
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Data page of a column."""
+
+    at: int  # its first byte in the file, after the header
+    size: int  # bytes in the file
+    size_in_memory: int
+    values: int
+    header: Fields  # of the data page
+    version: int
+
+    def levels(self, data: BinaryIO, compression: str) -> tuple[bytes, bytes] | None:
+        """Return the repetition and the definition levels, encoded; None where the page must be decoded."""
+        if self.version == 2:
+            definition, repetition = self.header[5], self.header[6]
+            if not (0 <= definition <= self.size and 0 <= repetition <= self.size):
+                return None
+            head = _read(data, self.at, min(self.size, definition + repetition))
+            return head[:repetition], head[repetition:]
+        if self.header[3] != _RLE or self.header[4] != _RLE:
+            return None
+        for size in (min(_HEAD_BYTES, self.size), self.size):
+            head = self._beginning(_read(data, self.at, size), size == self.size, compression)
+            if head is None:
+                return None
+            repetition = _prefixed(head, 0)
+            definition = None if repetition is None else _prefixed(head, 4 + len(repetition))
+            if definition is not None:
+                assert repetition is not None
+                return repetition, definition
+        return None
+
+    def _beginning(self, stored: bytes, whole: bool, compression: str) -> bytes | None:
+        """Decompress as much as there is of a page."""
+        if compression == "UNCOMPRESSED":
+            return stored
+        if compression in _STREAMS:
+            with pa.CompressedInputStream(pa.BufferReader(stored), _STREAMS[compression]) as stream:
+                return _read_levels(stream)
+        if compression not in _BLOCKS or self.size_in_memory > _MOST_GROWTH * (self.size + 1):
+            return None
+        if not whole:
+            return b""
+        codec = pa.Codec(_BLOCKS[compression])
+        return bytes(codec.decompress(stored, self.size_in_memory, asbytes=True))
+
+
+def _read_levels(stream: pa.NativeFile) -> bytes:
+    """Read the two kinds of levels, each after its size, as far as a stream goes."""
+    found = b""
+    for _ in range(2):
+        size = _read_some(stream, 4)
+        found += size + _read_some(stream, int.from_bytes(size, "little"))
+    return found
+
+
+def _read_some(stream: pa.NativeFile, size: int) -> bytes:
+    parts = []
+    try:
+        while size > 0:
+            part = stream.read(min(size, _HEAD_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+    except OSError:  # the rest has not been read
+        pass
+    return b"".join(parts)
+
+
+def _prefixed(head: bytes, at: int) -> bytes | None:
+    """Return the bytes whose number stands at a place, or None if they are not all there."""
+    size = int.from_bytes(head[at : at + 4], "little")
+    found = head[at + 4 : at + 4 + size]
+    return found if len(head) >= at + 4 and len(found) == size else None
+
+
+def _pages(data: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+    """Yield the data pages of a column chunk."""
+    at = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        at = min(at, chunk.dictionary_page_offset)
+    end = at + chunk.total_compressed_size
+    while at < end:
+        header, size = read_struct(_read(data, at, min(_HEAD_BYTES, end - at)))
+        at += size
+        kind, in_memory, stored = header[1], header[2], header[3]
+        if stored < 0 or at + stored > end or in_memory < 0:
+            raise ThriftError("a page lies outside its column")
+        if kind in (_DATA_PAGE, _DATA_PAGE_V2):
+            of_data = header[5 if kind == _DATA_PAGE else 8]
+            if of_data[1] < 0:
+                raise ThriftError("a page has less than no values")
+            yield _Page(at, stored, in_memory, of_data[1], of_data, 1 if kind == _DATA_PAGE else 2)
+        elif kind != _DICTIONARY_PAGE:
+            raise ThriftError("a page of another kind")
+        at += stored
+
+
+def _read(data: BinaryIO, at: int, size: int) -> bytes:
+    data.seek(at)
+    found = data.read(size)
+    if len(found) != size:
+        raise ThriftError("the file has ended")
+    return found

@@ -1,0 +1,92 @@
+"""Lengths of lists from Parquet's levels are those that pyarrow decodes, and damage is never taken for lengths."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from packsort.sources.formats.parquet_levels import count_lists
+
+CODECS = ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]
+ENCODINGS = ["dictionary", "PLAIN", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"]
+
+
+def lists(draw: Any) -> tuple[pa.Array, pa.Field]:
+    """Draw a list column: short and long lists, empty ones, nulls, and nulls in them."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    nulls, nulls_inside = draw(st.booleans()), draw(st.booleans())
+    longest = draw(st.sampled_from([1, 3, 40, 4000]))
+    empty = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    rows: list[Any] = []
+    for _ in range(draw(st.integers(0, 60))):
+        row: list[Any] = rng.integers(0, 9, 0 if rng.random() < empty else rng.integers(0, longest + 1)).tolist()
+        if nulls_inside:
+            row = [None if rng.random() < 0.3 else value for value in row]
+        rows.append(None if nulls and rng.random() < 0.3 else row)
+    make = draw(st.sampled_from([pa.list_, pa.large_list]))
+    kind = make(pa.field("element", draw(st.sampled_from([pa.int32(), pa.int64()])), nullable=nulls_inside))
+    return pa.array(rows, kind), pa.field("input_ids", kind, nullable=nulls or draw(st.booleans()))
+
+
+@given(st.data(), st.sampled_from(CODECS), st.sampled_from(ENCODINGS), st.sampled_from(["1.0", "2.0"]))
+@settings(max_examples=200, deadline=None)
+def test_lengths_are_those_that_pyarrow_decodes(data: st.DataObject, codec: str, encoding: str, version: str) -> None:
+    column, field = lists(data.draw)
+    others = [pa.array([{"input_ids": [1, 2]}] * len(column)), pa.array([[[1], []]] * len(column))]
+    schema = pa.schema([("before", others[0].type), field, ("after", others[1].type)])
+    file = io.BytesIO()
+    pq.write_table(
+        pa.table([others[0], column, others[1]], schema=schema),
+        file,
+        compression=codec,
+        data_page_version=version,
+        use_dictionary=encoding == "dictionary",
+        column_encoding=None if encoding == "dictionary" else {"input_ids.list.element": encoding},
+        data_page_size=data.draw(st.sampled_from([64, 1000, 1 << 20])),
+        write_batch_size=data.draw(st.sampled_from([1, 7, 1024])),
+        row_group_size=data.draw(st.sampled_from([1, 9, 1000])),
+        store_schema=data.draw(st.booleans()),
+        use_compliant_nested_type=True,
+        write_page_checksum=data.draw(st.booleans()),
+    )
+    found = count_lists(pq.ParquetFile(file), file, "input_ids")
+    assert found is not None
+    assert found.tolist() == pc.fill_null(pc.list_value_length(column), -1).to_pylist()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_damage_is_no_length(codec: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = [[int(value) for value in rng.integers(0, 100_000, n)] for n in rng.integers(0, 30, 200)]
+    table = pa.table({"input_ids": pa.array(rows, pa.list_(pa.int32()))})
+    file = io.BytesIO()
+    pq.write_table(table, file, compression=codec, data_page_size=500, write_page_checksum=False)
+    whole = file.getvalue()
+    file = pq.ParquetFile(io.BytesIO(whole))
+    expected = [len(row) for row in rows]
+    for _ in range(3000):
+        damaged = bytearray(whole)
+        for at in rng.integers(4, len(whole) - 8, rng.integers(1, 4)):
+            damaged[at] = rng.integers(0, 256)
+        found = count_lists(file, io.BytesIO(damaged), "input_ids")
+        # Levels that were changed may be levels still, but of as many rows and values.
+        assert found is None or (len(found) == len(expected) and found.sum() <= sum(expected))
+    for end in range(0, len(whole), 97):
+        assert count_lists(file, io.BytesIO(whole[:end]), "input_ids") is None or end > 0.9 * len(whole)
+
+
+def test_columns_that_are_no_lists_of_numbers_are_decoded() -> None:
+    table = pa.table({"n": [1], "texts": [["a"]], "nested": [[[1]]], "struct": [{"a": [1]}], "text": ["a"]})
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    assert [count_lists(pq.ParquetFile(file), file, name) is None for name in table.column_names] == [
+        True, False, True, True, True,
+    ]  # fmt: skip
