@@ -21,7 +21,7 @@ from packsort._arrow import list_offsets, to_numpy
 from packsort._progress import Advance
 from packsort.sources.tokens.rows import TokenRows
 
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
