@@ -3,16 +3,17 @@ PYTHON ?= python3.11
 VENV ?= .venv
 export PIP_QUIET ?= 1
 BIN := $(VENV)/bin
-RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress check format bench wheel clean
+.PHONY: help demo test faults stress fuzz check format bench wheel clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
 	@echo "make test    every test, of Rust and of Python"
-	@echo "make faults  a fault at every system call of every command that writes, for about 15 minutes"
+	@echo "make faults  a fault at every system call of every command that writes, and damaged files, for about 20 minutes"
 	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
+	@echo "make fuzz    every fuzz target of the core for SECONDS=60, with a nightly compiler and cargo-fuzz"
 	@echo "make check   formatters, linters, types, the docs and the package of the crate"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
@@ -49,14 +50,25 @@ test: $(VENV)/.tools
 faults: $(VENV)/.tools
 	$(BIN)/python tests/faults/attack.py $(if $(ATTACK),"$(ATTACK)")
 	$(BIN)/python tests/faults/attack.py --without-exchange "$(or $(ATTACK),export --overwrite)"
-	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py
+	PACKSORT_REPEATS=50 $(BIN)/python -m pytest -n 0 tests/test_hostile_directories.py tests/test_damaged_batches.py \
+	    tests/test_hostile_sources.py tests/test_hostile_plans.py tests/test_hostile_states.py
 
 stress: $(VENV)/.tools
 	PACKSORT_REPEATS=50 $(BIN)/python -m pytest tests/test_hostile_arguments.py
 	PACKSORT_REPEATS=10 $(BIN)/python -m pytest tests/test_shared_processes.py
 	PROPTEST_CASES=10000 cargo test --release --package packsort-core --lib --tests
 
+# Malloc must return null where there is no memory, as the core expects it. Findings are in rust/fuzz/artifacts.
+SECONDS ?= 60
+FUZZ_TARGETS ?= plan parts gather batch schedule json_lines
+fuzz:
+	for target in $(FUZZ_TARGETS); do \
+		ASAN_OPTIONS=allocator_may_return_null=1 cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target -- \
+			-max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
 check: $(VENV)/.tools
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -14,9 +14,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 import packsort
+from packsort._checksum import checksum
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.hf import load
-from packsort.shards.manifest import checksum
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 
 REPEATS = int(os.environ.get("PACKSORT_REPEATS", "1"))

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
 import packsort
+from packsort._checksum import checksum
 from packsort.hf import load, pack_dataset
-from packsort.shards.manifest import checksum
 from packsort.shards.sealed_json import seal
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from packsort.torch._loss_arguments import LOSS_ARGUMENTS

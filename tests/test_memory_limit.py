@@ -35,10 +35,10 @@ def files(folder: Path) -> dict[str, bytes]:
 def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return a `write_shards` that takes the way of sources bigger than memory, with runs of a few thousand bytes."""
 
-    def write(source: Any, out: Path, *args: Any, run: int = RUN, ahead: int = 1, **options: Any) -> packsort.Manifest:
+    def write(source: Any, out: Path, *args: Any, run: int = RUN, shards: int = 2, **options: Any) -> packsort.Manifest:
         with monkeypatch.context() as small:
             small.setattr(token_input, "fits_in_memory", lambda *_: False)
-            small.setattr(prepare, "memory_use", lambda *_: MemoryUse(run, ahead))
+            small.setattr(prepare, "memory_use", lambda *_: MemoryUse(run, shards))
             return packsort.write_shards(source, out, *args, **options)
 
     return write

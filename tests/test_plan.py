@@ -274,7 +274,7 @@ def test_damaged_plans_are_refused(tmp_path: object) -> None:
     where = whole.index(np.arange(3, dtype=np.uint32).tobytes())  # the ids
     changed[where] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(packsort.DamagedError, match="changed after it was saved"):
+    with pytest.raises(packsort.DamagedError, match="was changed after it was saved"):
         packsort.load_plan(path)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
 
 from loading import spawn
 from packed_rows import rows
+from packsort.errors import OptionError
 from packsort.torch import PackedCollator, PackedDataset
 from ranks import free_port
 
@@ -156,3 +157,21 @@ def test_packs_never_change():
     other = one.with_epoch(1)
     assert [pack["sequence_ids"].tolist() for pack in other] != before
     assert [pack["sequence_ids"].tolist() for pack in other.with_epoch(0)] == before
+
+
+@pytest.mark.parametrize("epoch", ["1", True, float("nan"), -1.0, [0.5], 10**5000], ids=range(6))
+def test_an_epoch_of_a_checkpoint_that_is_none_is_refused(epoch):
+    from packsort.hf import ResumeCallback
+
+    with pytest.raises(OptionError, match="epoch of the trainer's state must be"):
+        ResumeCallback().on_train_begin(None, TrainerState(epoch=epoch), None)
+
+
+@pytest.mark.parametrize("step", ["1", True, 1.5, -1, None, 2**64, 10**5000], ids=range(7))
+def test_a_step_of_a_checkpoint_that_is_none_is_refused(step):
+    from packsort.hf import ResumeCallback
+
+    state = TrainerState()
+    state.global_step = step
+    with pytest.raises(OptionError, match="global_step of the trainer's state must be"):
+        ResumeCallback().on_train_begin(None, state, None)

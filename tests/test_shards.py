@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import packsort
 import tiny_tokenizer
-from packsort.shards.manifest import checksum
+from packsort._checksum import checksum
 from packsort.shards.sealed_json import seal
 from reference import first_fit_decreasing, gather
 from token_rows import token_table, write_parts

@@ -93,16 +93,51 @@ def as_array(values: Any) -> pa.Array:
 
 
 def as_chunked(values: Any) -> pa.ChunkedArray:
-    """Convert a column of any library, a NumPy array or a sequence to a chunked Arrow array.
+    """Convert a column of any library, a NumPy array or a sequence to a chunked Arrow array that is valid.
 
     Raises:
-        pyarrow.ArrowException, TypeError, ValueError: They are no column.
+        pyarrow.ArrowException, TypeError, ValueError: They are no column, or break the rules of Arrow.
     """
-    if isinstance(values, pa.ChunkedArray):
-        return values
-    if hasattr(values, "__arrow_c_stream__"):
-        return pa.chunked_array(values)
-    return pa.chunked_array([as_array(values)])
+    if isinstance(values, pa.ChunkedArray) or hasattr(values, "__arrow_c_stream__"):
+        column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array(values)
+    else:
+        column = pa.chunked_array([as_array(values)])
+    check_valid(column)
+    return column
+
+
+def check_valid(column: pa.Array | pa.ChunkedArray) -> None:
+    """Check that a column keeps the rules of Arrow, which reading a damaged file does not.
+
+    Arrow trusts offsets, sizes and indices, and ends the process where they point outside of their buffers. Checking
+    costs time by rows: numbers inside lists are not read, and text is read once, to see that it is UTF-8.
+
+    Args:
+        column: (rows,), of any type.
+
+    Raises:
+        pyarrow.ArrowException: It breaks a rule.
+    """
+    check_type_names(column.type)
+    column.validate(full=True)
+
+
+def check_type_names(kind: pa.DataType) -> None:
+    """Check that the names inside a type are UTF-8; other libraries take it for granted.
+
+    Raises:
+        pyarrow.ArrowInvalid: A name is not.
+    """
+    inner = [kind.field(index) for index in range(kind.num_fields)]
+    try:
+        _ = [field.name for field in inner], getattr(kind, "tz", None)
+    except UnicodeDecodeError:
+        raise pa.ArrowInvalid("a name inside its type is not UTF-8") from None
+    for name in ("value_type", "storage_type", "run_end_type"):
+        if not inner and isinstance(other := getattr(kind, name, None), pa.DataType):
+            check_type_names(other)
+    for field in inner:
+        check_type_names(field.type)
 
 
 def first_null(column: pa.ChunkedArray) -> int:

@@ -38,13 +38,13 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
     """
     number = _index(value)
     if number is None:
-        raise OptionError(f"{name} must be an integer{also}, got {value!r}")
+        raise OptionError(f"{name} must be an integer{also}, got {shown(value)}")
     if least is not None and most is not None and not least <= number <= most:
-        raise OptionError(f"{name} must be between {least} and {_power(most)}{also}, got {number}")
+        raise OptionError(f"{name} must be between {least} and {_power(most)}{also}, got {shown(number)}")
     if least is not None and number < least:
-        raise OptionError(f"{name} must be at least {least}{also}, got {number}")
+        raise OptionError(f"{name} must be at least {least}{also}, got {shown(number)}")
     if most is not None and number > most:
-        raise OptionError(f"{name} must be at most {_power(most)}{also}, got {number}")
+        raise OptionError(f"{name} must be at most {_power(most)}{also}, got {shown(number)}")
     return number
 
 
@@ -88,7 +88,7 @@ def number(name: str, value: Any, least: float = 0.0, most: float | None = None,
             raise TypeError
         found = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise OptionError(f"{name} must be a number{also}, got {value!r}") from None
+        raise OptionError(f"{name} must be a number{also}, got {shown(value)}") from None
     if most is not None and not least <= found <= most:
         raise OptionError(f"{name} must be between {least:g} and {most:g}{also}, got {found:g}")
     if not (math.isfinite(found) and found >= least):
@@ -103,14 +103,14 @@ def boolean(name: str, value: Any) -> bool:
     import numpy as np
 
     if not isinstance(value, np.bool_):
-        raise OptionError(f"{name} must be True or False, got {value!r}")
+        raise OptionError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def one_of(name: str, value: T, choices: Collection[Any]) -> T:
     """Return `value`, one of `choices`."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise OptionError(f"{name} must be one of {listed(choices)}, got {value!r}")
+        raise OptionError(f"{name} must be one of {listed(choices)}, got {shown(value)}")
     return value
 
 
@@ -200,6 +200,19 @@ def clash(one: str, other: str, why: str) -> OptionError:
         why: Why they do not go together, and the way out.
     """
     return OptionError(f"{one} does not go with {other}: {why}")
+
+
+def shown(value: Any) -> str:
+    """Show a value in a message, also one that Python does not show.
+
+    Example:
+        >>> shown("a"), shown(10**5000)
+        ("'a'", 'a huge int')
+    """
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return f"a huge {type(value).__name__}"
 
 
 def is_boolean(value: Any) -> bool:

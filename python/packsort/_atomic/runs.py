@@ -16,10 +16,12 @@ RUN_FILE = ".packsort-run"
 
 def read_run(folder: Path) -> tuple[str | None, list[Any]]:
     """Return the identity of the run that wrote a folder and what it recorded; None if there is no such run."""
+    path = folder / RUN_FILE
     try:
-        lines = (folder / RUN_FILE).read_bytes().split(b"\n")[:-1]  # the last may have been cut off
+        # Opening a named pipe would wait for ever.
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # the last may have been cut off
         identity, *records = map(json.loads, lines)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None, []
     return (identity, records) if isinstance(identity, str) else (None, [])
 

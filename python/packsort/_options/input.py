@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from packsort import _checks
 from packsort._options.choices import EmptySequences, LossChoice, OnError
@@ -24,6 +24,7 @@ class InputConfig:
         template_date: Date that a chat template sees, `YYYY-MM-DD`, or None for today.
         on_error: Treatment of files that cannot be read.
         memory_map: Whether to map Arrow files into memory. It changes no row, so it takes no part in comparisons.
+        num_proc: Number of processes that tokenize, None for this one, or `auto`. It changes no row either.
         storage_options: Options of the fsspec file system of URLs, or None. They take no part in comparisons, and are
             never shown: they may hold keys.
 
@@ -38,6 +39,7 @@ class InputConfig:
     template_date: str | None = None
     on_error: OnError = "error"
     memory_map: bool = field(default=True, compare=False)
+    num_proc: int | Literal["auto"] | None = field(default=None, compare=False)
     storage_options: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +57,9 @@ class InputConfig:
         _checks.one_of("loss", self.loss, get_args(LossChoice))
         _checks.one_of("on_error", self.on_error, get_args(OnError))
         _checks.boolean("memory_map", self.memory_map)
+        if self.num_proc not in (None, "auto"):
+            number = _checks.integer("num_proc", self.num_proc, 1, 1024, ", 'auto', or None")
+            object.__setattr__(self, "num_proc", number)
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise OptionError(
                 "storage_options must map names of options to their values, or be None, got a "
@@ -76,9 +81,9 @@ class InputConfig:
         """Refuse options of tokenizing where there is no tokenizer.
 
         Raises:
-            OptionError: `tokenizer` is None, and `loss` or `template_date` is given.
+            OptionError: `tokenizer` is None, and `loss`, `template_date` or `num_proc` is given.
         """
-        for name in ("loss", "template_date"):
+        for name in ("loss", "template_date", "num_proc"):
             value = getattr(self, name)
             if tokenizer is None and value != _INPUT_DEFAULTS[name]:
                 raise _checks.clash(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from packsort._options.choices import (
     Attention,
@@ -42,10 +42,18 @@ class SourceOptions(TypedDict, total=False):
 
 
 class InputOptions(SourceOptions, total=False):
-    """`SourceOptions`, and how text becomes tokens and labels."""
+    """`SourceOptions`, and how text becomes tokens and labels.
+
+    Attributes:
+        loss: Tokens that carry loss.
+        template_date: Date that a chat template sees, or None for today.
+        num_proc: Number of processes that tokenize; None, the default, is this one. `auto` is one for each core of up
+            to 16 if there are at least 4 cores and 50,000 rows. A script then needs `if __name__ == "__main__":`.
+    """
 
     loss: LossChoice
     template_date: str | None
+    num_proc: int | Literal["auto"] | None
 
 
 class _Constraints(TypedDict, total=False):

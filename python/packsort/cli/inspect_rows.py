@@ -121,7 +121,8 @@ def _read_tokens(rows: SlicedSource, config: InputConfig) -> tuple[pa.Table, dic
     from packsort.sources.tokens.read import read_tokens
     from packsort.sources.tokens.roles import column_roles
 
-    columns = column_roles(rows.schema).read
+    with rows.naming():
+        columns = column_roles(rows.schema).read
     batches = [batch for _, _, batch in rows.batches(columns)]
     name = f"{rows.files[0].path} from row {rows.first:,} on" if rows.first else rows.files[0].path
     tokens = read_tokens(Source([MemoryReader(pa.Table.from_batches(batches), name)]), config.empty)

@@ -36,6 +36,7 @@ from packsort.sources.tokens.lengths import source_lengths
 from packsort.tokenization.choice import as_choice
 
 _COLUMNS = (LENGTH, INPUT_IDS, "messages", "conversations", "prompt", "text")  # of a source; lengths have other names
+_MOST_PACKS_A_SEQUENCE = 2**16
 _WAYS = tuple(way for way in get_args(OverlongInComparison) if way != "error")
 
 
@@ -168,6 +169,7 @@ def compare(
         _plan(opened, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed, empty=empty))
         for limit in limits
     ]
+    _refuse_endless(to_numpy(column), limits, overlong, opened)
     lengths = to_numpy(column).astype(np.int64)
     multi_turn = None if turns is None else multi_turn_flags(turns, len(lengths))
     filled = lengths > 0  # others are dropped, or `plan` has refused them
@@ -242,6 +244,21 @@ def _plan(source: Source | None, column: pa.ChunkedArray, name: str, config: Pla
         return plan_of_config(column, config)
     except OverlongError as error:
         raise error.worded(lambda row: f"sequence {row}", ways=_WAYS) from None
+
+
+def _refuse_endless(
+    lengths: NDArray[Any], limits: Sequence[int], overlong: OverlongInComparison, source: Source | None
+) -> None:
+    """Refuse lengths that no tokens have: random packing would cut them into more packs than memory holds."""
+    most = min(limits) * _MOST_PACKS_A_SEQUENCE if overlong == "truncate" else 2**40
+    row = int(np.argmax(lengths))
+    if lengths[row] > most:
+        where = f"sequence {row}" if source is None else source.where(row)
+        raise LengthError(
+            f"{where} has length {lengths[row]:,}, more than {most:,}: correct it, or pass a longer max_length",
+            row,
+            int(lengths[row]),
+        )
 
 
 def _is_source(source: Any) -> bool:

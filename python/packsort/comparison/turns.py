@@ -38,7 +38,7 @@ def multi_turn_flags(turns: Any, rows: int) -> NDArray[np.bool_]:
     """
     try:
         column = as_chunked(turns)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise OptionError(
             f"turns must be a column of integers or booleans, got {type(turns).__name__}: {error}"
         ) from error
@@ -88,8 +88,13 @@ def source_turns(source: Source, column: str | None) -> tuple[Any, str | None]:
         token carries loss, so that `labels` do not tell turns apart.
 
     Raises:
-        SourceError: There is no column `column`.
+        SourceError: There is no column `column`, or it does not tell turns.
     """
+    with source.naming():
+        return _found(source, column)
+
+
+def _found(source: Source, column: str | None) -> tuple[Any, str | None]:
     names = source.schema.names
     if column is None:
         column = next((name for name in ("messages", LABELS) if name in names), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -39,9 +40,11 @@ def plan_lengths(
         OptionError: A column that an option names has the wrong type.
     """
     columns = {name: getattr(config, name) for name in ("groups", "splittable", "alone")}
-    named = {name: _source_column(source, name, value) for name, value in columns.items() if isinstance(value, str)}
+    given = {option: name for option, name in columns.items() if isinstance(name, str)}
     try:
-        return plan_of_config(lengths, replace(config, **named))
+        with source.naming() if given else nullcontext():
+            named = {option: _source_column(source, option, name) for option, name in given.items()}
+            return plan_of_config(lengths, replace(config, **named))
     except OverlongError as error:
         raise error.worded(source.where, noun, ways) from None
     except LengthError as error:

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, Sampler
 from transformers import TrainerCallback
 
+from packsort import _checks
 from packsort.errors import OptionError
 
 
@@ -39,11 +40,14 @@ class ResumeCallback(TrainerCallback):  # type: ignore[misc]
         """Put a sampler that knows its epoch in the place of the loader's.
 
         Raises:
-            OptionError: The run is resumed in a later pass over a training set without a length.
+            OptionError: The run is resumed in a later pass over a training set without a length, or its
+                `trainer_state.json` holds no epoch and step.
         """
-        if (state.epoch or 0) >= 1 and not _has_length(train_dataloader):
+        begun = 0.0 if state.epoch is None else _checks.number("epoch of the trainer's state", state.epoch)
+        _checks.integer("global_step of the trainer's state", state.global_step, 0, 2**62)
+        if begun >= 1 and not _has_length(train_dataloader):
             raise OptionError(
-                f"a `Trainer` cannot resume in pass {int(state.epoch)} over a training set without a length: it takes "
+                f"a `Trainer` cannot resume in pass {int(begun)} over a training set without a length: it takes "
                 "all steps for one pass; give it the passes as one, `dataset.repeat(n)`, or train on "
                 "`packsort.torch.PackedStream` in a loop of your own"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, SupportsIndex, Unpa
 from packsort import _checks, _core
 from packsort._lazy import lazy_property
 from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
+from packsort._pickles import restoring
 from packsort.errors import LengthError, OptionError
 from packsort.planning import stored
 from packsort.planning.facts import PlanFacts
@@ -256,4 +257,5 @@ def refuse_uncountable(config: PlanConfig, way_out: str) -> None:
 
 
 def _from_parts(parts: dict[str, Any]) -> CountedPlan:
-    return CountedPlan(stored.from_stored(parts))
+    with restoring("CountedPlan"):
+        return CountedPlan(stored.from_stored(parts, counted=True))

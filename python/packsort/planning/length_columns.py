@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from packsort._arrow import as_chunked, first_null
-from packsort.errors import LengthTypeError
+from packsort.errors import LengthError, LengthTypeError
 from packsort.planning.length_arrays import RULE, null_at
 from packsort.schema import INPUT_IDS
 
@@ -20,9 +20,12 @@ def as_column(lengths: Any) -> pa.ChunkedArray:
 
     Raises:
         LengthTypeError: The lengths are no integers, or no single column.
-        LengthError: A length is null; the error has its row.
+        LengthError: A length is null; the error has its row. Or the column is damaged.
     """
-    column = _chunked(lengths)
+    try:
+        column = _chunked(lengths)
+    except pa.ArrowException as error:
+        raise LengthError(f"lengths {RULE}, got a column that is damaged: {error}") from error
     if pa.types.is_dictionary(column.type) or pa.types.is_run_end_encoded(column.type):
         column = column.cast(column.type.value_type)
     if len(column) == 0 and pa.types.is_null(column.type):
@@ -44,12 +47,12 @@ def _chunked(lengths: Any) -> pa.ChunkedArray:
         return as_chunked(lengths)
     if hasattr(lengths, "__arrow_c_stream__"):
         return _of_stream(lengths)
-    return pa.chunked_array([pa.array(lengths)])
+    return as_chunked(pa.array(lengths))
 
 
 def _of_stream(lengths: Any) -> pa.ChunkedArray:
     """Read a stream: polars and duckdb give a table as a column of structs."""
-    column = pa.chunked_array(lengths)
+    column = as_chunked(lengths)
     if not pa.types.is_struct(column.type):
         return column
     fields = [column.type.field(i) for i in range(column.type.num_fields)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex, TypeAlias, overl
 
 from packsort import _checks
 from packsort._lazy import lazy_property
+from packsort._pickles import restoring
 from packsort.planning import stored
 from packsort.planning.facts import PlanFacts
 
@@ -176,7 +177,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file holds a plan made from counts.
+        SourceError: The file cannot be read, or holds a plan made from counts.
         DamagedError: The file is no saved plan, or is truncated or changed.
 
     Example:
@@ -193,7 +194,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def _from_parts(parts: dict[str, Any]) -> Plan:
-    return Plan(stored.from_stored(parts))
+    with restoring("Plan"):
+        return Plan(stored.from_stored(parts, counted=False))
 
 
 def _frozen(array: Any) -> Any:

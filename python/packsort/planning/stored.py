@@ -5,9 +5,12 @@ It keeps the option names of version 0.1, so that files and fingerprints stay va
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from packsort import _core
+from packsort.errors import DamagedError, PacksortError
+from packsort.planning.check_parts import check_parts
 
 
 def to_stored(core: _core.Plan) -> dict[str, Any]:
@@ -24,12 +27,19 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     return parts
 
 
-def from_stored(stored: dict[str, Any]) -> _core.Plan:
+def from_stored(stored: Mapping[str, Any], *, counted: bool | None = None) -> _core.Plan:
     """Restore a plan from its stored parts.
 
+    Args:
+        stored: The parts.
+        counted: Whether they are to be those of a plan made from counts; None takes both kinds.
+
     Raises:
-        DamagedError: The parts contradict each other.
+        DamagedError: A part is missing, unknown or of another type, or the parts contradict each other.
     """
+    check_parts(stored)
+    if counted is not None and is_counted(stored) != counted:
+        raise DamagedError(f"the parts are {'not ' if counted else ''}those of a plan made from counts")
     parts = {_NAMES.get(name, name): value for name, value in stored.items()}
     parts["truncation_side"] = "left" if parts["truncation_side"] else "right"
     parts["max_sequences"] = parts["max_sequences"] or None
@@ -37,10 +47,15 @@ def from_stored(stored: dict[str, Any]) -> _core.Plan:
         parts["items"] = None
     parts["num_empty"] = parts.get("num_empty", 0)
     parts["empty"] = "drop" if parts["num_empty"] else "error"
-    return _core.Plan.from_parts(parts)
+    try:
+        return _core.Plan.from_parts(parts)
+    except DamagedError:
+        raise
+    except PacksortError as error:  # an option that no plan has
+        raise DamagedError(str(error)) from error
 
 
-def is_counted(stored: dict[str, Any]) -> bool:
+def is_counted(stored: Mapping[str, Any]) -> bool:
     """Return whether the parts are those of a plan made from counts."""
     return "repeats" in stored and "order" not in stored
 
@@ -55,7 +70,7 @@ _STORED_NAMES = {
 _NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 
 
-def fingerprint_of(parts: dict[str, Any]) -> str:
+def fingerprint_of(parts: Mapping[str, Any]) -> str:
     """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits."""
     import xxhash
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort._atomic import OutputFolder, write_bytes
+from packsort._checksum import checksum
 from packsort._paths import not_a_uri
-from packsort.shards.manifest import NAME, Manifest, ShardInfo, checksum
+from packsort.shards.manifest import NAME, Manifest, ShardInfo
 from packsort.sources.files.strays import is_packed
 
 _OLD_WORK_FOLDER = ".packsort-unfinished"  # of version 0.1.0, inside the directory
@@ -98,13 +99,15 @@ def _own_files(folder: Path) -> set[str]:
 
 def _is_shard(path: Path) -> bool:
     """Return whether packsort wrote a file that has the name of a shard."""
+    if not path.is_file():  # opening a named pipe would wait for ever
+        return False
     try:
         if path.suffix == ".arrow":
             with pa.memory_map(not_a_uri(path)) as file:
                 schema = pa.ipc.open_file(file).schema
         else:
             schema = pq.read_schema(not_a_uri(path))
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return False
     return b"packsort" in (schema.metadata or {})
 

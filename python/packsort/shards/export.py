@@ -218,8 +218,9 @@ def _is_index(path: Path) -> bool:
 
 def _is_exported(path: Path) -> bool:
     try:
-        columns = pq.read_schema(not_a_uri(path)).names
-    except (OSError, pa.ArrowException):
+        # Opening a named pipe would wait for ever.
+        columns = pq.read_schema(not_a_uri(path)).names if path.is_file() else []
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return False
     return columns == megatron.SCHEMA.names or (SEQ_LENGTHS in columns and SEQUENCE_IDS not in columns)
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import to_numpy
+from packsort._checksum import checksum
 from packsort._paths import refuse_undecodable
 from packsort.errors import DamagedError, PacksortError, SourceError
 from packsort.schema import SEQ_LENGTHS
 from packsort.shards.inside import refuse_outside
-from packsort.shards.manifest import NAME, ShardInfo, checksum
+from packsort.shards.manifest import NAME, ShardInfo
 from packsort.shards.manifest_file import read_manifest
 from packsort.shards.shard_file import read_facts, read_table
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import xxhash
 
 from packsort._options import (
     INPUT_NAMES,
@@ -266,16 +263,3 @@ class Manifest:
 def shard_names(count: int, format: str) -> list[str]:
     """Return the names of shards: `train-00000-of-00012.arrow` and so on."""
     return [f"train-{i:05}-of-{count:05}.{format}" for i in range(count)]
-
-
-def checksum(path: Path) -> str:
-    """Return the checksum of a file as a manifest holds it.
-
-    XXH3 with 128 bits finds damage at memory speed. It is no protection against malice.
-    """
-    digest = xxhash.xxh3_128()
-    block = memoryview(bytearray(1 << 20))  # a block that stays in the processor's cache is hashed fastest
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            digest.update(block[:count])
-    return f"xxh3_128:{digest.hexdigest()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packsort._atomic import stopped_run
+from packsort._json import parse_object
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
 from packsort.shards.inside import refuse_outside
@@ -22,7 +23,7 @@ from packsort.shards.manifest import (
     SourceFileInfo,
     shard_names,
 )
-from packsort.shards.sealed_json import CHECKSUM, check_types, parse, seal
+from packsort.shards.sealed_json import CHECKSUM, check_types, seal
 from packsort.sources.files.skipped import Skipped
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.loss import parse_loss_rule
@@ -57,7 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():  # reading a named pipe would wait for ever
         raise DamagedError(f"`{path}` is no regular file: {_WAY_OUT}")
     try:
-        facts = parse(path.read_bytes())
+        facts = parse_object(path.read_bytes())
     except OSError as error:
         raise DamagedError(f"`{path}` cannot be read: {error}") from error
     except ValueError as error:

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from packsort import _core
 from packsort._options import in_units
 from packsort.errors import OptionError
 
@@ -26,11 +27,11 @@ class MemoryUse:
 
     Attributes:
         run_bytes: Bytes of a run of rows.
-        shards_ahead: Shards that are gathered while one is written.
+        shards_in_memory: The most shards that are gathered or written at a time.
     """
 
     run_bytes: int
-    shards_ahead: int
+    shards_in_memory: int
 
 
 def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) -> bool:
@@ -46,7 +47,7 @@ def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) ->
     return _used() + _FIXED + rows * _BYTES_A_ROW + _OF_READING * token_bytes + shards <= limit
 
 
-_OF_READING = 2.0
+_OF_READING = 1.2
 """Memory of token columns while they are read, as a multiple of them."""
 
 
@@ -74,8 +75,18 @@ def memory_use(limit: int, rows: int, shard_bytes: int, columns: int) -> MemoryU
     free = limit - fixed
     return MemoryUse(
         run_bytes=int(min(free / _RUNS_AT_A_TIME, 1 << 30)),
-        shards_ahead=1 if free >= one + shard_bytes else 0,
+        shards_in_memory=1 + min((free - one) // max(1, shard_bytes), _core.num_threads()),
     )
+
+
+def shards_in_memory(limit: int, shard_bytes: int) -> int:
+    """Return the most shards to gather and write at a time where the tokens are in memory, at least 2.
+
+    Args:
+        limit: Bytes of memory that the call may take.
+        shard_bytes: Bytes of the largest shard.
+    """
+    return max(2, min((limit - _used()) // max(1, shard_bytes), 1 + _core.num_threads()))
 
 
 def _used() -> int:

@@ -29,7 +29,7 @@ from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
 from packsort.shards.loss_counts import LossCounter
 from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
-from packsort.shards.memory import MemoryUse, memory_use
+from packsort.shards.memory import MemoryUse, memory_use, shards_in_memory
 from packsort.shards.token_input import TokenInput, load_input
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
@@ -111,12 +111,23 @@ class Preparation:
         Raises:
             OptionError: The limit is too small.
         """
-        plan, columns = self.plan, [field for field in self.schema if field.name in (*self.tokens.schema.names, LABELS)]
+        return memory_use(self.config.memory_limit, self.plan.num_rows, self._shard_bytes, len(self._token_fields))
+
+    def shards_in_memory(self) -> int:
+        """Return the most shards to gather and write at a time, where the tokens are in memory."""
+        return shards_in_memory(self.config.memory_limit, self._shard_bytes)
+
+    @property
+    def _token_fields(self) -> list[pa.Field]:
+        return [field for field in self.schema if field.name in (*self.tokens.schema.names, LABELS)]
+
+    @property
+    def _shard_bytes(self) -> int:
+        """The most bytes of a shard in memory."""
         packs = max(stop - start for start, stop in pairwise(self.starts))
-        segments = packs * plan.num_sequences // max(1, plan.num_packs)
+        segments = packs * self.plan.num_sequences // max(1, self.plan.num_packs)
         a_segment = _BYTES_A_SEGMENT + 8 * len(self.kept.names)
-        shard = packs * plan.max_length * token_bytes(pa.schema(columns)) + segments * a_segment
-        return memory_use(self.config.memory_limit, plan.num_rows, shard, len(columns))
+        return packs * self.plan.max_length * token_bytes(pa.schema(self._token_fields)) + segments * a_segment
 
     def counted(self) -> Preparation:
         """Read all tokens, and return the same with counts of the sequences and packs without loss.

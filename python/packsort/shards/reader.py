@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from packsort import _checks
 from packsort._arrow import to_numpy
 from packsort._options import Verify
+from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles
@@ -189,4 +190,5 @@ class Shards(ShardFiles):
 
 
 def _reopen(path: str | os.PathLike[str], verify: Verify, memory_map: bool, checked: Any) -> Shards:
-    return Shards(path, verify=verify, memory_map=memory_map, _checked=checked)
+    with restoring("Shards"):
+        return Shards(path, verify=verify, memory_map=memory_map, _checked=checked)

@@ -37,22 +37,6 @@ def seal(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, CHECKSUM: f"xxh3_128:{xxhash.xxh3_128(text.encode()).hexdigest()}"}
 
 
-def parse(text: bytes) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
-
-    Raises:
-        ValueError: It is no JSON in UTF-8, names a key twice, or holds a number that JSON does not have.
-        TypeError: It is no object.
-    """
-    try:
-        facts = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(facts, dict):
-        raise TypeError("it is no object")
-    return facts
-
-
 def check_types(kind: Any, value: Any, where: str = "") -> None:
     """Check that a value of a JSON file has the keys and types of a record.
 
@@ -142,16 +126,3 @@ def _wrong(where: str, rule: str, value: Any) -> ValueError:
 
 def _inside(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    facts = dict(pairs)
-    if len(facts) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key `{twice}` comes twice")
-    return facts
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")

@@ -1,23 +1,28 @@
-"""Write the shards of a plan, each while the next is gathered."""
+"""Write the shards of a plan, each while the next is gathered; of Parquet, several at a time."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from packsort._atomic import output_errors
+from packsort._checksum import checksum
 from packsort._progress import Stage
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.directory import OutputDirectory
-from packsort.shards.manifest import ShardInfo, checksum, shard_names
+from packsort.shards.manifest import ShardInfo, shard_names
 from packsort.shards.prepare import Preparation
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
+# Of real tokens, zstd makes less of plain values than of dictionary codes or split bytes, in less time: see
+# benches/README.md.
+_PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
 
 Gather = Callable[[int], pa.Table]
 """Returns the packs of a shard, by its number."""
@@ -30,13 +35,15 @@ class ShardWriter:
         directory: Directory that is written.
         prepared: The plan, and the options of its shards.
         gather: Returns the packs of a shard, by its number.
-        ahead: Shards that may be gathered while one is written.
+        shards_in_memory: The most shards that are in memory at a time: gathered, waiting, or being written.
     """
 
-    def __init__(self, directory: OutputDirectory, prepared: Preparation, gather: Gather, ahead: int = 1) -> None:
+    def __init__(
+        self, directory: OutputDirectory, prepared: Preparation, gather: Gather, shards_in_memory: int
+    ) -> None:
         self._directory = directory
         self._plan, self._starts = prepared.plan, prepared.starts
-        self._gather, self._ahead = gather, ahead
+        self._gather, self._in_memory = gather, shards_in_memory
         self._format = prepared.config.format
         self._schema = prepared.schema
 
@@ -52,16 +59,17 @@ class ShardWriter:
                 shards.append(shard)
                 advance(shard.packs)
 
-        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, ThreadPoolExecutor(1) as pool:
+        # Encoding Parquet takes a processor; writing Arrow takes the disk, which does one thing at a time.
+        threads = 1 if self._format == "arrow" else max(1, self._in_memory - 1)
+        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, ThreadPoolExecutor(threads) as pool:
             for shard, name in enumerate(shard_names(len(self._starts) - 1, self._format)):
                 if name in finished:
                     settle(0)
                     shards.append(finished[name])
                     advance(finished[name].packs)
                     continue
-                settle(self._ahead)
+                settle(self._in_memory - 1)
                 packs = self._gather(shard).cast(self._schema)
-                settle(0)
                 waiting.append(pool.submit(self._write_one, name, packs))
                 del packs
             settle(0)
@@ -76,7 +84,7 @@ class ShardWriter:
                         writer.write_table(packs)
                 else:
                     group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
-                    pq.write_table(packs, file, compression="zstd", row_group_size=group)
+                    pq.write_table(packs, file, row_group_size=group, **_PARQUET)
                 file.flush()
                 os.fsync(file.fileno())
             is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)

@@ -64,7 +64,8 @@ def load_input(
 
 def _bytes_of_tokens(source: Source) -> tuple[int, int]:
     """Return the bytes that the token columns of a source take in memory, and the number of columns."""
-    lists = column_roles(source.schema).lists
+    with source.naming():
+        lists = column_roles(source.schema).lists
     total = 0
     for name in lists:
         stored, width = source.decoded_bytes([name]), value_bytes(source.schema.field(name).type)

@@ -163,7 +163,8 @@ def _write(
         prepared = prepare(source, config, choice, stage, store, folder)
         finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
-            shards = ShardWriter(directory, prepared, _from_memory(prepared)).write(finished, stage)
+            writer = ShardWriter(directory, prepared, _from_memory(prepared), prepared.shards_in_memory())
+            shards = writer.write(finished, stage)
         else:
             prepared, shards = _write_streamed(directory, prepared, folder, finished, stage)
         manifest = prepared.manifest(shards)
@@ -207,7 +208,7 @@ def _write_streamed(
         def gather(shard: int) -> pa.Table:
             return spool.packs(plan, shard, prepared.fillers, prepared.kept)
 
-        writer = ShardWriter(directory, prepared, gather, ahead=use.shards_ahead)
+        writer = ShardWriter(directory, prepared, gather, use.shards_in_memory)
         return prepared, writer.write(finished, stage)
 
 

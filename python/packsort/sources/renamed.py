@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from packsort.errors import OptionError, SourceError
 from packsort.sources.formats.list_lengths import list_lengths
+from packsort.sources.formats.parts import read_parts
 from packsort.sources.formats.reader import Reader
 from packsort.sources.formats.sizes import decoded_bytes
 
@@ -93,6 +94,11 @@ class _RenamedReader:
     def decoded_bytes(self, columns: Sequence[str]) -> int:
         """Return the bytes that columns take, as `sizes.decoded_bytes`."""
         return decoded_bytes(self._reader, self._given(columns))
+
+    def parts(self, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """Read some columns in tables of consecutive rows, as `parts.read_parts`."""
+        for table in read_parts(self._reader, self._given(columns), most_bytes):
+            yield table.rename_columns(list(columns))
 
     def _given(self, columns: Sequence[str]) -> list[str]:
         return [self._old.get(name, name) for name in columns]

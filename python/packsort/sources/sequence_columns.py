@@ -118,19 +118,24 @@ def read_sequence_columns(source: Source, names: Sequence[str]) -> SequenceColum
     values: dict[str, NDArray[Any]] = {}
     dictionaries: dict[str, tuple[str, ...]] = {}
     for name in names:
-        if name not in source.schema.names:
-            columns = ", ".join(f"`{one}`" for one in source.schema.names)
-            raise SourceError(f"keep={name!r} names no column of the source; its columns are {columns}")
-        column = source.read([name])[name]
-        if types.is_dictionary(column.type):  # categories may be in another order, unused, or null
-            column = column.cast(column.type.value_type)
-        if column.null_count:
-            raise null_value(name, source.where(first_null(column)))
-        if is_text(column.type):
-            values[name], dictionaries[name] = _codes(column, name)
-        else:
-            values[name] = _numbers(column, name, source)
+        with source.naming():
+            values[name], texts = _read(source, name)
+        if texts is not None:
+            dictionaries[name] = texts
     return SequenceColumns(values, dictionaries)
+
+
+def _read(source: Source, name: str) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    """Return the values of a column, and the texts if they are codes."""
+    if name not in source.schema.names:
+        columns = ", ".join(f"`{one}`" for one in source.schema.names)
+        raise SourceError(f"keep={name!r} names no column of the source; its columns are {columns}")
+    column = source.read([name])[name]
+    if types.is_dictionary(column.type):  # categories may be in another order, unused, or null
+        column = column.cast(column.type.value_type)
+    if column.null_count:
+        raise null_value(name, source.where(first_null(column)))
+    return _codes(column, name) if is_text(column.type) else (_numbers(column, name), None)
 
 
 def class_labels(dictionaries: Dictionaries) -> dict[str, str]:
@@ -176,7 +181,7 @@ def _codes(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], tuple
     return np.concatenate(codes), tuple(texts.to_pylist())
 
 
-def _numbers(column: pa.ChunkedArray, name: str, source: Source) -> NDArray[Any]:
+def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[Any]:
     kind = column.type
     if types.is_boolean(kind) or types.is_floating(kind):
         return np.array(to_numpy(column))
@@ -185,4 +190,4 @@ def _numbers(column: pa.ChunkedArray, name: str, source: Source) -> NDArray[Any]
     try:
         return np.array(to_numpy(column.cast(pa.int64())))
     except pa.ArrowInvalid as error:
-        raise SourceError(f"`{source.files[0].path}`: column `{name}` must hold integers of 64 bits: {error}") from None
+        raise SourceError(f"column `{name}` must hold integers of 64 bits: {error}") from None

@@ -9,6 +9,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -22,13 +23,14 @@ from packsort._arrow import is_list, wider
 from packsort._options import InputConfig
 from packsort._stores import StorePath
 from packsort._warn import warn
-from packsort.errors import SourceError
+from packsort.errors import OptionError, SourceError
 from packsort.sources.files.find import find_files
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.splits import rows_by_split
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.list_lengths import list_lengths
+from packsort.sources.formats.parts import read_parts
 from packsort.sources.formats.reader import Reader, naming
 from packsort.sources.formats.sizes import decoded_bytes
 from packsort.sources.hugging_face.hub import hub_names, hub_readers
@@ -128,6 +130,23 @@ class Source:
                     self._problems[name] = f"{pair}: add it there, or remove it"
         return pa.schema(list(fields.values()))
 
+    @property
+    def name(self) -> str:
+        """The first file, and the number of others, for a message."""
+        more = f" and {len(self.files) - 1:,} more" if len(self.files) > 1 else ""
+        return f"`{self.files[0].path}`{more}"
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Name the source in errors about its columns that name no file of it; rows in memory have no name."""
+        try:
+            yield
+        except (SourceError, OptionError) as error:
+            text = str(error)
+            if any(f"`{file.path}`" in text or file.path.startswith("<") for file in self.files):
+                raise
+            raise type(error)(f"{self.name}: {text}") from error.__cause__
+
     def agrees(self, name: str) -> bool:
         """Return whether all files have a column, once, in types that one type holds."""
         return name not in self._problems
@@ -181,6 +200,24 @@ class Source:
             SourceError: There is no such column, files disagree about it, or a file cannot be read.
         """
         return pa.concat_tables([self.read_file(index, columns) for index in range(len(self.files))])
+
+    def read_parts(self, index: int, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """Read all rows of some columns of one file, in parts where reading decodes them.
+
+        Args:
+            index: Index of the file in `files`.
+            columns: Names of the columns; the tables have them in this order.
+            most_bytes: Bytes of a part in memory, approximately.
+
+        Raises:
+            SourceError: As for `read_file`.
+        """
+        schema = self._checked(columns)
+        reader = self._readers[index]
+        for table in read_parts(reader, columns, most_bytes):
+            with naming(reader.path):
+                unified = table if table.schema.equals(schema) else table.cast(schema)
+            yield unified
 
     def read_file(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns of one file.
@@ -264,7 +301,7 @@ class Source:
             if name in self._problems:
                 raise SourceError(self._problems[name])
             if name not in self.schema.names:
-                raise no_column(name, self.schema.names)
+                raise no_column(name, self.schema.names, self.name)
         return pa.schema([self.schema.field(name) for name in columns])
 
 

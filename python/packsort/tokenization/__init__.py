@@ -2,6 +2,7 @@
 
 - `tokenize`: `tokenize`, from a source to tables of tokens.
 - `files`: `write_tokens`, from a source to token files.
+- `batches`: tokens of one batch of rows, in steps; `threads`, `processes`: who does the steps; `tally`: their counts.
 - `load`: tokens of a source, read or tokenized.
 - `rows`: tokens of rows that come one after another.
 - `kept`: tokens that are kept in a folder.

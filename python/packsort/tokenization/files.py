@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,18 +17,20 @@ import pyarrow.parquet as pq
 
 from packsort import _checks
 from packsort._atomic import OutputFile, OutputFolder, open_table, tables
+from packsort._checksum import checksum
 from packsort._options import InputConfig, InputOptions, names, take_input_options
 from packsort._paths import not_a_uri
-from packsort.errors import OptionError
+from packsort.errors import OptionError, TokenizerError
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.choice import stamps
+from packsort.tokenization.batches import TokenBatch
+from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
 from packsort.tokenization.info import digest
 from packsort.tokenization.kept import are_files
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.notes import Note
+from packsort.tokenization.tally import Tally
 from packsort.tokenization.tokenize import Tokenization
-from packsort.tokenization.tokenizer import as_tokenizer
 
 _TOKENS_A_ROW_GROUP = 4_000_000
 
@@ -70,7 +73,7 @@ def write_tokens(
     """Tokenize a source of any size into files; row i of a file is row i of the source's file.
 
     All files appear in one step, also where they replace others. Until then what was there is untouched, and a failure
-    leaves nothing behind.
+    leaves nothing behind. After a kill, the same call on a folder goes on after the files that were finished.
 
     Args:
         source: Rows, as `packsort.tokenize` takes them.
@@ -90,7 +93,8 @@ def write_tokens(
         SourceError: As for `packsort.tokenize`.
         TokenizerError: As for `packsort.tokenize`.
         OptionError: As for `packsort.tokenize`; or a file of the source would be replaced.
-        OutputExistsError: The file exists, or the folder is not empty, and `overwrite` is False.
+        OutputExistsError: The file exists, or the folder is not empty, and `overwrite` is False; or a call with another
+            source, tokenizer or options was killed while it wrote the folder.
         OutputError: A file cannot be written; the folder cannot be replaced in one step (a mount point, the working
             folder), or holds files of others; or another process is writing to it.
 
@@ -123,15 +127,18 @@ def write_tokens(
         output = OutputFile(target, overwrite=overwrite, parents=True)
     else:
         output = OutputFolder(target, overwrite=overwrite, own=_own_files)
+    choice = as_choice(tokenizer)
+    assert choice is not None
     with output:
-        tokenization = Tokenization(opened, as_tokenizer(tokenizer), config, keep=keep, on_progress=on_progress)
+        tokenization = Tokenization(opened, choice.load(), config, keep=keep, on_progress=on_progress)
         if isinstance(output, OutputFile):
             with tables(output.file, target, tokenization.schema) as write:
-                for group in _row_groups(table for _, table in tokenization.by_file()):
+                for group in _row_groups(batch.table for batch in tokenization.by_file()):
                     write(group)
         else:
-            output.begin(_identity(opened, tokenization, config))
-            _write_files(tokenization, output, targets)
+            known = _identity(choice) if are_files(opened) else None
+            identity = digest(json.dumps([_facts(opened, tokenization, config), known], default=str))
+            _write_files(tokenization, output, targets, identity, resume=known is not None)
             output.commit({path.name for path in targets})
     return TokenizedFiles(
         files=tuple(targets),
@@ -163,24 +170,64 @@ def _targets(source: Source, out: Path) -> list[Path]:
     return targets
 
 
-def _write_files(tokenization: Tokenization, folder: OutputFolder, targets: Sequence[Path]) -> None:
-    """Write one file for each file of the source."""
-    parts = groupby(tokenization.by_file(), key=lambda part: part[0])
+def _write_files(
+    tokenization: Tokenization, folder: OutputFolder, targets: Sequence[Path], identity: str, *, resume: bool
+) -> None:
+    """Write one file for each file of the source, but those that a run of the same identity has finished."""
+    finished = _finished(folder, folder.begin(identity, resume=resume), targets)
+    if folder.finished and len(finished) < len(targets):
+        folder.restart(identity)
+        finished = []
+    for index, tally in enumerate(finished):
+        tokenization.count(index, tally)
+        tokenization.advance(tally.sequences)
+    parts = groupby(tokenization.by_file(len(finished)), key=attrgetter("file"))
     current, made = next(parts, (-1, iter(())))
-    for index, path in enumerate(targets):
-        with open_table(folder.path_of(path.name), path, tokenization.schema) as write:
+    for index, path in enumerate(targets[len(finished) :], start=len(finished)):
+        tally = Tally()
+        place = folder.path_of(path.name)
+        with open_table(place, path, tokenization.schema) as write:
             # A file without rows gives no tables. Its output is a file without rows.
             if current == index:
-                for group in _row_groups(table for _, table in made):
+                for group in _row_groups(_counted(made, tally)):
                     write(group)
                 current, made = next(parts, (-1, iter(())))
+        folder.record({"name": path.name, "checksum": checksum(place), "tally": tally.to_json()})
 
 
-def _identity(source: Source, tokenization: Tokenization, config: InputConfig) -> str:
-    """Return an id of a call: whoever repeats it after a kill may replace what it has just written."""
+def _counted(batches: Iterable[TokenBatch], tally: Tally) -> Iterator[pa.Table]:
+    """Yield the tables of batches, and add up their counts."""
+    for batch in batches:
+        tally += batch.tally
+        yield batch.table
+
+
+def _finished(folder: OutputFolder, records: Sequence[Any], targets: Sequence[Path]) -> list[Tally]:
+    """Return the counts of the first files, as far as they are recorded and as whole as they were."""
+    tallies = []
+    for record, target in zip(records, targets, strict=False):
+        try:
+            place = folder.path_of(target.name)
+            if record["name"] != target.name or checksum(place) != record["checksum"]:
+                break
+            tallies.append(Tally.from_json(record["tally"]))
+        except (OSError, LookupError, TypeError, AttributeError):
+            break
+    return tallies
+
+
+def _identity(choice: TokenizerChoice) -> list[Any] | None:
+    """Return what tells a tokenizer from others, or None if nothing does: then no call goes on after another."""
+    try:
+        return choice.identity
+    except TokenizerError:
+        return None
+
+
+def _facts(source: Source, tokenization: Tokenization, config: InputConfig) -> list[Any]:
+    """Return what a call shares with the one that repeats it after a kill."""
     rows = stamps(Path(file.path) for file in source.files) if are_files(source) else source.num_rows
-    schema = tokenization.schema.serialize().to_pybytes().hex()
-    return digest(json.dumps([rows, schema, asdict(config)], default=str))
+    return [rows, tokenization.schema.serialize().to_pybytes().hex(), config.of_rows()]
 
 
 def _own_files(folder: Path) -> set[str]:
@@ -190,10 +237,11 @@ def _own_files(folder: Path) -> set[str]:
 
 def _is_tokenized(path: Path) -> bool:
     try:
-        schema = pq.read_schema(not_a_uri(path))
-    except (OSError, pa.ArrowException):
+        # Opening a named pipe would wait for ever.
+        schema = pq.read_schema(not_a_uri(path)) if path.is_file() else pa.schema([])
+        return b"packsort" in (schema.metadata or {}) and INPUT_IDS in schema.names
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return False
-    return b"packsort" in (schema.metadata or {}) and INPUT_IDS in schema.names
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

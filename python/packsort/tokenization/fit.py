@@ -11,11 +11,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packsort.tokenization.messages import Conversation, Message, RowError
-from packsort.tokenization.notes import Note, NoteKind
+from packsort.tokenization.notes import NoteKind
 from packsort.tokenization.template import ChatTemplate
 
 # A template that writes neither form never tells. It is asked this often.
@@ -54,22 +54,24 @@ class TemplateFit:
 
     def __init__(self) -> None:
         self._choices: dict[tuple[str, NoteKind], _Choice] = {}
-        self._counts: Counter[NoteKind] = Counter()
 
     @property
-    def notes(self) -> list[Note]:
-        """Changes so far."""
-        return [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
+    def learned(self) -> dict[tuple[str, NoteKind], Any]:
+        """Choices so far."""
+        return {key: replace(choice) for key, choice in self._choices.items()}
 
-    def __call__(self, template: ChatTemplate, conversation: Conversation, *, count: bool = True) -> Conversation:
+    @learned.setter
+    def learned(self, choices: dict[tuple[str, NoteKind], Any]) -> None:
+        self._choices = {key: replace(choice) for key, choice in choices.items()}
+
+    def __call__(self, template: ChatTemplate, conversation: Conversation, counts: Counter[NoteKind]) -> Conversation:
         """Return a conversation as its template takes it.
 
         Args:
             template: The chat template.
             conversation: The conversation.
-            count: Whether its changes are counted.
+            counts: Gets the number of changes, by the kind of their note.
         """
-        counts = self._counts if count else Counter()
         if _has_contents(conversation, list):
             conversation = self._fit(template, conversation, _JOINED, counts)
         if _has_contents(conversation, str):

@@ -98,6 +98,7 @@ class TokenFolder:
         with stage("reading kept tokens"), suppress(*_DAMAGES):
             with pa.memory_map(str(self._path)) as file:
                 table = pa.ipc.open_file(file).read_all()
+            table.validate(full=True)  # the digest follows offsets
             stored = table.schema.metadata[_FACTS]
             if table.schema.metadata[_DIGEST] != table_digest(table, stored):
                 return None

@@ -154,6 +154,39 @@ class Note:
         return cls(facts["kind"], dict(facts["values"]))
 
 
+# Notes that count messages, calls or conversations, and no more.
+_COUNTED: tuple[NoteKind, ...] = (
+    "parts_joined",
+    "parts_made",
+    "tool_arguments_parsed",
+    "tool_arguments_as_text",
+    "tool_arguments_kept",
+    "end_of_turn_without_loss",
+    "tool_calls_not_written",
+    "tools_not_written",
+    "words_not_written",
+    "messages_without_loss",
+)
+
+
+def counted_notes(noted: Mapping[NoteKind, int], unwritten: Mapping[str, int]) -> list[Note]:
+    """Return the notes of counts above 0.
+
+    Args:
+        noted: Counts by kind of note.
+        unwritten: Number of messages that the chat template does not write as they are, by role.
+
+    Example:
+        >>> [note.kind for note in counted_notes({"parts_made": 2, "parts_joined": 0}, {"system": 1})]
+        ['parts_made', 'messages_not_written']
+    """
+    notes = [Note(kind, {"number": noted[kind]}) for kind in _COUNTED if noted.get(kind)]
+    if unwritten:
+        roles = ", ".join(f"`{role}`" for role in unwritten)
+        notes.append(Note("messages_not_written", {"number": sum(unwritten.values()), "roles": roles}))
+    return notes
+
+
 def joined_notes(made: Iterable[Note], cut: Iterable[Note]) -> tuple[Note, ...]:
     """Join the notes of two passes over the same rows.
 

@@ -5,6 +5,7 @@ Rows are checked here, because file and row are still known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -33,9 +34,10 @@ from packsort.tokenization.messages import (
     clean_messages,
     clean_tools,
 )
-from packsort.tokenization.notes import Note
-from packsort.tokenization.shown import ShownCounts
+from packsort.tokenization.notes import Note, counted_notes
+from packsort.tokenization.shown import ShownCounter
 from packsort.tokenization.spans import Span
+from packsort.tokenization.tally import Tally
 from packsort.tokenization.template import ChatTemplate, chat_templates
 
 
@@ -92,7 +94,8 @@ class Renderer:
         self.loss_rule = self._rule(choice if config.loss == "auto" else config.loss)
         if form.kind.is_chat:
             self._prepare_chat(kinds)
-        self._shown = ShownCounts(tokenizer, self.loss_rule)
+        self._shown = ShownCounter(tokenizer, self.loss_rule)
+        self._tally = Tally()
         self.date = self._clock.day if any(template.reads_clock for template in self._templates) else None
         if config.template_date is not None and self.date is None:
             raise OptionError(
@@ -125,6 +128,29 @@ class Renderer:
     @property
     def notes(self) -> list[Note]:
         """Facts that a user should know about the rows rendered so far."""
+        return self.notes_of(self._tally)
+
+    def take_tally(self) -> Tally:
+        """Return the counts of what was rendered since the last call."""
+        taken, self._tally = self._tally, Tally()
+        taken.dated += self._clock.was_read
+        return taken
+
+    @property
+    def learned(self) -> Any:
+        """What the rows so far have taught about the chat template, which later rows are rendered by."""
+        searched = [find.learned for find in self._find if isinstance(find, SearchedTurns)]
+        return self._fit.learned, searched
+
+    @learned.setter
+    def learned(self, found: Any) -> None:
+        self._fit.learned, searched = found
+        finders = [find for find in self._find if isinstance(find, SearchedTurns)]
+        for find, gaps in zip(finders, searched, strict=True):
+            find.learned = gaps
+
+    def notes_of(self, tally: Tally) -> list[Note]:
+        """Return facts that a user should know about rows that were counted."""
         form, notes = self.form, []
         columns = ", ".join(form.columns)
         if not form.own:
@@ -136,12 +162,12 @@ class Renderer:
             notes.append(Note("template_tokens_in_letters"))
         if self._judged:
             notes.append(Note("completions_judged"))
-        if self._clock.was_read:
+        if self._clock.was_read or tally.dated:
             notes.append(Note("template_date", {"date": self._clock.day}))
-        notes += self._fit.notes
-        notes += self._shown.notes
-        by_contents = sum(find.by_contents for find in self._find if isinstance(find, SearchedTurns))
-        return [*notes, Note("turns_by_contents", {"conversations": by_contents})] if by_contents else notes
+        notes += counted_notes(tally.noted, tally.unwritten)
+        if tally.by_contents:
+            notes.append(Note("turns_by_contents", {"conversations": tally.by_contents}))
+        return notes
 
     @property
     def template_date(self) -> str | None:
@@ -202,7 +228,7 @@ class Renderer:
             assert rendered.prompts is not None
             start = conversation.with_messages(conversation.messages[:prompt])
             rendered.prompts.append(self._template(conversation).render(start, prompt=True))
-        self._shown(conversation, text, turns)
+        self._shown(conversation, text, turns, self._tally)
 
     def _add_nothing(self, rendered: Rendered) -> None:
         """Add a row without text."""
@@ -224,7 +250,8 @@ class Renderer:
         if tools is None:
             tools = as_tools(clean_tools(row.get("functions")))
         conversation = Conversation(list(chain.from_iterable(parts)), tools, variables)
-        fitted = self._fit(self._template(conversation), conversation, count=count)
+        counts = self._tally.noted if count else Counter()
+        fitted = self._fit(self._template(conversation), conversation, counts)
         if not self.loss_rule.by_turns:
             first = len(parts[0]) if self.loss_rule is LossRule.COMPLETION else 0
             untrained = [index for index, one in enumerate(fitted.messages) if isinstance(one, Untrained)]
@@ -258,7 +285,7 @@ class Renderer:
         """
         if self._find:
             find = self._find[0 if conversation.tools is None else -1]
-            text, turns = find(conversation)
+            text, turns = find(conversation, self._tally)
             return text, trained_turns(find.template, conversation, text, turns)
         return self.text(conversation), []
 

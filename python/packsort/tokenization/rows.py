@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from packsort._arrow import empty_table
 from packsort._options import InputConfig
-from packsort.errors import OptionError, SourceError
+from packsort.errors import OptionError, PacksortError, SourceError
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.renamed import rename_columns
 from packsort.tokenization.choice import TokenizerChoice
@@ -58,10 +58,7 @@ class RowTokenizer:
         self._counts: Counter[NoteKind] = Counter()
         self._merged = 0
         if state is not None:
-            # Another day must not change the rest of the pass.
-            self._config = replace(config, template_date=state["template_date"] or config.template_date)
-            schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(state["schema"])))
-            self._open(schema)
+            self._restore(state)
             if state["tokenizer"] != self._fingerprint():
                 raise OptionError(
                     "state is of a stream with another tokenizer, chat template or loss than this one: pass the ones "
@@ -116,6 +113,21 @@ class RowTokenizer:
         ends = np.cumsum(encoded.lengths)[:-1]
         pairs = zip(np.split(encoded.input_ids, ends), np.split(encoded.labels, ends), strict=True)
         return [(ids.copy(), labels.copy()) for ids, labels in pairs]  # none keeps the others in memory
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Decide as the rows did that the state was taken with.
+
+        Raises:
+            OptionError: The state holds no schema of rows.
+        """
+        try:
+            # Another day must not change the rest of the pass.
+            self._config = replace(self._config, template_date=state["template_date"] or self._config.template_date)
+            self._open(pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(state["schema"]))))
+        except PacksortError:
+            raise
+        except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
+            raise OptionError(f"state must be one that `state_dict` returned: it holds no schema ({error})") from None
 
     def _open(self, schema: pa.Schema) -> None:
         """Decide by the columns what is rendered, and how."""

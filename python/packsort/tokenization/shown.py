@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from packsort.tokenization.directives import Untrained
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import ASSISTANT, TOOL, Conversation
-from packsort.tokenization.notes import Note, NoteKind
 from packsort.tokenization.spans import Span
+from packsort.tokenization.tally import Tally
 from packsort.tokenization.tokenizer import special_tokens
 
 _WORD = re.compile(r"\w+")
@@ -20,8 +19,8 @@ _WORD = re.compile(r"\w+")
 _SAID = ("content", "reasoning_content", "thinking", "reasoning")
 
 
-class ShownCounts:
-    """Counts over rendered conversations.
+class ShownCounter:
+    """Counter of what is shown of rendered conversations.
 
     Args:
         tokenizer: A `transformers.PreTrainedTokenizerBase`.
@@ -34,42 +33,32 @@ class ShownCounts:
         split = getattr(tokenizer, "split_special_tokens", False)
         self._ends = () if split else tuple(filter(None, special_tokens(tokenizer).values()))
         self._last_end = self._ends[:1]
-        self._counts: Counter[NoteKind] = Counter()
-        self._unwritten: Counter[str] = Counter()
 
-    @property
-    def notes(self) -> list[Note]:
-        """The counts above 0."""
-        notes = [Note(kind, {"number": number}) for kind, number in self._counts.items() if number]
-        if self._unwritten:
-            roles = ", ".join(f"`{role}`" for role in self._unwritten)
-            notes.append(Note("messages_not_written", {"number": self._unwritten.total(), "roles": roles}))
-        return notes
-
-    def __call__(self, conversation: Conversation, text: str, turns: Sequence[Span]) -> None:
+    def __call__(self, conversation: Conversation, text: str, turns: Sequence[Span], tally: Tally) -> None:
         """Count one conversation.
 
         Args:
             conversation: The conversation.
             text: Its whole text.
             turns: The parts of it that carry loss, if turns do.
+            tally: Gets the counts.
         """
         if not _written_plainly(conversation, text):
-            self._count_unwritten(conversation, text)
+            self._count_unwritten(conversation, text, tally)
         if turns or not self._rule.by_turns:
             trained = (text[slice(*turns[-1])] if turns else text).rstrip()
-            self._counts["end_of_turn_without_loss"] += not self._ends_turn(trained)
+            tally.noted["end_of_turn_without_loss"] += not self._ends_turn(trained)
 
-    def _count_unwritten(self, conversation: Conversation, text: str) -> None:
+    def _count_unwritten(self, conversation: Conversation, text: str, tally: Tally) -> None:
         calls = [call for one in conversation.messages for call in one.get("tool_calls") or ()]
         if calls:
-            self._counts["tool_calls_not_written"] += not all(name in text for name in _names(calls))
+            tally.noted["tool_calls_not_written"] += not all(name in text for name in _names(calls))
         if conversation.tools is not None:
-            self._counts["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
-        self._counts["words_not_written"] += not all(words in text for words in _said(conversation))
-        self._unwritten.update(_unwritten(conversation, text))
+            tally.noted["tools_not_written"] += not all(name in text for name in _names(conversation.tools))
+        tally.noted["words_not_written"] += not all(words in text for words in _said(conversation))
+        tally.unwritten.update(_unwritten(conversation, text))
         if self._rule.by_turns:
-            self._counts["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
+            tally.noted["messages_without_loss"] += sum(isinstance(one, Untrained) for one in conversation.messages)
 
     def _ends_turn(self, trained: str) -> bool:
         """Return whether a text ends in a special token; most end in the same one."""

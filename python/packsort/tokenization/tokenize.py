@@ -1,7 +1,11 @@
 """Tokenization of conversations, prompts with completions, and text, with labels that say which tokens carry loss.
 
 `transformers` renders the chat template. The Rust `tokenizers` behind it encode a batch of rows at a time on their own
-threads, while the next batch is rendered.
+threads, while the next batch is rendered (`threads`); or several processes do both (`processes`).
+
+Rows teach about a chat template: which form of contents it takes, and what it writes between them. So that tokens and
+counts do not depend on who tokenizes which rows, a source is cut into chunks of some batches of one file. Each chunk
+starts from what the first batch of the source has taught.
 """
 
 from __future__ import annotations
@@ -9,35 +13,27 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any, Unpack
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from packsort import _checks, _core
-from packsort._arrow import from_numpy, to_numpy
 from packsort._options import InputConfig, InputOptions, names, take_input_options
-from packsort.errors import OptionError, SourceError
-from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.sources.source import Source, open_source
-from packsort.tokenization.encode import Encoded, Encoder
-from packsort.tokenization.forms.form import RowKind
-from packsort.tokenization.notes import Note, NoteKind
-from packsort.tokenization.render import Rendered, Renderer
-from packsort.tokenization.split_turns import SplitCounts, WindowCutter
+from packsort.tokenization.batches import Place, TokenBatch
+from packsort.tokenization.notes import Note
+from packsort.tokenization.processes import Recipe, in_processes, num_processes
+from packsort.tokenization.split_turns import SplitCounts
+from packsort.tokenization.tally import Tally
+from packsort.tokenization.threads import Chunk, in_threads
 from packsort.tokenization.tokenizer import as_tokenizer
 
-_COLUMNS = {INPUT_IDS: pa.list_(pa.int32()), LABELS: pa.list_(pa.int32()), LENGTH: pa.int32()}
-_PIECE_STARTS = {PIECE_STARTS: pa.list_(pa.int32())}
-_ROWS_A_BATCH = 1000
-# Two calls are under way: one in the Rust threads, and one whose tokens are turned into arrays.
-_CALLS_AHEAD = 2
+ROWS_A_BATCH = 1000
+BATCHES_A_CHUNK = 4
+"""Batches of a chunk, which starts from what the first batch of the source taught, whoever tokenizes it."""
 
 
 class Tokenization:
@@ -61,18 +57,8 @@ class Tokenization:
         form: Form of the rows.
         schema: Schema of the tables: `input_ids` and `labels` list<int32>, `length` int32, `piece_starts` list<int32>
             if turns are split, and the columns to keep.
-        sequences: Number of sequences.
-        tokens: Number of tokens.
-        loss_tokens: Number of tokens that carry loss.
-        without_loss: Number of sequences in which no token carries loss.
-        empty: Number of rows without tokens.
-        split: Number of conversations cut between turns.
-        windows: Number of windows that they were cut into.
-        turns_left_out: Number of turns that are too long for a window.
-        tokens_left_out: Tokens of turns left out. A conversation that is left out counts with all its tokens.
-        rows_shortened: Number of conversations that lack some of their turns.
-        rows_left_out: Number of conversations that lack all of their turns.
-        split_by_file: The last six counts, by name, for each of `source.files`.
+        tally: All counts.
+        split_by_file: Counts of conversations cut and turns left out, by name, for each of `source.files`.
     """
 
     def __init__(
@@ -86,55 +72,83 @@ class Tokenization:
         split_turns: int | None = None,
         made: pa.Table | None = None,
     ) -> None:
-        self._source = source
-        self._made = made
-        self._config = config
-        self._render = Renderer(source.schema, tokenizer, config)
-        self._encode = Encoder.of(self._render, tokenizer)
-        self.loss_rule = self._render.loss_rule
-        self.columns = tuple(self._render.columns)
-        self.form = self._render.form.name
-        self._split_turns = None if split_turns is None else _checked_limit(split_turns, self._render)
-        self._cut = None if self._split_turns is None else WindowCutter(self._render, self._encode, self._split_turns)
-        created = _COLUMNS if self._cut is None else {**_COLUMNS, **_PIECE_STARTS}
-        self._keep = _checked_keep(source, keep, created)
+        self._source, self._made = source, made
+        self._recipe = Recipe(source.schema, tokenizer, config, tuple(keep), split_turns)
+        with source.naming():
+            self._batches = self._recipe.make()
+        self._processes = 1 if made is not None else num_processes(config.num_proc, source.num_rows)
+        self.loss_rule = self._batches.render.loss_rule
+        self.columns = tuple(self._batches.render.columns)
+        self.form = self._batches.render.form.name
         self._on_progress = on_progress
-        kept = [source.schema.field(name) for name in self._keep]
-        self.schema = pa.schema([*created.items(), *kept], metadata=self._metadata(tokenizer))
-        self.empty = 0
-        self.sequences = self.tokens = self.loss_tokens = self.without_loss = 0
-        self.split = self.windows = self.turns_left_out = self.tokens_left_out = 0
-        self.rows_shortened = self.rows_left_out = 0
+        self.schema = self._batches.schema.with_metadata(self._metadata(tokenizer))
+        self.tally = Tally()
         self.split_by_file: list[dict[str, int]] = [asdict(SplitCounts()) for _ in source.files]
-        self._merged = 0
-        self._counts: Counter[NoteKind] = Counter()
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences."""
+        return self.tally.sequences
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return self.tally.tokens
+
+    @property
+    def loss_tokens(self) -> int:
+        """Number of tokens that carry loss."""
+        return self.tally.loss_tokens
+
+    @property
+    def without_loss(self) -> int:
+        """Number of sequences in which no token carries loss."""
+        return self.tally.without_loss
+
+    @property
+    def empty(self) -> int:
+        """Number of rows without tokens."""
+        return self.tally.empty
+
+    @property
+    def split(self) -> int:
+        """Number of conversations cut between turns."""
+        return self.tally.split
+
+    @property
+    def windows(self) -> int:
+        """Number of windows that they were cut into."""
+        return self.tally.windows
+
+    @property
+    def turns_left_out(self) -> int:
+        """Number of turns that are too long for a window."""
+        return self.tally.turns_left_out
+
+    @property
+    def tokens_left_out(self) -> int:
+        """Tokens of turns left out. A conversation that is left out counts with all its tokens."""
+        return self.tally.tokens_left_out
+
+    @property
+    def rows_shortened(self) -> int:
+        """Number of conversations that lack some of their turns."""
+        return self.tally.rows_shortened
+
+    @property
+    def rows_left_out(self) -> int:
+        """Number of conversations that lack all of their turns."""
+        return self.tally.rows_left_out
 
     @property
     def notes(self) -> tuple[Note, ...]:
         """Facts that a user should know about the tables given out so far; `str` of a note says it in words."""
-        special = self._encode.special_tokens
-        notes = [*self._render.notes, *([] if special is None else special.notes(self._counts))]
-        if self._merged:
-            notes.append(Note("merged_prompts", {"sequences": self._merged}))
-        limit = self._split_turns or 0
-        if self.split:
-            values = {"conversations": self.split, "max_tokens": limit, "windows": self.windows}
-            notes.append(Note("split_conversations", values))
-        if self.turns_left_out:
-            values = {
-                "turns": self.turns_left_out,
-                "max_tokens": limit,
-                "rows_shortened": self.rows_shortened,
-                "rows_left_out": self.rows_left_out,
-                "tokens": self.tokens_left_out,
-            }
-            notes.append(Note("turns_left_out", values))
-        return tuple(notes)
+        return self._batches.notes(self.tally)
 
     @property
     def template_date(self) -> str | None:
         """Date that the chat template has read, `YYYY-MM-DD`, or None if it has read none so far."""
-        return self._render.template_date
+        return self._batches.render.date if self.tally.dated else None
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield tables of up to 1,000 rows, in the order of the source.
@@ -142,7 +156,7 @@ class Tokenization:
         Raises:
             SourceError: A row cannot be tokenized; the message names it.
         """
-        return (table for _, table in self.by_file())
+        return (batch.table for batch in self.by_file())
 
     def read(self) -> pa.Table:
         """Return all rows in one table.
@@ -152,75 +166,59 @@ class Tokenization:
         """
         return pa.concat_tables(list(self))
 
-    def by_file(self) -> Iterator[tuple[int, pa.Table]]:
-        """Yield tables of up to 1,000 rows, each with the index in `source.files` of the file its rows come from.
+    def by_file(self, from_file: int = 0) -> Iterator[TokenBatch]:
+        """Yield the tokens of up to 1,000 rows of one file at a time, and count them.
+
+        Args:
+            from_file: Index in `source.files` of the first file to tokenize.
 
         Raises:
             SourceError: A row cannot be tokenized; the message names it.
+            TokenizerError: The tokenizer fails; or a process that tokenizes has ended.
         """
-        # A column may be tokenized and kept, but is read once.
-        columns = list(dict.fromkeys([*self._render.columns, *self._keep]))
-        with ThreadPoolExecutor(_CALLS_AHEAD, thread_name_prefix="packsort-tokenize") as pool:
-            waiting: deque[tuple[int, int, pa.RecordBatch, Future[Encoded]]] = deque()
-            try:
-                row = 0
-                for index, first, batch in self._source.batches(columns, _ROWS_A_BATCH):
-                    if self._made is not None:
-                        call = pool.submit(_encoded, self._made.slice(row, len(batch)))
-                        row += len(batch)
-                    else:
-                        rendered: Rendered = self._render(batch, self._where(index, first))
-                        call = pool.submit(self._encode, rendered, self.loss_rule)
-                    waiting.append((index, first, batch, call))
-                    if len(waiting) > _CALLS_AHEAD:
-                        yield self._finish(*waiting.popleft())
-                while waiting:
-                    yield self._finish(*waiting.popleft())
-            finally:
-                for *_, call in waiting:
-                    call.cancel()
+        for batch in self._tokenized(from_file):
+            self.count(batch.file, batch.tally)
+            self.advance(batch.table.num_rows)
+            yield replace(batch, table=batch.table.replace_schema_metadata(self.schema.metadata))
 
-    def _finish(self, index: int, first: int, batch: pa.RecordBatch, call: Future[Encoded]) -> tuple[int, pa.Table]:
-        """Cut and count the tokens of a batch, and put them into a table."""
-        encoded = call.result()
-        where = self._where(index, first)
-        empty = encoded.lengths == 0
-        if empty.any() and self._config.empty == "error":
-            place, column = where(int(empty.argmax())), self._render.columns[0]
-            raise SourceError(f"{place}: column `{column}` gives no tokens: pass empty='drop' to leave such rows out")
-        self.empty += int(empty.sum())
-        piece_starts: list[pa.Array] = []
-        if self._cut is not None:
-            windows = self._cut(batch, encoded, where)
-            encoded = windows.encoded
-            self._count(index, windows.counts)
-            piece_starts.append(pa.ListArray.from_arrays(_offsets(windows.per_row), from_numpy(windows.starts)))
-        # `reduceat` would give a row without windows, which has no tokens, the count of the next row.
-        rows = np.flatnonzero(encoded.lengths)
-        offsets = np.cumsum(encoded.lengths) - encoded.lengths
-        with_loss = np.add.reduceat(encoded.labels >= 0, offsets[rows], dtype=np.int64)
-        self.sequences += len(batch)
-        self.tokens += len(encoded.input_ids)
-        self.loss_tokens += int(with_loss.sum())
-        self.without_loss += int((with_loss == 0).sum())
-        self._merged += encoded.merged
-        self._counts += encoded.counts
+    def count(self, file: int, tally: Tally) -> None:
+        """Add the counts of rows of a file."""
+        self.tally += tally
+        for name in self.split_by_file[file]:
+            self.split_by_file[file][name] += getattr(tally, name)
+
+    def advance(self, sequences: int) -> None:
+        """Report progress."""
         if self._on_progress is not None:
-            self._on_progress(len(batch))
-        ends = _offsets(encoded.lengths)
-        lists = [pa.ListArray.from_arrays(ends, from_numpy(values)) for values in (encoded.input_ids, encoded.labels)]
-        lengths = from_numpy(encoded.lengths).cast(pa.int32())
-        kept = [batch.column(name) for name in self._keep]
-        return index, pa.table([*lists, lengths, *piece_starts, *kept], schema=self.schema)
+            self._on_progress(sequences)
 
-    def _count(self, index: int, counts: SplitCounts) -> None:
-        for name, count in asdict(counts).items():
-            self.split_by_file[index][name] += count
-            setattr(self, name, getattr(self, name) + count)
+    def _tokenized(self, from_file: int) -> Iterator[TokenBatch]:
+        """Tokenize the first batch here, because it teaches about the chat template, and the rest side by side."""
+        learned = None
+        if from_file:
+            first = next(self._chunks(0), [])
+            for place, rows in first:
+                self._batches.rendered(rows, place)
+            learned = self._batches.render.learned
+        chunks = self._chunks(from_file)
+        if self._processes == 1:
+            yield from in_threads(self._batches, chunks, learned, self._made)
+            return
+        if learned is None:
+            yield from in_threads(self._batches, islice(chunks, 1))
+            learned = self._batches.render.learned
+        yield from in_processes(self._recipe.on(self._batches.render.date), chunks, learned, self._processes)
 
-    def _where(self, index: int, first: int) -> Callable[[int], str]:
-        path = self._source.files[index].path
-        return lambda row: f"`{path}` row {first + row}"
+    def _chunks(self, from_file: int) -> Iterator[Chunk]:
+        """Yield the batches of the source in chunks of one file each; the first of the source is one batch."""
+        chunk: Chunk = []
+        for index, first, rows in self._source.batches(self._batches.columns, ROWS_A_BATCH, from_file=from_file):
+            if chunk and (len(chunk) == BATCHES_A_CHUNK or chunk[0][0].file != index or chunk[0][0].is_first):
+                yield chunk
+                chunk = []
+            chunk.append((Place(index, self._source.files[index].path, first), rows))
+        if chunk:
+            yield chunk
 
     def _metadata(self, tokenizer: Any) -> dict[bytes, bytes]:
         facts: dict[str, Any] = {
@@ -228,10 +226,10 @@ class Tokenization:
             "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
             "loss": self.loss_rule.value,
         }
-        if self._render.date is not None:
-            facts["template_date"] = self._render.date
-        if self._split_turns is not None:
-            facts["split_turns"] = self._split_turns
+        if self._batches.render.date is not None:
+            facts["template_date"] = self._batches.render.date
+        if self._batches.split_turns is not None:
+            facts["split_turns"] = self._batches.split_turns
         return {b"packsort": json.dumps(facts).encode()}
 
 
@@ -326,37 +324,3 @@ def tokenize(
         on_progress=on_progress,
         split_turns=split_turns,
     )
-
-
-def _encoded(table: pa.Table) -> Encoded:
-    """Return tokens that were made before."""
-    ids, labels = (to_numpy(table[name].combine_chunks().flatten()) for name in (INPUT_IDS, LABELS))
-    lengths = to_numpy(pc.list_value_length(table[INPUT_IDS])).astype(np.int64)
-    return Encoded(ids, labels, lengths)
-
-
-def _offsets(lengths: NDArray[np.int64]) -> pa.Array:
-    """Return the offsets of lists with these lengths: int32, (rows + 1,)."""
-    return from_numpy(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])).cast(pa.int32())
-
-
-def _checked_limit(split_turns: Any, render: Renderer) -> int:
-    """Return the most tokens of a window, checked."""
-    limit = _checks.integer("split_turns", split_turns, 1, MAX_LENGTH_LIMIT, ", or None")
-    if render.kind is not RowKind.CONVERSATION:
-        have = " and ".join(f"`{name}`" for name in render.form.columns)
-        raise _checks.clash(
-            "split_turns", f"rows of {have}", "it cuts conversations between turns and needs rows of `messages`"
-        )
-    return limit
-
-
-def _checked_keep(source: Source, keep: Sequence[str], created: Container[str]) -> list[str]:
-    """Return the columns to copy, each once."""
-    for name in keep:
-        if name in created:
-            raise OptionError(f"column `{name}` cannot be kept: tokenizing creates a column of that name")
-        if name not in source.schema.names:
-            names = ", ".join(f"`{one}`" for one in source.schema.names)
-            raise SourceError(f"no column `{name}` to keep; there are {names}")
-    return list(dict.fromkeys(keep))

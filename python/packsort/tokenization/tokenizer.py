@@ -119,6 +119,9 @@ def _check_folder(folder: Path, name: str) -> None:
         raise TokenizerError(
             f"folder `{name}` holds no tokenizer: no tokenizer.json, tokenizer.model, tekken.json or vocab.json"
         )
+    for path in (folder / file for file in files):
+        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a named pipe would wait for ever
+            raise TokenizerError(f"tokenizer `{name}` cannot be loaded: `{path}` is no regular file")
 
 
 def _mistral_loader(folder: Path) -> Any:

@@ -9,12 +9,17 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.worker import WorkerInfo
 
+from packsort import _checks
 from packsort.balance.costs import CostModel
 from packsort.errors import OptionError
 from packsort.torch._epoch_order import BalanceConfig, Ranks
 from packsort.torch._packs.protocol import Packs
+from packsort.torch._state_checks import LARGEST, integer, mapping, text, wrong
 
 VERSION = 1
+_KEYS = ("version", "epoch", "packs", "packs_a_step", "tail", "seed", "plan", "data", "balance")
+_WORKER_KEYS = ("worker", "num_workers")
+_BALANCE = ("linear", "quadratic", "attention", "world_size", "batch_size")
 
 
 @dataclass
@@ -31,6 +36,23 @@ class Position:
     epoch: int = 0
     batches: int = 0
     worker: tuple[int, int] | None = None
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that follows; 0 after the largest."""
+        return self.epoch + 1 if self.epoch < LARGEST else 0
+
+    def check_types(self) -> None:
+        """Check a position that was pickled.
+
+        Raises:
+            OptionError: An attribute has a value that no position has.
+        """
+        integer("epoch", self.epoch)
+        integer("batches", self.batches)
+        if self.worker is not None:
+            worker, workers = self.worker
+            integer("worker", worker, 0, integer("num_workers", workers, 1) - 1)
 
 
 @dataclass(frozen=True)
@@ -75,32 +97,46 @@ class Identity:
         Raises:
             OptionError: The state is not one of a loader, or is of other packs, another order or other steps.
         """
-        try:
-            version, epoch, packs = state["version"], int(state["epoch"]), int(state["packs"])
-            balance = _read_balance(state["balance"])
-            facts = {name: state[name] for name in ("plan", "data", "seed", "tail", "packs_a_step")}
-            worker = (int(state["worker"]), int(state["num_workers"])) if "worker" in state else None
-        except (KeyError, TypeError, ValueError) as error:
-            raise OptionError(f"state must be one that `state_dict` returned: {error!r} is missing or wrong") from None
-        if version != VERSION:
+        facts = mapping("it", state, _KEYS, _WORKER_KEYS)
+        if (version := integer("version", facts["version"])) != VERSION:
             raise OptionError(f"state has version {version}, but this packsort reads version {VERSION}")
+        packs, seed = integer("packs", facts["packs"]), facts["seed"]
+        epoch = integer("epoch", facts["epoch"])
+        facts["packs_a_step"] = integer("packs_a_step", facts["packs_a_step"], 1)
+        facts["seed"] = None if seed is None else integer("seed", seed)
+        for name in ("plan", "data", "tail"):
+            text(name, facts[name])
+        worker = None
+        if any(name in facts for name in _WORKER_KEYS):
+            workers = integer("num_workers", facts.get("num_workers"), 1)
+            worker = integer("worker", facts.get("worker"), 0, workers - 1), workers
+        balance = _read_balance(facts["balance"], self.ranks)
         self._compare(facts, balance)
-        ranks = self.ranks
-        if packs % ranks.packs_per_round:
+        if packs % self.ranks.packs_per_round:
+            ranks = self.ranks
             raise OptionError(
                 f"state is {packs} packs into the epoch, inside a step: world_size {ranks.world_size} x batch_size "
                 f"{ranks.batch_size} resumes at multiples of {ranks.packs_per_round}, use the ranks that saved it"
             )
-        batches = packs // ranks.packs_per_round
-        ahead = 0 if worker is None else worker[1] - 1  # a worker's next batch may be past the end
-        last = (ranks.num_batches(len(self.packs)) + ahead) * ranks.packs_per_round
-        if epoch < 0 or not 0 <= packs <= last:
-            raise OptionError(
-                f"state must be 0 to {last} packs into an epoch from 0 on, got {packs} into epoch {epoch}"
-            )
+        position = Position(epoch, packs // self.ranks.packs_per_round, worker)
+        self.check(position)
         if worker is not None:
             _compare_worker(*worker)
-        return Position(epoch, batches, worker), balance
+        return position, balance
+
+    def check(self, position: Position) -> None:
+        """Check that an epoch has a place.
+
+        Raises:
+            OptionError: It has not.
+        """
+        ahead = 0 if position.worker is None else position.worker[1] - 1  # a worker's next batch may be past the end
+        last = self.ranks.num_batches(len(self.packs)) + ahead
+        if not 0 <= position.batches <= last:
+            a_round = self.ranks.packs_per_round
+            raise OptionError(
+                f"state must be 0 to {last * a_round} packs into an epoch, got {position.batches * a_round}"
+            )
 
     def _compare(self, state: dict[str, Any], balance: BalanceConfig | None) -> None:
         fingerprints = (
@@ -146,11 +182,25 @@ def _compare_worker(worker: int, num_workers: int) -> None:
         raise OptionError(f"state is of DataLoader worker {worker} of {num_workers}, but this is {found}")
 
 
-def _read_balance(saved: list[Any] | None) -> BalanceConfig | None:
+def _read_balance(saved: Any, ranks: Ranks) -> BalanceConfig | None:
+    """Return the options of a balanced order; the ranks that saved them have the steps of these ranks."""
     if saved is None:
         return None
+    if not isinstance(saved, (list, tuple)) or len(saved) != len(_BALANCE):
+        raise wrong(f"balance must be None or {', '.join(_BALANCE)}, got {_checks.shown(saved)}")
     linear, quadratic, attention, world_size, batch_size = saved
-    return BalanceConfig(CostModel(linear, quadratic), attention, world_size, batch_size)
+    if not all(type(cost) in (int, float) for cost in (linear, quadratic)):
+        raise wrong(f"balance must begin with two numbers, got {_checks.shown(saved)}")
+    step = ranks.packs_per_step
+    world_size = integer("world_size of balance", world_size, 1, step)
+    batch_size = integer("batch_size of balance", batch_size, 1, step)
+    if step % (world_size * batch_size):
+        raise wrong(f"balance has {world_size} ranks with batches of {batch_size}, which do not fill {step} packs")
+    try:
+        cost = CostModel(linear, quadratic)
+    except OptionError as error:
+        raise wrong(f"balance has costs that none has: {error}") from None
+    return BalanceConfig(cost, text("attention of balance", attention), world_size, batch_size)
 
 
 def _described(balance: BalanceConfig | None) -> str:

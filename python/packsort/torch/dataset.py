@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from packsort import _checks
 from packsort._options import PackOptions, Verify, names
+from packsort._pickles import restoring
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.planning.plan import Plan
@@ -191,8 +192,9 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         return (source, max_length, options), self._epoch
 
     def __setstate__(self, state: tuple[Any, int]) -> None:
-        (source, max_length, options), epoch = state
-        with warnings.catch_warnings():  # given where the dataset was made; each worker would repeat them
+        # The warnings were given where the dataset was made; each worker would repeat them.
+        with restoring("PackedDataset"), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
+            (source, max_length, options), epoch = state
             self.__init__(source, max_length, **options)  # type: ignore[misc]
-        self._choose(epoch)
+            self._choose(_checks.seed("epoch", epoch))

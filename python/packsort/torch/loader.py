@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from packsort import _checks
 from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, Verify, layout_config, names
+from packsort._pickles import restoring
 from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError
 from packsort.planning.plan import Plan
@@ -20,7 +21,7 @@ from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.reader import Shards
 from packsort.torch._checkpoint import Identity, Position, find_worker
 from packsort.torch._device import DeviceMover, choose_device, find_device
-from packsort.torch._epoch_order import EpochOrder, Ranks, check_current, find_balance, find_ranks
+from packsort.torch._epoch_order import BalanceConfig, EpochOrder, Ranks, check_current, find_balance, find_ranks
 from packsort.torch._loss_arguments import MODEL_LAYOUTS, warn_of_loss_arguments
 from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
 from packsort.torch._packs.directory import DirectoryPacks
@@ -310,8 +311,8 @@ class PackedLoader(IterableDataset[Batch]):
             state_dict: The result of `state_dict` on any rank.
 
         Raises:
-            OptionError: The state is of other packs, another order, or steps of another size. The message compares it
-                with this loader.
+            OptionError: The state is of other packs, another order, or steps of another size, which the message
+                compares with this loader; or no loader has returned it.
         """
         self._position, self._balance = self._identity.load(state_dict)
         self._resume, self._order = True, None
@@ -336,6 +337,15 @@ class PackedLoader(IterableDataset[Batch]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_order": None}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with restoring("PackedLoader"):
+            for name, kind in _PICKLED.items():
+                if not isinstance(state[name], kind):
+                    raise TypeError(f"{name} must not be a {type(state[name]).__name__}")
+            self.__dict__.update({name: state[name] for name in _PICKLED})
+            self._position.check_types()
+            self._identity.check(self._position)
+
     @property
     def _is_at_end(self) -> bool:
         """Whether all batches of the epoch were received, asked for one more or not."""
@@ -349,7 +359,7 @@ class PackedLoader(IterableDataset[Batch]):
         place = self._position
         if self._resume:
             return place
-        return Position(place.epoch + 1 if self._is_at_end and find_worker() is None else place.epoch)
+        return Position(place.next_epoch if self._is_at_end and find_worker() is None else place.epoch)
 
     def _check_ranks(self) -> None:
         """Refuse a pass that would give ranks the packs of others."""
@@ -366,6 +376,21 @@ class PackedLoader(IterableDataset[Batch]):
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, EpochOrder(packs, self.num_packs, self._identity.ranks, self._balance)
         return self._order[1]
+
+
+_PICKLED: dict[str, Any] = {
+    "prefetch": int,
+    "layout": str,
+    "_device": object,
+    "_batcher": Batcher,
+    "_identity": Identity,
+    "_balance": BalanceConfig | None,
+    "_asks_ranks": bool,
+    "_position": Position,
+    "_resume": bool,
+    "_order": type(None),
+}
+"""Type of each attribute of a pickled loader."""
 
 
 def _chosen(options: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
@@ -431,7 +456,7 @@ class _LoaderPass(Iterator[Batch]):
             batch = next(self._batches)
         except StopIteration:
             if self._loader._position is self._position:
-                self._loader._position = Position(self._position.epoch + 1)
+                self._loader._position = Position(self._position.next_epoch)
             raise
         self._position.batches += self._stride
         return batch if self._mover is None else self._mover.finish(batch)

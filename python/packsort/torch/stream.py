@@ -22,6 +22,7 @@ from packsort._options import (
     layout_config,
     names,
 )
+from packsort._pickles import restoring
 from packsort.errors import OptionError
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.sequence_columns import check_names
@@ -31,8 +32,9 @@ from packsort.torch._outer_loop import check_batched_once, check_shared_out_once
 from packsort.torch._prefetch import Prefetcher
 from packsort.torch._stream.epoch import SharedEpoch
 from packsort.torch._stream.feed import COUNTS, FeedConfig
-from packsort.torch._stream.packer import VERSION, StreamPacker
+from packsort.torch._stream.packer import StreamPacker
 from packsort.torch._stream.sources import find_source
+from packsort.torch._stream.state import check_state
 from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
@@ -212,23 +214,10 @@ class PackedStream(IterableDataset[Batch]):
             OptionError: The state is not one of a stream, or of a stream with another `max_length`, `buffer_size` or
                 `overlong`.
         """
-        state = dict(state_dict)
-        if state.get("version") != VERSION or "waiting" not in state:
-            raise OptionError("state must be one that `PackedStream.state_dict` returned")
-        for name in ("max_length", "buffer_size", "overlong"):
-            if state[name] != getattr(self, name):
-                raise OptionError(
-                    f"state is of a stream with {name}={state[name]!r}, this one has {name}={getattr(self, name)!r}"
-                )
-        of_text = state.get("rows") is not None
-        if of_text != (self._choice is not None) and (of_text or state.get("columns") is not None):
-            taken, given = ("with", "without") if of_text else ("without", "with")
-            raise OptionError(
-                f"state is of a stream {taken} a tokenizer, this one is {given}: pass the same `tokenizer`"
-            )
+        state = check_state(state_dict, self._config)
         self._state, self._packer = state, None
         if state.get("epoch") is not None:
-            self._epoch.value = int(state["epoch"])
+            self._epoch.value = state["epoch"]
             self._tell_epoch()
 
     @property
@@ -272,6 +261,14 @@ class PackedStream(IterableDataset[Batch]):
     def __getstate__(self) -> dict[str, Any]:
         state = self._state if self._packer is None else self._packer.state()
         return self.__dict__ | {"_packer": None, "_state": state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with restoring("PackedStream"):
+            if not isinstance(state["_config"], FeedConfig):
+                raise TypeError(f"_config must not be a {type(state['_config']).__name__}")
+            if state["_state"] is not None:
+                check_state(state["_state"], state["_config"])
+            self.__dict__.update(state)
 
 
 class _StreamPass(Iterator[Batch]):

@@ -172,7 +172,8 @@ enum Advice {
     MapNow,
 }
 
-#[cfg(target_os = "linux")]
+// Miri, which checks the unsafe code of tests, knows no `madvise`.
+#[cfg(all(target_os = "linux", not(miri)))]
 fn advise(start: usize, bytes: usize, advice: Advice) {
     const PAGE: usize = 4096;
     let advice = match advice {
@@ -187,7 +188,7 @@ fn advise(start: usize, bytes: usize, advice: Advice) {
     unsafe { libc::madvise(first as *mut libc::c_void, end - first, advice) };
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), miri))]
 fn advise(_: usize, _: usize, _: Advice) {}
 
 /// Ask the processor to bring the start of `data` into cache: eight lines, after which it detects the stream itself. A
@@ -226,6 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri itself ends where there is no memory")]
     fn what_no_memory_holds_is_an_error_that_names_it() {
         let missing = Error::OutOfMemory { what: "numbers", bytes: 1 << 62 };
         assert_eq!(zeros::<u64>("numbers", 1 << 59), Err(missing));

@@ -118,10 +118,15 @@ fn fillers_stand_where_the_id_is_theirs() {
     assert_eq!(gathered(&chunks, selection).unwrap(), bytes(&[2, 3, 9, 1, 7, 7, 7]));
     let without = gathered(&chunks, Selection { fillers: None, ..selection });
     assert_eq!(without, Err(Error::NoSuchRow { row: -2, rows: 2 }));
+    let empty = gathered(&chunks, Selection { lengths: Some(&[2, 0, 1, 0]), fillers: None, ..selection });
+    assert_eq!(empty, Err(Error::NoSuchRow { row: -2, rows: 2 }), "not even an empty one");
     let unmeasured = gathered(&chunks, Selection { lengths: None, ..selection });
     assert_eq!(unmeasured, Err(Error::NoSuchRow { row: -2, rows: 2 }));
     let negative = gathered(&chunks, Selection { lengths: Some(&[2, -1, 1, 3]), ..selection });
     assert_eq!(negative, Err(Error::NoSuchRow { row: -2, rows: 2 }));
     let wide = Fillers { padding: &values, separator: &separator };
     assert!(gathered(&chunks, Selection { fillers: Some(wide), ..selection }).is_err());
+    let rows = Selection { ids: IdSlice::I64(&[1, 0]), lengths: None, ..selection };
+    assert!(gathered(&chunks, rows).is_ok());
+    assert!(gathered(&chunks, Selection { fillers: Some(wide), ..rows }).is_err());
 }

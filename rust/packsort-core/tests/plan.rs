@@ -310,6 +310,15 @@ fn a_long_limit_over_short_sequences_needs_no_long_table() {
 }
 
 #[test]
+fn a_large_multiple_needs_no_long_table() {
+    let options = Options { pad_to_multiple_of: 1 << 30, ..Options::new(i32::MAX as u32) };
+    let column = Lengths::from(&[5_i64, 7, 5][..]);
+    let plan = Plan::new(&column.into(), options, None, 0).unwrap();
+    assert_eq!((plan.num_packs(), plan.lower_bound().unwrap()), (3, 3));
+    assert_eq!(plan.sizes(0).unwrap().unwrap().sizes, [1 << 30]);
+}
+
+#[test]
 fn sequences_too_long_for_any_table_are_named() {
     let try_plan = |lengths: &[i64], overlong| {
         Plan::first_fit_decreasing(&Lengths::from(lengths), i32::MAX as u32, overlong, None, 0)

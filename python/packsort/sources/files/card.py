@@ -100,14 +100,14 @@ def _configurations(folder: Path) -> list[tuple[str, list[tuple[str, str]], str]
         facts = yaml.safe_load(header)
         return [
             (
-                str(one["config_name"]),
+                _word(one["config_name"]),
                 list(_pairs(one.get("data_files") or [], one.get("data_dir"))),
-                str(one.get("data_dir") or ""),
+                _word(one.get("data_dir") or ""),
             )
             for one in facts.get("configs", [])
             if one.get("data_files") or one.get("data_dir")
         ]
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise SourceError(
             f"`{folder / 'README.md'}` does not declare its files as the Hub wants it ({error!r}): pass the files"
         ) from error
@@ -116,7 +116,8 @@ def _configurations(folder: Path) -> list[tuple[str, list[tuple[str, str]], str]
 def _header(path: Path) -> str:
     """Return the YAML between the first two lines `---` of a file, or ""."""
     try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
+        # Opening a named pipe would wait for ever.
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
     except OSError:
         return ""
     if not lines or lines[0].strip() != "---":
@@ -127,9 +128,16 @@ def _header(path: Path) -> str:
 
 def _pairs(data_files: Any, data_dir: str | None) -> Iterator[tuple[str, str]]:
     for one in [data_files] if isinstance(data_files, (str, Mapping)) else data_files:
-        split, paths = ("train", one) if isinstance(one, str) else (str(one["split"]), one["path"])
+        split, paths = ("train", one) if isinstance(one, str) else (_word(one["split"]), one["path"])
         for path in [paths] if isinstance(paths, str) else paths:
             yield split, str(PurePath(data_dir or "", path))
+
+
+def _word(value: Any) -> str:
+    """Return a word of the header as text; aliases of lists within lists would take any amount of memory."""
+    if isinstance(value, (list, dict, set)):
+        raise TypeError(f"a word is needed, got a {type(value).__name__}")
+    return str(value)
 
 
 def _fits(path: PurePath, pattern: str) -> bool:

@@ -106,19 +106,21 @@ def saved_files(folder: Path) -> set[str] | None:
     """
     facts: Any = read_object(folder / "state.json") or {}
     try:
-        return {file["filename"] for file in facts["_data_files"]}
+        names = {file["filename"] for file in facts["_data_files"]}
     except (LookupError, TypeError):
         return None
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object, or return None if there is no such file or it holds something else.
+    """Read a JSON object, or return None if there is no such regular file or it holds something else.
 
     Args:
         path: The file.
     """
     try:
-        facts = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        # Opening a named pipe would wait for ever.
+        facts = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
     return facts if isinstance(facts, dict) else None

@@ -15,7 +15,7 @@ import pyarrow.ipc as ipc
 
 from packsort._stores import RangedFile, StorePath
 from packsort.sources.formats.opening import Place, open_object
-from packsort.sources.formats.reader import naming
+from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
 from packsort.sources.formats.stamp import refuse_changed, stamp_of
 
 _HEAD_BYTES = 16 << 10
@@ -43,10 +43,10 @@ class ArrowReader:
         with naming(self.path, "is not a readable Arrow file"):
             with self._open() as source:
                 if stream:
-                    self.schema = ipc.open_stream(source).schema
+                    self.schema = checked_schema(ipc.open_stream(source).schema)
                 else:
                     file = ipc.open_file(source)
-                    self.schema = file.schema
+                    self.schema = checked_schema(file.schema)
                     self.rows = _count_rows(path) if isinstance(path, StorePath) else file.count_rows()
             if stream:
                 # A stream stores no count, so its messages are walked. One column keeps decompression low; its name may
@@ -70,8 +70,14 @@ class ArrowReader:
             yield source
 
     def _record_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches with some columns, checked."""
+        rows = 0
         for batch in self._all_batches(sorted(self.schema.get_field_index(name) for name in columns)):
-            yield batch.select(list(columns))
+            selected = batch.select(list(columns))
+            check_columns(selected, self.path, rows)
+            rows += batch.num_rows
+            yield selected
+        check_rows(rows, self.rows, self.path)
 
     def _all_batches(self, fields: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the record batches; those of a stream have only some of its fields."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from packsort.sources.formats.reader import check_columns, checked_schema, naming
+
 
 class MemoryReader:
     """Table that is in memory already.
@@ -17,7 +19,9 @@ class MemoryReader:
 
     def __init__(self, table: pa.Table, path: str = "<table>") -> None:
         self.path = path
-        self.schema = table.schema
+        with naming(path):
+            self.schema = checked_schema(table.schema)
+            table.validate()  # `nbytes` follows offsets
         self.rows = table.num_rows
         self.bytes = table.nbytes
         self._table = table
@@ -28,7 +32,9 @@ class MemoryReader:
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
-        return self._table.select(list(columns))
+        table = self._table.select(list(columns))
+        check_columns(table, self.path)
+        return table
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""

@@ -16,7 +16,7 @@ from packsort._stores import StorePath
 from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.parquet_levels import count_lists
-from packsort.sources.formats.reader import naming
+from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
 
 _BUFFER = 1 << 20
 _GROUP_BYTES = 8 << 20
@@ -38,7 +38,7 @@ class ParquetReader:
         self.bytes = size
         self._place = path
         with naming(self.path, "is not a readable Parquet file"), self._open() as file:
-            self.schema = file.schema_arrow
+            self.schema = checked_schema(file.schema_arrow)
             self.rows = file.metadata.num_rows
 
     @contextmanager
@@ -75,18 +75,31 @@ class ParquetReader:
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
         with naming(self.path), self._open() as file:
-            return file.read(columns=list(columns)).select(list(columns))
+            table = file.read(columns=list(columns)).select(list(columns))
+        check_rows(table.num_rows, self.rows, self.path)
+        check_columns(table, self.path)
+        return table
+
+    def parts(self, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """Read some columns in tables of consecutive rows, which take a number of bytes in memory on average."""
+        rows = self.rows * most_bytes // max(1, self.decoded_bytes(columns))
+        for batch in self.batches(columns, min(max(1, rows), max(1, self.rows))):
+            yield pa.Table.from_batches([batch])
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""
-        found = self._batches(columns, rows)
+        found, first = self._batches(columns, rows), 0
         while True:
             with naming(self.path):
                 batch = next(found, None)
             if batch is None:
+                check_rows(first, self.rows, self.path)
                 return
             if batch.num_rows:
-                yield batch.select(list(columns))
+                selected = batch.select(list(columns))
+                check_columns(selected, self.path, first)
+                first += batch.num_rows
+                yield selected
 
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         # Without a buffer, each column of a row group is read in one piece, which may be as large as the file.

@@ -80,6 +80,8 @@ class _ListColumn:
         rows = file.metadata.row_group(group).num_rows
         chunk = file.metadata.row_group(group).column(self.index)
         parts = [np.empty(0, np.int64)]
+        if not rows and not chunk.num_values:  # there may be no page
+            return parts[0]
         found = values_found = 0
         for page in _pages(data, chunk):
             levels = page.levels(data, chunk.compression)

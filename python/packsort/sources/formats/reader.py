@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from packsort._arrow import check_type_names, check_valid
 from packsort.errors import SourceError, SourceNotFoundError
 
 
@@ -58,6 +59,63 @@ def naming(path: str, fault: str = "cannot be read") -> Iterator[None]:
         raise SourceNotFoundError(f"no file `{path}`") from error
     except PermissionError as error:
         raise SourceError(f"`{path}` cannot be read: permission denied") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"`{path}` {fault}: a name or a text in it is not UTF-8") from error
+    except pa.ArrowMemoryError as error:
+        raise SourceError(
+            f"`{path}` {fault}: it needs more memory than there is, or is damaged ({_first_line(error)})"
+        ) from error
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise SourceError(f"`{path}` {fault}: {reason[0].rstrip('.')}") from error
+        raise SourceError(f"`{path}` {fault}: {_first_line(error)}") from error
+
+
+def checked_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose names are UTF-8.
+
+    Raises:
+        UnicodeDecodeError, pyarrow.ArrowInvalid: One is not.
+    """
+    for field in schema:
+        _ = field.name
+        check_type_names(field.type)
+    return schema
+
+
+def check_columns(data: pa.Table | pa.RecordBatch, path: str, first_row: int = 0) -> None:
+    """Check columns that come from outside; Arrow itself trusts what it reads.
+
+    Args:
+        data: The columns.
+        path: The file.
+        first_row: Row of the file that is their first.
+
+    Raises:
+        SourceError: A column breaks the rules of Arrow.
+    """
+    for name, column in zip(data.schema.names, data.columns, strict=True):
+        row = first_row
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            try:
+                check_valid(chunk)
+            except pa.ArrowException as error:
+                raise SourceError(
+                    f"`{path}` row {row} and after: column `{name}` is damaged: {_first_line(error)}"
+                ) from error
+            row += len(chunk)
+        if row - first_row != data.num_rows:
+            raise SourceError(f"`{path}`: column `{name}` is damaged: it has {row - first_row} of {data.num_rows} rows")
+
+
+def check_rows(found: int, rows: int, path: str) -> None:
+    """Check that a file has as many rows as it says.
+
+    Raises:
+        SourceError: It has another number.
+    """
+    if found != rows:
+        raise SourceError(f"`{path}` is damaged: it says that it has {rows:,} rows, and has {found:,}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

@@ -9,6 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import from_numpy
+from packsort.errors import SourceError
+from packsort.sources.formats.reader import check_columns, checked_schema, naming
 
 _PART_ROWS = 1 << 16
 _PART_BYTES = 256 << 20
@@ -25,6 +27,9 @@ class SelectedReader:
         rows: Number of each row: int64, (rows,).
         path: Name of the rows in messages.
 
+    Raises:
+        SourceError: The table is damaged, or has no such row.
+
     Attributes:
         path, schema, rows, bytes: As for `Reader`.
 
@@ -36,12 +41,17 @@ class SelectedReader:
 
     def __init__(self, table: pa.Table, rows: NDArray[np.int64], path: str) -> None:
         self.path = path
-        self.schema = table.schema
+        with naming(path):
+            self.schema = checked_schema(table.schema)
+            table.validate()  # `nbytes` follows offsets
+        if len(rows) and not (rows.min() >= 0 and rows.max() < table.num_rows):
+            raise SourceError(f"`{path}` selects rows up to {rows.max():,} of a table with {table.num_rows:,} rows")
         self.rows = len(rows)
         row_bytes = table.nbytes / max(1, table.num_rows)
         self.bytes = int(row_bytes * self.rows)
         self._table = table
         self._numbers = rows
+        self._checked: set[tuple[int, int, str]] = set()  # first row, rows and column of what was checked
         self._part = max(1, min(_PART_ROWS, int(_PART_BYTES / max(1.0, row_bytes))))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
@@ -58,7 +68,18 @@ class SelectedReader:
         batches = table.to_batches()
         starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
         for first in range(0, self.rows, self._part):
-            yield from _take(batches, starts, self._numbers[first : first + self._part])
+            numbers = self._numbers[first : first + self._part]
+            for index in np.unique(np.searchsorted(starts, numbers, side="right") - 1).tolist():
+                self._check(batches[index], int(starts[index]))
+            with naming(self.path):
+                yield from _take(batches, starts, numbers)
+
+    def _check(self, batch: pa.RecordBatch, first_row: int) -> None:
+        """Check the columns of a batch that were not checked yet: taking rows follows their offsets."""
+        keys = {name: (first_row, batch.num_rows, name) for name in batch.schema.names}
+        names = [name for name, key in keys.items() if key not in self._checked]
+        check_columns(batch.select(names), self.path, first_row)
+        self._checked.update(keys.values())
 
 
 def _join(batches: Sequence[pa.RecordBatch]) -> pa.Table:

@@ -64,7 +64,8 @@ class TokenColumns:
 
     def __init__(self, source: Source, empty: EmptySequences = "error") -> None:
         self.source = source
-        roles = column_roles(source.schema)
+        with source.naming():
+            roles = column_roles(source.schema)
         uneven = uneven_across_files(source, roles.lists)
         table = source.read([name for name in roles.read if name not in uneven])
         self._columns: dict[str, tuple[_core.ListColumn, Any]] = {}

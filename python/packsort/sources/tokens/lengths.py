@@ -50,6 +50,11 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         >>> lengths.to_pylist(), column
         ([2, 1], 'input_ids')
     """
+    with source.naming():
+        return _found(source, to_make)
+
+
+def _found(source: Source, to_make: str) -> tuple[pa.ChunkedArray, str]:
     refuse_packs(source.schema.names)
     for name in (LENGTH, INPUT_IDS):
         if name not in source.schema.names:
@@ -60,8 +65,7 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         if is_list(kind):
             return _without_padding(source, _list_lengths(source, name), name)
         if name == LENGTH:
-            files = ", ".join(f"`{file.path}`" for file in source.files[:3])
-            raise SourceError(f"{files}: column `{LENGTH}` must hold integers, got {kind}")
+            raise SourceError(f"column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
         f"no usable column: there are {described(source.schema)}; `{LENGTH}` (integers) or `{INPUT_IDS}` (lists) is "
         f"needed{to_make}"

@@ -13,15 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from packsort._ahead import read_ahead
 from packsort._arrow import to_numpy
 from packsort._options import EmptySequences
-from packsort.schema import INPUT_IDS
+from packsort.errors import SourceError
+from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.source import Source
 from packsort.sources.tokens.checked import CheckedRows
 from packsort.sources.tokens.disagreeing import uneven_across_files
+from packsort.sources.tokens.list_checks import ListLengths
 from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.tokens.rows import token_bytes
 from packsort.sources.tokens.uses import ColumnUses
+
+_PART_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -89,22 +94,26 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
         >>> read_tokens(open_source(table)).table["input_ids"].to_pylist()
         [[1, 2], [3]]
     """
-    roles = column_roles(source.schema)
+    with source.naming():
+        roles = column_roles(source.schema)
     uneven = uneven_across_files(source, roles.lists)
     columns = [name for name in roles.read if name not in uneven]
     first = 0
     files: list[CheckedRows] = []
-    for index, file in enumerate(source.files):
-        files.append(CheckedRows(source.read_file(index, columns), source, first, empty))
-        first += file.rows
+    for index in range(len(source.files)):
+        for part in _checked_parts(source, index, columns, first, empty):
+            files.append(part)
+            first += len(part.lengths)
     lengths = np.concatenate([file.lengths for file in files])
     for name in files[0].undecided:
         found = np.concatenate([file.found(name) for file in files])
         if not fits(name, found, lengths):
             uneven[name] = int((found != lengths).sum())
     packed = [name for name in roles.lists if name not in uneven]
-    tables = [file.read(packed) for file in files]
     padding = [file.padding_left_out for file in files]
+    tables = []
+    while files:  # of each part, only the columns that are packed stay in memory
+        tables.append(files.pop(0).read(packed))
     return Tokens(
         pa.concat_tables(tables),
         tuple(name for name in source.schema.names if name in roles.other or name in uneven),
@@ -117,3 +126,20 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
             padding=np.concatenate(padding) if any(rows.any() for rows in padding) else None,
         ),
     )
+
+
+def _checked_parts(
+    source: Source, index: int, columns: list[str], first: int, empty: EmptySequences
+) -> Iterator[CheckedRows]:
+    """Yield the rows of a file part by part, checked."""
+    start, rows = first, source.files[index].rows
+    try:
+        for table in read_ahead(source.read_parts(index, columns, _PART_BYTES)):
+            rows = table.num_rows
+            yield CheckedRows(table, source, start, empty)
+            start += rows
+    except SourceError:
+        if rows < source.files[index].rows:
+            # A message about lists of other lengths counts the rows of the whole file, not of a part.
+            ListLengths(source, index, first, [name for name in columns if name != LENGTH], empty)
+        raise

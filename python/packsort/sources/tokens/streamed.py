@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 from packsort._arrow import empty_table, from_numpy, to_numpy
 from packsort._options import EmptySequences
 from packsort.errors import SourceError
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH
+from packsort.schema import INPUT_IDS, LABELS, LENGTH
 from packsort.sources.formats.stamp import Stamp, stamp_of
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
-from packsort.sources.tokens.checked import CheckedRows, checked_column
+from packsort.sources.tokens.checked import CheckedRows
 from packsort.sources.tokens.disagreeing import uneven_across_files
-from packsort.sources.tokens.padding import Padding, find_padding
+from packsort.sources.tokens.list_checks import ListLengths
 from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.tokens.rows import token_bytes
 from packsort.sources.tokens.uses import ColumnUses
-
-_MASK_ROWS = 512  # of `attention_mask`, which is read to its end for the lengths
 
 
 class StreamedTokens:
@@ -65,7 +63,8 @@ class StreamedTokens:
         self.source = source
         self._empty = empty
         self._stamps = [_stamp(file.path) for file in source.files]
-        roles = column_roles(source.schema)
+        with source.naming():
+            roles = column_roles(source.schema)
         uneven = uneven_across_files(source, roles.lists)
         lists = [name for name in roles.lists if name not in uneven]
         undecided = [name for name in lists if name not in (INPUT_IDS, LABELS, *MASKS)]
@@ -73,7 +72,7 @@ class StreamedTokens:
         kept, padding = [], []
         first = 0
         for index, file in enumerate(source.files):
-            of_file = _ListLengths(source, index, first, lists, empty)
+            of_file = ListLengths(source, index, first, lists, empty)
             kept.append(_narrow(of_file.kept))
             padding.append(_narrow(of_file.left_out))
             for name, parts in found.items():
@@ -140,48 +139,6 @@ class StreamedTokens:
         )
 
 
-class _ListLengths:
-    """Lengths of the lists of one file, checked against each other.
-
-    Args:
-        source: The rows.
-        index: Index of the file in `source.files`.
-        first: Row of the source that is the file's first.
-        lists: List columns of numbers, with `input_ids`.
-        empty: Treatment of sequences without tokens.
-
-    Attributes:
-        found: Values of each column in each row, -1 where it is null: int64 (rows,) each.
-        kept: Tokens of each row without padding: int64 (rows,).
-        left_out: Tokens of padding of each row: int64 (rows,).
-    """
-
-    def __init__(self, source: Source, index: int, first: int, lists: list[str], empty: EmptySequences) -> None:
-        where = _where(source, first)
-        self.found = source.list_lengths(index, lists)
-        lengths = self.found[INPUT_IDS]
-        for name in lists:
-            if name not in (INPUT_IDS, LABELS, *MASKS):
-                continue
-            null = np.flatnonzero(self.found[name] < 0)
-            if len(null):
-                raise rules.null_list(name, where(int(null[0])))
-            rules.check_same_lengths(name, self.found[name], lengths, where)
-        self.kept, self.left_out = lengths, np.zeros(len(lengths), np.int64)
-        if ATTENTION_MASK in lists:
-            parts = []
-            for _, start, batch in _of_file(source, index, [ATTENTION_MASK]):
-                padding = _padding_of(batch, _where(source, first + start))
-                rows = len(batch)
-                parts.append(np.zeros(rows, np.int64) if padding is None else padding.left_out)
-            self.left_out = np.concatenate([np.empty(0, np.int64), *parts])
-            self.kept = lengths - self.left_out
-        if empty == "error":
-            rules.check_not_empty(self.kept, where, self.left_out)
-        if LENGTH in source.schema.names and pa.types.is_integer(source.schema.field(LENGTH).type):
-            rules.check_stored_lengths(source.read_file(index, [LENGTH])[LENGTH], lengths, self.kept, where)
-
-
 def rows_within(lengths: NDArray[Any], most_tokens: int) -> int:
     """Return a number of rows that hold at most some tokens, approximately, wherever they begin.
 
@@ -201,18 +158,6 @@ def rows_within(lengths: NDArray[Any], most_tokens: int) -> int:
             break
         rows //= 2
     return rows
-
-
-def _of_file(source: Source, index: int, columns: list[str]) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    for found in source.batches(columns, _MASK_ROWS, from_file=index):
-        if found[0] != index:
-            return
-        yield found
-
-
-def _padding_of(batch: pa.RecordBatch, where: rules.Where) -> Padding | None:
-    mask, _ = checked_column(pa.chunked_array([batch.column(0)]), ATTENTION_MASK, where)
-    return find_padding(mask, where)
 
 
 def _lengths_of(table: pa.Table) -> NDArray[np.int64]:

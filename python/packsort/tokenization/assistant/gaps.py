@@ -39,6 +39,12 @@ class KnownGaps:
     def __init__(self) -> None:
         self._gaps: dict[_Key, _Gap] = {}
 
+    def copy(self) -> KnownGaps:
+        """Return gaps of the same template, to which others can be added."""
+        copied = KnownGaps()
+        copied._gaps = dict(self._gaps)
+        return copied
+
     def turns(self, conversation: Conversation, text: str) -> list[Span] | None:
         """Return the assistant's turns, or None if the text is not contents with known gaps.
 

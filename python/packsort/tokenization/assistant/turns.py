@@ -19,6 +19,7 @@ from packsort.tokenization.assistant.training import training_template
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import ASSISTANT, Conversation, RowError
 from packsort.tokenization.spans import Span
+from packsort.tokenization.tally import Tally
 from packsort.tokenization.template import ChatTemplate
 
 
@@ -30,8 +31,8 @@ class FindTurns(Protocol):
         """The chat template that renders."""
         ...
 
-    def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
-        """Render a conversation and find the assistant's turns.
+    def __call__(self, conversation: Conversation, tally: Tally) -> tuple[str, list[Span]]:
+        """Render a conversation and find the assistant's turns; count in `tally` how they were found.
 
         Raises:
             RowError: The template refuses the conversation, or the turns cannot be told exactly.
@@ -45,7 +46,7 @@ class MarkedTurns:
 
     template: ChatTemplate
 
-    def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+    def __call__(self, conversation: Conversation, tally: Tally) -> tuple[str, list[Span]]:
         """Render a conversation and return the parts that the template marks."""
         return self.template.render_marked(conversation)
 
@@ -83,7 +84,6 @@ class SearchedTurns:
 
     Attributes:
         template: The chat template.
-        by_contents: Number of conversations in which the contents gave the turns.
     """
 
     def __init__(self, template: ChatTemplate, tokenizer: Any) -> None:
@@ -91,9 +91,17 @@ class SearchedTurns:
         added = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, added)) or "(?!)")
         self._known, self._known_by_contents = KnownGaps(), KnownGaps()
-        self.by_contents = 0
 
-    def __call__(self, conversation: Conversation) -> tuple[str, list[Span]]:
+    @property
+    def learned(self) -> tuple[KnownGaps, KnownGaps]:
+        """Gaps that conversations have shown so far."""
+        return self._known.copy(), self._known_by_contents.copy()
+
+    @learned.setter
+    def learned(self, gaps: tuple[KnownGaps, KnownGaps]) -> None:
+        self._known, self._known_by_contents = (one.copy() for one in gaps)
+
+    def __call__(self, conversation: Conversation, tally: Tally) -> tuple[str, list[Span]]:
         """Render a conversation and search it."""
         text = self.template.render(conversation)
         turns = self._known.turns(conversation, text)
@@ -101,7 +109,7 @@ class SearchedTurns:
             return text, turns
         turns = self._known_by_contents.turns(conversation, text)
         if turns is not None:
-            self.by_contents += 1
+            tally.by_contents += 1
             return text, turns
         known = self._known
         places = content_places(self.template, conversation, text)
@@ -109,7 +117,7 @@ class SearchedTurns:
         if turns is None or _holds_others(conversation, places, turns):
             known = self._known_by_contents
             turns = turns_by_contents(self.template, conversation, text, places, self._special)
-            self.by_contents += turns is not None
+            tally.by_contents += turns is not None
         if turns is None:
             raise RowError(
                 f"nothing tells the assistant's turns in the rendered conversation from the rest: {WAYS_OUT}"

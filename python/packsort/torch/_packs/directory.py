@@ -11,6 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from packsort import _core
+from packsort._pickles import rebuild
 from packsort.balance.costs import CostModel
 from packsort.gathering.fillers import most_fillers
 from packsort.shards.reader import Shards
@@ -73,7 +74,7 @@ class DirectoryPacks:
             self.check_unchanged()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.shards, self.seed, self.kept)
+        return rebuild, (type(self), self.shards, self.seed, self.kept)
 
     def pack(self, number: int) -> PackArrays:
         """Return a pack without the columns that are left out."""

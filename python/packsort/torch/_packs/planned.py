@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._pickles import rebuild
 from packsort._progress import no_progress
 from packsort._warn import warn
 from packsort.balance.costs import CostModel
@@ -49,7 +50,7 @@ class PlannedPacks:
     def __init__(self, source: Source, options: PackingOptions, plan: Plan | None = None) -> None:
         self._options = options
         self._given = plan
-        self.name = _name(source)
+        self.name = source.name
         self._kept = read_sequence_columns(source, options.keep)
         self.source, info = _token_source(source, options)
         self.tokenized = info is not None
@@ -99,7 +100,7 @@ class PlannedPacks:
         # A plan that was given, or took long to find, goes along; any other is made again sooner than it is copied.
         # Tokens that were made go along in place of their rows, which may have the columns that the plan was made of.
         keep = self._given is not None or self.first.strategy == "optimal" or self.tokenized
-        return type(self), (self.source, self._options.of_pickle(), self.first if keep else None)
+        return rebuild, (type(self), self.source, self._options.of_pickle(), self.first if keep else None)
 
 
 def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
@@ -140,11 +141,6 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
     for name in options.keep:
         table = table.append_column(name, source.read([name])[name])  # for a copy, which is made of the tokens
     return Source([MemoryReader(table, source.files[0].path)]), info
-
-
-def _name(source: Source) -> str:
-    more = f" and {len(source.files) - 1} more" if len(source.files) > 1 else ""
-    return f"`{source.files[0].path}`{more}"
 
 
 class _PlannedEpoch:

@@ -12,8 +12,8 @@ from packsort.torch._stream.buffer import PackBuffer
 from packsort.torch._stream.feed import FeedConfig, StreamFeed
 from packsort.torch._stream.sequences import TokenArrays, join, numbered, numbered_state, split
 from packsort.torch._stream.sources import StreamSource
+from packsort.torch._stream.state import VERSION
 
-VERSION = 1
 _Pack = tuple[list[int], TokenArrays]  # the numbers of its sequences, and its columns
 
 

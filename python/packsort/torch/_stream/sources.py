@@ -18,7 +18,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from packsort.errors import OptionError, SourceError
+from packsort._pickles import said
+from packsort.errors import OptionError, PacksortError, SourceError
+from packsort.torch._state_checks import integer
 
 Inspect = Callable[[int, Any], None]
 """Called with the number of each item that is skipped, and the item."""
@@ -72,6 +74,22 @@ class StreamSource:
         """Return the source's own state after the last item, or None if the items are counted."""
         return None
 
+    def _load(self, place: Any) -> None:
+        """Give the source its own state.
+
+        Raises:
+            SourceError: It does not take it.
+        """
+        try:
+            self._source.load_state_dict(copy.deepcopy(place))
+        except PacksortError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"the source does not take the state that it is resumed with ({said(error)}): resume "
+                "it on the same source"
+            ) from error
+
 
 class EpochSource(StreamSource):
     """Source whose state tells its epoch, and whose items are skipped.
@@ -88,7 +106,7 @@ class EpochSource(StreamSource):
     def open(self, place: Any, taken: int, inspect: Inspect) -> Iterator[Any]:
         """Begin a pass, in the epoch of the place."""
         if place is not None:
-            self._source.load_state_dict(copy.deepcopy(place))
+            self._load(place)
         return super().open(None, taken, inspect)
 
     def place(self) -> Any:
@@ -118,7 +136,7 @@ class StatefulSource(StreamSource):
             except Exception:  # `_rewind` says so
                 self._beginning = ()
         if place is not None:
-            self._source.load_state_dict(copy.deepcopy(place))
+            self._load(place)
             self._moved = True
             return iter(self._source)
         if self._moved and not self._rewinds:
@@ -148,8 +166,8 @@ class DatasetsSource(StatefulSource):
 
     def open(self, place: Any, taken: int, inspect: Inspect) -> Iterator[Any]:
         """Begin a pass at the place, in its epoch."""
-        if place is not None and "epoch" in place:
-            self._source.set_epoch(int(place["epoch"]))
+        if isinstance(place, Mapping) and "epoch" in place:
+            self._source.set_epoch(integer("epoch of the source's state", place["epoch"]))
         return super().open(place, taken, inspect)
 
     def _rewind(self) -> None:
@@ -162,8 +180,8 @@ class ReadAgainSource(StreamSource):
 
     def open(self, place: Any, taken: int, inspect: Inspect) -> Iterator[Any]:
         """Begin a pass in the epoch of the place."""
-        if place is not None and "epoch" in place:
-            self._source.set_epoch(int(place["epoch"]))
+        if isinstance(place, Mapping) and "epoch" in place:
+            self._source.set_epoch(integer("epoch of the source's state", place["epoch"]))
         return super().open(None, taken, inspect)
 
     def place(self) -> Any:

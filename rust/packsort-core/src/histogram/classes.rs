@@ -129,16 +129,19 @@ impl Classes {
         self.groups.partition_point(|&first| first <= class) - 1
     }
 
-    /// Count the sequences of a group by the room they take, from 0 to the most.
+    /// Count the sequences of a group by the room they take, from 0 to the most, in units of the room's multiple.
+    ///
+    /// Counts by tokens would take memory by the multiple: 8 GB for one token of a multiple of 2^30.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub(crate) fn histogram(&self, group: usize, room: Room) -> Result<Vec<u64>, Error> {
         let classes = self.of_group(group);
-        let most = self.lengths[classes.clone()].last().map_or(0, |&longest| room.taken(longest));
-        let mut counts = zeros::<u64>("counts by room", most as usize + 1)?;
+        let units = |length| (room.taken(length) / room.multiple()) as usize;
+        let most = self.lengths[classes.clone()].last().map_or(0, |&longest| units(longest));
+        let mut counts = zeros::<u64>("counts by room", most + 1)?;
         for class in classes {
-            counts[room.taken(self.lengths[class]) as usize] += self.count(class);
+            counts[units(self.lengths[class])] += self.count(class);
         }
         Ok(counts)
     }

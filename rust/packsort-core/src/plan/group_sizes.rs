@@ -48,7 +48,7 @@ impl Plan {
         let bound = patterned.group_bound(group, &self.options())?;
         let taken = patterned.classes.histogram(group, patterned.room)?;
         let used = || (0..).zip(&taken).filter(|&(_, &count)| count > 0);
-        let sizes = collected(SIZES, used().map(|(size, _)| size))?;
+        let sizes = collected(SIZES, used().map(|(units, _): (u32, _)| units * patterned.room.multiple()))?;
         let counts = collected(SIZES, used().map(|(_, &count)| count))?;
         Ok(Some(GroupSizes { sizes, counts, packs: patterned.group_packs(group), bound }))
     }

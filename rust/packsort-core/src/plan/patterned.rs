@@ -174,7 +174,9 @@ impl Patterned {
             return Ok(sequences);
         }
         let taken = self.classes.histogram(group, self.room)?;
-        Ok(lower_bound(&taken, self.room.capacity()).max(sequences.div_ceil(options.most_sequences())))
+        // Where there is a multiple, the capacity is one.
+        Ok(lower_bound(&taken, self.room.capacity() / self.room.multiple())
+            .max(sequences.div_ceil(options.most_sequences())))
     }
 }
 

@@ -171,6 +171,7 @@ fn repeat(value: &[u8], times: usize) -> Result<Vec<u8>, Error> {
 /// The values of fillers, repeated as often as the longest piece of each kind needs.
 struct RepeatedFillers {
     width: usize,
+    given: bool,
     padding: Vec<u8>,
     separator: Vec<u8>,
 }
@@ -186,10 +187,11 @@ impl RepeatedFillers {
         for (array, values) in [("starts", starts), ("lengths", lengths)] {
             check(array, values.map_or(ids.len(), <[i32]>::len), ids.len())?;
         }
-        let mut repeated = Self { width, padding: vec![], separator: vec![] };
-        let (Some(fillers), Some(lengths)) = (fillers, lengths) else { return Ok(repeated) };
+        let mut repeated = Self { width, given: fillers.is_some(), padding: vec![], separator: vec![] };
+        let Some(fillers) = fillers else { return Ok(repeated) };
         check("bytes of the padding value", fillers.padding.len(), width)?;
         check("bytes of the separator value", fillers.separator.len(), width)?;
+        let Some(lengths) = lengths else { return Ok(repeated) };
         let (mut padding, mut separator) = (0, 0);
         for (i, &length) in lengths.iter().enumerate() {
             match ids.get(i) {
@@ -205,8 +207,8 @@ impl RepeatedFillers {
 
     fn get(&self, id: i64, length: Option<i32>) -> Option<&[u8]> {
         let values = match id {
-            PADDING => &self.padding,
-            SEPARATOR => &self.separator,
+            PADDING if self.given => &self.padding,
+            SEPARATOR if self.given => &self.separator,
             _ => return None,
         };
         values.get(..usize::try_from(length?).ok()?.checked_mul(self.width)?)
