@@ -12,8 +12,8 @@ import pytest
 import packsort
 from limited import run_limited
 
-ROWS, ROWS_A_GROUP, TOKENS = 40_000, 2_000, 800
-MORE = 80 << 20  # bytes; the packs have three times as many, and as many in each of two columns
+ROWS, ROWS_A_GROUP, TOKENS = 52_000, 2_000, 800
+MORE = 100 << 20  # bytes; the packs have three times as many, and as many in each of two columns
 
 
 @pytest.fixture(scope="module")
