@@ -38,6 +38,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def write(source: Any, out: Path, *args: Any, run: int = RUN, shards: int = 2, **options: Any) -> packsort.Manifest:
         with monkeypatch.context() as small:
             small.setattr(token_input, "fits_in_memory", lambda *_: False)
+            small.setattr(token_input, "most_token_bytes", lambda *_: run)
             small.setattr(prepare, "memory_use", lambda *_: MemoryUse(run, shards))
             return packsort.write_shards(source, out, *args, **options)
 
@@ -156,6 +157,20 @@ def outcome(write: Any, *args: Any, **options: Any) -> packsort.Manifest | str:
     except packsort.PacksortError as error:
         return f"{type(error).__name__}: {error}"
     return manifest
+
+
+@pytest.mark.parametrize("overlong", ["drop", "split", "split_turns"])
+def test_text_is_tokenized_within_a_limit(limited: Any, tmp_path: Path, tokenizer_folder: Path, overlong: Any) -> None:
+    turns = [{"role": "user", "content": "a b c"}, {"role": "assistant", "content": "d e f"}]
+    table = pa.table({"messages": [turns * (1 + row % 7) for row in range(300)]})
+    (tmp_path / "source").mkdir()
+    pq.write_table(table, tmp_path / "source" / "chats.parquet")
+    call = {"tokenizer": tokenizer_folder, "overlong": overlong, "shard_size": "4kB"}
+    free = packsort.write_shards(tmp_path / "source", tmp_path / "free", 64, **call)
+    bound = limited(tmp_path / "source", tmp_path / "bound", 64, **call)
+    assert bound == free
+    assert files(tmp_path / "bound") == files(tmp_path / "free")
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "free", "bound"}
 
 
 @pytest.mark.parametrize(

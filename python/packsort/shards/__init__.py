@@ -13,7 +13,10 @@
 - `config`: the options of `write_shards`, checked before any data is opened.
 - `counts`: what happened to the sequences of a source, in total and by file.
 - `token_store`: tokens that one call of `write_shards` leaves to the next.
-- `prepare`: tokens and their plan, before anything is written.
+- `token_input`: the tokens that are packed, in memory or streamed; `memory` divides the memory that a call may take.
+- `prepare`: tokens and their plan, before anything is written. `loss_counts` counts sequences and packs without loss.
+- `streaming`: the pass over tokens that do not fit into memory, which fills a spool.
+- `shard_writer`: writes shards, each while the next is gathered.
 - `directory`: the output directory while it is written.
 - `writer`: `write_shards`.
 

@@ -18,6 +18,7 @@ from packsort.errors import OptionError
 _BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment
 _LEAST_RUN = 16 << 20
 _RUNS_AT_A_TIME = 4.0  # one is read, one is written; one of them is being checked, and one of its columns gathered
+_OF_READING = 1.2  # memory of token columns while they are read, as a multiple of them
 _FIXED = 48 << 20  # of buffers, threads, and modules that are imported on the way
 
 
@@ -47,8 +48,10 @@ def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) ->
     return _used() + _FIXED + rows * _BYTES_A_ROW + _OF_READING * token_bytes + shards <= limit
 
 
-_OF_READING = 1.2
-"""Memory of token columns while they are read, as a multiple of them."""
+def most_token_bytes(limit: int, rows: int, shard_bytes: int) -> int:
+    """Return the bytes of tokens that a call may hold in memory; see `fits_in_memory`."""
+    free = limit - _used() - _FIXED - rows * _BYTES_A_ROW - 3 * shard_bytes
+    return max(0, int(free / _OF_READING))
 
 
 def memory_use(limit: int, rows: int, shard_bytes: int, columns: int) -> MemoryUse:

@@ -43,8 +43,10 @@ class ShardWriter:
     ) -> None:
         self._directory = directory
         self._plan, self._starts = prepared.plan, prepared.starts
-        self._gather, self._in_memory = gather, shards_in_memory
+        self._gather = gather
         self._format = prepared.config.format
+        # Encoding Parquet takes a processor for each shard; Arrow takes the disk, which does one thing at a time.
+        self._in_memory = shards_in_memory if self._format == "parquet" else min(shards_in_memory, 2)
         self._schema = prepared.schema
 
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
@@ -59,9 +61,8 @@ class ShardWriter:
                 shards.append(shard)
                 advance(shard.packs)
 
-        # Encoding Parquet takes a processor; writing Arrow takes the disk, which does one thing at a time.
-        threads = 1 if self._format == "arrow" else max(1, self._in_memory - 1)
-        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, ThreadPoolExecutor(threads) as pool:
+        pool = ThreadPoolExecutor(max(1, self._in_memory - 1), thread_name_prefix="packsort-write")
+        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, pool:
             for shard, name in enumerate(shard_names(len(self._starts) - 1, self._format)):
                 if name in finished:
                     settle(0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packsort._arrow import value_bytes
 from packsort._progress import Stage
 from packsort.gathering.fillers import Fillers
 from packsort.schema import INT32_COLUMNS
 from packsort.shards.config import ShardConfig
-from packsort.shards.memory import fits_in_memory, memory_use
+from packsort.shards.memory import fits_in_memory, memory_use, most_token_bytes
 from packsort.shards.token_store import TokenStore
 from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
@@ -31,13 +32,16 @@ class TokenInput:
         tokens: The sequences.
         tokenizer: How they were tokenized, or None where the source held tokens.
         fillers: Tokens of separators and padding.
-        in_memory: Whether the tokens are in memory.
     """
 
     tokens: TokenRows
     tokenizer: TokenizerInfo | None
     fillers: Fillers
-    in_memory: bool
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tokens are in memory."""
+        return self.tokens.in_memory
 
 
 def load_input(
@@ -54,12 +58,11 @@ def load_input(
         token_bytes, columns = _bytes_of_tokens(source)
         shard = min(config.shard_size, token_bytes)
         if fits_in_memory(config.memory_limit, token_bytes, source.num_rows, shard):
-            return TokenInput(*load_tokens(source, None, stage, config.input), fillers, in_memory=True)
+            return TokenInput(*load_tokens(source, None, stage, config.input), fillers)
         memory_use(config.memory_limit, source.num_rows, shard, columns)  # refused before anything is read
         with stage("reading lengths"):
-            return TokenInput(StreamedTokens(source, config.input.empty), None, fillers, in_memory=False)
-    tokens, info, fillers = _tokenized(source, config, choice, stage, store)
-    return TokenInput(tokens, info, fillers, in_memory=True)
+            return TokenInput(StreamedTokens(source, config.input.empty), None, fillers)
+    return TokenInput(*_tokenized(source, config, choice, stage, store, folder))
 
 
 def _bytes_of_tokens(source: Source) -> tuple[int, int]:
@@ -74,23 +77,31 @@ def _bytes_of_tokens(source: Source) -> tuple[int, int]:
 
 
 def _tokenized(
-    source: Source, config: ShardConfig, choice: TokenizerChoice, stage: Stage, store: TokenStore | None
+    source: Source,
+    config: ShardConfig,
+    choice: TokenizerChoice,
+    stage: Stage,
+    store: TokenStore | None,
+    folder: Path | None,
 ) -> tuple[Tokens, TokenizerInfo | None, Fillers]:
     window = config.window(choice)
+    most_bytes = most_token_bytes(config.memory_limit, source.num_rows, config.shard_size)
     kept = None if store is None else store.find(stage)
     if kept is not None and window is None:
         found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
-        return Tokens(kept.table, kept.left_out, source), kept.info, found
+        in_memory = kept.table.nbytes <= most_bytes
+        return Tokens(kept.table, kept.left_out, source, in_memory=in_memory), kept.info, found
     tokenizer = choice.load(stage)
     fillers = config.fillers(tokenizer)
     # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
     cut_later = kept is None and store is not None and store.keeps_all
     first_window = None if cut_later else window
-    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept)
+    room: dict[str, Any] = {"most_bytes": most_bytes, "folder": folder}
+    tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept, **room)
     if store is not None and first_window is None:
         assert info is not None
         kept = KeptTokens(tokens.table, info, tokens.left_out, tokenizer.pad_token_id, len(tokenizer))
         store.made(kept)
     if cut_later and window is not None:
-        tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window, kept=kept)
+        tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=window, kept=kept, **room)
     return tokens, info, fillers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from packsort import _checks
@@ -13,6 +14,7 @@ from packsort.sources.tokens.read import Tokens, read_tokens
 from packsort.tokenization.info import TokenizerInfo, digest
 from packsort.tokenization.kept import KeptTokens
 from packsort.tokenization.notes import joined_notes
+from packsort.tokenization.spill import collect
 from packsort.tokenization.tokenize import Tokenization
 from packsort.tokenization.tokenizer import as_tokenizer
 
@@ -25,6 +27,8 @@ def load_tokens(
     *,
     split_turns: int | None = None,
     kept: KeptTokens | None = None,
+    most_bytes: int | None = None,
+    folder: Path | None = None,
 ) -> tuple[Tokens, TokenizerInfo | None]:
     """Read the token columns of a source, or tokenize its rows.
 
@@ -35,6 +39,8 @@ def load_tokens(
         config: How text becomes tokens and labels, and what becomes of sequences without tokens.
         split_turns: The most tokens of a conversation. Longer ones are cut between turns. None cuts none.
         kept: Tokens of the same rows, uncut, that an earlier call has made. They are only cut.
+        most_bytes: The most bytes of made tokens to hold in memory; more are mapped from a file. None holds all.
+        folder: Folder of that file; None is that of the system's temporary files.
 
     Returns:
         The tokens; and how they were made, None if they were read.
@@ -56,7 +62,8 @@ def load_tokens(
             split_turns=split_turns,
             made=None if kept is None else kept.table,
         )
-        table = tokenization.read().drop_columns(LENGTH)
+        table, in_memory = collect(tokenization, tokenization.schema, most_bytes, folder)
+        table = table.drop_columns(LENGTH)
     piece_starts = None
     if split_turns is not None:
         piece_starts = table[PIECE_STARTS]
@@ -75,7 +82,7 @@ def load_tokens(
         template_date=tokenization.template_date if kept is None else kept.info.template_date,
     )
     by_file = tuple(tokenization.split_by_file) if split_turns is not None else ()
-    return Tokens(table, left_out, source, piece_starts, by_file), info
+    return Tokens(table, left_out, source, piece_starts, by_file, in_memory=in_memory), info
 
 
 def window_limit(max_length: int, pad_to_multiple_of: int, tokenizer: Any) -> int:

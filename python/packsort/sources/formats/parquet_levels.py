@@ -122,9 +122,10 @@ class _Page:
         if self.header[3] != _RLE or self.header[4] != _RLE:
             return None
         for size in (min(_HEAD_BYTES, self.size), self.size):
-            head = self._beginning(_read(data, self.at, size), size == self.size, compression)
-            if head is None:
+            beginning = self._beginning(_read(data, self.at, size), size == self.size, compression)
+            if beginning is None:
                 return None
+            head = beginning
             repetition = _prefixed(head, 0)
             definition = None if repetition is None else _prefixed(head, 4 + len(repetition))
             if definition is not None:

@@ -3,6 +3,7 @@
 - `rows`: the protocol of token columns. `read` reads them into memory, and `streamed` batch by batch; `checked` checks
   the tokens of some rows.
 - `lazy`: token columns that are checked as they are read.
+- `list_checks`: lengths of a file's lists, checked against each other.
 - `lengths`: number of tokens of each row.
 - `roles`: which columns are token columns; `uses`: what became of those that are not packed.
 - `disagreeing`: list columns that only some files have.

@@ -41,6 +41,7 @@ class Tokens:
         piece_starts: First token of each piece of each row, lists of int32: (rows,). None if no row is cut.
         by_file: For each file of the source, what cutting left out: `turns_left_out`, `tokens_left_out`.
         uses: What became of columns that are not packed as they are.
+        in_memory: Whether the tokens are in memory, and not mapped from a file.
     """
 
     table: pa.Table
@@ -49,6 +50,7 @@ class Tokens:
     piece_starts: pa.ChunkedArray | None = None
     by_file: tuple[dict[str, int], ...] = ()
     uses: ColumnUses = field(default_factory=ColumnUses)
+    in_memory: bool = True
 
     @property
     def lengths(self) -> pa.ChunkedArray:

@@ -45,6 +45,10 @@ class TokenRows(Protocol):
     def uses(self) -> ColumnUses:
         """What became of columns that are not packed as they are."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tokens are in memory."""
+
     def batches(self, most_bytes: int) -> Iterator[tuple[int, pa.Table]]:
         """Yield the token columns of all rows, batch by batch.
 

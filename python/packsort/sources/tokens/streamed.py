@@ -56,6 +56,7 @@ class StreamedTokens:
         [(0, [[1, 2], [3]]), (2, [[4, 5, 6]])]
     """
 
+    in_memory = False
     piece_starts: pa.ChunkedArray | None = None
     by_file: tuple[dict[str, int], ...] = ()
 
