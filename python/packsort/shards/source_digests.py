@@ -19,53 +19,10 @@ from numpy.typing import NDArray
 
 from packsort._arrow import list_offsets, to_numpy
 from packsort._progress import Advance
+from packsort.shards.pieces import PiecesOfRows
 from packsort.sources.tokens.rows import TokenRows
 
 _BATCH_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class PiecesOfRows:
-    """Pieces of a source's rows, by row and by first token within it.
-
-    Attributes:
-        rows: Row of each piece: int64 (pieces,).
-        starts: First token of each piece in its row: int64 (pieces,).
-        lengths: Tokens of each piece: int64 (pieces,).
-    """
-
-    rows: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def sorted(
-        cls, rows: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> PiecesOfRows:
-        """Return the pieces that lie within their rows, sorted.
-
-        Args:
-            rows: Row of each piece: int64 (pieces,).
-            starts: First token of each piece: int64 (pieces,).
-            lengths: Tokens of each piece: int64 (pieces,).
-            ends: Tokens of each row: int64 (rows,).
-        """
-        within = (starts >= 0) & (lengths >= 0) & (starts + lengths <= ends[rows])
-        order = np.flatnonzero(within)
-        order = order[np.lexsort((starts[order], rows[order]))]
-        return cls(rows[order], starts[order], lengths[order])
-
-    def find(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of each of some pieces, -1 if it is not among them: int64 (n,)."""
-        own, asked = _keys(self.rows, self.starts), _keys(rows, starts)
-        if not len(own):
-            return np.full(len(asked), -1, np.int64)
-        found = np.searchsorted(own, asked)
-        return np.where(own[np.minimum(found, len(own) - 1)] == asked, found, -1)
-
-
-def _keys(rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    return rows.astype(np.uint64) << np.uint64(31) | starts.astype(np.uint64)
 
 
 class SourceDigests:
