@@ -76,7 +76,8 @@ def pieces_of_packs(files: ShardFiles, lengths: NDArray[np.int64], rules: Packin
         ids, starts, tokens = (to_numpy(column).astype(np.int64) for column in columns)
         inside = (ids >= 0) & (ids < len(lengths))
         parts.append(np.stack([ids[inside], starts[inside], tokens[inside]]))
-    return PiecesOfRows.sorted(*np.concatenate(parts, axis=1), lengths)
+    rows, starts, sizes = np.concatenate(parts, axis=1)
+    return PiecesOfRows.sorted(rows, starts, sizes, lengths)
 
 
 def sound_table(files: ShardFiles, index: int) -> pa.Table:

@@ -122,7 +122,7 @@ def digests(values: pa.Array, begins: NDArray[np.int64], ends: NDArray[np.int64]
     """
     numbers = to_numpy(values)
     width = numbers.dtype.itemsize
-    view = memoryview(_bytes(numbers))
+    view = _bytes(numbers).data
     hashed = xxhash.xxh3_64_intdigest
     pairs = zip((begins * width).tolist(), (ends * width).tolist(), strict=True)
     return np.fromiter((hashed(view[begin:end]) for begin, end in pairs), np.uint64, len(begins))

@@ -97,7 +97,7 @@ class MegatronReader:
 
     def decoded_bytes(self, columns: Sequence[str]) -> int:
         """Return the bytes that some columns take in memory."""
-        return (self._num_tokens * self._dtype.itemsize if INPUT_IDS in columns else 0) + 8 * self.rows * len(columns)
+        return self._num_tokens * int(self._dtype.itemsize) * (INPUT_IDS in columns) + 8 * self.rows * len(columns)
 
     def _batch(self, columns: Sequence[str], first: int, end: int) -> pa.RecordBatch:
         """Read some columns of the documents `first` to `end`."""
