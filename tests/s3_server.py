@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
+
+from packsort._stores import Store, retries
 
 
 @dataclass(frozen=True)
@@ -169,3 +173,30 @@ class _Handler(BaseHTTPRequestHandler):
 def of(method: str, name: str = "") -> Callable[[Request], bool]:
     """Return a test for requests of a method whose path contains a text."""
     return lambda request: request.method == method and name in request.path
+
+
+@contextmanager
+def started(*, bucket: str) -> Iterator[FaultyServer]:
+    """Run a server that holds an empty bucket, and let S3 clients find it."""
+    server = FaultyServer()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of a server before this one
+        Store().filesystem(f"s3://{bucket}")[0].mkdir(bucket)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def only_own_retries(patch: pytest.MonkeyPatch) -> None:
+    """Turn off the retries of s3fs, and shorten the pauses of packsort's own."""
+    patch.setattr(retries, "FIRST_PAUSE", 0.001)
+    patch.setattr(s3fs.S3FileSystem, "retries", 1)

@@ -14,42 +14,29 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import s3fs
 
 import packsort
 from commands import Run
 from packsort._options import InputConfig
-from packsort._stores import Store, retries
+from packsort._stores import Store
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
-from s3_server import Fault, FaultyServer, of
+from s3_server import Fault, FaultyServer, of, only_own_retries, started
 
 ROWS = 500
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FaultyServer]:
-    started = FaultyServer()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": started.url,
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            patch.setenv(name, value)
-        Store().filesystem("s3://rows")[0].mkdir("rows")
+    with started(bucket="rows") as running:
         for name, content in _objects().items():
             Store().put(f"s3://rows/{name}", content)
-        yield started
-    started.stop()
+        yield running
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # those of packsort are tried
+    only_own_retries(monkeypatch)
 
 
 def _table(width: int = 20) -> pa.Table:

@@ -7,6 +7,7 @@ hold one integer do; booleans do not.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
 T = TypeVar("T")
 
 _U64 = 2**64 - 1
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def integer(name: str, value: Any, least: int | None = None, most: int | None = None, also: str = "") -> int:
@@ -233,3 +236,26 @@ def _power(number: int) -> str:
     """Write the largest values of 32 and 64 bits as powers."""
     bits = (number + 1).bit_length() - 1
     return f"2**{bits} - 1" if bits >= 31 and number == 2**bits - 1 else str(number)
+
+
+def byte_size(name: str, size: Any) -> int:
+    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB".
+
+    Args:
+        name: The option's name.
+        size: The value to check.
+
+    Raises:
+        OptionError: It is no such number or text, or is 0.
+
+    Example:
+        >>> byte_size("shard_size", "256MB"), byte_size("shard_size", "1KiB")
+        (256000000, 1024)
+    """
+    if not isinstance(size, str):
+        return integer(name, size, 1, also=", or text such as '256MB'")
+    match = _SIZE.fullmatch(size)
+    if not match:
+        raise OptionError(f"{name} must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
+    number, unit, binary = match.groups()
+    return integer(name, int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()]), 1)

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
     from types import FrameType
 
 
@@ -25,12 +25,14 @@ class Outputs:
         begun: Whether it has opened an output, so that an interrupt leaves something to clean up.
         whole: Outputs that are in their place.
         kept: Files that were written on the way, such as tokens for the next call.
+        unfinished: Outputs in object stores that the same call goes on with.
     """
 
     def __init__(self) -> None:
         self.begun = False
-        self.whole: list[Path] = []
-        self.kept: list[Path] = []
+        self.whole: list[PurePath] = []
+        self.kept: list[PurePath] = []
+        self.unfinished: list[str] = []
 
 
 OUTPUTS: ContextVar[Outputs | None] = ContextVar("OUTPUTS", default=None)
@@ -63,7 +65,7 @@ def note_begin() -> None:
         outputs.begun = True
 
 
-def note_commit(output: Path, *, on_the_way: bool = False) -> None:
+def note_commit(output: PurePath, *, on_the_way: bool = False) -> None:
     """Record that an output is in its place.
 
     Args:
@@ -72,3 +74,13 @@ def note_commit(output: Path, *, on_the_way: bool = False) -> None:
     """
     if outputs := OUTPUTS.get():
         (outputs.kept if on_the_way else outputs.whole).append(output)
+
+
+def note_unfinished(output: str) -> None:
+    """Record that a part of an output stays in an object store.
+
+    Args:
+        output: The output.
+    """
+    if outputs := OUTPUTS.get():
+        outputs.unfinished.append(output)

@@ -16,8 +16,10 @@ from typing import BinaryIO, Self
 
 from packsort._atomic.lock import FileLock, leads_to
 from packsort._atomic.steps import hidden, output_errors, sync_folder
+from packsort._atomic.store_file import StoreFile
 from packsort._interrupts import note_begin, note_commit, uninterrupted
 from packsort._paths import printable, refuse_undecodable
+from packsort._stores import StorePath
 from packsort._warn import warn
 from packsort.errors import OutputError, OutputExistsError
 
@@ -109,13 +111,18 @@ class OutputFile:
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path | StorePath) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` in one step on success, and is deleted on failure.
 
     Raises:
         OutputError: The file cannot be written: no space, no permission, no such folder.
     """
-    with OutputFile(path, overwrite=True, wait=_SECONDS_FOR_OTHERS, on_the_way=True) as output, output_errors(path):
+    output: OutputFile | StoreFile
+    if isinstance(path, StorePath):
+        output = StoreFile(path, overwrite=True, on_the_way=True)
+    else:
+        output = OutputFile(path, overwrite=True, wait=_SECONDS_FOR_OTHERS, on_the_way=True)
+    with output, output_errors(path):
         yield output.file
 
 

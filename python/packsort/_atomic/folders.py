@@ -152,6 +152,16 @@ class OutputFolder:
         with output_errors(self.name), (self._unfinished / RUN_FILE).open("ab") as file:
             file.write(json.dumps(fact).encode() + b"\n")
 
+    def finish(self, name: str, fact: Any = None) -> None:
+        """Note that a file is finished.
+
+        Args:
+            name: The file.
+            fact: What `begin` of the same call returns after a kill, or None for nothing.
+        """
+        if fact is not None:
+            self.record(fact)
+
     def path_of(self, name: str) -> Path:
         """Return where a file of the output is now."""
         return (self.path if self.finished else self._unfinished) / name

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from packsort._paths import printable
 from packsort.errors import OutputError
@@ -68,7 +68,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
+def output_error(path: PurePath, error: OSError) -> OutputError:
     """Return the `OutputError` for a path that cannot be written."""
     reason = error.strerror or str(error)
     found = OutputError(f"cannot write `{printable(path)}`: {reason[:1].lower()}{reason[1:]}")
@@ -77,7 +77,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: PurePath) -> Iterator[None]:
     """Raise errors of the system and of Arrow as an `OutputError` that names `path`."""
     import pyarrow as pa
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from packsort._atomic.steps import output_errors
 
 
 @contextmanager
-def open_file(path: Path, target: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path, target: PurePath) -> Iterator[BinaryIO]:
     """Open a file that is on the disk when the block ends.
 
     Args:
@@ -33,7 +33,7 @@ def open_file(path: Path, target: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def open_table(path: Path, target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+def open_table(path: Path, target: PurePath, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     """Open a file of tables that is on the disk when the block ends.
 
     Args:
@@ -52,7 +52,7 @@ def open_table(path: Path, target: Path, schema: pa.Schema) -> Iterator[Callable
 
 
 @contextmanager
-def tables(file: BinaryIO, target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+def tables(file: BinaryIO, target: PurePath, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     """Write tables to a file that is open; see `open_table`.
 
     Example:
@@ -84,7 +84,7 @@ def tables(file: BinaryIO, target: Path, schema: pa.Schema) -> Iterator[Callable
         raise
 
 
-def write_bytes(path: Path, target: Path, content: bytes) -> None:
+def write_bytes(path: Path, target: PurePath, content: bytes) -> None:
     """Write a file whole, through to the disk.
 
     Args:

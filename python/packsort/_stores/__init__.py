@@ -3,6 +3,7 @@
 - `urls`: which texts are URLs.
 - `paths`: `StorePath`, the path of an object, which answers as `pathlib.Path` does; `listing` is what it knows.
 - `store`: what a store can do: list, read a range, put, delete.
+- `uploads`: removes what killed uploads have left.
 - `retries`: repeats what failed in passing, and tells errors that stay.
 - `ranged`, `sequential`: an object as an open file that is read by ranges, or from its beginning to its end.
 
@@ -13,6 +14,7 @@ from packsort._stores.paths import StorePath, place, store_path
 from packsort._stores.ranged import RangedFile
 from packsort._stores.sequential import SequentialFile
 from packsort._stores.store import ObjectInfo, Store
+from packsort._stores.uploads import abort_uploads
 from packsort._stores.urls import is_url
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "SequentialFile",
     "Store",
     "StorePath",
+    "abort_uploads",
     "is_url",
     "place",
     "store_path",

@@ -23,6 +23,8 @@ _PACKAGES = {
     "hf": ("huggingface_hub", "'packsort[hf]'"),
     **dict.fromkeys(("http", "https"), ("aiohttp", "aiohttp")),
 }
+PART_BYTES = 16 << 20
+"""Bytes of a part of a large object that is written."""
 _TAGS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "content_hash", "LastModified", "last_modified", "mtime")
 
 
@@ -172,17 +174,28 @@ class Store:
         mode = {"mode": "create"} if create else {}
         repeated(lambda: filesystem.pipe_file(path, content, **mode))
 
-    def put_file(self, file: str | os.PathLike[str], url: str) -> ObjectInfo:
+    def put_file(self, file: str | os.PathLike[str], url: str, *, create: bool = False) -> ObjectInfo:
         """Write an object from a local file, in parts where it is large; it appears whole or not at all.
+
+        Args:
+            file: The file.
+            url: The object.
+            create: Whether it must not exist yet.
 
         Returns:
             The facts of the object.
 
         Raises:
+            FileExistsError: It exists, and `create` is True.
             OSError: It cannot be written, or the store has another size of it.
         """
         filesystem, path = self.filesystem(url)
-        repeated(lambda: filesystem.put_file(os.fspath(file), path))
+        more: dict[str, Any] = {"chunksize": PART_BYTES} if hasattr(filesystem, "call_s3") else {}
+        if create and _creates(filesystem):
+            more["mode"] = "create"
+        elif create and filesystem.exists(path):
+            raise FileExistsError(path)
+        repeated(lambda: filesystem.put_file(os.fspath(file), path, **more))
         facts = self.info(url)
         size = os.path.getsize(file)
         if facts is None or facts.size != size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options import OverlongInComparison, take_input_options
@@ -69,7 +68,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import OutputFile
+    from packsort._atomic import output_file
+    from packsort._stores import place
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
     from packsort.sources.files.skipped import count_skipped
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     watch = Stopwatch()
     given = take_input_options(input_options(args))
     turns = args.turns
-    with OutputFile(Path(args.html), overwrite=args.overwrite) if args.html is not None else nullcontext() as output:
+    with output_file(place(args.html), overwrite=args.overwrite) if args.html is not None else nullcontext() as output:
         source: Any = open_source(args.source, given)
         read = rows_read(source.rows_by_split, count_skipped(source.skipped))
         if args.tokenizer is not None:

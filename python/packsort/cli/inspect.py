@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
@@ -43,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort import _checks
+    from packsort._stores import place
     from packsort.errors import OptionError
     from packsort.shards.manifest import NAME
     from packsort.shards.reader import open_shards
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return show_rows(args)
     _refuse_options_of_rows(args)
     (packed, *more), number = args.packed, args.pack or 0
-    path = Path(packed)
+    path = place(packed)
     if more or (path.exists() and not (path / NAME).exists()):
         raise OptionError(f"`{more[0] if more else packed}` is no packed directory; to see rows, pass rows=True")
     shards = open_shards(packed, memory_map=args.memory_map)

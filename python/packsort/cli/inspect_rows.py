@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
@@ -27,6 +26,7 @@ def show_rows(args: argparse.Namespace) -> int:
     """Run `packsort inspect --rows` and return its exit status."""
     from packsort import _checks
     from packsort._options import take_input_options
+    from packsort._stores import place
     from packsort.errors import OptionError
     from packsort.shards.manifest import NAME
     from packsort.sources.files.skipped import count_skipped
@@ -36,7 +36,7 @@ def show_rows(args: argparse.Namespace) -> int:
     if args.pack is not None:
         raise OptionError("pack does not go with rows=True: rows have no packs yet; choose them with row and count")
     for given in args.packed:
-        if (Path(given) / NAME).exists():
+        if (place(given) / NAME).exists():
             raise OptionError(f"`{given}` is a packed directory, which holds no rows: look at its packs without --rows")
     first = _checks.integer("row", 0 if args.row is None else args.row, 0)
     count = _checks.integer("count", 3 if args.count is None else args.count, 1)

@@ -65,6 +65,9 @@ class Interrupts:
 
     def message(self) -> str:
         """Say what an interrupted command has written."""
+        if self.outputs.unfinished:
+            names = ", ".join(f"`{name}`" for name in self.outputs.unfinished)
+            return f"interrupted, {names} is unfinished; the same command goes on with it"
         if not self.outputs.kept:
             return "interrupted, nothing was written"
         kept = ", ".join(f"`{path}`" for path in self.outputs.kept)

@@ -60,6 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(default: half of what the machine, its cgroup and ulimit allow)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: this process. ray: the Ray cluster of RAY_ADDRESS or this machine; SOURCE holds tokens, and all "
+        "nodes see SOURCE and --out (default: local)",
+    )
     add_json(parser)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
@@ -129,8 +136,14 @@ def run(args: argparse.Namespace) -> int:
         memory_limit=args.memory_limit,
     )
     config.input.check_tokenizer(args.tokenizer)
-    source = open_source(args.source, config.input)
     watch = Stopwatch()
+    if args.engine == "ray":
+        from packsort.cli.ray_engine import pack_with_ray
+
+        manifest = pack_with_ray(args, config, watch.stage)
+        print(_as_json(manifest, watch) if args.json else summary(manifest, _written(manifest, args.out), watch))
+        return 0
+    source = open_source(args.source, config.input)
     choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
@@ -155,14 +168,18 @@ def run(args: argparse.Namespace) -> int:
             tokens=args.tokens,
             stage=watch.stage,
         )
-        size = sum(shard.bytes for shard in manifest.shards)
-        wrote = f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {args.out}"
+        wrote = _written(manifest, args.out)
     print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
     return 0
 
 
 def _shards(count: int) -> str:
     return "1 shard" if count == 1 else f"{count:,} shards"
+
+
+def _written(manifest: Manifest, out: str) -> str:
+    size = sum(shard.bytes for shard in manifest.shards)
+    return f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {out}"
 
 
 def _as_json(manifest: Manifest, watch: Stopwatch) -> str:

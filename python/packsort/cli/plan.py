@@ -6,7 +6,6 @@ import argparse
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
@@ -35,9 +34,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import OutputFile
+    from packsort._atomic import output_file
     from packsort._options import plan_config, take_input_options
     from packsort._progress import note_search
+    from packsort._stores import place
     from packsort.gathering.planned import plan_lengths
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch, empty=given.empty)
     watch = Stopwatch()
-    with OutputFile(Path(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
+    with output_file(place(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
         with watch.stage("reading"):
             source = open_source(args.source, given)
             lengths, column = source_lengths(source)

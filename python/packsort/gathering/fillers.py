@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from packsort import _checks
 from packsort._options import InputConfig, PackOptions, PlanConfig, names, plan_config, take_input_options
 from packsort.errors import OptionError
-from packsort.planning.plan import Plan
+from packsort.planning.facts import PlanFacts
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS
 from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.choice import TokenizerChoice
@@ -149,7 +149,7 @@ def token_config(
     return TokenConfig(config, find_fillers(separator, pad_token_id, choice and choice.load()), given, keep)
 
 
-def has_fillers(planned: Plan) -> bool:
+def has_fillers(planned: PlanFacts) -> bool:
     """Return whether packs of a plan may hold separators or padding."""
     return planned.separator or planned.pad_to_multiple_of > 1
 

@@ -26,7 +26,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
     `datasets` converts Parquet shards once, into its cache; with `streaming=True` it reads them as they are.
 
     Args:
-        path: Directory that `packsort pack` or `packsort.write_shards` wrote.
+        path: Directory that `packsort pack` or `packsort.write_shards` wrote, or its URL. Shards of a store are copied
+            to a disk, all of them.
         streaming: Whether to return an `IterableDataset`, which reads shard by shard, in order. `Trainer` then needs
             `accelerator_config={"dispatch_batches": False}`, which `SFTTrainer` sets itself.
         verify: Time at which the checksums of the shards are compared. `"open"`, the default, is now: each shard is
@@ -60,6 +61,7 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
     if streaming:
         return mark_packs(_from_files(shards, streaming=True).select_columns(kept))
     if all(shard.is_mapped for shard in shards.manifest.shards):
+        shards.files()
         tables = [shards.table(index) for index in range(len(shards.manifest.shards))]
         # Datasets hashes the data itself unless it is told what identifies it.
         print_of = Hasher.hash(([shard.checksum for shard in shards.manifest.shards], kept))
@@ -70,6 +72,6 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
 
 def _from_files(shards: Shards, *, streaming: bool) -> Any:
     """Let `datasets` read the shard files."""
-    files = [os.path.abspath(shards.path / shard.name) for shard in shards.manifest.shards]
+    files = [os.path.abspath(file) for file in shards.files()]
     kind = "arrow" if shards.manifest.shards[0].is_mapped else "parquet"
     return datasets.load_dataset(kind, data_files={"train": files}, split="train", streaming=streaming)

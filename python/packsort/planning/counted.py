@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, SupportsIndex, Unpack
 
 from packsort import _checks, _core
@@ -104,8 +104,11 @@ class CountedPlan(PlanFacts):
             >>> plan.numbers([3, 4]), plan.numbers([3, 3], before={3: 1, 4: 1})
             (array([0, 3]), array([1, 2]))
         """
-        counted = as_counts({} if before is None else before, "before")
-        return self._core.numbers(as_lengths(lengths), counted)
+        return self.numbers_after(as_lengths(lengths), as_counts({} if before is None else before, "before"))
+
+    def numbers_after(self, lengths: Any, before: CountsOfLengths) -> NDArray[np.int64]:
+        """Return `numbers` of lengths and counts that are checked already."""
+        return self._core.numbers(lengths, before)
 
     def places(self, lengths: Any, before: Any = None) -> NDArray[np.int64]:
         """Return the packs of the sequences of a part of the input.
@@ -131,6 +134,28 @@ class CountedPlan(PlanFacts):
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the packs of sequences by their numbers, which are int64 (n,); -1 stays -1."""
         return self._core.places(numbers)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a sequence: the largest multiple of `pad_to_multiple_of` within `max_length`."""
+        return self.max_length // self.pad_to_multiple_of * self.pad_to_multiple_of
+
+    def fingerprint_of_rows(self, rows: Iterable[NDArray[Any]], kind: type[np.generic]) -> str:
+        """Return the fingerprint of the `Plan` of all lengths, which makes the same packs of rows.
+
+        Args:
+            rows: Row of each planned sequence in the order of the numbers, in arrays of any size.
+            kind: Type of the rows: uint32, int64 from 2**32 rows of the source on.
+
+        Example:
+            >>> import packsort, numpy as np
+            >>> counted, plan = packsort.plan_counts({3: 2, 5: 1}, 7), packsort.plan([3, 5, 3], 7)
+            >>> counted.fingerprint_of_rows([np.array([0, 2], np.uint32), np.array([1], np.uint32)], np.uint32)
+            'ef78e704a55b3cfadbcfaa128a0ebc39'
+            >>> plan.fingerprint
+            'ef78e704a55b3cfadbcfaa128a0ebc39'
+        """
+        return stored.fingerprint_of(stored.to_stored(self._core), (kind, rows))
 
     def with_epoch(self, epoch: int) -> CountedPlan:
         """Return this plan shuffled for another epoch, as `Plan.with_epoch`."""

@@ -173,7 +173,7 @@ class PlanFacts:
         return self.num_packs
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.fingerprint == other.fingerprint  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

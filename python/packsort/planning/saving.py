@@ -23,6 +23,7 @@ from packsort._arrow import from_numpy, to_numpy
 from packsort._atomic import replace_file
 from packsort._json import parse_object
 from packsort._paths import printable
+from packsort._stores import StorePath, place
 from packsort.errors import DamagedError, SourceError, SourceNotFoundError
 from packsort.planning.check_parts import check_parts
 from packsort.planning.one_batch import read_one_batch
@@ -45,7 +46,7 @@ def save(core: _core.Plan, path: str | os.PathLike[str] | BinaryIO) -> None:
     facts |= {"format": _FORMAT, "fingerprint": fingerprint_of(parts)}
     columns = {name: _one_row(array) for name, array in arrays.items()}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
-    target = replace_file(Path(path)) if isinstance(path, (str, os.PathLike)) else nullcontext(path)
+    target = replace_file(place(path)) if isinstance(path, (str, os.PathLike)) else nullcontext(path)
     with target as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
@@ -65,7 +66,7 @@ def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
         DamagedError: The file is no saved plan, or is truncated or changed.
     """
     name = f"`{printable(path)}`"
-    content = _read(Path(path), name)
+    content = _read(place(path), name)
     try:
         parts, fingerprint = _parse(content)
         check_parts(parts)
@@ -83,7 +84,7 @@ def load(path: str | os.PathLike[str], *, counted: bool = False) -> _core.Plan:
     return core
 
 
-def _read(path: Path, name: str) -> pa.Buffer:
+def _read(path: Path | StorePath, name: str) -> pa.Buffer:
     """Read a file; one that is no regular file, such as a named pipe, would be waited for.
 
     Raises:
@@ -92,7 +93,7 @@ def _read(path: Path, name: str) -> pa.Buffer:
         DamagedError: It is no regular file.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not isinstance(path, StorePath) and not stat.S_ISREG(os.stat(path).st_mode):
             raise DamagedError(f"{name} is not a saved plan: it is no regular file")
         return pa.py_buffer(path.read_bytes())
     except FileNotFoundError:

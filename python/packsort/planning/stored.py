@@ -5,12 +5,15 @@ It keeps the option names of version 0.1, so that files and fingerprints stay va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from packsort import _core
 from packsort.errors import DamagedError, PacksortError
 from packsort.planning.check_parts import check_parts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def to_stored(core: _core.Plan) -> dict[str, Any]:
@@ -70,12 +73,24 @@ _STORED_NAMES = {
 _NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 
 
-def fingerprint_of(parts: Mapping[str, Any]) -> str:
-    """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits."""
+def fingerprint_of(parts: Mapping[str, Any], order: tuple[type[Any], Iterable[NDArray[Any]]] | None = None) -> str:
+    """Return the XXH3-128 digest of the stored parts of a plan as 32 hexadecimal digits.
+
+    Args:
+        parts: The parts.
+        order: Type and stretches of the array `order`, where the parts have none.
+    """
+    import numpy as np
     import xxhash
 
     digest = xxhash.xxh3_128()
-    for name, value in sorted(parts.items()):
+    for name, value in sorted((parts if order is None else {**parts, "order": order}).items()):
+        if name == "order" and order is not None:
+            kind, stretches = order
+            digest.update(f"{name}:{np.dtype(kind)};".encode())
+            for stretch in stretches:
+                digest.update(stretch.astype(kind, copy=False).data)
+            continue
         digest.update(f"{name}:{getattr(value, 'dtype', value)};".encode())
         if hasattr(value, "dtype"):
             digest.update(value.data)

@@ -4,6 +4,7 @@
 - `manifest_file`: reads `manifest.json`; `sealed_json` has its checksum, and the check of its keys and types.
 - `files`: the shard files of a packed directory as tables, checked against the manifest. `shard_file` reads one of
   them, `inside` refuses links out of the directory.
+- `shard_cache`: copies of shards of object stores on a disk, in a folder of bounded size.
 - `checks`: compares the checksum of each shard once, when it is first used.
 - `verify`: the proof that packs hold their source; `shard_check` checks one shard by the `rules` of the manifest,
   `kept_check` its columns with one value for each sequence, `coverage` finds sequences and tokens that are missing or

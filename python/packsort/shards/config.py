@@ -13,7 +13,6 @@ from packsort._options import (
     PlanConfig,
     ShardFormat,
     ShardOptions,
-    byte_size,
     find_memory_limit,
     names,
     plan_config,
@@ -170,7 +169,7 @@ def shard_config(
         pad_token_id=pad_token_id,
         keep=keep,
         format=_checks.one_of("format", format, get_args(ShardFormat)),
-        shard_size=byte_size("shard_size", shard_size),
+        shard_size=_checks.byte_size("shard_size", shard_size),
         memory_limit=find_memory_limit(memory_limit),
     )
 

@@ -11,9 +11,10 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from packsort._atomic import OutputFolder, write_bytes
+from packsort._atomic import output_folder, write_bytes
 from packsort._checksum import checksum
 from packsort._paths import not_a_uri
+from packsort._stores import StorePath
 from packsort.shards.manifest import NAME, Manifest, ShardInfo
 from packsort.sources.files.strays import is_packed
 
@@ -25,7 +26,7 @@ class OutputDirectory:
     """Context that writes a packed directory, and leaves what was there untouched if the block fails.
 
     Args:
-        out: The directory; created if it does not exist.
+        out: The directory; created if it does not exist. In an object store, one that holds no packed directory.
         overwrite: Whether to replace a packed directory. One with other files in it is refused.
 
     Raises:
@@ -33,9 +34,9 @@ class OutputDirectory:
         OutputError: The directory cannot be replaced, or another process is writing to it.
     """
 
-    def __init__(self, out: Path, *, overwrite: bool) -> None:
+    def __init__(self, out: Path | StorePath, *, overwrite: bool) -> None:
         self.out = out
-        self._folder = OutputFolder(out, overwrite=overwrite, own=_own_files)
+        self._folder = output_folder(out, overwrite=overwrite, own=_own_files, names=_SHARD_NAME, last=NAME)
 
     def __enter__(self) -> Self:
         self._folder.__enter__()
@@ -58,6 +59,8 @@ class OutputDirectory:
             finished = {shard.name: shard for shard in (ShardInfo(**record) for record in records)}
         except TypeError:
             finished = {}
+        if isinstance(self.out, StorePath):  # whose folder has compared what it recorded
+            return finished
         whole = {name: shard for name, shard in finished.items() if _is_whole(self.path_of(name), shard)}
         if self._folder.finished and not (whole and len(whole) == len(finished) and is_packed(self.out)):
             self._folder.restart(run_id)
@@ -70,7 +73,7 @@ class OutputDirectory:
 
     def finish(self, shard: ShardInfo) -> None:
         """Record that a shard is complete."""
-        self._folder.record(asdict(shard))
+        self._folder.finish(shard.name, asdict(shard))
 
     def commit(self, manifest: Manifest) -> None:
         """Write the manifest, and put the directory into its place."""

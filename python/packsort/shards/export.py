@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort import _checks, _core
-from packsort._atomic import OutputFolder, open_file, open_table, write_bytes
+from packsort._atomic import OutputFolder, StoreFolder, open_file, open_table, output_folder, write_bytes
 from packsort._options import ExportFormat
 from packsort._paths import not_a_uri
+from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
 from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
@@ -29,6 +30,7 @@ _PACKS_PER_GROUP = 500
 _FILE_NAME = re.compile(r"train-\d{5,}-of-\d{5,}(\.idx)?\.parquet")
 _INDEXED = ("train.bin", "train.idx")
 _METADATA_NAME = re.compile(r"_\d+_metadata\.jsonl")
+_NAMES = re.compile(rf"{_FILE_NAME.pattern}|train\.(bin|idx)|{_METADATA_NAME.pattern}")
 
 
 def export(
@@ -38,7 +40,8 @@ def export(
     format: ExportFormat = "megatron",
     pad_token_id: int | None = None,
     overwrite: bool = False,
-) -> list[Path]:
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[Path | StorePath]:
     """Write the packs of a packed directory as files that another trainer reads.
 
     `megatron` and `trl` write one Parquet file for each shard, and `megatron-bin` one pair of files.
@@ -69,15 +72,17 @@ def export(
 
     Args:
         source: Packed directory: its path, or the `Shards` that `packsort.open_shards` returned.
-        out: Folder to write to.
+        out: Folder to write to, or the URL of an empty one in an object store.
         format: `megatron`, `megatron-bin` or `trl`.
         pad_token_id: With `megatron-bin`, the token of padding: the padding token of Megatron's tokenizer, or -1, which
             Megatron itself uses where the tokenizer has none or one that is also another special token. None is that
             of the packs.
         overwrite: Whether to replace what an earlier export wrote to the folder. One with other files is refused.
+        storage_options: Options of the fsspec file system of URLs.
 
     Returns:
-        The files. They and the metadata appear in one step, also where they replace others.
+        The files. They and the metadata appear in one step, also where they replace others; in an object store one
+        after another.
 
     Raises:
         OptionError: There is no such format, `out` is the packed directory itself, or `pad_token_id` is missing or has
@@ -108,12 +113,12 @@ def export(
         if pad_token_id != -1:
             _checks.token_id("pad_token_id", pad_token_id)
     shards = source if isinstance(source, ShardFiles) else ShardFiles(source)
-    folder = Path(out)
+    folder = place(out, storage_options)
     if folder.resolve() == shards.path.resolve():
         raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")
     if format != "trl" and not shards.manifest.counts.packs:
         raise SourceError(f"`{shards.path}` holds no packs, and Megatron reads no empty data set")
-    with OutputFolder(folder, overwrite=overwrite, own=_own_files) as output:
+    with output_folder(folder, overwrite=overwrite, own=_own_files, names=_NAMES) as output:
         output.begin(digest(json.dumps([_core.__version__, format, pad_token_id, shards.manifest.to_json()])))
         if format == "megatron-bin":
             files, others = _write_documents(shards, folder, output, pad_token_id)
@@ -123,12 +128,14 @@ def export(
     return [folder / name for name in files]
 
 
-def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path:
+def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path | StorePath:
     """Return where `export` with `format="megatron"` writes the metadata of a packed directory."""
-    return Path(out) / megatron.RowFormat.of(source.manifest).metadata_name
+    return place(out) / megatron.RowFormat.of(source.manifest).metadata_name
 
 
-def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
+def _write_megatron(
+    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder
+) -> tuple[list[str], list[str]]:
     """Write the rows and the metadata, and return the names of both."""
     form = megatron.RowFormat.of(shards.manifest)
     _warn_of_left_out(shards, (*megatron.COLUMNS, PIECE_STARTS), "megatron")
@@ -143,12 +150,13 @@ def _write_megatron(shards: ShardFiles, folder: Path, output: OutputFolder) -> t
                 rows = form.rows(table.slice(start, _PACKS_PER_GROUP), where, start)
                 metadata.add(rows)
                 write(rows)
+        output.finish(name)
     write_bytes(output.path_of(form.metadata_name), folder / form.metadata_name, metadata.to_json().encode())
     return names, [form.metadata_name]
 
 
 def _write_documents(
-    shards: ShardFiles, folder: Path, output: OutputFolder, pad_token_id: int | None
+    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder, pad_token_id: int | None
 ) -> tuple[list[str], list[str]]:
     """Write the tokens and their index, and return the names of both."""
     manifest = shards.manifest
@@ -163,6 +171,7 @@ def _write_documents(
             for start in range(0, table.num_rows, _PACKS_PER_GROUP):
                 part = table.slice(start, _PACKS_PER_GROUP)
                 file.write(documents.of(part, f"`{shards.path / shard.name}`", start).data)
+    output.finish(tokens)
     with open_file(output.path_of(index), folder / index) as file:
         megatron_bin.write_index(file, documents.count, manifest.max_length)
     if len(documents.ends) > 1:
@@ -176,7 +185,9 @@ def _write_documents(
     return list(_INDEXED), []
 
 
-def _write_trl(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[list[str], list[str]]:
+def _write_trl(
+    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder
+) -> tuple[list[str], list[str]]:
     """Write the rows, and return the names of the files."""
     names = _names(shards, ".parquet")
     for index, name in enumerate(names):
@@ -185,6 +196,7 @@ def _write_trl(shards: ShardFiles, folder: Path, output: OutputFolder) -> tuple[
         with open_table(output.path_of(name), folder / name, table.schema) as write:
             for start in range(0, table.num_rows, _PACKS_PER_GROUP):
                 write(table.slice(start, _PACKS_PER_GROUP))
+        output.finish(name)
     return names, []
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +16,33 @@ from packsort import _checks
 from packsort._arrow import to_numpy
 from packsort._checksum import checksum
 from packsort._paths import refuse_undecodable
+from packsort._stores import StorePath, place
 from packsort.errors import DamagedError, PacksortError, SourceError
 from packsort.schema import SEQ_LENGTHS
 from packsort.shards.inside import refuse_outside
 from packsort.shards.manifest import NAME, ShardInfo
 from packsort.shards.manifest_file import read_manifest
+from packsort.shards.shard_cache import LIMIT_VARIABLE, ShardCache
 from packsort.shards.shard_file import read_facts, read_table
+from packsort.sources.formats.reader import naming
+
+_TRIES = 5
+_PACKS_A_BYTE = 1000
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """Options of a packed directory in an object store.
+
+    Attributes:
+        storage_options: Options of the fsspec file system, or None. They are not shown: they may hold keys.
+        cache_dir: Folder for copies of shards, or None for the default.
+        cache_limit: Most bytes of copies, or None for the default.
+    """
+
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    cache_dir: str | os.PathLike[str] | None = None
+    cache_limit: int | str | None = None
 
 
 class ShardFiles:
@@ -28,9 +52,10 @@ class ShardFiles:
         path: The directory.
         memory_map: Whether to map Arrow shards into memory. A mapped file that another program shortens ends the
             process; a file that is read is whole or raises an error.
+        store: Options of a directory in an object store, or None for the defaults.
 
     Attributes:
-        path: The directory.
+        path: The directory, or its URL.
         manifest: Its record.
 
     Raises:
@@ -39,10 +64,16 @@ class ShardFiles:
             directory, or differs in size from the manifest.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, memory_map: bool = True) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, path: str | os.PathLike[str], *, memory_map: bool = True, store: StoreOptions | None = None
+    ) -> None:
+        self.path = place(path, None if store is None else store.storage_options)
         self.memory_map = _checks.boolean("memory_map", memory_map)
         refuse_undecodable(path, SourceError)
+        self._cache: ShardCache | None = None
+        if isinstance(self.path, StorePath):
+            with naming(str(self.path)):
+                self.path.list()
         stamp = _stamp(self.path / NAME)
         self.manifest = read_manifest(self.path)
         self._stamps = {self.path / NAME: stamp}
@@ -50,12 +81,57 @@ class ShardFiles:
             file = self.path / shard.name
             refuse_outside(file, self.path)
             self._stamps[file] = _stamp(file)
-            size = file.stat().st_size if file.is_file() else None
+            size = _size(file)
             if size != shard.bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise DamagedError(
                     f"`{file}` {found}, the manifest says {shard.bytes} bytes: restore it from a copy, or pack again"
                 )
+
+        if isinstance(self.path, StorePath):
+            options = StoreOptions() if store is None else store
+            self._cache = ShardCache(options.cache_dir, options.cache_limit)
+            self._cache.check_room(self.manifest.shards, f"`{self.path}`")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the directory is in an object store, whose shards are copied one by one."""
+        return self._cache is not None
+
+    def prefetch(self, index: int) -> None:
+        """Copy shard `index` of a store beside what the caller does next."""
+        shard = self.manifest.shards[index]
+        source = self.path / shard.name
+        if self._cache is not None and isinstance(source, StorePath):
+            self._cache.prefetch(shard, source)
+
+    def file(self, index: int) -> Path:
+        """Return shard `index` as a file on a disk, copied there if it is in an object store.
+
+        Raises:
+            DamagedError: The shard cannot be read, or differs from the manifest.
+            OutputError: The copy cannot be written.
+        """
+        shard = self.manifest.shards[index]
+        source = self.path / shard.name
+        if self._cache is not None and isinstance(source, StorePath):
+            return self._cache.copy(shard, source)
+        return Path(source)
+
+    def files(self) -> list[Path]:
+        """Return all shards as files on a disk that are there at the same time.
+
+        Raises:
+            SourceError: The cache of an object store has no room for all.
+            DamagedError, OutputError: As for `file`.
+        """
+        size = sum(shard.bytes for shard in self.manifest.shards)
+        if self._cache is not None and size > self._cache.limit:
+            raise SourceError(
+                f"`{self.path}` has {size} bytes, and at most {self._cache.limit} of them are kept on the disk: set "
+                f"{LIMIT_VARIABLE}, or read it with `packsort.torch.PackedLoader`, which needs two shards at a time"
+            )
+        return [self.file(index) for index in range(len(self.manifest.shards))]
 
     def table(self, index: int) -> pa.Table:
         """Read shard `index` as a table: memory-mapped if it is Arrow, decoded if it is Parquet.
@@ -96,8 +172,11 @@ class ShardFiles:
         Raises:
             DamagedError: They differ, or a shard cannot be read.
         """
-        for shard in self.manifest.shards:
-            facts = read_facts(self.path / shard.name, memory_map=self.memory_map)
+        for index, shard in enumerate(self.manifest.shards):
+            if self.is_remote:  # a footer is looked at when its shard is copied; until then, its size bounds its packs
+                self._compare_size(shard)
+                continue
+            facts = read_facts(self.file(index), memory_map=self.memory_map)
             self._compare_packs(shard, facts.packs)
             if facts.max_length != self.manifest.max_length:
                 raise DamagedError(
@@ -114,7 +193,10 @@ class ShardFiles:
         shard = self.manifest.shards[index]
         path = self.path / shard.name
         try:
-            found = checksum(path)
+            found = checksum(self.file(index))
+            if found != shard.checksum and self._cache is not None and isinstance(path, StorePath):
+                self._cache.drop(shard, path)  # the disk has damaged the copy
+                found = checksum(self.file(index))
         except OSError as error:
             raise DamagedError(f"`{path}` cannot be read: {error}") from error
         if found != shard.checksum:
@@ -135,8 +217,8 @@ class ShardFiles:
         for path in self._stamps:
             self._check_file(path)
 
-    def stamp(self, index: int) -> tuple[int, int, int] | None:
-        """Return inode, size and time of change of shard `index` when the directory was opened."""
+    def stamp(self, index: int) -> Any:
+        """Return inode, size and time of change of shard `index`, or size and ETag, when the directory was opened."""
         return self._stamps[self.path / self.manifest.shards[index].name]
 
     def check_opened(self, index: int) -> None:
@@ -148,7 +230,9 @@ class ShardFiles:
         self._check_file(self.path / NAME)
         self._check_file(self.path / self.manifest.shards[index].name)
 
-    def _check_file(self, path: Path) -> None:
+    def _check_file(self, path: Path | StorePath) -> None:
+        if isinstance(path, StorePath):
+            return  # a copy has the content that the manifest names, whatever becomes of the store
         now = _stamp(path)
         if now == self._stamps[path]:
             return
@@ -172,9 +256,26 @@ class ShardFiles:
     def _read(self, index: int, columns: list[str] | None = None) -> pa.Table:
         """Read a shard of the packing that was opened, not of another one that took its place."""
         self.check_opened(index)
-        table = read_table(self.path / self.manifest.shards[index].name, columns, memory_map=self.memory_map)
+        for left in reversed(range(_TRIES)):
+            path = self.file(index)
+            try:
+                table = read_table(path, columns, memory_map=self.memory_map)
+            except DamagedError:
+                if self.is_remote and left and not path.exists():
+                    continue  # another process has made room in the cache
+                raise
+            break
         self.check_opened(index)  # what was opened by its name may be another file than was just looked at
         return table
+
+    def _compare_size(self, shard: ShardInfo) -> None:
+        """Check that a shard has the bytes for its packs: two offsets each in Arrow, and almost nothing in Parquet."""
+        most = shard.bytes // 8 if shard.is_mapped else shard.bytes * _PACKS_A_BYTE
+        if shard.packs > most:
+            raise DamagedError(
+                f"`{self.path / shard.name}` has {shard.bytes} bytes, too few for the {shard.packs} packs of the "
+                "manifest: restore the directory from a copy, or pack again"
+            )
 
     def _compare_packs(self, shard: ShardInfo, found: int) -> None:
         if found != shard.packs:
@@ -184,9 +285,20 @@ class ShardFiles:
             )
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _size(path: Path | StorePath) -> int | None:
+    if not path.is_file():
+        return None
+    if isinstance(path, StorePath):
+        facts = path.info()
+        return None if facts is None else facts.size
+    return path.stat().st_size
+
+
+def _stamp(path: Path | StorePath) -> Any:
     """Return inode, size and time of change, which differ if another file took the place of this one."""
     try:
+        if isinstance(path, StorePath):
+            return path.info()
         facts = path.stat()
     except OSError:
         return None

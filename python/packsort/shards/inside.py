@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from packsort._stores import StorePath
 from packsort.errors import DamagedError
 
 _SNAPSHOTS, _BLOBS = "snapshots", "blobs"
 
 
-def refuse_outside(path: Path, folder: Path) -> None:
+def refuse_outside(path: Path | StorePath, folder: Path | StorePath) -> None:
     """Refuse a file that is a link to another folder.
 
     The packed directory itself may be a link. The cache of the Hugging Face Hub keeps the files of a repository in its
@@ -22,7 +23,7 @@ def refuse_outside(path: Path, folder: Path) -> None:
     Raises:
         DamagedError: The file is elsewhere.
     """
-    if not path.is_symlink():
+    if isinstance(path, StorePath) or isinstance(folder, StorePath) or not path.is_symlink():
         return
     try:
         target, home = path.resolve(strict=True), folder.resolve(strict=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from packsort._atomic import stopped_run
 from packsort._json import parse_object
+from packsort._stores import StorePath
 from packsort.errors import DamagedError, SourceNotFoundError
 from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
 from packsort.shards.inside import refuse_outside
@@ -36,7 +37,7 @@ _WAY_OUT = "restore it from a copy, or pack again"
 _LATER_KEYS = ("uneven", "masks", "skipped", "dictionaries")
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path | StorePath) -> Manifest:
     """Read the manifest of a packed directory.
 
     Its checksum is compared with its content, and its shards and counts with each other. Manifests of version 0.1.0
@@ -51,7 +52,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     if not folder.is_dir():
-        raise SourceNotFoundError(f"no packed directory `{folder}`{stopped_run(folder)}")
+        stopped = "" if isinstance(folder, StorePath) else stopped_run(folder)
+        raise SourceNotFoundError(f"no packed directory `{folder}`{stopped}")
     if not path.exists():
         raise DamagedError(f"`{folder}` has no {NAME}: it is no packed directory, or packing it was not finished")
     refuse_outside(path, folder)
@@ -79,7 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _check_whole(facts: dict[str, Any], path: Path) -> None:
+def _check_whole(facts: dict[str, Any], path: PurePath) -> None:
     """Check that the object is a manifest of this version, and its checksum."""
     if facts.get("format") != FORMAT:
         raise DamagedError(f"`{path}` is not a packsort manifest (`format` must be '{FORMAT}'): {_WAY_OUT}")

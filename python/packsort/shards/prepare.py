@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,18 +26,18 @@ from packsort.planning.plan import Plan
 from packsort.schema import LABELS
 from packsort.shards.config import ShardConfig
 from packsort.shards.counts import count_sequences
+from packsort.shards.division import count_shards, shard_schema
 from packsort.shards.loss_counts import LossCounter
-from packsort.shards.manifest import FORMAT_VERSION, Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
+from packsort.shards.manifest import Counts, Manifest, ManifestOptions, ShardInfo, SourceFileInfo
 from packsort.shards.memory import MemoryUse, memory_use, shards_in_memory
 from packsort.shards.token_input import TokenInput, load_input
 from packsort.shards.token_store import TokenStore
 from packsort.sources.files.skipped import count_skipped
-from packsort.sources.sequence_columns import SequenceColumns, class_labels, read_sequence_columns
+from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source
 from packsort.sources.tokens.rows import TokenRows, token_bytes
 from packsort.tokenization.choice import TokenizerChoice
 
-_MOST_TOKENS = 2**31 - 1  # of a shard, whose lists have 32-bit offsets
 _BYTES_A_SEGMENT = 16  # its length, sequence id and start
 _BATCH_BYTES = 32 << 20
 
@@ -83,16 +82,12 @@ class Preparation:
         """Schema of the shards."""
         none = pa.table({field.name: pa.nulls(0, field.type) for field in self.tokens.schema})
         packs = gather_packs(none, self.plan, 0, 0, self.fillers, self.kept)
-        facts = {"format_version": FORMAT_VERSION, "max_length": self.plan.max_length}
-        return packs.schema.with_metadata({"packsort": json.dumps(facts), **class_labels(self.kept.dictionaries)})
+        return shard_schema(packs.schema, self.plan, self.kept.dictionaries)
 
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        a_token = sum(field.type.value_type.bit_width for field in self.tokens.schema) / 8
-        width = self.plan.max_length
-        packs = min(self.config.shard_size / (a_token * width), _MOST_TOKENS // width)
-        return max(1, -(-self.plan.num_packs // max(1, int(packs))))
+        return count_shards(self.tokens.schema, self.plan, self.config.shard_size)
 
     @cached_property
     def starts(self) -> list[int]:

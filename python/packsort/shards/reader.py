@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, get_args, overload
@@ -19,7 +19,7 @@ from packsort._options import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
 from packsort.shards.checks import ShardChecks
-from packsort.shards.files import ShardFiles
+from packsort.shards.files import ShardFiles, StoreOptions
 from packsort.shards.verify import Verification, verify
 
 Pack = dict[str, NDArray[Any]]
@@ -27,22 +27,36 @@ _ListColumns = dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
 """Offsets (packs + 1,) and values of each list column of a shard."""
 
 
-def open_shards(path: str | os.PathLike[str], *, verify: Verify = "first", memory_map: bool = True) -> Shards:
+def open_shards(
+    path: str | os.PathLike[str],
+    *,
+    verify: Verify = "first",
+    memory_map: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit: int | str | None = None,
+) -> Shards:
     """Open a packed directory.
 
     Args:
-        path: Directory that `packsort pack` or `packsort.write_shards` wrote.
+        path: Directory that `packsort pack` or `packsort.write_shards` wrote, or its URL in an object store. Shards of
+            a store are copied to a disk when they are first used.
         verify: Time at which the checksum of a shard is compared with the manifest. `"first"`, the default, is when one
             of its packs is first used: the shard is then read once, at the speed of memory or of its disk. `"open"` is
             now, for all shards. `"never"` trusts the files.
         memory_map: Whether to map Arrow shards into memory. With False, each shard is read into memory when it is first
             used, and stays there: a file that another program shortens then cannot end the process.
+        storage_options: Options of the fsspec file system of a URL.
+        cache_dir: Folder for copies of shards, which processes may share. None is the environment variable
+            `PACKSORT_CACHE`, or `packsort/shards` in the user's folder for caches.
+        cache_limit: Most bytes of copies, an integer or a text such as "100GB"; those used least recently are removed.
+            None is `PACKSORT_CACHE_LIMIT`, or half of what is free there.
 
     Returns:
         Its packs. Arrow shards are memory-mapped, so a directory of any size opens at once.
 
     Raises:
-        OptionError: `verify` or `memory_map` has a value that is not allowed.
+        OptionError: `verify` or `memory_map` has a value that is not allowed, or `cache_limit` is less than two shards.
         SourceNotFoundError: There is no such directory.
         DamagedError: The directory is unfinished, its manifest is damaged, or a shard is missing, is a link out of the
             directory, or differs in size from the manifest; with `verify="open"`, also if one differs in content.
@@ -56,7 +70,8 @@ def open_shards(path: str | os.PathLike[str], *, verify: Verify = "first", memor
         ...     len(shards), shards[0]["input_ids"].tolist(), shards[0]["seq_lengths"].tolist()
         (2, [4, 5, 6, 7, 8], [4, 1])
     """
-    return Shards(path, verify=verify, memory_map=memory_map)
+    store = StoreOptions(storage_options, cache_dir, cache_limit)
+    return Shards(path, verify=verify, memory_map=memory_map, store=store)
 
 
 class Shards(ShardFiles):
@@ -77,10 +92,17 @@ class Shards(ShardFiles):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, verify: Verify = "first", memory_map: bool = True, _checked: Any = ()
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: Verify = "first",
+        memory_map: bool = True,
+        store: StoreOptions | None = None,
+        _checked: Any = (),
     ) -> None:
         when = _checks.one_of("verify", verify, get_args(Verify))
-        super().__init__(path, memory_map=memory_map)
+        super().__init__(path, memory_map=memory_map, store=store)
+        self._store = store
         self._checks = ShardChecks(self, when, _checked)
         self._ends = list(accumulate(shard.packs for shard in self.manifest.shards))
         self._mapped: dict[int, _ListColumns] = {}
@@ -133,11 +155,15 @@ class Shards(ShardFiles):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that gets a pickle need not check again what this one has checked.
-        return _reopen, (self.path, self._checks.when, self.memory_map, self._checks.passed())
+        return _reopen, (self.path, self._checks.when, self.memory_map, self._store, self._checks.passed())
 
     def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
         """Check the packs, and prove that they hold `source`; see `packsort.verify`."""
         return verify(self, source, tokenizer=tokenizer, stage=stage)
+
+    def shard_of(self, number: int) -> int:
+        """Return the index of the shard that holds a pack."""
+        return bisect_right(self._ends, number)
 
     def check_packs(self, numbers: Iterable[int]) -> None:
         """Compare the checksums of the shards of some packs that were not compared yet, several shards at a time.
@@ -170,8 +196,9 @@ class Shards(ShardFiles):
         return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
 
     def _columns(self, index: int) -> _ListColumns:
-        """Return the columns of a shard: all mapped shards are kept, and the last two decoded ones."""
-        if not self.manifest.shards[index].is_mapped:
+        """Return the columns of a shard: all mapped shards are kept, and the last two decoded or copied ones."""
+        # A mapped copy takes room on the disk even when the cache has removed it.
+        if not self.manifest.shards[index].is_mapped or self.is_remote:
             return self._decoded(index)
         if index not in self._mapped:
             self._mapped[index] = self._list_columns(index)
@@ -189,6 +216,8 @@ class Shards(ShardFiles):
         return columns
 
 
-def _reopen(path: str | os.PathLike[str], verify: Verify, memory_map: bool, checked: Any) -> Shards:
+def _reopen(
+    path: str | os.PathLike[str], verify: Verify, memory_map: bool, store: StoreOptions | None, checked: Any
+) -> Shards:
     with restoring("Shards"):
-        return Shards(path, verify=verify, memory_map=memory_map, _checked=checked)
+        return Shards(path, verify=verify, memory_map=memory_map, store=store, _checked=checked)

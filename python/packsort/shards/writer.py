@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,6 +14,7 @@ import pyarrow as pa
 from packsort import _core
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
+from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
@@ -57,7 +59,7 @@ def write_shards(
     Args:
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
-        out: Directory to write.
+        out: Directory to write, or the URL of a folder in an object store that is empty.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
         seed: Seed that shuffles packs and sequences of equal length, 0 by default because packs in the order of their
@@ -139,27 +141,30 @@ def write_shards_of_config(
     choice = as_choice(tokenizer)
     config.input.check_tokenizer(choice)
     config.window(choice)
+    target = place(out, config.input.storage_options)
     opened = open_source(source, config.input)
-    _refuse_folder_of(opened, Path(out))
+    _refuse_folder_of(opened, target)
 
     def write(source: Source) -> Manifest:
-        return _write(source, Path(out), config, choice, overwrite, None if tokens is None else Path(tokens), stage)
+        return _write(source, target, config, choice, overwrite, None if tokens is None else Path(tokens), stage)
 
     return without_unreadable(opened, config.input, write)
 
 
 def _write(
     source: Source,
-    out: Path,
+    out: Path | StorePath,
     config: ShardConfig,
     choice: TokenizerChoice | None,
     overwrite: bool,
     tokens: Path | None,
     stage: Stage,
 ) -> Manifest:
-    store = open_store(source, choice, config.input, folder=tokens, out=out)
+    beside = None if isinstance(out, StorePath) else out
+    store = open_store(source, choice, config.input, folder=tokens, out=beside)
     with OutputDirectory(out, overwrite=overwrite) as directory:
-        folder = Path(os.path.realpath(out)).parent
+        # Tokens that do not fit into memory wait beside the output; those of an object store, with temporary files.
+        folder = Path(tempfile.gettempdir()) if beside is None else Path(os.path.realpath(beside)).parent
         prepared = prepare(source, config, choice, stage, store, folder)
         finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
@@ -174,7 +179,7 @@ def _write(
     return manifest
 
 
-def _refuse_folder_of(source: Source, out: Path) -> None:
+def _refuse_folder_of(source: Source, out: Path | StorePath) -> None:
     """Refuse to write beside rows: shards may have the names of their files, and the folder would hold both."""
     for file in source.files:
         if Path(file.path).is_file() and Path(file.path).resolve().parent == out.resolve():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,10 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from packsort import _checks
-from packsort._atomic import OutputFile, OutputFolder, open_table, tables
+from packsort._atomic import (
+    OutputFile,
+    OutputFolder,
+    StoreFile,
+    StoreFolder,
+    open_table,
+    output_file,
+    output_folder,
+    tables,
+)
 from packsort._checksum import checksum
 from packsort._options import InputConfig, InputOptions, names, take_input_options
 from packsort._paths import not_a_uri
+from packsort._stores import StorePath, place
 from packsort.errors import OptionError, TokenizerError
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source, open_source
@@ -33,6 +44,7 @@ from packsort.tokenization.tally import Tally
 from packsort.tokenization.tokenize import Tokenization
 
 _TOKENS_A_ROW_GROUP = 4_000_000
+_FILE_NAME = re.compile(r"[^/]+\.parquet")
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class TokenizedFiles:
         empty: Number of rows without tokens, which stay in the files so that rows keep their numbers.
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Path | StorePath, ...]
     sequences: int
     tokens: int
     loss_tokens: int
@@ -77,8 +89,8 @@ def write_tokens(
 
     Args:
         source: Rows, as `packsort.tokenize` takes them.
-        out: One file for all rows if it ends in `.parquet` or `.arrow`. Otherwise a folder, which gets one Parquet file
-            with the same stem for each file of the source.
+        out: A path, or the URL of an object or folder. One file for all rows if it ends in `.parquet` or `.arrow`.
+            Otherwise a folder, which gets one Parquet file with the same stem for each file of the source.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name.
         overwrite: Whether to replace the file, or what this function wrote to the folder before. A folder with other
             files is refused.
@@ -116,22 +128,22 @@ def write_tokens(
     _checks.keywords("write_tokens", options, names(InputOptions) | set(inspect.signature(write_tokens).parameters))
     config = take_input_options(dict(options))
     opened = open_source(source, config)
-    target = Path(out)
+    target = place(out, config.storage_options)
     targets = _targets(opened, target)
     source_paths = {Path(file.path).resolve() for file in opened.files}
     for path in targets:
         if path.resolve() in source_paths:
             raise OptionError(f"out `{path}` would replace a file of the source: choose another file or folder")
-    output: OutputFile | OutputFolder
+    output: OutputFile | StoreFile | OutputFolder | StoreFolder
     if targets == [target]:
-        output = OutputFile(target, overwrite=overwrite, parents=True)
+        output = output_file(target, overwrite=overwrite, parents=True)
     else:
-        output = OutputFolder(target, overwrite=overwrite, own=_own_files)
+        output = output_folder(target, overwrite=overwrite, own=_own_files, names=_FILE_NAME)
     choice = as_choice(tokenizer)
     assert choice is not None
     with output:
         tokenization = Tokenization(opened, choice.load(), config, keep=keep, on_progress=on_progress)
-        if isinstance(output, OutputFile):
+        if isinstance(output, (OutputFile, StoreFile)):
             with tables(output.file, target, tokenization.schema) as write:
                 for group in _row_groups(batch.table for batch in tokenization.by_file()):
                     write(group)
@@ -152,12 +164,12 @@ def write_tokens(
     )
 
 
-def _targets(source: Source, out: Path) -> list[Path]:
+def _targets(source: Source, out: Path | StorePath) -> Sequence[Path | StorePath]:
     """Return the files to write: `out` itself, or one in it for each file of the source."""
     if out.suffix in {".parquet", ".arrow"}:
         return [out]
     used: set[str] = set()
-    targets: list[Path] = []
+    targets: list[Path | StorePath] = []
     for file in source.files:
         # `find_files` skips names that start with "." or "_", so the output must not.
         stem = (Path(file.path).stem if file.path != "<table>" else "table").lstrip("._") or "tokens"
@@ -171,7 +183,12 @@ def _targets(source: Source, out: Path) -> list[Path]:
 
 
 def _write_files(
-    tokenization: Tokenization, folder: OutputFolder, targets: Sequence[Path], identity: str, *, resume: bool
+    tokenization: Tokenization,
+    folder: OutputFolder | StoreFolder,
+    targets: Sequence[Path | StorePath],
+    identity: str,
+    *,
+    resume: bool,
 ) -> None:
     """Write one file for each file of the source, but those that a run of the same identity has finished."""
     finished = _finished(folder, folder.begin(identity, resume=resume), targets)
@@ -185,14 +202,15 @@ def _write_files(
     current, made = next(parts, (-1, iter(())))
     for index, path in enumerate(targets[len(finished) :], start=len(finished)):
         tally = Tally()
-        place = folder.path_of(path.name)
-        with open_table(place, path, tokenization.schema) as write:
+        part = folder.path_of(path.name)
+        with open_table(part, path, tokenization.schema) as write:
             # A file without rows gives no tables. Its output is a file without rows.
             if current == index:
                 for group in _row_groups(_counted(made, tally)):
                     write(group)
                 current, made = next(parts, (-1, iter(())))
-        folder.record({"name": path.name, "checksum": checksum(place), "tally": tally.to_json()})
+        fact = {"name": path.name, "checksum": checksum(part), "tally": tally.to_json()}
+        folder.finish(path.name, fact)
 
 
 def _counted(batches: Iterable[TokenBatch], tally: Tally) -> Iterator[pa.Table]:
@@ -202,13 +220,17 @@ def _counted(batches: Iterable[TokenBatch], tally: Tally) -> Iterator[pa.Table]:
         yield batch.table
 
 
-def _finished(folder: OutputFolder, records: Sequence[Any], targets: Sequence[Path]) -> list[Tally]:
+def _finished(
+    folder: OutputFolder | StoreFolder, records: Sequence[Any], targets: Sequence[Path | StorePath]
+) -> list[Tally]:
     """Return the counts of the first files, as far as they are recorded and as whole as they were."""
     tallies = []
     for record, target in zip(records, targets, strict=False):
         try:
-            place = folder.path_of(target.name)
-            if record["name"] != target.name or checksum(place) != record["checksum"]:
+            if record["name"] != target.name:
+                break
+            # A store has compared what it recorded.
+            if isinstance(folder, OutputFolder) and checksum(folder.path_of(target.name)) != record["checksum"]:
                 break
             tallies.append(Tally.from_json(record["tally"]))
         except (OSError, LookupError, TypeError, AttributeError):

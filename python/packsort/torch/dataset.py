@@ -188,7 +188,11 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
             source = packs.source if packs.tokenized else source
         if isinstance(packs, DirectoryPacks):  # which know what was checked, so that no worker checks it again
             source = packs.shards
-            options = {name: value for name, value in options.items() if name not in ("verify", "memory_map")}
+            options = {
+                name: value
+                for name, value in options.items()
+                if name not in ("verify", "memory_map", "storage_options")
+            }
         return (source, max_length, options), self._epoch
 
     def __setstate__(self, state: tuple[Any, int]) -> None:

@@ -56,7 +56,7 @@ class ParquetReader:
         widths = {name: value_bytes(self.schema.field(name).type) for name in columns}
         total = 0
         with naming(self.path), self._open() as file:
-            for group in map(file.metadata.row_group, range(file.num_row_groups)):
+            for group in map(file.metadata.row_group, self._groups_of(file)):
                 for column in map(group.column, range(group.num_columns)):
                     path = column.path_in_schema
                     name = next((one for one in columns if path == one or path.startswith(f"{one}.")), None)
@@ -68,14 +68,25 @@ class ParquetReader:
         found: dict[str, NDArray[np.int64]] = {}
         if not isinstance(self._place, StorePath):
             with naming(self.path), self._open() as file, open(not_a_uri(self.path), "rb", buffering=0) as data:
-                counted = {name: count_lists(file, data, name) for name in columns}
+                groups = self._groups_of(file)
+                counted = {name: count_lists(file, data, name, groups) for name in columns}
             found = {name: lengths for name, lengths in counted.items() if lengths is not None}
         return found | list_lengths_of_batches(self, [name for name in columns if name not in found])
+
+    def row_groups(self) -> list[tuple[int, int]]:
+        """Return the rows and bytes of each row group."""
+        with naming(self.path), self._open() as file:
+            groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+            return [(group.num_rows, group.total_byte_size) for group in groups]
+
+    def part(self, first: int, stop: int) -> ParquetPart:
+        """Return a reader of row groups `first` to `stop`, `stop` excluded."""
+        return ParquetPart(self, first, stop)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""
         with naming(self.path), self._open() as file:
-            table = file.read(columns=list(columns)).select(list(columns))
+            table = self._read(file, list(columns)).select(list(columns))
         check_rows(table.num_rows, self.rows, self.path)
         check_columns(table, self.path)
         return table
@@ -101,22 +112,50 @@ class ParquetReader:
                 first += batch.num_rows
                 yield selected
 
+    def _groups_of(self, file: pq.ParquetFile) -> Sequence[int]:
+        return range(file.num_row_groups)
+
+    def _read(self, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        return file.read(columns=columns)
+
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         # Without a buffer, each column of a row group is read in one piece, which may be as large as the file.
         with self._open(_BUFFER) as file:
-            for groups in _some_groups(file.metadata):
+            for groups in _some_groups(file.metadata, self._groups_of(file)):
                 yield from file.iter_batches(batch_size=rows, columns=list(columns), row_groups=groups)
 
 
-def _some_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
+class ParquetPart(ParquetReader):
+    """Some row groups of a Parquet file.
+
+    Args:
+        file: The file.
+        first: The first row group.
+        stop: The row group after the last.
+    """
+
+    def __init__(self, file: ParquetReader, first: int, stop: int) -> None:
+        self.__dict__.update(file.__dict__)
+        self._groups = list(range(first, stop))
+        sizes = file.row_groups()[first:stop]
+        self.rows, self.bytes = sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _groups_of(self, file: pq.ParquetFile) -> Sequence[int]:
+        return self._groups
+
+    def _read(self, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        return file.read_row_groups(self._groups, columns=columns)
+
+
+def _some_groups(metadata: pq.FileMetaData, groups: Sequence[int]) -> Iterator[list[int]]:
     """Yield row groups, some at a time: pyarrow keeps what it read of all of them until the last one is read."""
-    groups: list[int] = []
+    some: list[int] = []
     size = 0
-    for index in range(metadata.num_row_groups):
-        groups.append(index)
+    for index in groups:
+        some.append(index)
         size += metadata.row_group(index).total_byte_size
         if size >= _GROUP_BYTES:
-            yield groups
-            groups, size = [], 0
-    if groups:
-        yield groups
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

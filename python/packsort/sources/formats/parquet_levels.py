@@ -6,7 +6,7 @@ the beginning is read and decompressed. Layout: https://parquet.apache.org/docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,13 +29,16 @@ _RLE = 3
 _DAMAGES = (ThriftError, PacksortError, pa.ArrowException, OSError, OverflowError, LookupError, TypeError)
 
 
-def count_lists(file: pq.ParquetFile, data: BinaryIO, name: str) -> NDArray[np.int64] | None:
+def count_lists(
+    file: pq.ParquetFile, data: BinaryIO, name: str, groups: Iterable[int] | None = None
+) -> NDArray[np.int64] | None:
     """Count the values of each list of a column.
 
     Args:
         file: The open file.
         data: The same file, as bytes.
         name: The column.
+        groups: The row groups; None is all.
 
     Returns:
         Number of values in each row, -1 where the list is null: int64 (rows,). None if the column is no plain list of
@@ -45,12 +48,13 @@ def count_lists(file: pq.ParquetFile, data: BinaryIO, name: str) -> NDArray[np.i
     if column is None:
         return None
     try:
-        groups = [column.lengths(file, data, group) for group in range(file.num_row_groups)]
+        every = range(file.num_row_groups) if groups is None else groups
+        found = [column.lengths(file, data, group) for group in every]
     except _DAMAGES:
         return None
-    if any(found is None for found in groups):
+    if any(lengths is None for lengths in found):
         return None
-    return np.concatenate([np.empty(0, np.int64), *groups])
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 @dataclass(frozen=True)

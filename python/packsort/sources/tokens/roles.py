@@ -115,10 +115,21 @@ def fits(name: str, found: NDArray[np.int64], lengths: NDArray[np.int64]) -> boo
         >>> fits("turn_lengths", np.array([2, 1, 3]), np.array([40, 25, 77]))
         False
     """
+    filled = lengths > 0
+    return fits_in(name, int(((found == lengths) & filled).sum()), int(filled.sum()))
+
+
+def fits_in(name: str, fitting: int, filled: int) -> bool:
+    """Return whether a column is meant to have a value for each token, from numbers of rows; see `fits`.
+
+    Args:
+        name: The column.
+        fitting: Rows with tokens where it has one value for each.
+        filled: Rows with tokens.
+    """
     if name == INPUT_IDS or _PER_TOKEN_NAME.search(name.lower()):
         return True
-    filled = lengths > 0
-    return int(((found == lengths) & filled).sum()) > _MOST_FITTING * int(filled.sum()) or not filled.any()
+    return fitting > _MOST_FITTING * filled or not filled
 
 
 def unknown_masks(names: Iterable[str]) -> tuple[str, ...]:

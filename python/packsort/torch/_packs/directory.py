@@ -52,6 +52,8 @@ class DirectoryPacks:
         digest = xxhash.xxh3_128()
         for shard in shards.manifest.shards:
             digest.update(f"{shard.name}:{shard.packs}:{shard.checksum};".encode())
+        if shards.is_remote and all(shard.is_mapped for shard in shards.manifest.shards):
+            digest.update(b"by shard;")  # an epoch has another order than on a disk
         self.data_fingerprint = digest.hexdigest()
         shards.check_footers()  # orders of packs take memory by their number
         self._checked = time.monotonic()
@@ -88,21 +90,34 @@ class _DirectoryEpoch:
     def __init__(self, packs: DirectoryPacks, epoch: int) -> None:
         self._packs = packs
         self._epoch = epoch
+        self._shard_order: list[int] = []
 
     def take(self, numbers: Sequence[int]) -> list[PackArrays]:
         """Return packs by number."""
         self._packs.check_now_and_then()
         self._packs.shards.check_packs(numbers)
+        if self._packs.shards.is_remote and len(numbers):
+            self._prefetch(self._packs.shards.shard_of(numbers[-1]))
         return [self._packs.pack(number) for number in numbers]
+
+    def _prefetch(self, index: int) -> None:
+        """Copy the shard that follows one in the order of the epoch."""
+        count, seed = len(self._packs.shards.manifest.shards), self._packs.seed
+        if not self._shard_order:
+            order = range(count) if seed is None else _core.shuffled(count, seed, self._epoch, 0).tolist()
+            self._shard_order = list(order)
+        after = self._shard_order.index(index) + 1
+        if after < count:
+            self._packs.shards.prefetch(self._shard_order[after])
 
     def pack_order(self) -> NDArray[np.int64] | None:
         """Return the numbers of all packs in the order of the epoch, or None for 0, 1, 2, ..."""
         seed, shards = self._packs.seed, self._packs.shards.manifest.shards
         if seed is None:
             return None
-        if all(shard.is_mapped for shard in shards):
+        if all(shard.is_mapped for shard in shards) and not self._packs.shards.is_remote:
             return _core.shuffled(len(self._packs), seed, self._epoch, 0)
-        # A Parquet shard is decoded as a whole, so its packs stay together.
+        # A Parquet shard is decoded as a whole, and one of a store is copied, so its packs stay together.
         firsts = np.concatenate([[0], np.cumsum([shard.packs for shard in shards], dtype=np.int64)])
         orders = [np.zeros(0, np.int64)]
         for index in _core.shuffled(len(shards), seed, self._epoch, 0).tolist():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from pathlib import Path
 from typing import Any, get_args
 
 from packsort import _checks
 from packsort._options import Verify
+from packsort._stores import place
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceNotFoundError
 from packsort.planning.plan import Plan, load_plan
@@ -49,7 +49,7 @@ def open_packs(
         raise OptionError(f"plan must be a Plan, the path of a saved one, or None, got {plan!r}")
     if verify is not None:
         _checks.one_of("verify", verify, get_args(Verify))
-    if isinstance(source, Shards) or _is_packed(source, options.max_length):
+    if isinstance(source, Shards) or _is_packed(source, options):
         return _open_directory(source, options, plan, verify)
     if verify is not None:
         raise OptionError(f"verify={verify!r} is for packed directories, got {_kind(source)}: leave it out")
@@ -77,12 +77,19 @@ def _open_directory(
 ) -> DirectoryPacks:
     if isinstance(source, Shards):
         shards = source
-        if (name := "verify" if verify else "memory_map" if "memory_map" in options.given else None) is not None:
-            raise OptionError(f"{name} does not go with `{shards.path}`, which is open: pass it to open_shards")
+        own = [*(["verify"] if verify else []), *({"memory_map", "storage_options"} & set(options.given))]
+        if own:
+            raise OptionError(f"{own[0]} does not go with `{shards.path}`, which is open: pass it to open_shards")
     else:
-        shards = open_shards(source, verify=verify or "first", memory_map=options.input.memory_map)
+        given_input = options.input
+        shards = open_shards(
+            source,
+            verify=verify or "first",
+            memory_map=given_input.memory_map,
+            storage_options=given_input.storage_options,
+        )
     packs = DirectoryPacks(shards, options.config.seed, options.keep if "keep" in options.given else None)
-    given = [name for name in options.given if name not in ("keep", "memory_map")]
+    given = [name for name in options.given if name not in ("keep", "memory_map", "storage_options")]
     if given:
         raise OptionError(f"{given[0]} does not go with {packs.name}, which is packed already: pass it when packing")
     for name in packs.kept:
@@ -102,17 +109,17 @@ def _check_max_length(given: int | None, known: int, name: str) -> None:
         raise OptionError(f"max_length must be {known}, as {name} has it, or None, got {given}")
 
 
-def _is_packed(source: Any, max_length: int | None) -> bool:
+def _is_packed(source: Any, options: PackingOptions) -> bool:
     """Return whether a source is a packed directory, finished or not, or a path that can be nothing else."""
     if not isinstance(source, (str, os.PathLike)):
         return False
-    folder = Path(source)
+    folder = place(source, options.input.storage_options)
     if not folder.is_dir():
-        return max_length is None and not folder.exists() and not glob.has_magic(str(folder))
+        return options.max_length is None and not folder.exists() and not glob.has_magic(str(folder))
     if (folder / NAME).exists():
         return True
     try:
-        find_files(source, "all")
+        find_files(source, "all", options.input.storage_options)
     except SourceNotFoundError:
         return True  # opening it reports what is missing
     return False

@@ -1,0 +1,150 @@
+"""`pack`: a Ray dataset or files in, a packed directory out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Unpack
+
+from packsort._options import ShardFormat, ShardOptions
+from packsort._progress import Stage, no_progress
+from packsort._stores import is_url
+from packsort._warn import warn
+from packsort.errors import OptionError
+from packsort.planning.counted import refuse_uncountable
+from packsort.ray.blocks import open_blocks
+from packsort.ray.first_pass import plan, survey
+from packsort.ray.manifest import manifest_of
+from packsort.ray.remote import Traffic
+from packsort.ray.second_pass import Exchange
+from packsort.shards.config import ShardConfig, shard_config
+from packsort.shards.directory import OutputDirectory
+from packsort.shards.manifest import Manifest
+
+STRETCH_BYTES = 256_000_000
+"""Bytes of source that one task handles, approximately."""
+
+_WAY_OUT = "pack on one machine with `packsort.write_shards`, or leave it out"
+
+
+def pack(
+    source: Any,
+    max_length: int,
+    out: str | os.PathLike[str],
+    *,
+    seed: int | None = 0,
+    epoch: int = 0,
+    format: ShardFormat = "arrow",
+    shard_size: int | str = "256MB",
+    overwrite: bool = False,
+    stage: Stage = no_progress,
+    **options: Unpack[ShardOptions],
+) -> Manifest:
+    """Pack a source that no machine holds into a directory of shards and a manifest.
+
+    The shards are those that `packsort.write_shards` writes of the same rows: same plan, same packs, same counts.
+    Workers of the Ray cluster count lengths, the driver plans from the counts, workers send sequences to their shards
+    and write them. The directory appears whole or not at all. Rows lost with a worker or a node are made again.
+
+    Args:
+        source: A `ray.data.Dataset` with `input_ids`, or files with such rows, which all nodes see. A dataset is
+            executed once, and the order of its rows gives their ids.
+        max_length: Most tokens of a pack.
+        out: Directory to write, which all nodes share.
+        seed: Seed of the shuffle, as for `packsort.write_shards`.
+        epoch: Epoch of the shuffle.
+        format: `arrow` or `parquet`.
+        shard_size: Bytes of a shard before compression, approximately.
+        overwrite: Whether to replace what packsort wrote in `out` before.
+        stage: Progress reporter, as for `packsort.write_shards`.
+        **options: Options of `packsort.write_shards`. Those that need all sequences in one place are refused:
+            `strategy="random"` and `"hybrid"`, `overlong="split"` and `"split_turns"`, `truncation_side="left"`,
+            `groups`, `alone`, `splittable` and `keep`. So is text: tokenize it first.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        SourceError: The source cannot be read or used; the message names file or dataset, row and column.
+        LengthError: A sequence is longer than `max_length`.
+        OutputExistsError: `out` is not empty, and `overwrite` is False.
+        OutputError: `out` cannot be written, or the nodes do not share it.
+        OptionError: A value is not allowed, or one machine must have all sequences.
+        TypeError: A keyword argument is unknown.
+    """
+    config = shard_config(
+        "packsort.ray.pack", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
+    )
+    manifest = pack_of_config(source, out, config, overwrite=overwrite, stage=stage)
+    warn(manifest.remarks())
+    return manifest
+
+
+def pack_of_config(
+    source: Any,
+    out: str | os.PathLike[str],
+    config: ShardConfig,
+    *,
+    overwrite: bool = False,
+    stage: Stage = no_progress,
+    stretch_bytes: int = STRETCH_BYTES,
+    traffic: Traffic | None = None,
+) -> Manifest:
+    """Pack a source with options that are checked already; see `pack`.
+
+    Args:
+        source: As for `pack`, like the others.
+        out: Directory to write.
+        config: Options of the shards.
+        overwrite: Whether to replace a directory.
+        stage: Progress reporter.
+        stretch_bytes: Bytes of source that one task handles, approximately.
+        traffic: Counter of what passes through the driver.
+    """
+    refuse_of_one_machine(config)
+    if is_url(out):
+        raise OptionError(f"out must be a folder on a disk that all nodes share, got {out!r}: copy it there afterwards")
+    config.input.check_tokenizer(None)
+    fillers = config.fillers(None)
+    traffic = Traffic() if traffic is None else traffic
+    with OutputDirectory(Path(out), overwrite=overwrite) as directory:
+        blocks = open_blocks(source, config.input, stretch_bytes)
+        surveyed = survey(blocks, config, stretch_bytes, stage, traffic)
+        planned = plan(surveyed, config, stage)
+        exchange = Exchange(directory, surveyed, planned, config, fillers, stretch_bytes, traffic)
+        with stage("fingerprint"):
+            fingerprint = exchange.fingerprint()
+        shards = exchange.write(directory.begin(exchange.run_id(fingerprint)), stage)
+        manifest = manifest_of(
+            config,
+            blocks,
+            list(zip(surveyed.stretches, surveyed.surveys, strict=True)),
+            exchange.roles,
+            exchange.uneven,
+            surveyed.names,
+            planned,
+            fingerprint,
+            fillers,
+            exchange.schema,
+            shards,
+        )
+        directory.commit(manifest)
+    return manifest
+
+
+def refuse_of_one_machine(config: ShardConfig) -> None:
+    """Refuse options for which one machine must have all sequences.
+
+    Raises:
+        OptionError: There is such an option.
+    """
+    refuse_uncountable(config.plan, _WAY_OUT)
+    if config.split_turns:
+        raise OptionError(
+            "overlong='split_turns' cuts conversations while they are tokenized, and Ray packs tokens: write them with "
+            "`packsort.write_tokens` first, and pass overlong='drop' or 'truncate'"
+        )
+    if config.plan.truncation_side == "left":
+        raise OptionError(f"truncation_side='left' does not go with Ray: {_WAY_OUT}")
+    if config.keep:
+        raise OptionError(f"keep does not go with Ray, because text is kept by its number in one list: {_WAY_OUT}")

@@ -1,0 +1,281 @@
+"""Outputs in object stores: whole or absent, and resumed after any stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import packsort
+from commands import Run
+from packsort._atomic.store_folder import RUN_FOLDER
+from packsort._stores import Store, store
+from packsort.errors import OutputError, OutputExistsError, SourceError
+from s3_server import Fault, FaultyServer, Request, of, only_own_retries, started
+
+OPTIONS = {"max_length": 512, "shard_size": 30_000}
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyServer]:
+    with started(bucket="out") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_own_retries(monkeypatch)
+
+
+@pytest.fixture
+def out() -> str:
+    return f"s3://out/{next(_numbers)}"
+
+
+def _table() -> pa.Table:
+    return pa.table({"input_ids": [[(7 * row + i) % 1000 for i in range(1 + row % 50)] for row in range(1000)]})
+
+
+def _objects(url: str) -> dict[str, bytes]:
+    found = Store().find(url)
+    return {name[len(url) + 1 :]: Store().read(name, 0, facts.size) for name, facts in found.items()}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of the same packing on a disk."""
+    folder = tmp_path_factory.mktemp("local") / "packed"
+    packsort.write_shards(_table(), folder, **OPTIONS)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _unfinished_uploads(server: FaultyServer) -> int:
+    filesystem = Store().filesystem("s3://out")[0]
+    return len(filesystem.call_s3("list_multipart_uploads", Bucket="out").get("Uploads", []))
+
+
+def test_a_store_gets_the_bytes_of_a_disk(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
+    with server.faulty():
+        packsort.write_shards(_table(), out, **OPTIONS)
+        written = [one.path for one in server.log if one.method == "PUT" and RUN_FOLDER not in one.path]
+    assert _objects(out) == local
+    assert len(local) > 3
+    assert written[-1].endswith("manifest.json")
+
+
+def test_faults_in_passing_are_tried_again(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
+    faults = [
+        Fault(of("PUT", "train-00000"), "status", 503, times=2),
+        Fault(of("PUT", "train-00001"), "reset"),
+        Fault(of("PUT", "manifest.json"), "status", 500),
+        Fault(of("HEAD", "train-00001"), "slow", 0.2),
+        Fault(of("DELETE"), "status", 500),
+    ]
+    with server.faulty(*faults):
+        packsort.write_shards(_table(), out, **OPTIONS)
+        assert not server.faults
+    assert _objects(out) == local
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(of("PUT", "train-00002"), "status", 403, times=99),
+        Fault(of("PUT", "train-00002"), "status", 503, times=99),
+        Fault(of("HEAD", "train-00002"), "lie", 7, times=99),
+        Fault(of("PUT", "manifest.json"), "reset", times=99),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.value}",
+)
+def test_a_failed_run_leaves_no_manifest_and_the_same_call_goes_on(
+    server: FaultyServer, out: str, local: dict[str, bytes], fault: Fault
+) -> None:
+    with server.faulty(fault), pytest.raises(OutputError, match=f"cannot write `{out}") as caught:
+        packsort.write_shards(_table(), out, **OPTIONS)
+    assert "is unfinished; the same call goes on with the" in caught.value.__notes__[0]
+    assert "manifest.json" not in _objects(out)
+    assert all(content == local[name] for name, content in _objects(out).items() if RUN_FOLDER not in name)
+    with pytest.raises(OutputExistsError, match="a run of another source or other options"):
+        packsort.write_shards(_table(), out, max_length=100)
+    with server.faulty():
+        packsort.write_shards(_table(), out, **OPTIONS)
+        again = {
+            one.path for one in server.log if one.method == "PUT" and "train-" in one.path and ".json" not in one.path
+        }
+    assert _objects(out) == local
+    assert not any("train-00000" in path for path in again)
+
+
+def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: FaultyServer, out: str) -> None:
+    with server.faulty(Fault(of("PUT", "train-"), "status", 403, times=99)), pytest.raises(OutputError):
+        packsort.write_shards(_table(), out, **OPTIONS)
+    assert not _objects(out)
+    with pytest.raises(SourceError):
+        packsort.write_shards(pa.table({"input_ids": pa.array([], pa.list_(pa.int32()))}), out, **OPTIONS)
+    assert not _objects(out)
+
+
+@pytest.mark.parametrize("killed_at", ["train-00002", "manifest.json"])
+def test_the_same_command_goes_on_after_a_kill(
+    server: FaultyServer, out: str, local: dict[str, bytes], tmp_path: Path, killed_at: str
+) -> None:
+    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    arguments = ["pack", str(rows), "-o", out, "--max-length", "512", "--shard-size", "30000"]
+    process: list[subprocess.Popen[bytes]] = []
+    fault = Fault(of("PUT", killed_at), "call", lambda: os.kill(process[0].pid, signal.SIGKILL))
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with server.faulty(fault):
+        process.append(subprocess.Popen([sys.executable, "-m", "packsort", *arguments], env=environment))
+        assert process[0].wait(60) == -signal.SIGKILL
+    subprocess.run([sys.executable, "-m", "packsort", *arguments], check=True, stdout=subprocess.DEVNULL)
+    found = _objects(out)
+    assert {name: found[name] for name in found if name != "manifest.json"} == {
+        name: local[name] for name in local if name != "manifest.json"
+    }
+    assert packsort.verify(_download(found, tmp_path / "copy"), rows)
+
+
+def test_an_interrupted_command_says_what_stays(server: FaultyServer, out: str, run: Run, tmp_path: Path) -> None:
+    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    fault = Fault(of("PUT", "train-00002"), "call", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with server.faulty(fault):
+        done = run("pack", rows, "-o", out, "--max-length", 512, "--shard-size", 30_000)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"error: interrupted, `{out}` is unfinished; the same command goes on with it\n")
+    assert "manifest.json" not in _objects(out)
+
+
+def _download(objects: dict[str, bytes], folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in objects.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_another_run_takes_over_only_with_overwrite(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
+    with server.faulty(Fault(of("PUT", "manifest.json"), "status", 403, times=99)), pytest.raises(OutputError):
+        packsort.write_shards(_table().slice(0, 900), out, **OPTIONS, seed=7)
+    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    assert _objects(out) == local
+
+
+def test_what_is_whole_or_of_others_is_never_replaced(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
+    packsort.write_shards(_table(), out, **OPTIONS)
+    with pytest.raises(OutputExistsError, match="is not empty, and an object store replaces no folder in one step"):
+        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    assert _objects(out) == local
+    Store().put(f"{out}-theirs/notes.txt", b"mine")
+    with pytest.raises(OutputExistsError, match=r"holds `notes.txt`, which packsort did not write"):
+        packsort.write_shards(_table(), f"{out}-theirs", **OPTIONS, overwrite=True)
+    with pytest.raises(OutputError, match=r"cannot write `s3://no-such-bucket/x`.*bucket does not exist"):
+        packsort.write_shards(_table(), "s3://no-such-bucket/x", **OPTIONS)
+
+
+def test_one_of_two_runs_that_begin_together_is_refused(server: FaultyServer, out: str) -> None:
+    theirs = Fault(
+        lambda request: request.method == "PUT" and request.path.endswith("run.json"),
+        "call",
+        lambda: Store().put(f"{out}/{RUN_FOLDER}/run.json", b'"other"'),
+    )
+    with server.faulty(theirs), pytest.raises(OutputError, match="another process is writing to"):
+        packsort.write_shards(_table(), out, **OPTIONS)
+
+
+def test_large_objects_are_written_in_parts_and_parts_of_failures_are_removed(
+    server: FaultyServer, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PART_BYTES", 5 << 20)
+    table = pa.table({"input_ids": [list(range(1024))] * 3000})
+
+    def is_third_part(request: Request) -> bool:
+        return request.method == "PUT" and "partNumber=3" in request.path
+
+    with server.faulty(Fault(is_third_part, "status", 403, times=99)), pytest.raises(OutputError):
+        packsort.write_shards(table, out, 1024)
+    assert not _unfinished_uploads(server)
+    assert not _objects(out)
+    with server.faulty(Fault(is_third_part, "status", 500)):
+        packsort.write_shards(table, out, 1024)
+        assert any("partNumber=2" in request.path for request in server.log)
+    assert len(_objects(out)) == 2
+
+
+def test_parts_of_a_killed_run_are_removed_by_the_next(server: FaultyServer, out: str) -> None:
+    filesystem = Store().filesystem(out)[0]
+    with server.faulty(Fault(of("PUT", "manifest.json"), "status", 403, times=99)), pytest.raises(OutputError):
+        packsort.write_shards(_table(), out, **OPTIONS)
+    key = out.removeprefix("s3://out/")
+    filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}/train-00000-of-00001.arrow")
+    filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}-others/a")
+    packsort.write_shards(_table(), out, **OPTIONS)
+    assert _unfinished_uploads(server) == 1  # that of others
+
+
+def test_nothing_is_left_in_the_temporary_folder(
+    server: FaultyServer, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    packsort.write_shards(_table(), out, **OPTIONS)
+    with pytest.raises(OutputExistsError):
+        packsort.write_shards(_table(), out, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_single_objects_and_folders_of_other_commands(
+    server: FaultyServer, out: str, run: Run, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    assert run("plan", rows, "--max-length", 512, "-o", f"{out}/a.plan").returncode == 0
+    assert packsort.load_plan(f"{out}/a.plan").fingerprint == packsort.plan(_lengths(), 512, seed=0).fingerprint
+    refused = run("plan", rows, "--max-length", 512, "-o", f"{out}/a.plan")
+    assert refused.returncode == 1
+    assert "exists; pass overwrite=True" in refused.stderr
+    assert run("plan", rows, "--max-length", 512, "-o", f"{out}/a.plan", "--overwrite").returncode == 0
+    packsort.write_shards(rows, tmp_path / "packed", 512)
+    done = run("export", tmp_path / "packed", "-o", f"{out}/trl", "--format", "trl")
+    assert done.returncode == 0, done.stderr
+    packsort.export(tmp_path / "packed", tmp_path / "trl", format="trl")
+    assert _objects(f"{out}/trl") == {path.name: path.read_bytes() for path in (tmp_path / "trl").iterdir()}
+    (tmp_path / "text.jsonl").write_text('{"text": "hello"}\n')
+    tokenize = ["tokenize", tmp_path / "text.jsonl", "--tokenizer", tokenizer_folder]
+    for end in ("tokens", "tokens.parquet"):
+        done = run(*tokenize, "-o", f"{out}/{end}")
+        assert done.returncode == 0, done.stderr
+        assert run(*tokenize, "-o", tmp_path / end).returncode == 0
+    assert _objects(f"{out}/tokens") == {"text.parquet": (tmp_path / "tokens" / "text.parquet").read_bytes()}
+    assert Store().info(f"{out}/tokens.parquet").size == (tmp_path / "tokens.parquet").stat().st_size
+
+
+def test_tokenizing_goes_on_with_the_files_that_are_there(
+    server: FaultyServer, out: str, run: Run, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "hello world"}\n')
+    command = ["tokenize", tmp_path, "--tokenizer", tokenizer_folder, "-o", out]
+    with server.faulty(Fault(of("PUT", "c.parquet"), "status", 403, times=99)):
+        failed = run(*command)
+    assert failed.returncode == 1
+    assert "is unfinished; the same call goes on with the 2 files there" in failed.stderr
+    with server.faulty():
+        assert run(*command).returncode == 0
+        assert not [one for one in server.log if one.method == "PUT" and "a.parquet" in one.path]
+    assert set(_objects(out)) == {"a.parquet", "b.parquet", "c.parquet"}
+
+
+def _lengths() -> list[int]:
+    return [1 + row % 50 for row in range(1000)]
+
+
+def test_other_stores_are_written_through_fsspec(local: dict[str, bytes]) -> None:
+    packsort.write_shards(_table(), "memory://packed", **OPTIONS)
+    assert _objects("memory://packed") == local
