@@ -24,7 +24,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 from bench import MAX_LENGTH, Figure, lognormal, write_json
 
-from packsort._options import byte_size
+from packsort._checks import byte_size
 
 MEDIAN = 350
 FILE_ROWS = 50_000

@@ -18,7 +18,7 @@ from real_data import REAL_DATA
 # keeps two, so that its parallel code runs on every machine. Subprocesses inherit both.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("RAYON_NUM_THREADS", "2")
-# A shell starts commands in the background with SIGINT ignored, and their children would ignore it too.
+# Where SIGINT is ignored, as in the background jobs of some shells, child processes ignore it too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

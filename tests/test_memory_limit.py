@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import packsort
-from packsort._options.memory import available_memory, byte_size, in_units
+from packsort._checks import byte_size
+from packsort._options.memory import available_memory, in_units
 from packsort.shards import prepare, token_input
 from packsort.shards.memory import MemoryUse
 from token_rows import token_table

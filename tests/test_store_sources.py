@@ -17,6 +17,7 @@ import pytest
 
 import packsort
 from commands import Run
+from fake_hub import hub
 from packsort._options import InputConfig
 from packsort._stores import Store
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
@@ -221,6 +222,24 @@ def test_other_stores_are_read_through_fsspec(tmp_path: Path) -> None:
     file = tmp_path / "a b.jsonl"
     file.write_bytes(_objects()["a.jsonl"])
     assert open_source(f"file://{tmp_path}/a%20b.jsonl").num_rows == ROWS
+
+
+def test_files_of_the_hub_are_read_by_ranges() -> None:
+    files = {name.removeprefix("set/"): content for name, content in _objects().items() if name.startswith("set/")}
+    with hub(files) as (address, ranges):
+        options = {"endpoint": address}
+        for end, split, rows in (
+            ("data/train-00000-of-00002.parquet", None, ROWS),
+            ("data/test*", None, ROWS),
+            ("", "train", 2 * ROWS),
+        ):
+            config = InputConfig(split=split, storage_options=options)
+            source = open_source(f"hf://datasets/owner/name/{end}", config)
+            assert source.read(["input_ids"]).num_rows == source.num_rows == rows
+        assert "bytes=0-4095" in ranges
+        for missing in ("datasets/owner/none/a.parquet", "datasets/owner/name/none"):
+            with pytest.raises(SourceNotFoundError, match=f"no object or folder `hf://{missing}`"):
+                open_source(f"hf://{missing}", InputConfig(storage_options=options))
 
 
 @pytest.mark.parametrize(

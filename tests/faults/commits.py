@@ -65,6 +65,9 @@ def _commands() -> Iterator[Command]:
     yield Command("pack --overwrite", (*pack, "48", "--shard-size", "2kB", "--overwrite"), old)
     parquet = (*pack, "48", "--shard-size", "2kB", "--format", "parquet", "--overwrite")
     yield Command("pack --format parquet --overwrite", parquet, (*old, "--format", "parquet"))
+    index = (*pack, "48", "--shard-size", "2kB", "--index-only", "--overwrite")
+    yield Command("pack --index-only --overwrite", index, old)
+    yield Command("pack over an index", (*pack, "48", "--shard-size", "2kB", "--overwrite"), (*index[:-1],))
     tokenizer = ("--tokenizer", "{}/tokenizer")
     tokenize = ("tokenize", "{}/chats", "-o", "{}/here/out", *tokenizer)
     yield Command("tokenize", tokenize)
@@ -172,7 +175,8 @@ def rows(path: Path) -> int:
     if path.is_file() and path.suffix == ".arrow":
         return int(pa.ipc.open_file(pa.memory_map(str(path))).read_all().num_rows)
     kind = "ipc" if path.is_dir() and list(path.glob("*.arrow")) else "parquet"
-    files = sorted(str(one) for one in path.glob(f"*.{'arrow' if kind == 'ipc' else kind}")) if path.is_dir() else path
+    found = path.glob(f"*.{'arrow' if kind == 'ipc' else kind}")  # an index has lengths of rows, too
+    files = sorted(str(one) for one in found if one.stem != "sequences") if path.is_dir() else path
     return int(dataset.dataset(files, format=kind).to_table().num_rows)
 
 

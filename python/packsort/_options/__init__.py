@@ -52,7 +52,6 @@ from packsort._options.layout import (
     layout_config,
 )
 from packsort._options.memory import (
-    byte_size,
     find_memory_limit,
     in_units,
 )
@@ -98,7 +97,6 @@ __all__ = [
     "TokenOptions",
     "TruncationSide",
     "Verify",
-    "byte_size",
     "core_options",
     "find_memory_limit",
     "in_units",

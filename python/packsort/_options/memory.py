@@ -1,4 +1,4 @@
-"""Sizes in bytes, and the memory that a call may take.
+"""The memory that a call may take.
 
 By default a call takes half of what the machine and the limits of its processes allow: the machine's memory, those of
 its control groups (`cgroup`, version 1 or 2), and `ulimit`.
@@ -7,42 +7,15 @@ its control groups (`cgroup`, version 1 or 2), and `ulimit`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from packsort import _checks
-from packsort.errors import OptionError
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LIMIT_FILES = {"cgroup": "memory.limit_in_bytes", "cgroup2": "memory.max"}
 _UNKNOWN = 2**62  # bytes, where the system does not tell
-
-
-def byte_size(name: str, size: Any) -> int:
-    """Return a size in bytes, given as an integer or as text such as "256MB" or "1GiB".
-
-    Args:
-        name: The option's name.
-        size: The value to check.
-
-    Raises:
-        OptionError: It is no size, or 0.
-
-    Example:
-        >>> byte_size("shard_size", "1.5GB"), byte_size("shard_size", "1GiB")
-        (1500000000, 1073741824)
-    """
-    if not isinstance(size, str):
-        return _checks.integer(name, size, 1, also=", or text such as '256MB'")
-    match = _SIZE.fullmatch(size)
-    if not match:
-        raise OptionError(f"{name} must be a number of bytes, such as 256000000, '256MB' or '1GiB', got {size!r}")
-    number, unit, binary = match.groups()
-    return _checks.integer(name, int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()]), 1)
 
 
 def in_units(size: int) -> str:
@@ -65,7 +38,7 @@ def find_memory_limit(value: Any = None) -> int:
     Raises:
         OptionError: The value is no size.
     """
-    return available_memory() // 2 if value is None else byte_size("memory_limit", value)
+    return available_memory() // 2 if value is None else _checks.byte_size("memory_limit", value)
 
 
 def available_memory(process: Path = Path("/proc/self")) -> int:

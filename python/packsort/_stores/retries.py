@@ -91,8 +91,6 @@ def stays(error: BaseException) -> bool:
 
 def as_os_error(error: Exception) -> BaseException:
     """Return an error of a client as one of Python's, so that callers need not know the clients."""
-    if isinstance(error, (OSError, ImportError, MemoryError, NotImplementedError)):
-        return error
     response = getattr(error, "response", None)
     status = getattr(error, "status", None) or getattr(response, "status_code", None)
     words = " ".join(str(error).split()) or type(error).__name__
@@ -100,4 +98,4 @@ def as_os_error(error: Exception) -> BaseException:
         return PermissionError(errno.EACCES, words)
     if status == 404:
         return FileNotFoundError(errno.ENOENT, words)
-    return OSError(words)
+    return error if isinstance(error, (OSError, ImportError, MemoryError, NotImplementedError)) else OSError(words)

@@ -142,9 +142,11 @@ class Store:
         """
         filesystem, path = self.filesystem(url)
         expected = stop - start
+        # That of the Hub opens a file for each call, which by default reads megabytes ahead.
+        more = {"cache_type": "none"} if "hf" in _protocols(filesystem) else {}
 
         def ask() -> bytes:
-            found: bytes = filesystem.cat_file(path, start=start, end=stop)
+            found: bytes = filesystem.cat_file(path, start=start, end=stop, **more)
             if len(found) != expected:
                 raise ShortAnswerError(
                     f"the store sent {len(found):,} bytes for the {expected:,} from byte {start:,} on: its answers are "

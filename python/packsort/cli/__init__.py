@@ -4,6 +4,7 @@
 - `frame`: the frame that commands share: arguments in, exit status out, errors and hints on stderr.
 - `options`: arguments that several commands share. `tokenizer`: arguments that choose a tokenizer.
 - `hints`: the command-line option for each Python option that an error names.
+- `output`: printing, in which nothing that comes from elsewhere commands the terminal.
 - `stopwatch`, `progress`: the time of each stage, and its progress bar.
 - `text`: numbers and pairs as a person reads them.
 - `decoded`: text of tokens, with marks around what carries loss.

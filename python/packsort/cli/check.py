@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 
 from packsort.cli.options import add_json
+from packsort.cli.output import say, say_json, tell
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,10 +58,13 @@ def run(args: argparse.Namespace) -> int:
     device: torch.device = batch["input_ids"].device
     found = check_isolation(model.to(device), batch)
     if args.json:
-        print(json.dumps({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)}))
+        say_json({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)})
         return 0 if found else 1
-    print(found if found else f"error: {found}", file=sys.stdout if found else sys.stderr)
+    if found:
+        say(*str(found).splitlines())
+    else:
+        tell(*f"error: {found}".splitlines())
     if not args.weights:
         small = f"two layers and random weights, built as `{args.model}` says, on {device}"
-        print(f"tried with {small}: pass --weights to load it")
+        say(f"tried with {small}: pass --weights to load it")
     return 0 if found else 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options import OverlongInComparison, take_input_options
 from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.output import say_json, shown
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             with watch.stage("plotting"):
                 output.file.write(render(comparison).encode())
     if args.json:
-        print(json.dumps({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds}))
+        say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})
     else:
         _show(comparison, read, args.html, watch)
     return 0
@@ -175,4 +175,4 @@ def _say(console: Any, title: str | None, texts: tuple[str, ...]) -> None:
         console.print()
         console.rule(title, align="left", characters="-")
     for text in texts:
-        print(textwrap.fill(text, min(console.width, 110), initial_indent="- ", subsequent_indent="  "))
+        print(textwrap.fill(shown(text), min(console.width, 110), initial_indent="- ", subsequent_indent="  "))

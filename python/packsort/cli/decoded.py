@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 # Control characters, 8-bit ones too, and those that turn the direction of text, as characters that show them.
 _SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
-_SHOWN |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+_SHOWN |= dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x80, 0xA0), *range(0x2028, 0x202F)], 0xFFFD)
+_SHOWN |= dict.fromkeys([*range(0x2066, 0x206A), *range(0xD800, 0xE000)], 0xFFFD)
 
 
 def decoded_runs(tokenizer: Any, ids: Any, labels: Any, *, special: bool = False) -> list[dict[str, Any]]:

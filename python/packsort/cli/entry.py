@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from packsort.cli.interrupts import Interrupts
 
 TYPE_CHECKING = False
@@ -20,7 +23,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if the command succeeded, 1 if it failed, 2 if its arguments cannot be parsed. Exceptions that packsort does
         not raise on purpose pass through, with their traceback.
     """
+    if argv is None:
+        _use_utf8()
     with Interrupts(program=argv is None) as interrupts:
         from packsort.cli.frame import run
 
         return run(argv, interrupts)
+
+
+def _use_utf8() -> None:
+    """Start again in Python's UTF-8 mode where names of files have another encoding, as in an ASCII locale.
+
+    Names and files that packsort reads are UTF-8 in any locale. What it prints keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    encoding = getattr(sys.stdout, "encoding", "ascii")
+    os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])

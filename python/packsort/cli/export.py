@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import get_args
 
 from packsort._options import ExportFormat
 from packsort.cli.options import add_json, add_memory_map
+from packsort.cli.output import say, say_json, tell
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:
-        print(json.dumps({"files": files} | ({"metadata": metadata} if metadata else {})))
+        say_json({"files": files} | ({"metadata": metadata} if metadata else {}))
         return 0
-    print("\n".join(files))
+    say(*files)
     if metadata:
-        print(f"metadata for fixed shapes (`packed_metadata_path`): `{metadata}`", file=sys.stderr)
+        tell(f"metadata for fixed shapes (`packed_metadata_path`): `{metadata}`")
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import add_input_options, add_json
-from packsort.cli.text import lines
+from packsort.cli.output import say_json, shown
+from packsort.cli.text import index_files, lines
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer: Any = load_chosen_tokenizer(args) if args.tokenizer else None
     facts = describe(shards, number, tokenizer)
     if args.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        say_json(facts)
     else:
         _show(shards, facts, full=args.full)
     return 0
@@ -107,6 +107,7 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
         "packs": len(shards),
         "tokens": begin,
         "max_length": shards.max_length,
+        **({} if shards.tokens is None else {"tokens_in": [file.path for file in shards.tokens.files]}),
         "sequences": sequences,
     }
 
@@ -143,6 +144,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
                 ("pack", f"{facts['pack']:,} of {facts['packs']:,}"),
                 ("tokens", f"{facts['tokens']:,} of {facts['max_length']:,}, {left:,} left"),
                 ("columns", ", ".join(shards.column_names)),
+                *([] if shards.manifest.index is None else [("tokens in", index_files(shards.manifest.index))]),
             ]
         )
     )
@@ -154,12 +156,12 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
         if "piece_start" in one and "filler" not in one:
             source += f", from token {one['piece_start']:,}"
         cells = [str(i), *(f"{one[name]:,}" for name in ("begin", "end", "tokens"))]
-        table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(source, overflow="fold"))
+        table.add_row(*cells, "all" if loss is None else f"{loss:,}", Text(shown(source), overflow="fold"))
     console.print(table)
     for i, one in enumerate(facts["sequences"]):
         text = marked_text(one["runs"]) if "runs" in one else Text(" ".join(map(str, one["input_ids"])))
         console.print()
         kept = "".join(f", {name} {value!r}" for name, value in one.get("kept", {}).items())
-        title = Text(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}{kept}")
+        title = Text(shown(f"sequence {i}: tokens {one['begin']:,} to {one['end']:,}{kept}"))
         console.rule(title, align="left", characters="-")
         console.print(text if full else shortened(text), soft_wrap=True)

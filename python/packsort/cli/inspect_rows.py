@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import input_options
+from packsort.cli.output import say_json, shown
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS
@@ -48,7 +48,7 @@ def show_rows(args: argparse.Namespace) -> int:
     tokenizer = None if args.tokenizer is None else load_chosen_tokenizer(args)
     facts = describe_rows(SlicedSource(source, first, count), tokenizer, config)
     if args.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        say_json(facts)
     else:
         print(lines(_summary(facts, rows_read(source.rows_by_split, count_skipped(source.skipped)))))
         _show(facts, full=args.full)
@@ -140,7 +140,7 @@ def _show(facts: dict[str, Any], *, full: bool) -> None:
         console.print()
         console.rule(f"row {one['row']:,}: {one['tokens']:,} tokens, {loss}", align="left", characters="-")
         if len(facts["files"]) > 1:
-            console.print(Text(f"{one['file']} row {one['file_row']:,}", style="dim"), soft_wrap=True)
+            console.print(Text(shown(f"{one['file']} row {one['file_row']:,}"), style="dim"), soft_wrap=True)
         text = marked_text(one["runs"]) if "runs" in one else _marked_ids(one)
         console.print(text if full else shortened(text, _SHOWN_CHARACTERS), soft_wrap=not console.is_terminal)
 

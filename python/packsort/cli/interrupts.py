@@ -60,7 +60,7 @@ class Interrupts:
     def _end(self) -> NoReturn:
         if os.isatty(2):  # of a progress bar
             os.write(2, _CLEAR_LINE_SHOW_CURSOR)
-        os.write(2, f"error: {self.message()}\n".encode())
+        os.write(2, f"error: {self.message()}\n".encode("ascii", "backslashreplace"))
         os._exit(FAILED)
 
     def message(self) -> str:

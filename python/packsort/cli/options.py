@@ -30,7 +30,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="Parquet, Arrow, JSON Lines, JSON, CSV or Megatron files, folders, glob patterns, or hf:owner/name:split",
+        help="Parquet, Arrow, JSON Lines, JSON, CSV or Megatron files, folders, glob patterns, URLs of these such as "
+        "s3://bucket/rows, or hf:owner/name:split",
     )
 
 

@@ -19,14 +19,12 @@ from packsort.cli.options import (
     token,
 )
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines, rows_read
+from packsort.cli.text import beside_bound, index_files, lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 from packsort.schema import LOSS_MASKS
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
-    from packsort.shards.prepare import Preparation
-    from packsort.sources.source import Source
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,6 +58,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(default: half of what the machine, its cgroup and ulimit allow)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
+    parser.add_argument(
+        "--index-only",
+        action="store_true",
+        help="write which rows each pack holds, and no tokens: packs are gathered from SOURCE, Parquet or uncompressed "
+        "Arrow, which must stay as it is; SOURCE may be an index already, whose tokens are not read",
+    )
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -116,11 +120,8 @@ def _without(required: argparse.Action) -> type[argparse.Action]:
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
-    from packsort.shards.prepare import prepare
-    from packsort.shards.token_store import open_store
+    from packsort.shards.dry_run import dry_run
     from packsort.shards.writer import write_shards_of_config
-    from packsort.sources.source import open_source
-    from packsort.sources.unreadable import without_unreadable
 
     own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep, "on_error": args.on_error}
     options = plan_options(args) | input_options(args) | own
@@ -134,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         format=args.format,
         shard_size=args.shard_size,
         memory_limit=args.memory_limit,
+        index_only=args.index_only,
     )
     config.input.check_tokenizer(args.tokenizer)
     watch = Stopwatch()
@@ -143,24 +145,14 @@ def run(args: argparse.Namespace) -> int:
         manifest = pack_with_ray(args, config, watch.stage)
         print(_as_json(manifest, watch) if args.json else summary(manifest, _written(manifest, args.out), watch))
         return 0
-    source = open_source(args.source, config.input)
     choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
-        store = open_store(source, choice, config.input, folder=folder, out=out, read_only=True)
-
-        def planned(source: Source) -> Preparation:
-            prepared = prepare(source, config, choice, watch.stage, store)
-            if prepared.input.in_memory:
-                return prepared
-            with watch.stage("reading"):
-                return prepared.counted()
-
-        prepared = without_unreadable(source, config.input, planned)
-        manifest, wrote = prepared.manifest(), f"nothing; {_shards(prepared.num_shards)} without --dry-run"
+        manifest, shards = dry_run(args.source, config, choice, tokens=folder, out=out, stage=watch.stage)
+        wrote = f"nothing; {_shards(shards)} without --dry-run"
     else:
         manifest = write_shards_of_config(
-            source,
+            args.source,
             args.out,
             config,
             tokenizer=choice,
@@ -178,7 +170,7 @@ def _shards(count: int) -> str:
 
 
 def _written(manifest: Manifest, out: str) -> str:
-    size = sum(shard.bytes for shard in manifest.shards)
+    size = sum(shard.bytes for shard in manifest.shards) + (manifest.index.bytes if manifest.index else 0)
     return f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {out}"
 
 
@@ -240,6 +232,8 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
     if manifest.left_out:
         columns = ", ".join(f"`{name}`" for name in manifest.left_out)
         pairs.append(("left out", f"columns without a value for each token: {columns}"))
+    if manifest.index is not None:
+        pairs.append(("tokens in", index_files(manifest.index)))
     pairs += [("note", remark) for remark in manifest.remarks()]
     pairs += [("wrote", wrote), ("time", watch.text())]
     return lines(pairs)

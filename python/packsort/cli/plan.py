@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
+from packsort.cli.output import say_json
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, lines, rows_read
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "fingerprint": planned.fingerprint,
     }
     if args.json:
-        print(json.dumps({**facts, "out": args.out, "seconds": watch.seconds}))
+        say_json({**facts, "out": args.out, "seconds": watch.seconds})
         return 0
     shown = facts | {
         "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",

@@ -33,11 +33,11 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
         yield lambda done, note="": None
         return
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
+        SpinnerColumn("line" if console.options.ascii_only else "dots"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         _Count(unit),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

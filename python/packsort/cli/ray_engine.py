@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _NOT_WITH_RAY = {
     "tokenizer": "Ray packs tokens: write them with `packsort tokenize` first",
     "tokens": "tokens are kept where text is tokenized, and Ray packs tokens",
+    "index_only": "an index takes seconds on one machine, and needs no Ray",
     "dry_run": "`packsort plan` plans without writing",
 }
 

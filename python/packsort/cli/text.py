@@ -8,7 +8,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from packsort.cli.output import shown
+
 if TYPE_CHECKING:
+    from packsort.shards.index_record import IndexRecord
     from packsort.sources.files.skipped import Skipped
 
 _NARROWEST = 20  # columns that values have at least
@@ -25,6 +28,7 @@ def lines(pairs: list[tuple[str, str]]) -> str:
         packs       3
         efficiency  99.97%
     """
+    pairs = [(shown(name), shown(text)) for name, text in pairs]
     names = max(len(name) for name, _ in pairs) + 2
     width = line_width()
     if width is None:
@@ -79,3 +83,15 @@ def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:
     if strategy in ("ffd", "bfd") and above > _WORTH_SAYING * lower_bound:
         text += f"; `--strategy optimal` may save up to {above:,}"
     return text
+
+
+def index_files(index: IndexRecord) -> str:
+    """Say which files packs of an index are gathered from, and how.
+
+    Args:
+        index: Record of an index-only directory.
+    """
+    names = [f"`{file.absolute}`" for file in index.files[:3]]
+    more = f" and {len(index.files) - 3:,} more" if len(index.files) > 3 else ""
+    how = "mapped" if index.is_mapped else f"read by row group, up to {index.block_bytes / 1e6:,.1f} MB at a time"
+    return f"{', '.join(names)}{more}, {how}; they must stay as they are"

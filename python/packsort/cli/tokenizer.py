@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packsort.errors import OptionError
+from packsort.errors import OptionError, TokenizerError
 
 if TYPE_CHECKING:
     from packsort.tokenization.choice import TokenizerChoice
@@ -32,8 +32,35 @@ def load_chosen_tokenizer(args: argparse.Namespace) -> object:
     return choose_tokenizer(args).load()
 
 
-def choose_tokenizer(args: argparse.Namespace) -> TokenizerChoice:
-    """Return the tokenizer that the options of `add_tokenizer_options` choose, without loading it."""
+def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
+    """Load the tokenizer that a manifest names, from this machine only, and without its code.
+
+    Whoever wrote the manifest chose the name.
+
+    Args:
+        args: Arguments with the options of `add_tokenizer_options`, but no tokenizer.
+        name: The name or folder.
+
+    Raises:
+        TokenizerError: It cannot be loaded.
+    """
+    args.tokenizer, args.trust_remote_code = name, False
+    try:
+        return choose_tokenizer(args, download=False).load()
+    except TokenizerError as error:
+        raise TokenizerError(
+            f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
+            f"manifest is not looked for on the Hub ({error}): pass `tokenizer` to name one"
+        ) from error
+
+
+def choose_tokenizer(args: argparse.Namespace, *, download: bool = True) -> TokenizerChoice:
+    """Return the tokenizer that the options of `add_tokenizer_options` choose, without loading it.
+
+    Args:
+        args: The arguments.
+        download: Whether a name is looked for on the Hub.
+    """
     # This process tokenizes in no forks, so the tokenizer may use its threads without a warning about forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     template = None
@@ -47,4 +74,6 @@ def choose_tokenizer(args: argparse.Namespace) -> TokenizerChoice:
             raise OptionError(f"chat template `{args.chat_template}` cannot be read: {reason}") from error
     from packsort.tokenization.choice import TokenizerChoice
 
-    return TokenizerChoice(args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template)
+    return TokenizerChoice(
+        args.tokenizer, trust_remote_code=args.trust_remote_code, chat_template=template, download=download
+    )

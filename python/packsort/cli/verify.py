@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_json, add_memory_map
+from packsort.cli.output import say, say_json, tell
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
+from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
@@ -24,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="prove that packs hold their source, every token once",
         description="Check the files, checksums and counts of a packed directory. With --source, prove that every "
         "token of every sequence is in exactly one pack, in order, with its labels. Conversations and text are "
-        "tokenized again, with --tokenizer or with the tokenizer that the manifest names.",
+        "tokenized again, with --tokenizer, or with the tokenizer that the manifest names if this machine has it.",
     )
     parser.add_argument("packed", metavar="DIR", help="packed directory")
     parser.add_argument(
@@ -53,12 +52,14 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:
-        args.tokenizer = args.tokenizer or manifest.tokenizer.name
         with watch.stage("loading the tokenizer"):
-            tokenizer = load_chosen_tokenizer(args)
+            if args.tokenizer:
+                tokenizer = load_chosen_tokenizer(args)
+            else:
+                tokenizer = load_recorded_tokenizer(args, manifest.tokenizer.name)
     result = verify(shards, source, tokenizer=tokenizer, memory_limit=args.memory_limit, stage=watch.stage)
     if args.json:
-        print(json.dumps({"ok": result.ok, **asdict(result), "seconds": watch.seconds}))
+        say_json({"ok": result.ok, **asdict(result), "seconds": watch.seconds})
     elif result:
         _show(result, manifest, watch)
     else:
@@ -68,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_problems(result: Verification, packed: str) -> None:
     for problem in result.problems:
-        print(problem, file=sys.stderr)
+        tell(problem)
     if result.num_problems > len(result.problems):
-        print(f"and {result.num_problems - len(result.problems):,} more", file=sys.stderr)
-    print(f"error: `{packed}` fails verification: {result.num_problems:,} problems", file=sys.stderr)
+        tell(f"and {result.num_problems - len(result.problems):,} more")
+    tell(f"error: `{packed}` fails verification: {result.num_problems:,} problems")
 
 
 def _show(result: Verification, manifest: Manifest, watch: Stopwatch) -> None:
@@ -79,15 +80,15 @@ def _show(result: Verification, manifest: Manifest, watch: Stopwatch) -> None:
     sequences = f"{result.sequences:,} sequences"
     if counts.split:
         sequences = f"{result.sequences:,} pieces of sequences, {counts.split:,} of them cut"
-    print(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
+    say(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
     if result.against_source:
         left_out = [f"{counts.dropped:,} sequences that are too long"] if counts.dropped else []
         left_out += [f"{counts.turns_left_out:,} turns that are too long alone"] if counts.turns_left_out else []
         but = f", except {' and '.join(left_out)}" if left_out else ""
-        print(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
+        say(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
         if counts.truncated:
             kept = "last" if manifest.options.truncation_side == "left" else "first"
-            print(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
+            say(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
     else:
-        print("pass --source to compare the packs with what was packed")
-    print(f"time: {watch.text()}")
+        say("pass --source to compare the packs with what was packed")
+    say(f"time: {watch.text()}")

@@ -88,6 +88,7 @@ def compare(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     empty: EmptySequences = "error",
+    memory_map: bool = True,
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
 
@@ -117,6 +118,8 @@ def compare(
         split: Split to read, where the source has several.
         columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
         empty: Treatment of sequences without tokens: `error`, or `drop` to leave them out of all methods.
+        memory_map: Whether to map Arrow files into memory. A mapped file that another program shortens ends the process
+            (SIGBUS); with False, files are read.
 
     Returns:
         The comparison.
@@ -146,7 +149,7 @@ def compare(
             f"{world_size}"
         )
     compared = find_model(model)
-    given = InputConfig(split=split, columns=columns, empty=empty)
+    given = InputConfig(split=split, columns=columns, empty=empty, memory_map=memory_map)
     choice = as_choice(tokenizer)
     opened = open_source(source, given) if choice is not None or _is_source(source) else None
     if opened is None:

@@ -1,13 +1,14 @@
 """Gather the tokens of segments, one row after another.
 
 `gather_packs` reads whole columns that were checked before (`sources.tokens`) on all threads. `gather_rows` reads
-columns that are checked as they are read (`sources.tokens.lazy`), for loaders.
+columns that are checked as they are read (`sources.tokens.lazy`) or stay in files (`sources.tokens.blocks`), for
+loaders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,6 @@ from packsort.gathering.segments import Segments, list_segments
 from packsort.planning.plan import Ids, Plan
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.sources.sequence_columns import NONE, SequenceColumns
-from packsort.sources.tokens.lazy import TokenColumns
 
 
 def gather_packs(
@@ -71,7 +71,6 @@ def table_of_packs(
     """
     ends = np.concatenate([[0], np.cumsum(segments.lengths, dtype=np.int64)])
     token_offsets = from_numpy(ends[segments.offsets].astype(np.int32))
-    segment_offsets = from_numpy(segments.offsets.astype(np.int32))
     sources = {name: name for name in names}
     if fillers is not None:
         sources.setdefault(LABELS, INPUT_IDS)  # fillers carry no loss, so labels are needed
@@ -81,13 +80,22 @@ def table_of_packs(
         )
         for name, source in sources.items()
     }
-    columns[SEQ_LENGTHS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.lengths))
-    columns[SEQUENCE_IDS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.ids.astype(np.int64)))
+    return pa.table(columns | segment_columns(segments, kept))
+
+
+def segment_columns(segments: Segments, kept: SequenceColumns = NONE) -> dict[str, pa.Array]:
+    """Return the columns of packs that have one value for each segment.
+
+    Args:
+        segments: Segments of the packs.
+        kept: Columns with one value for each row.
+    """
+    offsets = from_numpy(segments.offsets.astype(np.int32))
+    columns: dict[str, NDArray[Any]] = {SEQ_LENGTHS: segments.lengths, SEQUENCE_IDS: segments.ids.astype(np.int64)}
     if segments.starts is not None:
-        columns[PIECE_STARTS] = pa.ListArray.from_arrays(segment_offsets, from_numpy(segments.starts))
-    for name, values in kept.of_segments(segments.ids):
-        columns[name] = pa.ListArray.from_arrays(segment_offsets, from_numpy(values))
-    return pa.table(columns)
+        columns[PIECE_STARTS] = segments.starts
+    columns |= kept.of_segments(segments.ids)
+    return {name: pa.ListArray.from_arrays(offsets, from_numpy(values)) for name, values in columns.items()}
 
 
 def gather_values(
@@ -144,14 +152,23 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     return pa.uint8() if types.is_boolean(kind) else kind
 
 
+class RowColumns(Protocol):
+    """Token columns to gather pieces of rows from."""
+
+    def gather(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return the values of each column, (tokens,), as `TokenColumns.gather`."""
+
+
 def gather_rows(
-    tokens: TokenColumns,
+    tokens: RowColumns,
     ids: NDArray[np.int64],
     lengths: NDArray[np.int32],
     starts: NDArray[np.int32] | None,
     fillers: Fillers | None,
 ) -> dict[str, NDArray[Any]]:
-    """Gather the values of segments from columns that are checked as they are read.
+    """Gather the values of segments for a loader.
 
     Args:
         tokens: The columns.

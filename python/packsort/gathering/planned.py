@@ -43,7 +43,7 @@ def plan_lengths(
     given = {option: name for option, name in columns.items() if isinstance(name, str)}
     try:
         with source.naming() if given else nullcontext():
-            named = {option: _source_column(source, option, name) for option, name in given.items()}
+            named = {option: option_column(source, option, name) for option, name in given.items()}
             return plan_of_config(lengths, replace(config, **named))
     except OverlongError as error:
         raise error.worded(source.where, noun, ways) from None
@@ -81,8 +81,18 @@ def _reason(where: str, error: LengthError) -> str:
     return str(error).replace(f"sequence {error.row} ", f"{where} ", 1)
 
 
-def _source_column(source: Source, option: str, name: str) -> Any:
-    """Read the column that an option names."""
+def option_column(source: Source, option: str, name: str) -> Any:
+    """Read the column of a source that an option names.
+
+    Args:
+        source: The rows.
+        option: `groups`, `splittable` or `alone`.
+        name: The column.
+
+    Raises:
+        SourceError: There is no such column, or it has a null.
+        OptionError: It has the wrong type.
+    """
     if name not in source.schema.names:
         names = ", ".join(f"`{one}`" for one in source.schema.names)
         raise SourceError(f"{option}={name!r} names no column of the source; its columns are {names}")

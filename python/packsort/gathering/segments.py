@@ -28,6 +28,18 @@ class Segments:
     lengths: NDArray[np.int32]
     starts: NDArray[np.int32] | None
 
+    def of_packs(self, packs: NDArray[np.int64]) -> Segments:
+        """Return the segments of some packs, one after another.
+
+        Args:
+            packs: Numbers of packs, from 0 at the first one that is listed: int64 (packs,).
+        """
+        counts = np.diff(self.offsets)[packs]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        places = np.repeat(self.offsets[packs] - offsets[:-1], counts) + np.arange(offsets[-1])
+        starts = None if self.starts is None else self.starts[places]
+        return Segments(offsets, self.ids[places], self.lengths[places], starts)
+
 
 def list_segments(planned: Plan, start: int, stop: int) -> Segments:
     """List the segments of packs `start` to `stop`, `stop` excluded."""

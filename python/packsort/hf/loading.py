@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, Literal
 
 import datasets
@@ -23,7 +25,9 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
     `data_collator`, and `remove_unused_columns=False`.
 
     Arrow shards are memory-mapped: nothing is read or copied, whatever their size. Parquet has to be decoded, so
-    `datasets` converts Parquet shards once, into its cache; with `streaming=True` it reads them as they are.
+    `datasets` converts Parquet shards once, into its cache; with `streaming=True` it reads them as they are. The same
+    holds for the packs of an index-only directory, which are gathered; `PackedDataset` gathers them on request, and
+    copies nothing.
 
     Args:
         path: Directory that `packsort pack` or `packsort.write_shards` wrote, or its URL. Shards of a store are copied
@@ -58,6 +62,8 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
     if not len(shards):
         raise SourceError(f"`{shards.path}` holds no packs: there is nothing to train on")
     kept = [name for name in shards.column_names if name not in LEFT_OUT]
+    if shards.tokens is not None:
+        return mark_packs(_from_index(shards, kept, streaming=streaming))
     if streaming:
         return mark_packs(_from_files(shards, streaming=True).select_columns(kept))
     if all(shard.is_mapped for shard in shards.manifest.shards):
@@ -75,3 +81,33 @@ def _from_files(shards: Shards, *, streaming: bool) -> Any:
     files = [os.path.abspath(file) for file in shards.files()]
     kind = "arrow" if shards.manifest.shards[0].is_mapped else "parquet"
     return datasets.load_dataset(kind, data_files={"train": files}, split="train", streaming=streaming)
+
+
+def _from_index(shards: Shards, kept: list[str], *, streaming: bool) -> Any:
+    """Let `datasets` gather the packs of an index: shard by shard, or once, into its cache."""
+    manifest = shards.manifest
+    lists = {name: pa.list_(pa.from_numpy_dtype(values.dtype)) for name, values in shards[0].items() if name in kept}
+    schema = pa.schema([(name, lists[name]) for name in kept], metadata=class_labels(manifest.dictionaries))
+    features = datasets.Features.from_arrow_schema(schema)
+    # The cache of `datasets` is told by the arguments: packs and files by their content.
+    content = [shard.checksum for shard in manifest.shards]
+    files = [file.sample for file in manifest.index.files] if manifest.index else []
+    arguments = {
+        "numbers": list(range(len(content))),
+        "path": os.path.abspath(shards.path),
+        "columns": tuple(kept),
+        "content": (tuple(content), tuple(files)),
+    }
+    if streaming:
+        return datasets.IterableDataset.from_generator(_packs_of_index, features=features, gen_kwargs=arguments)
+    return datasets.Dataset.from_generator(_packs_of_index, features=features, gen_kwargs=arguments, split="train")
+
+
+def _packs_of_index(numbers: list[int], path: str, columns: tuple[str, ...], content: Any) -> Iterator[dict[str, Any]]:
+    """Yield the packs of some shards of an index."""
+    shards = open_shards(path)
+    firsts = [0, *accumulate(shard.packs for shard in shards.manifest.shards)]
+    for number in numbers:
+        for pack in range(firsts[number], firsts[number + 1]):
+            found = shards[pack]
+            yield {name: found[name] for name in columns}

@@ -22,6 +22,12 @@
 - `shard_writer`: writes shards, each while the next is gathered.
 - `directory`: the output directory while it is written.
 - `writer`: `write_shards`.
+- `index_record`: the record of an index-only directory; `references` finds the files that it refers to and compares
+  them with what was packed, and `index_tokens` gathers tokens from them.
+- `index_prepare`: the rows of an index and their plan, before anything is written; `stretches` are rows that are
+  planned together, so that few row groups are read for them.
+- `index_writer`: index-only directories.
+- `dry_run`: a packed directory that is prepared and not written.
 
 `files`, `reader`, `verify` and `export` import nothing that writes shards.
 """

@@ -38,6 +38,7 @@ class ShardConfig:
         format: File format of the shards.
         shard_size: Bytes of a shard before compression, approximately.
         memory_limit: Bytes of memory that the call may take. It changes no shard.
+        index_only: Whether shards refer to the files of the source instead of holding tokens.
     """
 
     plan: PlanConfig
@@ -49,6 +50,7 @@ class ShardConfig:
     format: ShardFormat
     shard_size: int
     memory_limit: int = field(compare=False)
+    index_only: bool = False
 
     def fillers(self, tokenizer: Any) -> Fillers:
         """Return the fillers, with the text of a separator looked up in the tokenizer.
@@ -123,6 +125,7 @@ def shard_config(
     format: Any = "arrow",
     shard_size: Any = "256MB",
     memory_limit: Any = None,
+    index_only: Any = False,
     **more: Any,
 ) -> ShardConfig:
     """Check the options of packed shards and complete them.
@@ -134,6 +137,7 @@ def shard_config(
         format: File format of the shards.
         shard_size: Bytes of a shard: an integer, or a text such as "256MB".
         memory_limit: Bytes of memory that the call may take, in the same way; None is half of what there is.
+        index_only: Whether shards refer to the files of the source.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Raises:
@@ -161,6 +165,13 @@ def shard_config(
         raise _checks.clash(
             "overlong='split_turns'", f"strategy={plan.strategy!r}", f"strategy must be one of {choices}"
         )
+    if _checks.boolean("index_only", index_only):
+        if format != "arrow":
+            raise _checks.clash("index_only=True", f"format={format!r}", "an index is Arrow: leave format out")
+        if split_turns:
+            raise _checks.clash(
+                "index_only=True", "overlong='split_turns'", "an index refers to tokens as they are, whole or cut"
+            )
     return ShardConfig(
         plan=plan,
         input=given,
@@ -171,6 +182,7 @@ def shard_config(
         format=_checks.one_of("format", format, get_args(ShardFormat)),
         shard_size=_checks.byte_size("shard_size", shard_size),
         memory_limit=find_memory_limit(memory_limit),
+        index_only=bool(index_only),
     )
 
 

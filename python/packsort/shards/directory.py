@@ -15,6 +15,7 @@ from packsort._atomic import output_folder, write_bytes
 from packsort._checksum import checksum
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
+from packsort.shards.index_record import SEQUENCES
 from packsort.shards.manifest import NAME, Manifest, ShardInfo
 from packsort.sources.files.strays import is_packed
 
@@ -67,6 +68,11 @@ class OutputDirectory:
             return {}
         return whole
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether an earlier run of the same id has put the directory into its place."""
+        return self._folder.finished
+
     def path_of(self, name: str) -> Path:
         """Return where to write a shard."""
         return self._folder.path_of(name)
@@ -79,7 +85,8 @@ class OutputDirectory:
         """Write the manifest, and put the directory into its place."""
         if not self._folder.finished:
             write_bytes(self.path_of(NAME), self.out / NAME, manifest.to_json().encode())
-        self._folder.commit({NAME, *(shard.name for shard in manifest.shards)})
+        index = set() if manifest.index is None else {SEQUENCES}
+        self._folder.commit({NAME, *index, *(shard.name for shard in manifest.shards)})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -93,7 +100,7 @@ def _own_files(folder: Path) -> set[str]:
     Shards have the names that `datasets` gives to the files of a split, so a name alone does not make a shard.
     """
     names = {path.name for path in folder.iterdir()}
-    shards = set(filter(_SHARD_NAME.fullmatch, names))
+    shards = {name for name in names if _SHARD_NAME.fullmatch(name) or name == SEQUENCES}
     if not is_packed(folder):
         shards = {name for name in shards if _is_shard(folder / name)}
     manifest = {NAME} if shards or is_packed(folder) else set()

@@ -13,12 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._arrow import to_numpy
+from packsort._arrow import from_numpy, to_numpy
 from packsort._checksum import checksum
 from packsort._paths import refuse_undecodable
 from packsort._stores import StorePath, place
 from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.schema import SEQ_LENGTHS
+from packsort.schema import PIECE_STARTS, SEGMENT_COLUMNS, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.shards.index_record import SEQUENCES
+from packsort.shards.index_tokens import IndexTokens, one_chunk
 from packsort.shards.inside import refuse_outside
 from packsort.shards.manifest import NAME, ShardInfo
 from packsort.shards.manifest_file import read_manifest
@@ -52,20 +54,30 @@ class ShardFiles:
         path: The directory.
         memory_map: Whether to map Arrow shards into memory. A mapped file that another program shortens ends the
             process; a file that is read is whole or raises an error.
+        cache_size: Most bytes of decoded row groups that an index-only directory keeps, or None for the default.
+        sampled: Whether to compare checksums of the files that an index-only directory refers to.
         store: Options of a directory in an object store, or None for the defaults.
 
     Attributes:
         path: The directory, or its URL.
         manifest: Its record.
+        tokens: Tokens of an index-only directory; None where shards hold them.
 
     Raises:
         SourceNotFoundError: There is no such directory.
         DamagedError: The directory is unfinished, its manifest is damaged, or a shard is missing, is a link out of the
-            directory, or differs in size from the manifest.
+            directory, or differs in size from the manifest; or a file that an index refers to is gone or was changed.
+        OptionError: `cache_size` is less than what one shard needs.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, memory_map: bool = True, store: StoreOptions | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        memory_map: bool = True,
+        cache_size: int | None = None,
+        sampled: bool = True,
+        store: StoreOptions | None = None,
     ) -> None:
         self.path = place(path, None if store is None else store.storage_options)
         self.memory_map = _checks.boolean("memory_map", memory_map)
@@ -77,16 +89,25 @@ class ShardFiles:
         stamp = _stamp(self.path / NAME)
         self.manifest = read_manifest(self.path)
         self._stamps = {self.path / NAME: stamp}
-        for shard in self.manifest.shards:
-            file = self.path / shard.name
+        index = self.manifest.index
+        sizes = {shard.name: shard.bytes for shard in self.manifest.shards}
+        for name, recorded in (sizes if index is None else sizes | {SEQUENCES: index.bytes}).items():
+            file = self.path / name
             refuse_outside(file, self.path)
             self._stamps[file] = _stamp(file)
             size = _size(file)
-            if size != shard.bytes:
+            if size != recorded:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise DamagedError(
-                    f"`{file}` {found}, the manifest says {shard.bytes} bytes: restore it from a copy, or pack again"
+                    f"`{file}` {found}, the manifest says {recorded} bytes: restore it from a copy, or pack again"
                 )
+        self.tokens: IndexTokens | None = None
+        if index is not None:
+            if isinstance(self.path, StorePath):
+                raise SourceError(f"`{self.path}` is index-only, and refers to files on a disk: copy it to their disk")
+            self.tokens = IndexTokens(
+                self.path, self.manifest, memory_map=memory_map, cache_size=cache_size, sampled=sampled
+            )
 
         if isinstance(self.path, StorePath):
             options = StoreOptions() if store is None else store
@@ -134,20 +155,36 @@ class ShardFiles:
         return [self.file(index) for index in range(len(self.manifest.shards))]
 
     def table(self, index: int) -> pa.Table:
-        """Read shard `index` as a table: memory-mapped if it is Arrow, decoded if it is Parquet.
+        """Read shard `index` as a table: mapped if it is Arrow, decoded if it is Parquet, gathered if it is an index's.
 
         Raises:
             DamagedError: The shard cannot be read, its columns or packs differ from the manifest, or it was replaced
                 since the directory was opened.
         """
+        table = self.stored(index)
+        if self.tokens is None:
+            return table
+        where = f"`{self.path / self.manifest.shards[index].name}`"
+        return _with_tokens(table, self.tokens, list(self.manifest.columns), where)
+
+    def stored(self, index: int) -> pa.Table:
+        """Read shard `index` as it is stored: a shard of an index has no token columns.
+
+        Raises:
+            DamagedError: As for `table`.
+        """
         shard = self.manifest.shards[index]
         table = self._read(index)
-        found = {field.name: str(field.type) for field in table.schema}
-        if _without_item_names(found) != _without_item_names(self.manifest.columns):
-            raise DamagedError(
-                f"`{self.path / shard.name}` has columns {found}, the manifest says {self.manifest.columns}"
-            )
+        found = _without_item_names({field.name: str(field.type) for field in table.schema})
+        recorded = _without_item_names(self.manifest.columns)
+        if self.tokens is not None:
+            own = (*SEGMENT_COLUMNS, *self.manifest.options.keep)
+            recorded = {name: kind for name, kind in recorded.items() if name in own}
+        if found != recorded:
+            raise DamagedError(f"`{self.path / shard.name}` has columns {found}, the manifest says {recorded}")
         self._compare_packs(shard, table.num_rows)
+        if self.tokens is not None:
+            self.tokens.check_packs(table, f"`{self.path / shard.name}`")
         return table
 
     def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -160,7 +197,7 @@ class ShardFiles:
             DamagedError: The shard cannot be read.
         """
         shard = self.manifest.shards[index]
-        column = (self.table(index) if shard.is_mapped else self._read(index, [SEQ_LENGTHS]))[SEQ_LENGTHS]
+        column = (self.stored(index) if shard.is_mapped else self._read(index, [SEQ_LENGTHS]))[SEQ_LENGTHS]
         lists = pa.concat_arrays(column.chunks or [pa.array([], column.type)])
         return to_numpy(lists.offsets).astype(np.int64), to_numpy(lists.values)
 
@@ -216,6 +253,8 @@ class ShardFiles:
         """
         for path in self._stamps:
             self._check_file(path)
+        if self.tokens is not None:
+            self.tokens.check_unchanged()
 
     def stamp(self, index: int) -> Any:
         """Return inode, size and time of change of shard `index`, or size and ETag, when the directory was opened."""
@@ -246,6 +285,8 @@ class ShardFiles:
             refuse_outside(path, self.path)
             if path.name == NAME:
                 return read_manifest(path.parent) == self.manifest
+            if path.name == SEQUENCES and self.manifest.index is not None:
+                return checksum(path) == self.manifest.index.checksum
             return checksum(path) == self._shard(path.name).checksum
         except (OSError, PacksortError):
             return False
@@ -283,6 +324,28 @@ class ShardFiles:
                 f"`{self.path / shard.name}` has {found} packs, the manifest says {shard.packs}: restore the directory "
                 "from a copy, or pack again"
             )
+
+
+def _with_tokens(packs: pa.Table, tokens: IndexTokens, names: list[str], where: str) -> pa.Table:
+    """Return the packs of an index with their token columns.
+
+    Args:
+        packs: Their columns with one value for each segment, in one chunk.
+        tokens: Tokens of the index.
+        names: Columns to return, in order.
+        where: Name of the shard.
+
+    Raises:
+        DamagedError: The tokens cannot be gathered.
+    """
+    lists = {name: one_chunk(packs[name]) for name in packs.column_names}
+    offsets = to_numpy(lists[SEQ_LENGTHS].offsets)
+    ids, lengths = to_numpy(lists[SEQUENCE_IDS].values), to_numpy(lists[SEQ_LENGTHS].values)
+    starts = to_numpy(lists[PIECE_STARTS].values) if PIECE_STARTS in lists else None
+    values = tokens.gather(lambda: where, ids, lengths, starts)
+    ends = from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets].astype(np.int32))
+    columns = {name: pa.ListArray.from_arrays(ends, from_numpy(one)) for name, one in values.items()}
+    return pa.table({name: (columns | lists)[name] for name in names}, metadata=packs.schema.metadata)
 
 
 def _size(path: Path | StorePath) -> int | None:

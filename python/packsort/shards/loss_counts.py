@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,11 @@ from packsort.gathering.places import Pieces, Places
 from packsort.planning.plan import Plan
 from packsort.schema import LABELS, NO_LOSS
 from packsort.shards.manifest import Counts
+
+_TOKENS_A_BLOCK = 8_000_000
+
+ReadLabels = Callable[[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]], NDArray[np.int32]]
+"""From the rows of pieces, their lengths and their first tokens to their labels, one piece after another."""
 
 
 class LossCounter:
@@ -66,3 +72,36 @@ def _any_loss(
     bounds = np.stack([begins, begins + lengths], axis=1).ravel()
     found: NDArray[np.bool_] = np.logical_or.reduceat(trained, bounds)[::2]
     return found
+
+
+def count_untrained(
+    plan: Plan, row_lengths: NDArray[np.int64], trained: NDArray[np.bool_], labels: ReadLabels
+) -> tuple[int, int]:
+    """Count sequences and packs without loss, where only the labels of sequences that were cut are read.
+
+    Args:
+        plan: The plan.
+        row_lengths: Tokens of each row: int64 (rows,).
+        trained: Whether a token of each row carries loss: bool (rows,).
+        labels: Reads labels.
+
+    Returns:
+        Number of sequences, and number of packs.
+    """
+    if not plan.num_packs or (trained.all() and not (plan.num_truncated or plan.num_split or plan.has_starts)):
+        return 0, 0
+    offsets, ids = plan.list_packs(0, plan.num_packs)
+    starts, lengths = plan.list_starts(0, plan.num_packs), plan.list_lengths(0, plan.num_packs)
+    rows = ids.astype(np.int64)
+    found = trained[rows]
+    cut = np.flatnonzero(found & (lengths != row_lengths[rows]))
+    block = np.cumsum(lengths[cut], dtype=np.int64) // _TOKENS_A_BLOCK
+    for pieces in np.split(cut, np.flatnonzero(np.diff(block)) + 1) if len(cut) else ():
+        values = labels(rows[pieces], lengths[pieces], starts[pieces])
+        begins = np.cumsum(lengths[pieces], dtype=np.int64) - lengths[pieces]
+        found[pieces] = np.logical_or.reduceat(values != NO_LOSS, begins)
+    untrained, with_loss = np.zeros((2, plan.num_rows), np.bool_)
+    untrained[rows] = True
+    with_loss[rows[found]] = True
+    untrained &= ~with_loss
+    return int(untrained.sum()), int((~np.logical_or.reduceat(found, offsets[:-1])).sum())

@@ -17,6 +17,7 @@ from packsort._options import (
     TruncationSide,
 )
 from packsort._record import Record
+from packsort.shards.index_record import IndexRecord
 from packsort.shards.sealed_json import seal
 from packsort.sources.files.skipped import Skipped
 from packsort.sources.files.splits import rows_by_split
@@ -27,6 +28,8 @@ from packsort.tokenization.info import TokenizerInfo
 NAME = "manifest.json"
 FORMAT = "packsort"
 FORMAT_VERSION = 1
+INDEX_VERSION = 2
+"""Format version of index-only directories; readers that know only version 1 refuse it."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,7 @@ class Manifest:
         plan: Fingerprint of the plan.
         shards: Shard files, in order.
         skipped: Files and folders of the source that were not read, counted by reason.
+        index: Files that hold the tokens, where the directory is index-only; None where shards hold them.
     """
 
     packsort_version: str
@@ -238,11 +242,19 @@ class Manifest:
     masks: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     dictionaries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    index: IndexRecord | None = None
 
     def remarks(self) -> list[str]:
         """Say what a user may not expect of the source's columns, one sentence each."""
         counts = self.counts
         return describe_uses(counts.padded, counts.padding_left_out, self.uneven, unknown_masks(self.columns))
+
+    @property
+    def comes_in_any_order(self) -> bool:
+        """Whether packs may be read in any order; else the packs of a shard are read together."""
+        if self.index is not None:
+            return self.index.is_mapped
+        return all(shard.is_mapped for shard in self.shards)
 
     @property
     def rows_by_split(self) -> dict[str, int]:
@@ -256,7 +268,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the text of `manifest.json`."""
-        facts = seal({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)})
+        own = asdict(self)
+        if self.index is None:  # which version 1 does not know
+            del own["index"]
+        version = FORMAT_VERSION if self.index is None else INDEX_VERSION
+        facts = seal({"format": FORMAT, "format_version": version, **own})
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 

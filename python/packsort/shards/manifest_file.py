@@ -11,11 +11,13 @@ from packsort._atomic import stopped_run
 from packsort._json import parse_object
 from packsort._stores import StorePath
 from packsort.errors import DamagedError, SourceNotFoundError
-from packsort.schema import MAX_LENGTH_LIMIT, MAX_TOKEN_ID
+from packsort.schema import LABELS, LOSS_MASKS, MAX_LENGTH_LIMIT, MAX_TOKEN_ID, SEGMENT_COLUMNS
+from packsort.shards.index_record import FileReference, IndexRecord
 from packsort.shards.inside import refuse_outside
 from packsort.shards.manifest import (
     FORMAT,
     FORMAT_VERSION,
+    INDEX_VERSION,
     NAME,
     Counts,
     Manifest,
@@ -86,10 +88,14 @@ def _check_whole(facts: dict[str, Any], path: PurePath) -> None:
     if facts.get("format") != FORMAT:
         raise DamagedError(f"`{path}` is not a packsort manifest (`format` must be '{FORMAT}'): {_WAY_OUT}")
     version = facts.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in (FORMAT_VERSION, INDEX_VERSION):
         raise DamagedError(
-            f"`{path}` has format version {version!r}, and this packsort reads version {FORMAT_VERSION}: install a "
-            "newer packsort"
+            f"`{path}` has format version {version!r}, and this packsort reads versions {FORMAT_VERSION} and "
+            f"{INDEX_VERSION}: install a newer packsort"
+        )
+    if (facts.get("index") is not None) != (version == INDEX_VERSION):
+        raise DamagedError(
+            f"`{path}` is not a packsort manifest (`index` and format version {INDEX_VERSION} go together): {_WAY_OUT}"
         )
     if CHECKSUM not in facts:
         if any(name in facts for name in _LATER_KEYS):
@@ -129,6 +135,9 @@ def _from_json(facts: dict[str, Any]) -> Manifest:
     known["counts"] = Counts(**facts["counts"])
     known["skipped"] = tuple(map(Skipped.from_json, facts.get("skipped", ())))
     known["shards"] = tuple(ShardInfo(**shard) for shard in facts["shards"])
+    if facts.get("index") is not None:
+        files = tuple(FileReference(**file) for file in facts["index"]["files"])
+        known["index"] = IndexRecord(**{**facts["index"], "files": files})
     return Manifest(**known)
 
 
@@ -169,3 +178,31 @@ def _check_agreement(manifest: Manifest) -> None:
             raise ValueError(f"`counts.{name}` is {recorded}, its parts have {found}")
     if counts.sequences > sum(shard.sequences for shard in shards):
         raise ValueError(f"`counts.sequences` is {counts.sequences}, more than the shards have")
+    if manifest.index is not None:
+        _check_index(manifest, manifest.index)
+
+
+def _check_index(manifest: Manifest, index: IndexRecord) -> None:
+    """Check that the files of an index are those that were packed, and that their columns are those of the packs.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if manifest.options.format != "arrow":
+        raise ValueError("`options.format` must be 'arrow' where there is an `index`")
+    if [file.rows for file in index.files] != [source.rows for source in manifest.sources]:
+        raise ValueError("`index.files` have other rows than `sources`")
+    for number, file in enumerate(index.files):
+        for name in ("path", "absolute"):
+            path = getattr(file, name)
+            if not path or "\0" in path:
+                raise ValueError(f"`index.files[{number}].{name}` is no path, got {path!r}")
+        if not _CHECKSUM.fullmatch(file.sample):
+            raise ValueError(f"`index.files[{number}].sample` is no checksum, got {file.sample!r}")
+    if not _CHECKSUM.fullmatch(index.checksum):
+        raise ValueError(f"`index.checksum` is no checksum, got {index.checksum!r}")
+    read = set(index.schema.names)
+    made = {LABELS} if read & set(LOSS_MASKS) or manifest.options.pad_token_id is not None else set()
+    packed = set(manifest.columns) - set(SEGMENT_COLUMNS) - set(manifest.options.keep)
+    if packed != read - set(LOSS_MASKS) | made:
+        raise ValueError(f"`columns` has token columns {sorted(packed)}, `index.columns` makes others")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, get_args, overload
@@ -18,8 +18,10 @@ from packsort._arrow import to_numpy
 from packsort._options import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
+from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles, StoreOptions
+from packsort.shards.index_tokens import IndexTokens
 from packsort.shards.verify import Verification, verify
 
 Pack = dict[str, NDArray[Any]]
@@ -32,6 +34,7 @@ def open_shards(
     *,
     verify: Verify = "first",
     memory_map: bool = True,
+    cache_size: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_limit: int | str | None = None,
@@ -46,6 +49,9 @@ def open_shards(
             now, for all shards. `"never"` trusts the files.
         memory_map: Whether to map Arrow shards into memory. With False, each shard is read into memory when it is first
             used, and stays there: a file that another program shortens then cannot end the process.
+        cache_size: Most memory for row groups of Parquet that an index-only directory refers to, for each process: a
+            number of bytes, or a text such as "4GB". `None` is 1 GB, or what the packs of one shard need. Directories
+            with tokens of their own do not use it.
         storage_options: Options of the fsspec file system of a URL.
         cache_dir: Folder for copies of shards, which processes may share. None is the environment variable
             `PACKSORT_CACHE`, or `packsort/shards` in the user's folder for caches.
@@ -56,10 +62,12 @@ def open_shards(
         Its packs. Arrow shards are memory-mapped, so a directory of any size opens at once.
 
     Raises:
-        OptionError: `verify` or `memory_map` has a value that is not allowed, or `cache_limit` is less than two shards.
+        OptionError: `verify`, `memory_map` or `cache_size` has a value that is not allowed, or `cache_limit` is less
+            than two shards.
         SourceNotFoundError: There is no such directory.
         DamagedError: The directory is unfinished, its manifest is damaged, or a shard is missing, is a link out of the
-            directory, or differs in size from the manifest; with `verify="open"`, also if one differs in content.
+            directory, or differs in size from the manifest; with `verify="open"`, also if one differs in content; or a
+            file that an index-only directory refers to is gone or was changed.
 
     Example:
         >>> import packsort, pyarrow as pa, tempfile
@@ -70,8 +78,9 @@ def open_shards(
         ...     len(shards), shards[0]["input_ids"].tolist(), shards[0]["seq_lengths"].tolist()
         (2, [4, 5, 6, 7, 8], [4, 1])
     """
+    size = None if cache_size is None else _checks.byte_size("cache_size", cache_size)
     store = StoreOptions(storage_options, cache_dir, cache_limit)
-    return Shards(path, verify=verify, memory_map=memory_map, store=store)
+    return Shards(path, verify=verify, memory_map=memory_map, cache_size=size, store=store)
 
 
 class Shards(ShardFiles):
@@ -81,7 +90,8 @@ class Shards(ShardFiles):
     is a list of packs. A pack holds `input_ids` int32 (tokens,), `labels` int32 (tokens,) where there are labels, other
     per-token columns in their own type, `seq_lengths` int32 (segments,) and `sequence_ids` int64 (segments,). Columns
     that were kept have one value for each segment, (segments,): text as codes int64, which `dictionaries` explains. A
-    Parquet shard is decoded as a whole when one of its packs is read, and the last two are kept.
+    Parquet shard is decoded as a whole when one of its packs is read, and the last two are kept. Packs of an index-only
+    directory are gathered from the files that it refers to.
 
     Every shard that is mapped or decoded is one of the packing that was opened: where another one took its place, it
     raises `DamagedError`.
@@ -97,12 +107,14 @@ class Shards(ShardFiles):
         *,
         verify: Verify = "first",
         memory_map: bool = True,
+        cache_size: int | None = None,
         store: StoreOptions | None = None,
         _checked: Any = (),
     ) -> None:
         when = _checks.one_of("verify", verify, get_args(Verify))
-        super().__init__(path, memory_map=memory_map, store=store)
-        self._store = store
+        sampled = when != "never"
+        super().__init__(path, memory_map=memory_map, cache_size=cache_size, sampled=sampled, store=store)
+        self._options = (when, memory_map, cache_size, store)
         self._checks = ShardChecks(self, when, _checked)
         self._ends = list(accumulate(shard.packs for shard in self.manifest.shards))
         self._mapped: dict[int, _ListColumns] = {}
@@ -140,11 +152,11 @@ class Shards(ShardFiles):
             IndexError: There is no such pack.
         """
         if isinstance(index, slice):
-            return [self._pack(number) for number in range(*index.indices(len(self)))]
-        return self._pack(_checks.pack_number(index, len(self), f"`{self.path}`"))
+            return self.take(range(*index.indices(len(self))))
+        return self.take([_checks.pack_number(index, len(self), f"`{self.path}`")])[0]
 
     def __iter__(self) -> Iterator[Pack]:
-        return (self._pack(number) for number in range(len(self)))
+        return (self.take([number])[0] for number in range(len(self)))
 
     def __repr__(self) -> str:
         counts = self.manifest.counts
@@ -155,7 +167,7 @@ class Shards(ShardFiles):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that gets a pickle need not check again what this one has checked.
-        return _reopen, (self.path, self._checks.when, self.memory_map, self._store, self._checks.passed())
+        return _reopen, (self.path, self._options, self._checks.passed())
 
     def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
         """Check the packs, and prove that they hold `source`; see `packsort.verify`."""
@@ -189,6 +201,42 @@ class Shards(ShardFiles):
         self._checks.check({index})
         return super().segment_lengths(index)
 
+    def take(self, numbers: Sequence[int]) -> list[Pack]:
+        """Return packs by their numbers; an index gathers them together.
+
+        Args:
+            numbers: Numbers of packs, from 0.
+
+        Raises:
+            DamagedError: A file was changed or cannot be read.
+        """
+        packs = [self._pack(number) for number in numbers]
+        return packs if self.tokens is None or not packs else self._with_tokens(numbers, packs, self.tokens)
+
+    def _named(self, numbers: Sequence[int]) -> str:
+        """Name the shards of packs."""
+        shards = sorted({bisect_right(self._ends, number) for number in numbers})
+        return " or ".join(f"`{self.path / self.manifest.shards[index].name}`" for index in shards[:3])
+
+    def _with_tokens(self, numbers: Sequence[int], packs: list[Pack], tokens: IndexTokens) -> list[Pack]:
+        """Return packs of an index with their token columns."""
+        joined = packs[0]
+        if len(packs) > 1:
+            names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
+            joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
+        ids, lengths, starts = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
+        columns = tokens.gather(lambda: self._named(numbers), ids, lengths, starts)
+        for values in columns.values():
+            values.flags.writeable = False
+        if len(packs) == 1:
+            return [columns | packs[0]]
+        found = []
+        end = 0
+        for pack in packs:
+            first, end = end, end + int(pack[SEQ_LENGTHS].sum())
+            found.append({**{name: values[first:end] for name, values in columns.items()}, **pack})
+        return found
+
     def _pack(self, number: int) -> Pack:
         shard = bisect_right(self._ends, number)
         row = number - (self._ends[shard - 1] if shard else 0)
@@ -207,7 +255,8 @@ class Shards(ShardFiles):
     def _list_columns(self, index: int) -> _ListColumns:
         self._checks.check({index})
         columns: _ListColumns = {}
-        for name, column in zip((table := self.table(index)).column_names, table.columns, strict=True):
+        table = self.stored(index)
+        for name, column in zip(table.column_names, table.columns, strict=True):
             chunks = column.chunks or [pa.array([], column.type)]
             lists = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
             values = to_numpy(lists.values)
@@ -217,7 +266,10 @@ class Shards(ShardFiles):
 
 
 def _reopen(
-    path: str | os.PathLike[str], verify: Verify, memory_map: bool, store: StoreOptions | None, checked: Any
+    path: str | os.PathLike[str],
+    options: tuple[Verify, bool, int | None, StoreOptions | None],
+    checked: Any,
 ) -> Shards:
+    verify, memory_map, cache_size, store = options
     with restoring("Shards"):
-        return Shards(path, verify=verify, memory_map=memory_map, store=store, _checked=checked)
+        return Shards(path, verify=verify, memory_map=memory_map, cache_size=cache_size, store=store, _checked=checked)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from packsort._atomic import output_errors
-from packsort._checksum import checksum
 from packsort._progress import Stage
-from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import ShardInfo, shard_names
 from packsort.shards.prepare import Preparation
-
-_TOKENS_PER_ROW_GROUP = 4_000_000
-# Of real tokens, zstd makes less of plain values than of dictionary codes or split bytes, in less time: see
-# benches/README.md.
-_PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
+from packsort.shards.shard_writing import write_shard
 
 Gather = Callable[[int], pa.Table]
 """Returns the packs of a shard, by its number."""
@@ -77,24 +67,5 @@ class ShardWriter:
         return shards
 
     def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
-        path = self._directory.path_of(name)
         with output_errors(self._directory.out / name):
-            with path.open("wb") as file:
-                if self._format == "arrow":
-                    with pa.ipc.new_file(file, self._schema) as writer:
-                        writer.write_table(packs)
-                else:
-                    group = max(1, _TOKENS_PER_ROW_GROUP // self._plan.max_length)
-                    pq.write_table(packs, file, row_group_size=group, **_PARQUET)
-                file.flush()
-                os.fsync(file.fileno())
-            is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)
-            tokens = pc.sum(pc.filter(pc.list_flatten(packs[SEQ_LENGTHS]), is_piece)).as_py()
-            return ShardInfo(
-                name=name,
-                packs=packs.num_rows,
-                sequences=pc.sum(is_piece).as_py() or 0,
-                tokens=tokens or 0,
-                bytes=path.stat().st_size,
-                checksum=checksum(path),
-            )
+            return write_shard(self._directory.path_of(name), name, packs, self._format, self._plan.max_length)

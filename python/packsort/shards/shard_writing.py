@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,9 @@ from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.manifest import ShardInfo
 
 _TOKENS_PER_ROW_GROUP = 4_000_000
+# Of real tokens, zstd makes less of plain values than of dictionary codes or split bytes, in less time: see
+# benches/README.md.
+_PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
 
 
 def write_shard(path: Path, name: str, packs: pa.Table, format: str, max_length: int) -> ShardInfo:
@@ -35,7 +39,7 @@ def write_shard(path: Path, name: str, packs: pa.Table, format: str, max_length:
                 writer.write_table(packs)
         else:
             group = max(1, _TOKENS_PER_ROW_GROUP // max_length)
-            pq.write_table(packs, file, compression="zstd", row_group_size=group)
+            pq.write_table(packs, file, row_group_size=group, **_PARQUET)
         file.flush()
         os.fsync(file.fileno())
     is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)

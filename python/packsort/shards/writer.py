@@ -21,13 +21,15 @@ from packsort.gathering.gather import gather_packs
 from packsort.gathering.spool import Spool
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
+from packsort.shards.index_prepare import check_choice, open_rows
+from packsort.shards.index_writer import write_index
 from packsort.shards.loss_counts import LossCounter
 from packsort.shards.manifest import Manifest, ShardInfo
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.shard_writer import Gather, ShardWriter
 from packsort.shards.streaming import fill_spool, rows_digest
 from packsort.shards.token_store import open_store
-from packsort.sources.source import Source, open_source
+from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
 from packsort.sources.unreadable import without_unreadable
 from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
@@ -47,6 +49,7 @@ def write_shards(
     shard_size: int | str = "256MB",
     memory_limit: int | str | None = None,
     overwrite: bool = False,
+    index_only: bool = False,
     tokens: str | os.PathLike[str] | None = None,
     stage: Stage = no_progress,
     **options: Unpack[ShardOptions],
@@ -58,7 +61,8 @@ def write_shards(
 
     Args:
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
-            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`.
+            `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
+            directory, whose rows are packed anew.
         out: Directory to write, or the URL of a folder in an object store that is empty.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
@@ -71,6 +75,9 @@ def write_shards(
             pass through a hidden file beside `out`, as large as they are. The shards are the same. `None` is half of
             what the machine and its limits (cgroup, ulimit) allow.
         overwrite: Whether to replace what packsort wrote in `out` before. A folder with other files is refused.
+        index_only: Whether to write which rows each pack holds, and no tokens: packs are then gathered from the files
+            of the source, Parquet or uncompressed Arrow, which must stay as they are. Packing an index again, with
+            another `max_length`, seed or strategy, reads no tokens.
         tokens: Folder that keeps the tokens of files for further calls with the same tokenizer and options of what goes
             in, whatever their output and `max_length`. `None` keeps them only if they cannot be planned, as where a
             sequence is too long: hidden beside `out`, until a call that packs them to `out` succeeds.
@@ -118,6 +125,7 @@ def write_shards(
         format=format,
         shard_size=shard_size,
         memory_limit=memory_limit,
+        index_only=index_only,
     )
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage
@@ -141,8 +149,11 @@ def write_shards_of_config(
     choice = as_choice(tokenizer)
     config.input.check_tokenizer(choice)
     config.window(choice)
+    check_choice(config, choice)
     target = place(out, config.input.storage_options)
-    opened = open_source(source, config.input)
+    if config.index_only:
+        return write_index(source, target, config, overwrite=overwrite, stage=stage)
+    opened, config = open_rows(source, config, choice)
     _refuse_folder_of(opened, target)
 
     def write(source: Source) -> Manifest:

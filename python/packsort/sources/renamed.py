@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from packsort.errors import OptionError, SourceError
 from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.parts import read_parts
-from packsort.sources.formats.reader import Reader
+from packsort.sources.formats.reader import BlockReader, Blocks, Reader
 from packsort.sources.formats.sizes import decoded_bytes
 
 
@@ -51,7 +51,7 @@ def rename_columns(readers: Sequence[Reader], columns: Mapping[str, str]) -> lis
                 f"column `{column}` cannot become `{name}`, because there is a column `{name}` already: map that one "
                 f"to another name, as in columns={{'{name}': '{column}', 'other': '{name}'}}"
             )
-    return [_RenamedReader(reader, new) for reader in readers]
+    return [(_RenamedBlocks if isinstance(reader, BlockReader) else _RenamedReader)(reader, new) for reader in readers]
 
 
 def _hint(column: str, there: Sequence[str]) -> str:
@@ -102,3 +102,17 @@ class _RenamedReader:
 
     def _given(self, columns: Sequence[str]) -> list[str]:
         return [self._old.get(name, name) for name in columns]
+
+
+class _RenamedBlocks(_RenamedReader):
+    """Reader with other names for some of its columns, whose rows can be read block by block."""
+
+    def blocks(self) -> Blocks:
+        """Return the blocks, which know the columns by their new names."""
+        assert isinstance(self._reader, BlockReader)
+        blocks = self._reader.blocks()
+
+        def read(index: int, columns: Sequence[str]) -> pa.Table:
+            return blocks.read(index, self._given(columns)).rename_columns(list(columns))
+
+        return Blocks(blocks.rows, blocks.decoded, read)

@@ -31,7 +31,7 @@ from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.parts import read_parts
-from packsort.sources.formats.reader import Reader, naming
+from packsort.sources.formats.reader import BlockReader, Blocks, Reader, naming
 from packsort.sources.formats.sizes import decoded_bytes
 from packsort.sources.hugging_face.hub import hub_names, hub_readers
 from packsort.sources.objects import open_object
@@ -234,6 +234,30 @@ class Source:
         table = reader.read(columns)
         with naming(reader.path):
             return table if table.schema.equals(schema) else table.cast(schema)
+
+    def blocks(self, index: int) -> Blocks:
+        """Return the blocks of one file, which can be read in any order; their columns have the types of `schema`.
+
+        Args:
+            index: Index of the file in `files`.
+
+        Raises:
+            SourceError: The file is neither Parquet nor uncompressed Arrow, or the rows are in memory.
+        """
+        reader = self._readers[index]
+        if not isinstance(reader, BlockReader):
+            raise SourceError(
+                f"`{reader.path}` cannot be read in any order: write the rows to a Parquet or Arrow file first"
+            )
+        blocks = reader.blocks()
+
+        def read(block: int, columns: Sequence[str]) -> pa.Table:
+            schema = self._checked(columns)
+            table = blocks.read(block, columns)
+            with naming(reader.path):
+                return table if table.schema.equals(schema) else table.cast(schema)
+
+        return Blocks(blocks.rows, blocks.decoded, read)
 
     def batches(
         self, columns: Sequence[str], rows: int = 1000, *, from_file: int = 0

@@ -29,7 +29,8 @@ class TokenizerChoice:
     Args:
         tokenizer: A `transformers.PreTrainedTokenizerBase`, its folder or its Hub name.
         trust_remote_code: Whether to run Python code that comes with the tokenizer.
-        chat_template: Text of a Jinja template that replaces the tokenizer's own. Both are for folders and names.
+        chat_template: Text of a Jinja template that replaces the tokenizer's own.
+        download: Whether a name is looked for on the Hub, or in its cache only. All three are for folders and names.
 
     Example:
         >>> choice = TokenizerChoice("no/such/folder/")
@@ -38,10 +39,18 @@ class TokenizerChoice:
         packsort.errors.TokenizerError: no tokenizer folder `no/such/folder/`
     """
 
-    def __init__(self, tokenizer: Any, *, trust_remote_code: bool = False, chat_template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        trust_remote_code: bool = False,
+        chat_template: str | None = None,
+        download: bool = True,
+    ) -> None:
         named = isinstance(tokenizer, (str, os.PathLike))
         self._name = os.fspath(tokenizer) if named else None
         self._loaded = None if named else as_tokenizer(tokenizer)
+        self._download = download
         self._options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "chat_template": chat_template}
 
     def load(self, stage: Stage = no_progress) -> Any:
@@ -56,7 +65,7 @@ class TokenizerChoice:
         if self._loaded is None:
             assert self._name is not None
             with stage("loading the tokenizer"):
-                self._loaded = load_tokenizer(self._name, **self._options)
+                self._loaded = load_tokenizer(self._name, download=self._download, **self._options)
         return self._loaded
 
     @cached_property

@@ -25,6 +25,7 @@ from packsort.tokenization.directives import TEMPLATE_VARIABLES, Untrained, take
 from packsort.tokenization.fit import TemplateFit
 from packsort.tokenization.forms.find import find_form, is_json
 from packsort.tokenization.forms.form import RowKind
+from packsort.tokenization.limits import TemplateLimitError, of_row
 from packsort.tokenization.loss import LossRule
 from packsort.tokenization.messages import (
     Conversation,
@@ -194,8 +195,8 @@ class Renderer:
         for number, row in enumerate(rows):
             try:
                 self._render(rendered, row)
-            except RowError as error:
-                raise SourceError(f"{where(number)}: {error}") from error.__cause__
+            except (RowError, TemplateLimitError) as error:
+                raise of_row(error, where(number)) from error.__cause__
         return rendered
 
     def _render(self, rendered: Rendered, row: Mapping[str, Any]) -> None:

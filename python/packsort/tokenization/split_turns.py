@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort.errors import SourceError
 from packsort.schema import NO_LOSS
 from packsort.tokenization.encode import Encoded, Encoder, shared_tokens
+from packsort.tokenization.limits import TemplateLimitError, of_row
 from packsort.tokenization.messages import Conversation, Message, RowError
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.spans import Span
@@ -190,14 +190,14 @@ class WindowCutter:
     def _chat(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> tuple[str, list[Span]]:
         try:
             return self._render.chat(part)
-        except RowError as error:
-            raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
+        except (RowError, TemplateLimitError) as error:
+            raise of_row(error, f"{where(cut.row)}: in a window of the conversation") from error.__cause__
 
     def _text(self, cut: _Cut, part: Conversation, where: Callable[[int], str]) -> str:
         try:
             return self._render.text(part)
-        except RowError as error:
-            raise SourceError(f"{where(cut.row)}: in a window of the conversation, {error}") from error.__cause__
+        except (RowError, TemplateLimitError) as error:
+            raise of_row(error, f"{where(cut.row)}: in a window of the conversation") from error.__cause__
 
     def _take_loss_once(self, cuts: list[_Cut], where: Callable[[int], str]) -> None:
         """Take the loss off the head in windows after the first, if every token carries loss."""

@@ -1,18 +1,22 @@
 """A chat template of a tokenizer: from a conversation to its text.
 
-transformers' own function renders, so the text equals that of `apply_chat_template`.
+transformers' own function renders, in its own environment, so the text equals that of `apply_chat_template`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packsort.errors import TokenizerError
 from packsort.tokenization.clock import Clock
+from packsort.tokenization.limits import Limits, TemplateLimitError
 from packsort.tokenization.messages import Conversation, RowError
 from packsort.tokenization.spans import Span
+
+if TYPE_CHECKING:
+    from packsort.tokenization.bounded import BoundedTemplate
 
 # The pattern that transformers searches for.
 _GENERATION = re.compile(r"\{\%-?\s*generation\s*-?\%\}")
@@ -40,8 +44,8 @@ class ChatTemplate:
         self.reads_clock = "strftime_now" in text
         self._clock = clock
         self._direct: dict[bool, bool] = {}  # with marks or without, once a conversation has told
-        # transformers caches compiled templates by their text. A comment keeps one with a stopped clock apart.
-        self._source = f"{{# {clock.day} +#}}{text}" if self.reads_clock else text
+        self._limits = Limits()
+        self._bounded: BoundedTemplate | None = None
 
     def with_text(self, text: str) -> ChatTemplate:
         """Return another template, with the same special tokens and clock."""
@@ -70,39 +74,45 @@ class ChatTemplate:
         return self._render(conversation, prompt=False, marks=True)
 
     def _render(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]]:
-        from jinja2 import TemplateError, TemplateSyntaxError
+        from jinja2 import TemplateError
 
+        bounded = self._bounded or self._compile()
+        self._limits.start()
         # transformers keeps the marks in the compiled template, so two threads must not render at the same time.
         try:
-            if self.reads_clock:
-                self._stop_clock()
             direct = None
             if self._direct.get(marks, True) and _is_plain(conversation):
-                direct = self._directly(conversation, prompt=prompt, marks=marks)
+                direct = self._directly(bounded, conversation, prompt=prompt, marks=marks)
             if direct is not None and marks in self._direct:
                 return direct
-            found = self._by_transformers(conversation, prompt=prompt, marks=marks)
+            found = self._by_transformers(bounded, conversation, prompt=prompt, marks=marks)
             if direct is not None:
                 self._direct[marks] = direct == found
             return found
-        except ImportError as error:
-            raise TokenizerError(
-                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
-            ) from error
-        except TemplateSyntaxError as error:
-            raise TokenizerError(f"the chat template is not valid (line {error.lineno}): {error.message}") from error
+        except TemplateLimitError:
+            raise
+        except RecursionError as error:
+            raise TemplateLimitError("the chat template calls itself too often") from error
+        except MemoryError as error:
+            raise TemplateLimitError("the chat template takes more memory than there is") from error
+        except OverflowError as error:  # of a `range` above all, whose length the sandbox limits
+            raise TemplateLimitError(f"the chat template cannot be rendered: {error}") from error
         # A template is foreign code. It may raise any of these for a conversation that it does not expect.
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise RowError(f"the chat template refuses the conversation: {error}") from error
 
-    def _by_transformers(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]]:
+    def _by_transformers(
+        self, bounded: BoundedTemplate, conversation: Conversation, *, prompt: bool, marks: bool
+    ) -> tuple[str, list[Span]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        if not bounded.is_installed:
+            bounded = self._compile()
         # transformers annotates the result as a string, but returns a pair.
         result: Any = render_jinja_template(
             conversations=[conversation.messages],
             tools=conversation.tools,
-            chat_template=self._source,
+            chat_template=bounded.key,
             return_assistant_tokens_mask=marks,
             add_generation_prompt=prompt,
             **{**self.special, **conversation.variables},
@@ -110,7 +120,9 @@ class ChatTemplate:
         rendered, spans = result
         return rendered[0], spans[0] if marks else []
 
-    def _directly(self, conversation: Conversation, *, prompt: bool, marks: bool) -> tuple[str, list[Span]] | None:
+    def _directly(
+        self, bounded: BoundedTemplate, conversation: Conversation, *, prompt: bool, marks: bool
+    ) -> tuple[str, list[Span]] | None:
         """Render a plain conversation by the parts of transformers' function, without the copies that it makes first.
 
         A plain conversation is what the copies make of it. The first one is rendered both ways, and where a version of
@@ -118,9 +130,9 @@ class ChatTemplate:
         """
         from transformers.utils import chat_template_utils as parts
 
-        compiled: Any = getattr(parts, "_compile_jinja_template", lambda text: None)(self._source)
+        compiled = bounded.template
         with_marks: Any = getattr(parts, "_render_with_assistant_indices", None)
-        if compiled is None or with_marks is None:
+        if with_marks is None:
             return None
         given = {"messages": conversation.messages, "tools": None, "documents": None, "add_generation_prompt": prompt}
         if marks:
@@ -128,11 +140,23 @@ class ChatTemplate:
             return text, spans
         return compiled.render(**given, **self.special), []
 
-    def _stop_clock(self) -> None:
-        """Set the compiled template's clock. Variables cannot: transformers hands only plain data to a template."""
-        from transformers.utils.chat_template_utils import _compile_jinja_template
+    def _compile(self) -> BoundedTemplate:
+        try:
+            from jinja2 import TemplateSyntaxError
 
-        _compile_jinja_template(self._source).globals["strftime_now"] = self._clock.strftime_now
+            from packsort.tokenization.bounded import BoundedTemplate
+        except ImportError as error:
+            raise TokenizerError(
+                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
+            ) from error
+        try:
+            self._bounded = BoundedTemplate(self.text, self._limits, strftime_now=self._clock.strftime_now)
+            return self._bounded
+        except TemplateSyntaxError as error:
+            raise TokenizerError(f"the chat template is not valid (line {error.lineno}): {error.message}") from error
+        # Of Python's compiler: too many nested loops or parentheses.
+        except (SyntaxError, RecursionError, MemoryError, OverflowError, ValueError) as error:
+            raise TokenizerError(f"the chat template cannot be compiled: {error}") from error
 
 
 def _is_plain(conversation: Conversation) -> bool:

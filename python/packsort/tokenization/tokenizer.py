@@ -21,7 +21,11 @@ _LONGEST_REASON = 300  # characters of a foreign message
 
 
 def load_tokenizer(
-    name_or_dir: str | os.PathLike[str], *, trust_remote_code: bool = False, chat_template: str | None = None
+    name_or_dir: str | os.PathLike[str],
+    *,
+    trust_remote_code: bool = False,
+    chat_template: str | None = None,
+    download: bool = True,
 ) -> Any:
     """Load a Hugging Face tokenizer.
 
@@ -31,6 +35,7 @@ def load_tokenizer(
             `tokenizer.json` needs mistral-common; one that has only `tokenizer.model` needs sentencepiece or tiktoken.
         trust_remote_code: Whether to run Python code that comes with the tokenizer.
         chat_template: Text of a Jinja template that replaces the tokenizer's own.
+        download: Whether a name is looked for on the Hub, or in its cache on this machine only.
 
     Returns:
         A `transformers.PreTrainedTokenizerBase`.
@@ -61,14 +66,17 @@ def load_tokenizer(
     if loader is AutoTokenizer and not _names_class(path):
         # transformers before 5 asks for the model of a folder that has nothing but this file.
         loader = PreTrainedTokenizerFast
-    cached = not path.is_dir() and not hub_is_reachable()
+    cached = not path.is_dir() and not (download and hub_is_reachable())
+    # What a folder lacks is not asked for elsewhere, except for code that the caller trusts.
+    local = cached or (path.is_dir() and not trust_remote_code)
     try:
         tokenizer = loader.from_pretrained(
-            str(path) if path.is_dir() else name, trust_remote_code=trust_remote_code, local_files_only=cached
+            str(path) if path.is_dir() else name, trust_remote_code=trust_remote_code, local_files_only=local
         )
     # Damaged and foreign files raise exceptions of many classes here.
     except Exception as error:
-        raise TokenizerError(f"tokenizer `{name}` cannot be loaded: {_reason(error, cached)}") from error
+        reason = _reason(error, "" if not cached else "cannot be reached" if download else "is not asked")
+        raise TokenizerError(f"tokenizer `{name}` cannot be loaded: {reason}") from error
     if not _has_words(tokenizer):
         raise TokenizerError(f"tokenizer `{name}` has no vocabulary: its folder lacks the files that it needs")
     if not tokenizer.name_or_path:
@@ -149,13 +157,18 @@ def _has_words(tokenizer: Any) -> bool:
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
-def _reason(error: Exception, cached: bool) -> str:
-    """Return why transformers cannot load a tokenizer, in one line."""
+def _reason(error: Exception, hub: str) -> str:
+    """Return why transformers cannot load a tokenizer, in one line.
+
+    Args:
+        error: What it raised.
+        hub: What keeps it from the Hub, or "" if nothing does.
+    """
     text = str(error)
     if "trust_remote_code" in text:
         return "it comes with Python code; pass trust_remote_code=True to run it"
-    if cached:
-        return "the Hugging Face Hub cannot be reached, and its cache holds no such tokenizer"
+    if hub:
+        return f"the Hugging Face Hub {hub}, and its cache holds no such tokenizer"
     if "backend tokenizer from one of" in text or "Unrecognized model" in text:
         return (
             "transformers does not know its class; add a tokenizer_config.json with `tokenizer_class`, or a "

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from packsort._stores import RangedFile, StorePath
+from packsort.errors import SourceError
 from packsort.sources.formats.opening import Place, open_object
-from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
+from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
 from packsort.sources.formats.stamp import refuse_changed, stamp_of
 
 _HEAD_BYTES = 16 << 10
@@ -101,6 +102,27 @@ class ArrowReader:
         for batch in self._record_batches(columns):
             for first in range(0, batch.num_rows, rows):
                 yield batch.slice(first, rows)
+
+    def blocks(self) -> Blocks:
+        """Return the file as one block, as `BlockReader.blocks`: it is mapped, or read into memory once."""
+        if self._memory_map and self._is_compressed():
+            raise SourceError(
+                f"`{self.path}` is compressed Arrow, which cannot be mapped: write it without compression, or as "
+                "Parquet, which is read by row group"
+            )
+        return Blocks((self.rows,), False, lambda index, columns: self.read(columns))
+
+    def _is_compressed(self) -> bool:
+        """Return whether a buffer of the first rows is not the file's own memory."""
+        with naming(self.path), pa.memory_map(self.path) as file:
+            whole = file.read_buffer()
+            reader = ipc.open_stream(whole) if self._stream else ipc.open_file(whole)
+            for batch in reader if self._stream else map(reader.get_batch, range(reader.num_record_batches)):
+                buffers = [one for column in batch.columns for one in column.buffers() if one is not None and one.size]
+                if buffers:
+                    begin, end = whole.address, whole.address + whole.size
+                    return not all(begin <= one.address < end for one in buffers)
+        return False
 
 
 class _MessageHeads(RangedFile):

@@ -16,7 +16,7 @@ from packsort._stores import StorePath
 from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.parquet_levels import count_lists
-from packsort.sources.formats.reader import check_columns, check_rows, checked_schema, naming
+from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
 
 _BUFFER = 1 << 20
 _GROUP_BYTES = 8 << 20
@@ -42,13 +42,15 @@ class ParquetReader:
             self.rows = file.metadata.num_rows
 
     @contextmanager
-    def _open(self, buffer_size: int = 0) -> Iterator[pq.ParquetFile]:
+    def _open(self, metadata: pq.FileMetaData | None = None, buffer_size: int = 0) -> Iterator[pq.ParquetFile]:
         # Checksums cost little, and tell damage from data. Files without them are read without.
         if isinstance(self._place, StorePath):
             with open_object(self._place) as source:
-                yield pq.ParquetFile(source, page_checksum_verification=True)
+                yield pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
         else:
-            with pq.ParquetFile(not_a_uri(self.path), page_checksum_verification=True, buffer_size=buffer_size) as file:
+            with pq.ParquetFile(
+                not_a_uri(self.path), metadata=metadata, page_checksum_verification=True, buffer_size=buffer_size
+            ) as file:
                 yield file
 
     def decoded_bytes(self, columns: Sequence[str]) -> int:
@@ -120,9 +122,24 @@ class ParquetReader:
 
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         # Without a buffer, each column of a row group is read in one piece, which may be as large as the file.
-        with self._open(_BUFFER) as file:
+        with self._open(buffer_size=_BUFFER) as file:
             for groups in _some_groups(file.metadata, self._groups_of(file)):
                 yield from file.iter_batches(batch_size=rows, columns=list(columns), row_groups=groups)
+
+    def blocks(self) -> Blocks:
+        """Return the row groups, as `BlockReader.blocks`."""
+        with naming(self.path), self._open() as file:
+            metadata = file.metadata
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+
+        def read(index: int, columns: Sequence[str]) -> pa.Table:
+            with naming(self.path), self._open(metadata) as file:
+                table = file.read_row_group(index, columns=list(columns)).select(list(columns))
+            check_rows(table.num_rows, rows[index], self.path)
+            check_columns(table, self.path, sum(rows[:index]))
+            return table
+
+        return Blocks(rows, True, read)
 
 
 class ParquetPart(ParquetReader):

@@ -1,10 +1,11 @@
-"""Protocol of the readers of files, and errors that name the file."""
+"""Protocols of the readers of files, and errors that name the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -40,6 +41,33 @@ class Reader(Protocol):
         Args:
             columns: Names of the columns; the batches have them in this order.
             rows: The most rows of a batch. No batch is empty.
+        """
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of one file in blocks that can be read alone.
+
+    Attributes:
+        rows: Rows of each block.
+        decoded: Whether a block that is read takes memory of its own. Others are mapped, or read once for all.
+        read: Reads all rows of some columns of block `index`: `read(index, columns)`.
+    """
+
+    rows: tuple[int, ...]
+    decoded: bool
+    read: Callable[[int, Sequence[str]], pa.Table]
+
+
+@runtime_checkable
+class BlockReader(Reader, Protocol):
+    """Reader of a file whose rows can be read block by block, in any order."""
+
+    def blocks(self) -> Blocks:
+        """Return the blocks of the file.
+
+        Raises:
+            SourceError: The file cannot be read, or its rows cannot be read in any order.
         """
 
 

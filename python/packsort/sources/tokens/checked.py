@@ -13,7 +13,16 @@ from pyarrow import types
 
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort._options import EmptySequences
-from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, MAX_TOKEN_ID, POSITION_IDS
+from packsort.schema import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    INT32_COLUMNS,
+    LABELS,
+    LENGTH,
+    MAX_TOKEN_ID,
+    NO_LOSS,
+    POSITION_IDS,
+)
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
 from packsort.sources.tokens.disagreeing import values_in_rows
@@ -34,6 +43,7 @@ class CheckedRows:
 
     Attributes:
         lengths: Values of `input_ids` in each row: int64 (rows,).
+        padding: Padding that is left out, or None if there is none.
         padding_left_out: Tokens of padding of each row that are left out: int64 (rows,).
         undecided: Columns that are packed if they have a value for each token.
     """
@@ -48,18 +58,25 @@ class CheckedRows:
                 columns[name] = self._checked(name)
         self.undecided = [name for name in table.column_names if name not in (*columns, LENGTH)]
         mask = columns.pop(ATTENTION_MASK, None)
-        self._padding = None if mask is None else find_padding(mask, self._where)
+        self.padding = None if mask is None else find_padding(mask, self._where)
         kept, first = self.lengths, None
         self.padding_left_out = np.zeros_like(self.lengths)
-        if self._padding is not None:
-            kept, first, self.padding_left_out = self._padding.kept, self._padding.first, self._padding.left_out
-            columns = {name: self._padding.strip(column) for name, column in columns.items()}
+        if self.padding is not None:
+            kept, first, self.padding_left_out = self.padding.kept, self.padding.first, self.padding.left_out
+            columns = {name: self.padding.strip(column) for name, column in columns.items()}
         if empty == "error":
             rules.check_not_empty(kept, self._where, self.padding_left_out)
         if LENGTH in table.column_names:
             rules.check_stored_lengths(table[LENGTH], self.lengths, kept, self._where)
         self._ready = apply_masks(pa.table(columns), self._where, first)
         self._table = table.select(self.undecided)  # the other columns are no longer needed as they are stored
+
+    def trained(self) -> NDArray[np.bool_] | None:
+        """Return whether a token of each row carries loss, bool (rows,); None where there are no labels."""
+        if LABELS not in self._ready.column_names:
+            return None
+        trained = [_any_loss(chunk) for chunk in self._ready[LABELS].chunks]
+        return np.concatenate(trained) if trained else np.zeros(0, np.bool_)
 
     def found(self, name: str) -> NDArray[np.int64]:
         """Return the number of values of an undecided column in each row, -1 where it is null: int64 (rows,)."""
@@ -71,7 +88,7 @@ class CheckedRows:
         for name in names:
             if name in self.undecided:
                 column = self._checked(name)
-                columns[name] = column if self._padding is None else self._padding.strip(column)
+                columns[name] = column if self.padding is None else self.padding.strip(column)
                 if name == POSITION_IDS:
                     rules.check_positions(columns[name], self._where)
             elif name in self._ready.column_names:
@@ -82,6 +99,14 @@ class CheckedRows:
         column, found = checked_column(self._table[name], name, self._where)
         rules.check_same_lengths(name, found, self.lengths, self._where)
         return column
+
+
+def _any_loss(labels: pa.Array) -> NDArray[np.bool_]:
+    """Return whether each list holds a label that carries loss: bool (rows,)."""
+    ends = list_offsets(labels)
+    before = np.concatenate([[0], np.cumsum(to_numpy(labels.flatten()) != NO_LOSS, dtype=np.int64)])
+    found: NDArray[np.bool_] = before[ends[1:]] > before[ends[:-1]]
+    return found
 
 
 def checked_column(column: pa.ChunkedArray, name: str, where: Where) -> tuple[pa.ChunkedArray, NDArray[np.int64]]:

@@ -69,7 +69,7 @@ class TokenColumns:
         uneven = uneven_across_files(source, roles.lists)
         table = source.read([name for name in roles.read if name not in uneven])
         self._columns: dict[str, tuple[_core.ListColumn, Any]] = {}
-        lengths = self._add(INPUT_IDS, _lists(source, table, INPUT_IDS))
+        lengths = self._add(INPUT_IDS, plain_lists(table[INPUT_IDS], INPUT_IDS, source.where))
         padding = None
         for name in table.column_names[1 : len(table.column_names) - roles.has_length]:
             if name != LABELS and name not in MASKS:
@@ -77,7 +77,7 @@ class TokenColumns:
                 if not fits(name, found, lengths):
                     uneven[name] = int((found != lengths).sum())
                     continue
-            lists = _lists(source, table, name)
+            lists = plain_lists(table[name], name, source.where)
             rules.check_same_lengths(name, self._add(name, lists), lengths, source.where)
             if name == ATTENTION_MASK:
                 del self._columns[name]
@@ -160,12 +160,7 @@ class TokenColumns:
         Raises:
             SourceError: The column's lists point outside its values.
         """
-        kind = lists.type.value_type
-        dtype = np.dtype(kind.to_pandas_dtype())
-        if types.is_boolean(kind):  # Arrow stores eight to a byte, and the gather moves bytes
-            list_type = pa.large_list if types.is_large_list(lists.type) else pa.list_
-            lists, dtype = lists.cast(list_type(pa.uint8())), np.dtype(np.bool_)
-        self._columns[name] = _core.ListColumn(lists), dtype
+        self._columns[name] = list_column(lists)
         try:
             return self._columns[name][0].lengths()
         except PacksortError as error:
@@ -185,24 +180,46 @@ class TokenColumns:
         return position, self.source.where(int(ids[piece]))
 
 
-def _lists(source: Source, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Return a column as `list` or `large_list` without nulls."""
-    column = table[name]
+def list_column(lists: pa.ChunkedArray) -> tuple[_core.ListColumn, np.dtype[Any]]:
+    """Return a column to gather from, and the dtype of its values.
+
+    Args:
+        lists: `list` or `large_list` without nulls.
+    """
+    kind = lists.type.value_type
+    dtype = np.dtype(kind.to_pandas_dtype())
+    if types.is_boolean(kind):  # Arrow stores eight to a byte, and the gather moves bytes
+        list_type = pa.large_list if types.is_large_list(lists.type) else pa.list_
+        lists, dtype = lists.cast(list_type(pa.uint8())), np.dtype(np.bool_)
+    return _core.ListColumn(lists), dtype
+
+
+def plain_lists(column: pa.ChunkedArray, name: str, where: rules.Where) -> pa.ChunkedArray:
+    """Return a column as `list` or `large_list` without nulls.
+
+    Args:
+        column: Lists of any of Arrow's types.
+        name: Its name.
+        where: Names a row.
+
+    Raises:
+        SourceError: There is a null.
+    """
     if not (types.is_list(column.type) or types.is_large_list(column.type)):
         # Lists of a fixed size and views are rare. Converting them to lists checks every token.
-        return checked_column(column, name, source.where)[0]
+        return checked_column(column, name, where)[0]
     row = 0
     for chunk in column.chunks:
         if chunk.null_count:
             at = row + pc.index(chunk.is_null(), True).as_py()
-            raise rules.null_list(name, source.where(at))
+            raise rules.null_list(name, where(at))
         if chunk.values.null_count:
-            _check_nulls(source, name, chunk, row)
+            _check_nulls(chunk, name, where, row)
         row += len(chunk)
     return column
 
 
-def _check_nulls(source: Source, name: str, chunk: pa.Array, first_row: int) -> None:
+def _check_nulls(chunk: pa.Array, name: str, where: rules.Where, first_row: int) -> None:
     """Refuse a null in the lists of a chunk; nulls outside a slice do not count."""
     values = chunk.flatten()
     if not values.null_count:
@@ -211,4 +228,4 @@ def _check_nulls(source: Source, name: str, chunk: pa.Array, first_row: int) -> 
     ends = np.cumsum(to_numpy(pc.list_value_length(chunk)))
     row = int(np.searchsorted(ends, at, side="right"))
     first = int(ends[row - 1]) if row else 0
-    raise rules.null_value(name, at - first, source.where(first_row + row))
+    raise rules.null_value(name, at - first, where(first_row + row))

@@ -52,6 +52,9 @@ class DirectoryPacks:
         digest = xxhash.xxh3_128()
         for shard in shards.manifest.shards:
             digest.update(f"{shard.name}:{shard.packs}:{shard.checksum};".encode())
+        if (index := shards.manifest.index) is not None:
+            for file in index.files:  # by their content, wherever they are
+                digest.update(f"{file.rows}:{file.bytes}:{file.sample};".encode())
         if shards.is_remote and all(shard.is_mapped for shard in shards.manifest.shards):
             digest.update(b"by shard;")  # an epoch has another order than on a disk
         self.data_fingerprint = digest.hexdigest()
@@ -78,10 +81,10 @@ class DirectoryPacks:
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.shards, self.seed, self.kept)
 
-    def pack(self, number: int) -> PackArrays:
-        """Return a pack without the columns that are left out."""
-        pack = self.shards[number]
-        return {name: pack[name] for name in self.columns} if self._left_out else pack
+    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+        """Return packs by number, without the columns that are left out."""
+        packs = self.shards.take(numbers)
+        return [{name: pack[name] for name in self.columns} for pack in packs] if self._left_out else [*packs]
 
 
 class _DirectoryEpoch:
@@ -98,7 +101,7 @@ class _DirectoryEpoch:
         self._packs.shards.check_packs(numbers)
         if self._packs.shards.is_remote and len(numbers):
             self._prefetch(self._packs.shards.shard_of(numbers[-1]))
-        return [self._packs.pack(number) for number in numbers]
+        return self._packs.take(numbers)
 
     def _prefetch(self, index: int) -> None:
         """Copy the shard that follows one in the order of the epoch."""
@@ -115,9 +118,10 @@ class _DirectoryEpoch:
         seed, shards = self._packs.seed, self._packs.shards.manifest.shards
         if seed is None:
             return None
-        if all(shard.is_mapped for shard in shards) and not self._packs.shards.is_remote:
+        if self._packs.shards.manifest.comes_in_any_order and not self._packs.shards.is_remote:
             return _core.shuffled(len(self._packs), seed, self._epoch, 0)
-        # A Parquet shard is decoded as a whole, and one of a store is copied, so its packs stay together.
+        # Packs of a shard stay together where it is decoded as a whole (Parquet), copied (one of a store), or gathered
+        # from the same row groups (one of an index).
         firsts = np.concatenate([[0], np.cumsum([shard.packs for shard in shards], dtype=np.int64)])
         orders = [np.zeros(0, np.int64)]
         for index in _core.shuffled(len(shards), seed, self._epoch, 0).tolist():

@@ -1,0 +1,343 @@
+"""Gather token columns from files in which they stay: mapped Arrow, and Parquet that is read by row group.
+
+Row groups that were read are kept until they exceed a number of bytes; the one that was used longest ago goes first.
+All that a call needs is read before it gathers, in one gather for each column. A call that needs more bytes than may be
+kept gathers in parts.
+
+What was read is one immutable view, and threads exchange whole views: two threads may read the same row group, and
+both are right. There is no lock that a fork could find held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from packsort import _core
+from packsort._arrow import is_list
+from packsort.errors import DamagedError, PacksortError, SourceError
+from packsort.schema import INPUT_IDS, INT32_COLUMNS, LABELS, LOSS_MASKS
+from packsort.sources.formats.reader import Blocks, naming
+from packsort.sources.tokens.disagreeing import values_in_rows
+from packsort.sources.tokens.lazy import list_column, plain_lists
+from packsort.sources.tokens.loss_masks import masked_labels
+
+
+class BlockFile(Protocol):
+    """A file that token columns are gathered from.
+
+    Attributes:
+        path: The file.
+        rows: Number of its rows.
+    """
+
+    path: str
+    rows: int
+
+    def open(self) -> Blocks:
+        """Return the blocks of the file.
+
+        Raises:
+            DamagedError: It is not the file that was meant.
+        """
+
+    def check(self) -> None:
+        """Raise a `DamagedError` if the file is not the one that was opened."""
+
+
+class _Key(NamedTuple):
+    """A block of a file; a file that is not open yet is one block of number -1."""
+
+    file: int
+    block: int
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """Blocks that are known, those of them that are in memory or mapped, and columns made of these.
+
+    Attributes:
+        keys: All blocks, in order of their rows.
+        starts: First row of each block: int64 (blocks,).
+        base: First row of each block in `columns`, or -1: int64 (blocks,).
+        bytes: Memory that each block takes once it is read; 0 for those that are mapped: int64 (blocks,).
+        used: Time of the last call that used each block: int64 (blocks,), changed in place.
+        tables: Tables of the blocks in `columns`.
+        columns: Columns to gather from, and the dtypes of their values.
+        whole: Whether `columns` have all rows, so that rows keep their numbers.
+    """
+
+    keys: tuple[_Key, ...]
+    starts: NDArray[np.int64]
+    base: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    used: NDArray[np.int64]
+    tables: dict[_Key, pa.Table]
+    columns: dict[str, tuple[_core.ListColumn, Any]]
+    whole: bool
+
+
+class TokenBlocks:
+    """Token columns of files, gathered block by block.
+
+    Args:
+        files: The files.
+        stored: Columns to read, as `TokenSurvey.stored`.
+        lengths: Tokens of each row without padding: int32 or int64 (rows,).
+        first: First token of each row that is no padding: int32 (rows,); None where there is no padding.
+        most_bytes: Most bytes of decoded blocks that are kept between calls.
+
+    Attributes:
+        names: Names of the columns that `gather` returns, `input_ids` first.
+        most_bytes: As given.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[BlockFile],
+        stored: pa.Schema,
+        lengths: NDArray[Any],
+        first: NDArray[np.int32] | None,
+        most_bytes: int,
+    ) -> None:
+        self.most_bytes = most_bytes
+        self._files = tuple(files)
+        self._stored = stored
+        self._lengths, self._first = lengths, first
+        self._masks = tuple(name for name in LOSS_MASKS if name in stored.names)
+        packed = [name for name in stored.names if name not in self._masks]
+        if self._masks and LABELS not in packed:
+            packed.insert(1, LABELS)
+        self.names = tuple(packed)
+        self._ends = list(accumulate(file.rows for file in files))
+        self._opened: dict[int, Blocks] = {}
+        self._time = 0
+        self._view = self._known()
+
+    def gather(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Gather pieces of rows, one piece after another.
+
+        Args:
+            ids: Row of each piece: int64, (pieces,).
+            lengths: Number of tokens of each piece: int32, (pieces,).
+            starts: First token of each piece in its row: int32, (pieces,). None is 0.
+
+        Returns:
+            Values of each column, (tokens,): int32 for `input_ids` and `labels`, the column's own type for others.
+
+        Raises:
+            DamagedError: A file was changed or is gone.
+            IndexError: There is no such row, or it has no such piece.
+        """
+        if self._first is not None:
+            self._check_rows(ids)
+            starts = (self._first[ids] + (0 if starts is None else starts)).astype(np.int32)
+        if (view := self._view).whole:
+            return self._gather(view, ids, ids, lengths, starts)
+        at = np.searchsorted(view.starts, ids, side="right") - 1
+        base = view.base[at]
+        if base.min(initial=0) >= 0 and ids.min(initial=0) >= 0:  # all is in memory
+            self._time += 1
+            view.used[at] = self._time
+            return self._gather(view, ids - view.starts[at] + base, ids, lengths, starts)
+        self._check_rows(ids)
+        view, blocks = self._open(ids)
+        needed = np.unique(blocks)
+        if int(view.bytes[needed].sum()) > self.most_bytes:
+            return self._gather_in_parts(view, blocks, needed, ids, lengths, starts)
+        view = self._read(view, needed)
+        return self._gather(view, ids - view.starts[blocks] + view.base[blocks], ids, lengths, starts)
+
+    def check_unchanged(self) -> None:
+        """Raise a `DamagedError` if a file that was opened is gone or was changed."""
+        for index in tuple(self._opened):
+            self._files[index].check()
+
+    def _check_rows(self, ids: NDArray[np.int64]) -> None:
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self._ends[-1]):
+            raise IndexError(f"no file has row {ids.max() if ids.min() >= 0 else ids.min()}")
+
+    def _gather_in_parts(
+        self,
+        view: _View,
+        blocks: NDArray[np.int64],
+        needed: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        starts: NDArray[np.int32] | None,
+    ) -> dict[str, NDArray[Any]]:
+        """Gather from a few blocks at a time, in the order of the blocks."""
+        part, room = [0], self.most_bytes - int(view.bytes[needed[0]])
+        for size in view.bytes[needed[1:]].tolist():
+            part.append(part[-1] + (size > room))
+            room = (self.most_bytes if size > room else room) - size
+        number = np.array(part)[np.searchsorted(needed, blocks)]
+        order = np.argsort(number, kind="stable")
+        found: dict[str, list[NDArray[Any]]] = {name: [] for name in self.names}
+        for pieces in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+            own = blocks[pieces]
+            view = self._read(view, np.unique(own))
+            rows = ids[pieces] - view.starts[own] + view.base[own]
+            begins = None if starts is None else starts[pieces]
+            for name, values in self._gather(view, rows, ids[pieces], lengths[pieces], begins).items():
+                found[name].append(values)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        places = np.repeat((ends - lengths)[order] - _before(lengths[order]), lengths[order]) + np.arange(ends[-1])
+        gathered = {}
+        for name, parts in found.items():
+            values = np.concatenate(parts)
+            gathered[name] = np.empty_like(values)
+            gathered[name][places] = values
+        return gathered
+
+    def _gather(
+        self,
+        view: _View,
+        rows: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        starts: NDArray[np.int32] | None,
+    ) -> dict[str, NDArray[Any]]:
+        found = {}
+        for name, (column, dtype) in view.columns.items():
+            try:
+                values = column.gather(rows, starts, lengths).view(dtype)
+            except PacksortError as error:
+                raise IndexError(f"column `{name}`: {error}") from error
+            found[name] = values.astype(np.int32, copy=False) if name in INT32_COLUMNS else values
+        if not self._masks:
+            return found
+
+        def locate(index: int) -> tuple[int, str]:
+            ends = np.cumsum(lengths, dtype=np.int64)
+            piece = int(np.searchsorted(ends, index, side="right"))
+            position = index - int(ends[piece] - lengths[piece]) + (0 if starts is None else int(starts[piece]))
+            return position, self._where(int(ids[piece]))
+
+        masks = {name: found.pop(name) for name in self._masks}
+        found[LABELS] = masked_labels(found[INPUT_IDS], found.get(LABELS), masks, locate)
+        return {name: found[name] for name in self.names}
+
+    def _open(self, ids: NDArray[np.int64]) -> tuple[_View, NDArray[np.int64]]:
+        """Open the files of some rows, and return a view that knows them, and the block of each row in it."""
+        while True:
+            view = self._view
+            blocks: NDArray[np.int64] = np.searchsorted(view.starts, ids, side="right") - 1
+            files = {view.keys[at].file for at in np.unique(blocks).tolist() if view.keys[at].block < 0}
+            if not files:
+                return view, blocks
+            for index in sorted(files):
+                file, opened = self._files[index], self._files[index].open()
+                if sum(opened.rows) != file.rows:
+                    raise DamagedError(
+                        f"`{file.path}` has {sum(opened.rows):,} rows, and {file.rows:,} were packed: restore it, or "
+                        "pack again"
+                    )
+                self._opened[index] = opened
+            self._view = self._with_columns(self._known(), view.tables)
+
+    def _read(self, view: _View, needed: NDArray[np.int64]) -> _View:
+        """Read blocks that are missing, and return a view that has all that are needed."""
+        self._time += 1
+        missing = needed[view.base[needed] < 0]
+        if len(missing):
+            tables = dict(view.tables)
+            kept = np.flatnonzero((view.base >= 0) & (view.bytes > 0))
+            kept = np.setdiff1d(kept, needed)
+            room = self.most_bytes - int(view.bytes[needed].sum())
+            for at in kept[np.argsort(-view.used[kept], kind="stable")].tolist():  # last used first
+                room -= int(view.bytes[at])
+                if room < 0:
+                    del tables[view.keys[at]]
+            self._view = view = self._with_columns(view, tables)  # what goes is gone before more comes
+            for at in missing.tolist():
+                tables[view.keys[at]] = self._table(view.keys[at], int(view.starts[at]))
+            self._view = view = self._with_columns(view, tables)
+        view.used[needed] = self._time
+        return view
+
+    def _known(self) -> _View:
+        """Return a view of the blocks of files that are open, without any of them in memory."""
+        keys: list[_Key] = []
+        rows: list[int] = []
+        size: list[int] = []
+        for index, file in enumerate(self._files):
+            blocks = self._opened.get(index)
+            first = self._ends[index] - file.rows
+            for number, count in enumerate((file.rows,) if blocks is None else blocks.rows):
+                keys.append(_Key(index, -1 if blocks is None else number))
+                rows.append(count)
+                decoded = blocks is not None and blocks.decoded
+                size.append(block_bytes(self._stored, self._lengths[first : first + count]) if decoded else 0)
+                first += count
+        starts = np.cumsum([0, *rows], dtype=np.int64)[:-1]
+        none = np.zeros(len(keys), np.int64)
+        return _View(tuple(keys), starts, none - 1, np.array(size, np.int64), none, {}, {}, False)
+
+    def _with_columns(self, view: _View, tables: dict[_Key, pa.Table]) -> _View:
+        """Return the view with other blocks in memory."""
+        here = [at for at, key in enumerate(view.keys) if key in tables]
+        base = np.full(len(view.keys), -1, np.int64)
+        base[here] = np.cumsum([0, *(tables[view.keys[at]].num_rows for at in here)], dtype=np.int64)[:-1]
+        columns = {}
+        for name in self._stored.names if here else ():
+            chunks = [chunk for at in here for chunk in tables[view.keys[at]][name].chunks]
+            columns[name] = list_column(pa.chunked_array(chunks, self._stored.field(name).type))
+        whole = len(here) == len(view.keys) and not view.bytes.any()
+        return replace(view, base=base, tables=dict(tables), columns=columns, whole=whole)
+
+    def _table(self, key: _Key, first_row: int) -> pa.Table:
+        """Read a block, and check that it has the rows that were packed."""
+        file = self._files[key.file]
+        file.check()
+        table = self._opened[key.file].read(key.block, self._stored.names)
+        file.check()  # what was opened by its name may be another file than was just looked at
+        columns = {}
+        expected = self._lengths[first_row : first_row + table.num_rows]
+        for one in self._stored:
+            if not is_list(table[one.name].type):
+                raise DamagedError(
+                    f"`{file.path}`: column `{one.name}` is {table[one.name].type}, packed was {one.type}"
+                )
+            try:
+                lists = plain_lists(table[one.name], one.name, lambda row: self._where(first_row + row))
+                with naming(file.path):
+                    columns[one.name] = lists if lists.type.equals(one.type) else lists.cast(one.type)
+            except SourceError as error:
+                raise DamagedError(f"{error}: restore the file, or pack again") from error
+            found = values_in_rows(lists)
+            if not (np.array_equal(found, expected) if self._first is None else (found >= expected).all()):
+                row = int(np.argmax(found != expected if self._first is None else found < expected))
+                raise DamagedError(
+                    f"{self._where(first_row + row)}: column `{one.name}` has {found[row]} values, "
+                    f"{expected[row]} were packed: restore the file, or pack again"
+                )
+        return pa.table(columns)
+
+    def _where(self, row: int) -> str:
+        index = next(at for at, end in enumerate(self._ends) if row < end)
+        return f"`{self._files[index].path}` row {row - self._ends[index] + self._files[index].rows}"
+
+
+def block_bytes(stored: pa.Schema, lengths: NDArray[Any]) -> int:
+    """Return the memory that rows take once they are decoded.
+
+    Args:
+        stored: The columns.
+        lengths: Tokens of each row: (rows,).
+    """
+    tokens = int(lengths.sum(dtype=np.int64))
+    return sum(tokens * one.type.value_type.bit_width // 8 + 4 * len(lengths) for one in stored)
+
+
+def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the number of tokens before each piece: int64 (pieces,)."""
+    return np.cumsum(lengths, dtype=np.int64) - lengths
