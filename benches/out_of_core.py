@@ -89,7 +89,9 @@ def child(arguments: dict[str, Any]) -> None:
     WORK[arguments["work"]](*arguments["call"])
     seconds = time.perf_counter() - start
     facts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # `ru_maxrss` begins with that of the process that started this one.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) * 1024
     found = {"seconds": seconds, "peak": peak, "read": int(facts["rchar"]), "written": int(facts["wchar"])}
     print(json.dumps(found))
 

@@ -19,6 +19,7 @@ BENCHES = (
     "read_json",
     "layouts",
     "loader",
+    "index_only",
     "checks",
     "streaming",
     "strategies",

@@ -18,6 +18,8 @@ import ray.data
 
 import packsort
 import packsort.ray
+import s3_server
+from packsort._stores import Store, place
 from packsort.cli import main
 from packsort.ray import second_pass
 from packsort.ray.pack import pack_of_config
@@ -62,7 +64,7 @@ def dataset(table: pa.Table, blocks: int = 4) -> Any:
     return ray.data.from_arrow([table.slice(at, step) for at in range(0, table.num_rows, step)])
 
 
-def ray_pack(source: Any, out: Path, max_length: int, *, stretch: int = STRETCH, **options: Any) -> Any:
+def ray_pack(source: Any, out: Path | str, max_length: int, *, stretch: int = STRETCH, **options: Any) -> Any:
     own = {name: options.pop(name) for name in ("stage", "traffic") if name in options}
     more = {name: options.pop(name) for name in ("format",) if name in options}
     config = shard_config("pack", max_length, options, seed=3, shard_size=SHARD, **more)
@@ -134,6 +136,8 @@ def test_the_command_packs_files_with_ray(nodes: Any, tmp_path: Path, capsys: py
 
     assert main([*command, "-o", str(tmp_path / "no"), "--engine", "ray", "--tokenizer", "x"]) == 1
     assert "tokenizer does not go with engine='ray'" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path / "no"), "--engine", "ray", "--index-only"]) == 1
+    assert "index_only does not go with engine='ray'" in capsys.readouterr().err
 
 
 def test_a_call_that_was_killed_goes_on_from_its_shards(nodes: Any, tmp_path: Path) -> None:
@@ -164,6 +168,27 @@ def test_a_call_that_was_killed_goes_on_from_its_shards(nodes: Any, tmp_path: Pa
     assert {name: (tmp_path / "ray" / name).stat().st_ino for name in before} == before
     packsort.write_shards(table, tmp_path / "one", 400, seed=3, shard_size=SHARD)
     assert recorded(tmp_path / "ray") == recorded(tmp_path / "one")
+
+
+def test_sources_and_outputs_may_be_in_an_object_store(nodes: Any, tmp_path: Path) -> None:
+    table = rows(300)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+    packsort.write_shards(str(tmp_path / "a.parquet"), tmp_path / "one", 400, seed=3, shard_size=SHARD)
+    with s3_server.started(bucket="rows") as server:
+        # Workers started before the server, so they do not have its address from the environment.
+        known = {"endpoint_url": server.url, "key": "key", "secret": "secret"}
+        options = {"storage_options": known | {"client_kwargs": {"region_name": "us-east-1"}}}
+        Store().put_file(tmp_path / "a.parquet", "s3://rows/in/a.parquet")
+        ray_pack("s3://rows/in", "s3://rows/packed", 400, **options)
+        found = json.loads(place("s3://rows/packed/manifest.json").read_bytes())
+        for name in ("plan", "counts", "shards"):
+            assert found[name] == recorded(tmp_path / "one")[name]
+        for shard in found["shards"]:
+            written = (tmp_path / "one" / shard["name"]).read_bytes()
+            assert place(f"s3://rows/packed/{shard['name']}").read_bytes() == written
+        assert set(Store().find("s3://rows/packed")) == {
+            f"s3://rows/packed/{name}" for name in ("manifest.json", *(shard["name"] for shard in found["shards"]))
+        }
 
 
 def test_a_bad_token_is_named_and_nothing_is_left(nodes: Any, tmp_path: Path) -> None:
@@ -253,8 +278,6 @@ def test_options_of_one_machine_are_refused_by_name(tmp_path: Path, options: dic
     assert not list(tmp_path.iterdir())
 
 
-def test_other_sources_and_outputs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(packsort.OptionError, match=r"out must be a folder on a disk .* got 's3://bucket/out'"):
-        packsort.ray.pack(None, 100, "s3://bucket/out")
+def test_other_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(packsort.SourceError, match=r"source must be a ray.data.Dataset, a path, .* got a Table"):
         packsort.ray.pack(rows(3), 100, tmp_path / "out")

@@ -352,7 +352,7 @@ def test_wrong_options_write_nothing(tmp_path: Path, options: dict[str, object],
 
 
 def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packsort.shards import writer as writing
+    from packsort.shards import shard_writer as writing
 
     table = token_table()
     write_parts(table, tmp_path / "tokens")
@@ -362,7 +362,7 @@ def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pyt
     # as a kill leaves it: finished shards in the work folder, no manifest
     work = tmp_path / ".packed.packsort-unfinished"
     written: list[str] = []
-    write_one = writing._Writer._write_one
+    write_one = writing.ShardWriter._write_one
 
     def stop_at_third(self: object, name: str, rows: pa.Table) -> object:
         if name == names[2]:
@@ -370,7 +370,7 @@ def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pyt
         written.append(name)
         return write_one(self, name, rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writing._Writer, "_write_one", stop_at_third)
+    monkeypatch.setattr(writing.ShardWriter, "_write_one", stop_at_third)
     shutil.rmtree(tmp_path / "packed")
     packsort.write_shards(*call, shard_size="40kB")
     shutil.rmtree(tmp_path / "packed")

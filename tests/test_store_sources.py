@@ -22,6 +22,7 @@ from packsort._options import InputConfig
 from packsort._stores import Store
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
+from packsort.torch import PackedDataset, PackedLoader
 from s3_server import Fault, FaultyServer, of, only_own_retries, started
 
 ROWS = 500
@@ -212,6 +213,24 @@ def test_commands_take_urls(server: FaultyServer, run: Run, tmp_path: Path) -> N
     shown = run("inspect", "--rows", "s3://rows/a.parquet")
     assert shown.returncode == 0, shown.stderr
     assert run("pack", "s3://rows/none", "-o", tmp_path / "x", "--max-length", 8).returncode == 1
+
+
+def test_loaders_and_datasets_pack_rows_of_a_store_on_the_fly(server: FaultyServer) -> None:
+    for source in ("s3://rows/a.parquet", "s3://rows/a*.parquet", "s3://rows/set/data/train*"):
+        table = open_source(source).read(["input_ids"])
+        there, here = (PackedLoader(one, max_length=512, batch_size=8) for one in (source, table))
+        for one, other in zip(there, here, strict=True):
+            assert one["input_ids"].tolist() == other["input_ids"].tolist()
+    dataset = PackedDataset("s3://rows/a.parquet", 512)
+    assert len(pickle.loads(pickle.dumps(dataset))) == len(dataset)
+
+
+def test_text_of_a_store_is_tokenized(server: FaultyServer, tokenizer_folder: Path) -> None:
+    here, there = (
+        pa.concat_tables(packsort.tokenize(source, tokenizer_folder))
+        for source in (pa.table({"text": ["hello", "world"]}), "s3://rows/text/a.csv")
+    )
+    assert here.equals(there)
 
 
 def test_other_stores_are_read_through_fsspec(tmp_path: Path) -> None:

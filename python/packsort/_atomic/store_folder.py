@@ -171,6 +171,23 @@ class StoreFolder:
         self._uploads.append((name, self._pool.submit(self._upload, name, fact, self._begun)))
         self._begun += 1
 
+    def finish_uploaded(self, name: str, fact: Any, uploaded: ObjectInfo) -> None:
+        """Record an object that another machine has uploaded.
+
+        Args:
+            name: The object.
+            fact: As for `finish`.
+            uploaded: Facts of the object.
+        """
+        with output_errors(self.name / name):
+            self._record(name, self._begun, fact, uploaded)
+        self._begun += 1
+
+    def _record(self, name: str, number: int, fact: Any, uploaded: ObjectInfo) -> None:
+        record = {"name": name, "number": number, "fact": fact, "object": [uploaded.size, uploaded.tag]}
+        self._put(f"{RUN_FOLDER}/{name}.json", record)
+        self._uploaded.add(name)
+
     def _wait(self, most: int) -> None:
         """Wait until at most some uploads are on their way."""
         while len(self._uploads) > most:
@@ -183,8 +200,7 @@ class StoreFolder:
         facts = self._store.put_file(file, f"{self._url}/{name}")
         file.unlink()
         if fact is not None:
-            record = {"name": name, "number": number, "fact": fact, "object": [facts.size, facts.tag]}
-            self._put(f"{RUN_FOLDER}/{name}.json", record)
+            self._record(name, number, fact, facts)
         self._uploaded.add(name)
 
     def commit(self, names: set[str]) -> None:

@@ -38,6 +38,10 @@ class Listing:
         """Note that everything under a folder is known."""
         self._tops.append(top.rstrip("/") + "/")
 
+    def is_complete(self, folder: str) -> bool:
+        """Return whether everything under a folder is known."""
+        return any(f"{folder.rstrip('/')}/".startswith(top) for top in self._tops)
+
     def under(self, top: str) -> Iterable[str]:
         """Return the URLs of the objects under a folder that are known."""
         start = top.rstrip("/") + "/"

@@ -101,8 +101,22 @@ class StorePath(PurePosixPath):
         """Return False: stores have no links."""
         return False
 
+    def matches(self) -> dict[Self, ObjectInfo | None]:
+        """Return the objects and folders that match this path as a pattern; None in place of the facts of a folder.
+
+        Raises:
+            OSError: The store does not answer.
+        """
+        found = {type(self)(url): facts for url, facts in self.store.glob(str(self)).items()}
+        for path, facts in found.items():
+            if facts is not None:
+                self._listing.add(str(path), facts)
+        return found
+
     def glob(self, pattern: str) -> Iterator[Self]:
-        """Yield the objects in this folder, which was listed, whose names match a pattern."""
+        """Yield the objects in this folder whose names match a pattern."""
+        if not self._listing.is_complete(str(self)):
+            self.list()
         paths = map(type(self), self._listing.under(str(self)))
         return (path for path in paths if path.parent == self and path.match(pattern))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from packsort.errors import OptionError
 
@@ -47,6 +45,10 @@ def local_path(url: str) -> str | None:
     """
     if not url.lower().startswith(("file://", "local://")):
         return None
+    from urllib.parse import unquote, urlsplit  # no local path needs it
+
     if os.name == "nt":
+        from urllib.request import url2pathname
+
         return url2pathname(urlsplit(url).path)
     return unquote(url.partition("://")[2])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Unpack
 
 from packsort._options import ShardFormat, ShardOptions
 from packsort._progress import Stage, no_progress
-from packsort._stores import is_url
+from packsort._stores import place
 from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.planning.counted import refuse_uncountable
@@ -50,7 +49,7 @@ def pack(
         source: A `ray.data.Dataset` with `input_ids`, or files with such rows, which all nodes see. A dataset is
             executed once, and the order of its rows gives their ids.
         max_length: Most tokens of a pack.
-        out: Directory to write, which all nodes share.
+        out: Directory to write, which all nodes share, or a URL of an object store, which workers upload shards to.
         seed: Seed of the shuffle, as for `packsort.write_shards`.
         epoch: Epoch of the shuffle.
         format: `arrow` or `parquet`.
@@ -102,12 +101,10 @@ def pack_of_config(
         traffic: Counter of what passes through the driver.
     """
     refuse_of_one_machine(config)
-    if is_url(out):
-        raise OptionError(f"out must be a folder on a disk that all nodes share, got {out!r}: copy it there afterwards")
     config.input.check_tokenizer(None)
     fillers = config.fillers(None)
     traffic = Traffic() if traffic is None else traffic
-    with OutputDirectory(Path(out), overwrite=overwrite) as directory:
+    with OutputDirectory(place(out, config.input.storage_options), overwrite=overwrite) as directory:
         blocks = open_blocks(source, config.input, stretch_bytes)
         surveyed = survey(blocks, config, stretch_bytes, stage, traffic)
         planned = plan(surveyed, config, stage)
@@ -146,5 +143,7 @@ def refuse_of_one_machine(config: ShardConfig) -> None:
         )
     if config.plan.truncation_side == "left":
         raise OptionError(f"truncation_side='left' does not go with Ray: {_WAY_OUT}")
+    if config.index_only:
+        raise OptionError(f"index_only=True does not go with Ray: {_WAY_OUT}")
     if config.keep:
         raise OptionError(f"keep does not go with Ray, because text is kept by its number in one list: {_WAY_OUT}")

@@ -12,7 +12,6 @@ import ray
 
 from packsort import _core
 from packsort._progress import Stage
-from packsort.errors import OutputError
 from packsort.gathering.fillers import Fillers
 from packsort.planning.counted import CountedPlan
 from packsort.planning.length_counts import CountsOfLengths
@@ -92,7 +91,7 @@ class Exchange:
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[WrittenShard]:
         """Write all shards but those that an earlier run finished, and return the records of all, in order."""
         orders = [
-            ShardOrder(name, self._directory.path_of(name).absolute(), start, stop)
+            ShardOrder(name, self._directory.place_of(name), start, stop)
             for name, (start, stop) in zip(self._names, pairwise(self._starts), strict=True)
         ]
         counts_loss = LABELS in self._tokens.names
@@ -106,12 +105,10 @@ class Exchange:
                 elif order.name in finished:
                     written[order.name] = WrittenShard(finished[order.name], 0, 0)
                     advance(finished[order.name].packs)
-            by_name = {order.name: order for order in orders}
             with closing(self._traffic.as_completed(tasks)) as ended:
                 for _, shard in ended:
                     if shard.info.name not in finished:
-                        self._check_shared(by_name[shard.info.name], shard.info)
-                        self._directory.finish(shard.info)
+                        self._directory.finish_elsewhere(shard.info, shard.uploaded)
                     written[shard.info.name] = shard
                     advance(shard.info.packs)
         return [written[order.name] for order in orders]
@@ -165,14 +162,6 @@ class Exchange:
             self._traffic.sending(bounds)
             _spread(cut.remote(self._plan_ref, list(bounds), *own), targets)
         return targets
-
-    def _check_shared(self, order: ShardOrder, info: ShardInfo) -> None:
-        """Refuse a folder that the nodes do not share."""
-        if not order.path.is_file() or order.path.stat().st_size != info.bytes:
-            raise OutputError(
-                f"`{self._directory.out}` is not the same folder on all nodes: a worker wrote `{order.name}`, and it "
-                "is not there; pass a folder that all nodes share"
-            )
 
 
 def _spread(pieces: Any, targets: list[list[Ref]]) -> None:

@@ -6,14 +6,17 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from packsort._arrow import from_numpy, list_offsets, to_numpy
 from packsort._atomic import output_errors
+from packsort._stores import ObjectInfo, StorePath
 from packsort.errors import InternalError
 from packsort.gathering.fillers import Fillers
 from packsort.gathering.gather import gather_packs
@@ -23,7 +26,6 @@ from packsort.ray.exchange import NUMBER, ROW, joined
 from packsort.ray.remote import one_thread, task
 from packsort.schema import LABELS, NO_LOSS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.manifest import ShardInfo
-from packsort.shards.shard_file import read_table
 from packsort.shards.shard_writing import write_shard
 
 
@@ -33,13 +35,13 @@ class ShardOrder:
 
     Attributes:
         name: Name of the file.
-        path: Where to write it.
+        path: Where to write it: a file, or an object.
         start: Its first pack.
         stop: The first pack of the next shard.
     """
 
     name: str
-    path: Path
+    path: Path | StorePath
     start: int
     stop: int
 
@@ -52,11 +54,13 @@ class WrittenShard:
         info: Its record.
         without_loss: Sequences in it of which no token carries loss.
         packs_without_loss: Packs of which none does.
+        uploaded: Facts of its object; None for a file.
     """
 
     info: ShardInfo
     without_loss: int
     packs_without_loss: int
+    uploaded: ObjectInfo | None = None
 
 
 class _LocalPacks:
@@ -122,12 +126,17 @@ def _write(
     numbers, rows = to_numpy(table[NUMBER]), to_numpy(table[ROW])
     tokens = table.drop_columns([NUMBER, ROW])
     packs = packs_of(tokens, numbers, rows, plan, order.start, order.stop, fillers).cast(schema)
-    # A task that was taken for lost may still write, so each writes a file of its own.
-    own = order.path.with_name(f".{order.path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    losses = without_loss(packs) if counts_loss else (0, 0)
     with output_errors(order.path):
+        if isinstance(order.path, StorePath):
+            with TemporaryDirectory(prefix="packsort-") as folder:
+                file = Path(folder, order.name)
+                info = write_shard(file, order.name, packs, format, plan.max_length)
+                return WrittenShard(info, *losses, order.path.store.put_file(file, str(order.path)))
+        # A task that was taken for lost may still write, so each writes a file of its own.
+        own = order.path.with_name(f".{order.path.name}.{os.getpid()}-{secrets.token_hex(4)}")
         info = write_shard(own, order.name, packs, format, plan.max_length)
         os.replace(own, order.path)
-    losses = without_loss(packs) if counts_loss else (0, 0)
     return WrittenShard(info, *losses)
 
 
@@ -136,7 +145,9 @@ write = task(_write)
 
 def _recount(order: ShardOrder, info: ShardInfo) -> WrittenShard:
     """Count the losses of a shard that an earlier run wrote, which its record does not hold."""
-    return WrittenShard(info, *without_loss(read_table(order.path)))
+    content = pa.BufferReader(order.path.read_bytes())
+    packs = pa.ipc.open_file(content).read_all() if info.is_mapped else pq.read_table(content)
+    return WrittenShard(info, *without_loss(packs))
 
 
 recount = task(_recount)

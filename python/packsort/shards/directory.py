@@ -11,10 +11,11 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from packsort._atomic import output_folder, write_bytes
+from packsort._atomic import StoreFolder, output_folder, write_bytes
 from packsort._checksum import checksum
 from packsort._paths import not_a_uri
-from packsort._stores import StorePath
+from packsort._stores import ObjectInfo, StorePath
+from packsort.errors import OutputError
 from packsort.shards.index_record import SEQUENCES
 from packsort.shards.manifest import NAME, Manifest, ShardInfo
 from packsort.sources.files.strays import is_packed
@@ -80,6 +81,31 @@ class OutputDirectory:
     def finish(self, shard: ShardInfo) -> None:
         """Record that a shard is complete."""
         self._folder.finish(shard.name, asdict(shard))
+
+    def place_of(self, name: str) -> Path | StorePath:
+        """Return where another machine is to write a shard: a file, or the object itself."""
+        return self.out / name if isinstance(self.out, StorePath) else self.path_of(name).absolute()
+
+    def finish_elsewhere(self, shard: ShardInfo, uploaded: ObjectInfo | None) -> None:
+        """Record that another machine has completed a shard.
+
+        Args:
+            shard: The shard.
+            uploaded: Facts of its object; None for a file.
+
+        Raises:
+            OutputError: The file is not there.
+        """
+        if uploaded is not None and isinstance(self._folder, StoreFolder):
+            self._folder.finish_uploaded(shard.name, asdict(shard), uploaded)
+            return
+        path = self.path_of(shard.name)
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise OutputError(
+                f"`{self.out}` is not the same folder on all machines: one wrote `{shard.name}`, and it is not there; "
+                "pass a folder that all share"
+            )
+        self.finish(shard)
 
     def commit(self, manifest: Manifest) -> None:
         """Write the manifest, and put the directory into its place."""

@@ -35,6 +35,7 @@ struct Input {
     seed: Option<u64>,
     changes: Vec<(u8, Change)>,
     wide: bool,
+    counted: bool,
     rows: Option<u64>,
     proven: Option<u64>,
     last_alone: Option<bool>,
@@ -115,7 +116,8 @@ fn changed(mut parts: Parts, input: &Input) -> Parts {
             packs.rows = input.rows.unwrap_or(packs.rows);
             packs.proven = input.proven.unwrap_or(packs.proven);
             packs.last_alone = input.last_alone.unwrap_or(packs.last_alone);
-            let mut items: Vec<i64> = packs.items.iter().map(|id| id as i64).collect();
+            let listed = packs.items.take();
+            let mut items: Vec<i64> = listed.iter().flat_map(|items| items.iter()).map(|id| id as i64).collect();
             for (array, change) in &input.changes {
                 let arrays = [
                     &mut packs.cut_rows,
@@ -135,8 +137,9 @@ fn changed(mut parts: Parts, input: &Input) -> Parts {
                 edit(arrays.into_iter().nth(place).unwrap(), change, |number| number);
             }
             packs.items = match input.wide {
-                true => SequenceIds::I64(items),
-                false => SequenceIds::U32(items.into_iter().map(|id| id as u32).collect()),
+                _ if input.counted => None, // a plan made from counts
+                true => Some(SequenceIds::I64(items)),
+                false => Some(SequenceIds::U32(items.into_iter().map(|id| id as u32).collect())),
             };
         }
     }
@@ -182,5 +185,10 @@ fn use_every_method(plan: &Plan) {
     let pieces: usize = plan.packs(all.clone()).map(|pack| pack.ids.len()).sum();
     assert_eq!(plan.list_packs(all.clone()).unwrap().ids.len(), pieces);
     assert_eq!(plan.list_lengths(all.clone()).unwrap().len(), pieces);
-    assert_eq!(plan.list_starts(all).unwrap().len(), pieces);
+    assert_eq!(plan.list_starts(all.clone()).unwrap().len(), pieces);
+    if plan.is_counted() {
+        let numbers: Vec<i64> = plan.list_packs(all).unwrap().ids.iter().map(|number| number as i64).collect();
+        let places = plan.places(&numbers).unwrap();
+        assert!(places.is_sorted() && places.iter().all(|&place| (place as u64) < plan.num_packs()));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use packsort_core::{
-    EmptySequences, Error, LengthCounts, Lengths, Options, Overlong, PackParts, Plan, SequenceIds, Strategy,
+    EmptySequences, Error, LengthCounts, Lengths, Options, Overlong, PackParts, Plan, PlanFault, SequenceIds, Strategy,
     TruncationSide,
 };
 use proptest::prelude::*;
@@ -160,6 +160,13 @@ fn what_counts_cannot_tell_is_refused() {
     assert!(matches!(planned(&[3], &[4, 1], options), Err(Error::ArrayLength { .. })));
     let many = planned(&[1, 2], &[u64::MAX, 1], options).unwrap_err();
     assert!(matches!(many, Error::TooMany { what: "tokens", .. }));
+    let padded = Options { pad_to_multiple_of: 1 << 30, ..Options::new(1 << 30) };
+    let many = planned(&[1], &[1 << 40], padded).unwrap_err();
+    assert!(matches!(many, Error::TooMany { what: "tokens and padding", .. }));
+    let alone = Options { strategy: Strategy::Padding, ..options };
+    let mut parts = planned(&[1], &[1 << 40], alone).unwrap().parts().unwrap();
+    parts.options = Options { strategy: Strategy::Padding, ..padded };
+    assert_eq!(Plan::from_parts(parts).unwrap_err(), Error::DamagedPlan(PlanFault::Overflow));
     let long = planned(&[1 << 27], &[1], Options::new(1 << 28)).unwrap_err();
     assert!(matches!(long, Error::CountedTooLong { sequences: 1, .. }));
 }

@@ -78,10 +78,9 @@ def match_store(pattern: StorePath) -> tuple[StorePath, Walk]:
     """
     fixed = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
     base = type(pattern)(*pattern.parts[:fixed])
-    matches = {type(pattern)(url): facts for url, facts in pattern.store.glob(str(pattern)).items()}
+    matches = pattern.matches()
     if not matches:
         raise SourceNotFoundError(f"no file matches `{pattern}`")
-    base.list()
     found = Walk()
     files: dict[Path, str] = {}
     folders: list[StorePath] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from packsort._arrow import check_type_names, check_valid
+from packsort._arrow import check_type_names, check_valid, is_text
 from packsort.errors import SourceError, SourceNotFoundError
+
+_NOT_UTF8 = re.compile(r"Invalid UTF8 sequence at string index (\d+)")  # as Arrow words it
 
 
 class Reader(Protocol):
@@ -126,6 +129,11 @@ def check_columns(data: pa.Table | pa.RecordBatch, path: str, first_row: int = 0
             try:
                 check_valid(chunk)
             except pa.ArrowException as error:
+                text = _NOT_UTF8.search(str(error)) if is_text(chunk.type) else None
+                if text is not None:
+                    raise SourceError(
+                        f"`{path}` row {row + int(text[1])}: column `{name}` is not valid UTF-8"
+                    ) from error
                 raise SourceError(
                     f"`{path}` row {row} and after: column `{name}` is damaged: {_first_line(error)}"
                 ) from error

@@ -116,6 +116,14 @@ impl Classes {
             .sum()
     }
 
+    /// The room that all sequences take, their tokens included; `None` if that is more than 63 bits count.
+    pub(crate) fn room_taken(&self, room: Room) -> Option<u64> {
+        let counts = self.first.windows(2).map(|ends| ends[1] - ends[0]);
+        let mut taken =
+            self.lengths.iter().zip(counts).map(|(&length, count)| count.checked_mul(room.taken(length).into()));
+        taken.try_fold(0_u64, |sum, taken| sum.checked_add(taken?)).filter(|&sum| sum <= i64::MAX as u64)
+    }
+
     /// The classes of a group.
     ///
     /// # Panics

@@ -73,6 +73,9 @@ impl Plan {
         }
         let rows = counts.check()?;
         let (classes, left_out) = counts.classes(&options, room)?;
+        if classes.room_taken(room).is_none() {
+            return Err(Error::TooMany { what: "tokens and padding", found: u64::MAX, limit: i64::MAX as u64 });
+        }
         let mut patterns = Patterns::find(options.strategy, &classes, room, options.most_sequences(), false)?;
         if options.num_packs_multiple_of > 1 && options.strategy != Strategy::Optimal {
             patterns.split_to_multiple(&classes, options.num_packs_multiple_of.into())?;

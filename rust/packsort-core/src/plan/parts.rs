@@ -215,7 +215,7 @@ impl PatternedParts {
         match &items {
             Items::Listed(items) => with_ids!(items, items => check_items(items, rows, &cuts))?,
             // Only what is cut has no item of its own, and counts know no rows that could be cut.
-            Items::Counted(_) => check_counted(&cuts, planned, rows).map_err(Error::DamagedPlan)?,
+            Items::Counted(_) => check_counted(&cuts, &classes, room, rows).map_err(Error::DamagedPlan)?,
         }
         let packs = patterns.num_packs();
         if proven > packs {
@@ -278,14 +278,17 @@ fn check_items<I: Id>(items: &[I], rows: u64, cuts: &Cuts) -> Result<(), Error> 
     Ok(())
 }
 
-/// Check the rest of a plan that was made from counts: nothing is cut, and there are no more sequences than rows.
-fn check_counted(cuts: &Cuts, planned: u64, rows: u64) -> Result<(), PlanFault> {
-    let found = cuts.rows.len() as u64;
-    match found {
-        0 if planned <= rows => Ok(()),
-        0 => Err(PlanFault::NoSuchId { id: planned - 1, limit: rows }),
-        _ => Err(PlanFault::ArrayLength { array: "cut_rows", found, expected: 0 }),
+/// Check the rest of a plan that was made from counts: nothing is cut, there are no more sequences than rows, and sums
+/// fit, which no list of ids bounds.
+fn check_counted(cuts: &Cuts, classes: &Classes, room: crate::Room, rows: u64) -> Result<(), PlanFault> {
+    let (found, planned) = (cuts.rows.len() as u64, classes.num_sequences());
+    if found > 0 {
+        return Err(PlanFault::ArrayLength { array: "cut_rows", found, expected: 0 });
     }
+    if planned > rows {
+        return Err(PlanFault::NoSuchId { id: planned - 1, limit: rows });
+    }
+    classes.room_taken(room).map(|_| ()).ok_or(PlanFault::Overflow)
 }
 
 /// A set of distinct numbers, in memory proportional to their number.
