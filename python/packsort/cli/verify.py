@@ -29,6 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
     )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="memory beyond which tokens of text wait in a temporary file, such as 4GB (default: half of what there "
+        "is)",
+    )
     add_memory_map(parser)
     add_json(parser)
     add_tokenizer_options(parser, required=False)
@@ -51,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
                 tokenizer = load_chosen_tokenizer(args)
             else:
                 tokenizer = load_recorded_tokenizer(args, manifest.tokenizer.name)
-    result = verify(shards, source, tokenizer=tokenizer, stage=watch.stage)
+    result = verify(shards, source, tokenizer=tokenizer, memory_limit=args.memory_limit, stage=watch.stage)
     if args.json:
         say_json({"ok": result.ok, **asdict(result), "seconds": watch.seconds})
     elif result:

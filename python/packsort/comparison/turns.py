@@ -15,7 +15,7 @@ from packsort.errors import OptionError, SourceError
 from packsort.schema import LABELS
 from packsort.sources.source import Source
 
-_ROWS_A_BATCH = 10_000
+_ROWS_A_BATCH = 512  # few enough that long rows take little memory
 
 
 def multi_turn_flags(turns: Any, rows: int) -> NDArray[np.bool_]:

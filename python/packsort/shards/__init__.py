@@ -6,11 +6,13 @@
   them, `inside` refuses links out of the directory.
 - `shard_cache`: copies of shards of object stores on a disk, in a folder of bounded size.
 - `checks`: compares the checksum of each shard once, when it is first used.
-- `verify`: the proof that packs hold their source; `shard_check` checks one shard, `kept_check` its columns with one
-  value for each sequence, `coverage` finds sequences and tokens that are missing or packed twice, and `row_set` has
-  the rows that were seen.
+- `verify`: the proof that packs hold their source; `shard_check` checks one shard by the `rules` of the manifest,
+  `kept_check` its columns with one value for each sequence, `coverage` finds sequences and tokens that are missing or
+  packed twice, and `row_set` has the rows that were seen. `pieces` tells what packs should hold of each row, and
+  `source_digests` what is in it.
 - `reader`: `open_shards` and `Shards`.
-- `export`: packs as the Parquet files of other trainers; `megatron` makes the rows and metadata of Megatron-Bridge.
+- `export`: packs as the files of other trainers; `megatron` makes the rows and metadata of Megatron-Bridge,
+  `megatron_bin` the documents of Megatron-Core.
 - `config`: the options of `write_shards`, checked before any data is opened.
 - `counts`: what happened to the sequences of a source, in total and by file.
 - `token_store`: tokens that one call of `write_shards` leaves to the next.

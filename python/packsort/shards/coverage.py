@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort.shards.row_set import RowSet
-from packsort.shards.shard_check import PackingRules, ShardCheck
+from packsort.shards.rules import PackingRules
+from packsort.shards.shard_check import ShardCheck
 
 
 class WholeSequences:

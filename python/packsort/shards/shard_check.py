@@ -3,77 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
-from packsort.gathering.fillers import Fillers
-from packsort.gathering.gather import gather_values
 from packsort.schema import (
     INPUT_IDS,
     LABELS,
     PADDING,
     PIECE_STARTS,
-    SEGMENT_COLUMNS,
     SEPARATOR,
     SEQ_LENGTHS,
     SEQUENCE_IDS,
 )
-from packsort.shards.manifest import Manifest, ShardInfo
-from packsort.sources.tokens.read import Tokens
-
-
-class PackingRules:
-    """The rules that packs follow, as the manifest records them.
-
-    Attributes:
-        rows: Rows of the source.
-        file_bytes: Bytes of the shards.
-        multiple: Every sequence occupies a multiple of this many tokens.
-        fillers: Tokens of separators and padding.
-        limit: Most tokens of a sequence in one piece.
-        truncated: Whether sequences lost the tokens over the limit.
-        keep_end: Whether truncated sequences kept their last tokens, not their first.
-        hybrid: Whether some sequences were split and others truncated.
-        split_turns: Whether conversations were cut between turns.
-        keep: Columns with one value for each sequence.
-        dictionaries: Texts of those that are codes.
-    """
-
-    def __init__(self, manifest: Manifest) -> None:
-        options = manifest.options
-        self.rows = manifest.counts.rows
-        self.file_bytes = sum(shard.bytes for shard in manifest.shards)
-        self.multiple = options.pad_to_multiple_of
-        self.fillers = Fillers(options.pad_token_id or 0, options.separator)
-        self.limit = manifest.max_length // self.multiple * self.multiple
-        self.truncated = options.overlong == "truncate"
-        self.keep_end = self.truncated and options.truncation_side == "left"
-        self.hybrid = options.strategy == "hybrid"
-        self.split_turns = options.overlong == "split_turns"
-        self.keep = tuple(options.keep)
-        self.dictionaries = manifest.dictionaries
-
-    @property
-    def segment_columns(self) -> tuple[str, ...]:
-        """Columns with one value for each segment."""
-        return (*SEGMENT_COLUMNS, *self.keep)
-
-    @property
-    def has_fillers(self) -> bool:
-        """Whether packs may hold separators or padding."""
-        return self.multiple > 1 or self.fillers.separator is not None
-
-    def kept(self, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the first token that is packed, and the end, of whole sequences of these lengths."""
-        first, end = np.zeros_like(lengths), lengths
-        if self.truncated:
-            over = np.maximum(lengths - self.limit, 0)
-            first, end = (over, end) if self.keep_end else (first, end - over)
-        return first, end
+from packsort.shards.manifest import ShardInfo
+from packsort.shards.rules import PackingRules
+from packsort.shards.source_digests import Difference, SourceDigests, digests
 
 
 class ShardCheck:
@@ -90,10 +38,10 @@ class ShardCheck:
     """
 
     def __init__(
-        self, max_length: int, shard: ShardInfo, table: pa.Table, tokens: Tokens | None, rules: PackingRules
+        self, max_length: int, shard: ShardInfo, table: pa.Table, source: SourceDigests | None, rules: PackingRules
     ) -> None:
         self._max_length, self._shard, self._table = max_length, shard, table
-        self._source, self._rules = tokens, rules
+        self._source, self._rules = source, rules
         self._token_ends = _ends(table[INPUT_IDS])  # (packs + 1,)
         self._segment_ends = _ends(table[SEQ_LENGTHS])  # (packs + 1,)
         self.lengths = to_numpy(_values(table[SEQ_LENGTHS]))
@@ -111,7 +59,7 @@ class ShardCheck:
         self.pieces = int((~self._filler).sum())
         self.tokens = int(self.lengths[~self._filler].sum())
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str | Difference]:
         """Yield what is wrong with the shard itself, and, given the source, what differs from it."""
         yield from self._shape_problems()
         wrong = ~self.inside & ~self._filler
@@ -127,8 +75,8 @@ class ShardCheck:
         pack = int(np.searchsorted(self._segment_ends, segment, side="right")) - 1
         row = int(self.ids[segment])
         name = f"row {row}"
-        if self._source is not None and 0 <= row < self._source.source.num_rows:
-            name = self._source.source.where(row)
+        if self._source is not None and 0 <= row < self._source.tokens.source.num_rows:
+            name = self._source.tokens.source.where(row)
         return f"{self._pack(pack)}, sequence {segment - self._segment_ends[pack]} ({name})"
 
     def _shape_problems(self) -> Iterator[str]:
@@ -180,66 +128,68 @@ class ShardCheck:
 
     def _filler_values(self) -> Iterator[str]:
         kinds: NDArray[np.int64] = np.repeat(np.where(self._filler, self.ids, 0), np.maximum(self.lengths, 0))
-        columns = sorted({INPUT_IDS, LABELS} & set(self._table.column_names))
+        columns = sorted(set(self._table.column_names) - set(self._rules.segment_columns))
         for index, (name, kind) in enumerate((("padding", PADDING), ("separators", SEPARATOR))):
             for column in columns:
                 values = to_numpy(_values(self._table[column]))
                 tokens = np.flatnonzero(kinds[: len(values)] == kind)
-                right = self._rules.fillers.values(column, np.int32)[index][0]
+                right = self._rules.fillers.values(column, values.dtype)[index][0]
                 for token in tokens[values[tokens] != right][:1]:
                     yield f"`{self._shard.name}`: {column} of {name} must be {right}, got {values[token]}"
 
-    def _source_problems(self, tokens: Tokens) -> Iterator[str]:
+    def _source_problems(self, source: SourceDigests) -> Iterator[str | Difference]:
         """Compare every value with the source."""
         packed = set(self._table.column_names) - set(self._rules.segment_columns)
-        sources = {name: tokens.table[name] for name in tokens.table.column_names}
+        sources = {name: name for name in source.kinds}
         if self._rules.has_fillers:
-            sources.setdefault(LABELS, tokens.table[INPUT_IDS])  # added so that fillers carry no loss
+            sources.setdefault(LABELS, INPUT_IDS)  # added so that fillers carry no loss
         for name in sorted(packed ^ set(sources)):
             yield f"column `{name}` is in the {'packs' if name in packed else 'source'} only"
-        outside = list(self._outside_rows(tokens))
+        row_lengths = np.where(self.inside, source.lengths[np.where(self.inside, self.ids, 0)], 0)
+        first, end = self._rules.kept(row_lengths)
+        outside = list(self._outside_rows(row_lengths, first, end))
         yield from outside
         if outside:
             return
+        starts = self.starts if PIECE_STARTS in self._table.column_names else first
         for name in sorted(packed & set(sources)):
-            yield from self._differences(name, sources[name])
+            yield from self._differences(name, sources[name], source, starts)
 
-    def _outside_rows(self, tokens: Tokens) -> Iterator[str]:
+    def _outside_rows(
+        self, row_lengths: NDArray[np.int64], first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> Iterator[str]:
         """Yield pieces that are not the part of their row that should be packed."""
-        lengths = to_numpy(pc.list_value_length(tokens.table[INPUT_IDS])).astype(np.int64)
-        row_lengths = np.where(self.inside, lengths[np.where(self.inside, self.ids, 0)], 0)
-        first, end = self._rules.kept(row_lengths)
         if PIECE_STARTS in self._table.column_names:
             if self._rules.hybrid:  # split sequences are whole, and `CutSequences` knows which are split
                 first, end = np.zeros_like(row_lengths), row_lengths
             wrong = (self.starts < first) | (self.starts + self.lengths > end)
         else:
-            wrong = self.lengths != end
+            wrong = self.lengths != end - first
         for segment in np.flatnonzero(wrong & self.inside):
             yield (
                 f"{self.where(int(segment))} has {self.lengths[segment]} tokens, its source has {row_lengths[segment]}"
             )
 
-    def _differences(self, name: str, source: pa.ChunkedArray) -> Iterator[str]:
-        """Yield the first value of each segment that differs from the source."""
-        expected = gather_values(source, name, self.ids, self.lengths, self.starts, self._rules.fillers)
+    def _differences(
+        self, name: str, source_name: str, source: SourceDigests, starts: NDArray[Any]
+    ) -> Iterator[str | Difference]:
+        """Yield the segments whose values differ from the source's."""
         values = _values(self._table[name])
-        if values.type != expected.type:
-            yield f"column `{name}` is {values.type} in the packs, {expected.type} in the source"
+        if values.type != source.kinds[source_name]:
+            yield f"column `{name}` is {values.type} in the packs, {source.kinds[source_name]} in the source"
             return
-        if len(values) != len(expected):
-            yield f"`{self._shard.name}` has {len(values)} values of `{name}`, its source has {len(expected)}"
+        ends = np.cumsum(self.lengths, dtype=np.int64)
+        if len(ends) and len(values) != ends[-1]:
+            yield f"`{self._shard.name}` has {len(values)} values of `{name}`, its source has {ends[-1]}"
             return
-        ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-        different = np.flatnonzero(_bytes(values) != _bytes(expected)) // _width(values)  # values, one per byte
-        segments = np.searchsorted(ends, different, side="right") - 1
-        for segment, at in zip(*np.unique(segments, return_index=True), strict=True):
-            token = int(different[at])
-            place = self.starts[segment] + token - ends[segment]
-            yield (
-                f"{self.where(int(segment))}: `{name}` is {values[token]} at token {place}, "
-                f"in the source {expected[token]}"
-            )
+        segments = np.flatnonzero(self.inside)
+        ends, lengths = ends[segments], self.lengths[segments]
+        begins, rows, starts = ends - lengths, self.ids[segments], starts[segments].astype(np.int64)
+        different = digests(values, begins, ends) != source.of(source_name, rows, starts)
+        for at in np.flatnonzero(different):
+            piece = to_numpy(values.slice(begins[at], lengths[at])).copy()
+            where = self.where(int(segments[at]))
+            yield Difference(where, name, source_name, int(rows[at]), int(starts[at]), piece)
 
     def _pack(self, pack: int) -> str:
         return f"`{self._shard.name}` pack {pack}"
@@ -256,12 +206,3 @@ def _ends(column: pa.ChunkedArray) -> NDArray[np.int64]:
 def _values(column: pa.ChunkedArray) -> pa.Array:
     """Return the values of a list column of one chunk or none."""
     return column.chunk(0).flatten() if column.num_chunks else pa.array([], column.type.value_type)
-
-
-def _width(values: pa.Array) -> int:
-    return max(1, int(values.type.bit_width) // 8)
-
-
-def _bytes(values: pa.Array) -> NDArray[np.uint8]:
-    """View numbers as bytes, to compare them: NaN differs from itself."""
-    return np.ascontiguousarray(to_numpy(values)).view(np.uint8)

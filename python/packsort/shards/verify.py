@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._arrow import to_numpy
+from packsort._options import find_memory_limit
 from packsort._progress import Stage, no_progress
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.schema import INPUT_IDS, PIECE_STARTS
@@ -20,11 +18,16 @@ from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
 from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
-from packsort.shards.shard_check import PackingRules, ShardCheck
+from packsort.shards.memory import most_token_bytes
+from packsort.shards.pieces import pieces_of_packs, sound_table
+from packsort.shards.rules import PackingRules
+from packsort.shards.shard_check import ShardCheck
+from packsort.shards.source_digests import Difference, SourceDigests, in_words, lengths_of
 from packsort.sources.files.skipped import SkipReason
 from packsort.sources.sequence_columns import SequenceColumns, read_sequence_columns
 from packsort.sources.source import Source, open_source
-from packsort.sources.tokens.read import Tokens
+from packsort.sources.tokens.rows import TokenRows
+from packsort.sources.tokens.streamed import StreamedTokens
 from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.load import load_tokens, window_limit
 
@@ -79,6 +82,7 @@ def verify(
     source: Any = None,
     *,
     tokenizer: Any = None,
+    memory_limit: int | str | None = None,
     stage: Stage = no_progress,
 ) -> Verification:
     """Check a packed directory, and prove that it holds its source.
@@ -93,6 +97,8 @@ def verify(
         source: Rows that were packed, in the same order; `None` checks the directory alone.
         tokenizer: Tokenizer that the rows were tokenized with, or its folder or name. Needed where `source` holds
             conversations or text.
+        memory_limit: Bytes of memory, such as "4GB", beyond which the tokens of conversations and text wait in a
+            temporary file; None is half of what there is. A source of tokens is read batch by batch.
         stage: Progress reporter, as for `packsort.write_shards`.
 
     Returns:
@@ -101,7 +107,7 @@ def verify(
     Raises:
         SourceError: The source cannot be read or used.
         DamagedError: The manifest is missing or damaged. Damaged shards are reported as problems.
-        OptionError: The source must be tokenized, and there is no tokenizer.
+        OptionError: The source must be tokenized, and there is no tokenizer; or `memory_limit` is no size.
 
     Example:
         >>> import packsort, pyarrow as pa, tempfile
@@ -111,28 +117,31 @@ def verify(
         ...     print(packsort.verify(folder + "/packed", table))
         ok: 2 packs, 3 sequences, 8 tokens, compared with their source
     """
+    limit = find_memory_limit(memory_limit)
     opened = shards if isinstance(shards, ShardFiles) else ShardFiles(shards)
     manifest = opened.manifest
     rules = PackingRules(manifest)
     found = _Findings()
-    tokens = kept_there = None
+    tokens = digests = kept_there = None
     kept = SequenceColumns(dict.fromkeys(rules.keep, np.zeros(0)), manifest.dictionaries)
     if source is not None:
         tokens = _source_tokens(
-            opened, open_packed(source, manifest, memory_map=opened.memory_map), tokenizer, rules, found, stage
+            opened, open_packed(source, manifest, memory_map=opened.memory_map), tokenizer, rules, found, limit, stage
         )
     if tokens is not None:
         try:
             kept_there = read_sequence_columns(tokens.source, rules.keep)
         except SourceError as error:
             found.add(str(error))
+        with stage("reading the source", total=len(tokens.lengths), unit="sequences") as advance:
+            digests = SourceDigests(tokens, pieces_of_packs(opened, lengths_of(tokens), rules), advance)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
             try:
-                table = _sound_table(opened, index)
-                check = ShardCheck(manifest.max_length, shard, table, tokens, rules)
+                table = sound_table(opened, index)
+                check = ShardCheck(manifest.max_length, shard, table, digests, rules)
             except DamagedError as error:
                 found.add(str(error))
                 continue
@@ -147,7 +156,7 @@ def verify(
     found.compare("packs", packs, counts.packs)
     found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
-    lengths = None if tokens is None else to_numpy(pc.list_value_length(tokens.table[INPUT_IDS]))
+    lengths = None if digests is None else digests.lengths
     found.extend(coverage.problems(lengths))
     seen = coverage.seen
     found.compare("sequences", len(seen), counts.sequences)
@@ -158,10 +167,12 @@ def verify(
             found.compare("sequences without tokens in the source", int((lengths == 0).sum()), counts.empty)
         found.compare("padded sequences in the source", _number_padded(tokens), counts.padded)
         _report_missing(found, seen.missing(), lengths, rules, tokens.source)
-    return Verification(packs, pieces, packed_tokens, source is not None, tuple(found.first), found.count)
+    return Verification(
+        packs, pieces, packed_tokens, source is not None, tuple(in_words(found.first, tokens)), found.count
+    )
 
 
-def _number_padded(tokens: Tokens) -> int:
+def _number_padded(tokens: TokenRows) -> int:
     return 0 if tokens.uses.padding is None else int((tokens.uses.padding > 0).sum())
 
 
@@ -192,15 +203,15 @@ class _Findings:
     """Problems, counted; the first of them in words."""
 
     def __init__(self) -> None:
-        self.first: list[str] = []
+        self.first: list[str | Difference] = []
         self.count = 0
 
-    def add(self, problem: str) -> None:
+    def add(self, problem: str | Difference) -> None:
         self.count += 1
         if len(self.first) < _MOST_PROBLEMS:
             self.first.append(problem)
 
-    def extend(self, problems: Iterable[str]) -> None:
+    def extend(self, problems: Iterable[str | Difference]) -> None:
         for problem in problems:
             self.add(problem)
 
@@ -211,29 +222,42 @@ class _Findings:
 
 
 def _source_tokens(
-    files: ShardFiles, source: Source, tokenizer: Any, rules: PackingRules, found: _Findings, stage: Stage
-) -> Tokens | None:
+    files: ShardFiles,
+    source: Source,
+    tokenizer: Any,
+    rules: PackingRules,
+    found: _Findings,
+    memory_limit: int,
+    stage: Stage,
+) -> TokenRows | None:
     """Return the tokens of the source, or None if it has other rows than were packed."""
     manifest = files.manifest
     if tokenizer is None and manifest.tokenizer is not None and INPUT_IDS not in source.schema.names:
         raise OptionError("tokenizer must be given: the packs were tokenized from this source, which holds no tokens")
-    limit = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
+    window = window_limit(manifest.max_length, rules.multiple, tokenizer) if rules.split_turns else None
     config = manifest.options.input
     if manifest.tokenizer is not None and tokenizer is not None:
         # A chat template may write the date: it has to be the day of packing again.
         config = replace(config, template_date=manifest.tokenizer.template_date)
+    tokens: TokenRows
+    info = None
+    most_bytes = most_token_bytes(memory_limit, source.num_rows, max((one.bytes for one in manifest.shards), default=0))
     try:
-        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
+        if tokenizer is None:
+            with stage("reading lengths"):
+                tokens = StreamedTokens(source, config.empty)
+        else:
+            tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, most_bytes=most_bytes)
     except OptionError:
         if config.template_date is None:
             raise
         # This template reads no date: it is another one, as `_tokenizer_differences` then says.
         config = replace(config, template_date=None)
-        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=limit)
+        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, most_bytes=most_bytes)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
-    if tokens.table.num_rows != manifest.counts.rows:
-        found.add(f"the source has {tokens.table.num_rows:,} rows, {manifest.counts.rows:,} were packed")
+    if len(tokens.lengths) != manifest.counts.rows:
+        found.add(f"the source has {len(tokens.lengths):,} rows, {manifest.counts.rows:,} were packed")
         return None
     return tokens
 
@@ -244,17 +268,6 @@ def _tokenizer_differences(now: TokenizerInfo, then: TokenizerInfo) -> Iterable[
         one, other = getattr(now, name), getattr(then, name)
         if one != other:
             yield f"the tokenizer has {name} {one}, the packs were made with {other}"
-
-
-def _sound_table(files: ShardFiles, index: int) -> pa.Table:
-    """Read a shard whose checksum and Arrow structure hold."""
-    files.check_checksum(index)
-    table = files.table(index).combine_chunks()
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise DamagedError(f"`{files.path / files.manifest.shards[index].name}` is damaged: {error}") from error
-    return table
 
 
 def _report_missing(

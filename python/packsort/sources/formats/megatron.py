@@ -66,6 +66,7 @@ class MegatronReader:
         refuse_no_tokens(self._tokens, path)
         self._stamp, self._tokens_stamp = stamp_of(path), stamp_of(self._tokens)
         size, tokens_size = self._stamp[1], self._tokens_stamp[1]
+        self._tokens_bytes: int = tokens_size
         self.bytes = size + tokens_size
         with naming(path), open(path, "rb") as file:
             header = file.read(_HEADER.size)
@@ -90,6 +91,15 @@ class MegatronReader:
         """Read some columns in record batches, as `Reader.batches`."""
         for first in range(0, self.rows, rows):
             yield self._batch(columns, first, min(first + rows, self.rows))
+
+    def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Count the tokens of each document from the index."""
+        return {name: np.diff(self._offsets(0, self.rows)) for name in columns}
+
+    def decoded_bytes(self, columns: Sequence[str]) -> int:
+        """Return the bytes that some columns take in memory."""
+        tokens = self._tokens_bytes if INPUT_IDS in columns else 0
+        return tokens + 8 * self.rows * len(columns)
 
     def _batch(self, columns: Sequence[str], first: int, end: int) -> pa.RecordBatch:
         """Read some columns of the documents `first` to `end`."""

@@ -19,6 +19,7 @@ from packsort.sources.formats.parquet_levels import count_lists
 from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
 
 _BUFFER = 1 << 20
+_GROUP_BYTES = 8 << 20
 
 
 class ParquetReader:
@@ -122,7 +123,8 @@ class ParquetReader:
     def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         # Without a buffer, each column of a row group is read in one piece, which may be as large as the file.
         with self._open(buffer_size=_BUFFER) as file:
-            yield from file.iter_batches(batch_size=rows, columns=list(columns))
+            for groups in _some_groups(file.metadata, self._groups_of(file)):
+                yield from file.iter_batches(batch_size=rows, columns=list(columns), row_groups=groups)
 
     def blocks(self) -> Blocks:
         """Return the row groups, as `BlockReader.blocks`."""
@@ -161,6 +163,16 @@ class ParquetPart(ParquetReader):
     def _read(self, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
         return file.read_row_groups(self._groups, columns=columns)
 
-    def _batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        with self._open(buffer_size=_BUFFER) as file:
-            yield from file.iter_batches(batch_size=rows, row_groups=self._groups, columns=list(columns))
+
+def _some_groups(metadata: pq.FileMetaData, groups: Sequence[int]) -> Iterator[list[int]]:
+    """Yield row groups, some at a time: pyarrow keeps what it read of all of them until the last one is read."""
+    some: list[int] = []
+    size = 0
+    for index in groups:
+        some.append(index)
+        size += metadata.row_group(index).total_byte_size
+        if size >= _GROUP_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

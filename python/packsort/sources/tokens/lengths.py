@@ -5,9 +5,12 @@ Padding does not count. Where rows have an `attention_mask`, it is read, and a s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort._arrow import described, from_numpy, is_list, to_numpy
@@ -20,6 +23,8 @@ from packsort.sources.tokens.padding import find_padding
 from packsort.sources.tokens.roles import refuse_packs, wrong_type
 
 _TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
+
+_MASK_ROWS = 512  # few enough that long rows take little memory
 
 
 def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedArray, str]:
@@ -58,7 +63,7 @@ def _found(source: Source, to_make: str) -> tuple[pa.ChunkedArray, str]:
         if types.is_integer(kind):
             return _without_padding(source, source.read([name])[name], name)
         if is_list(kind):
-            return _without_padding(source, pc.list_value_length(source.read([name])[name]), name)
+            return _without_padding(source, _list_lengths(source, name), name)
         if name == LENGTH:
             raise SourceError(f"column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
@@ -67,16 +72,35 @@ def _found(source: Source, to_make: str) -> tuple[pa.ChunkedArray, str]:
     )
 
 
+def _list_lengths(source: Source, name: str) -> pa.ChunkedArray:
+    """Count the values of lists, null where there is no list, without reading them where a format allows it."""
+    found = np.concatenate([source.list_lengths(index, [name])[name] for index in range(len(source.files))])
+    lengths = from_numpy(found)
+    return pa.chunked_array([lengths if found.min() >= 0 else pc.if_else(from_numpy(found >= 0), lengths, None)])
+
+
 def _without_padding(source: Source, lengths: pa.ChunkedArray, column: str) -> tuple[pa.ChunkedArray, str]:
     if ATTENTION_MASK not in source.schema.names or lengths.null_count:
         return lengths, column
     if not is_list(source.schema.field(ATTENTION_MASK).type):
         raise wrong_type(ATTENTION_MASK, str(source.schema.field(ATTENTION_MASK).type))
-    mask, padded = checked_column(source.read([ATTENTION_MASK])[ATTENTION_MASK], ATTENTION_MASK, source.where)
-    padding = find_padding(mask, source.where)
-    kept = padded if padding is None else padding.kept
+    padded, kept = (np.concatenate(parts) for parts in zip(*_mask_lengths(source), strict=True))
     if column == LENGTH:
         rules.check_stored_lengths(lengths, padded, kept, source.where)
     else:
         rules.check_same_lengths(ATTENTION_MASK, padded, to_numpy(lengths).astype(np.int64), source.where)
-    return (lengths, column) if padding is None else (pa.chunked_array([from_numpy(kept)]), ATTENTION_MASK)
+    return (lengths, column) if (kept == padded).all() else (pa.chunked_array([from_numpy(kept)]), ATTENTION_MASK)
+
+
+def _mask_lengths(source: Source) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the tokens of rows, with padding and without: int64 (rows,) each."""
+    first = 0
+    for *_, batch in source.batches([ATTENTION_MASK], _MASK_ROWS):
+
+        def where(row: int, first: int = first) -> str:
+            return source.where(first + row)
+
+        mask, padded = checked_column(pa.chunked_array([batch.column(0)]), ATTENTION_MASK, where)
+        padding = find_padding(mask, where)
+        yield padded, padded if padding is None else padding.kept
+        first += batch.num_rows
