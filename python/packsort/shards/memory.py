@@ -17,8 +17,8 @@ from packsort.errors import OptionError
 
 _BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment
 _LEAST_RUN = 16 << 20
-# One is read, one is written; one of them is being checked, and one of its columns gathered. The rest is what allocators
-# keep of buffers that were freed: measured.
+# One is read, one is written; one of them is being checked, and one of its columns gathered. The rest is what
+# allocators keep of buffers that were freed, as measured.
 _RUNS_AT_A_TIME = 6.0
 _OF_READING = 1.2  # memory of token columns while they are read, as a multiple of them
 _FIXED = 128 << 20  # of buffers, threads, and modules that are imported on the way
