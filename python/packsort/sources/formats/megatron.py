@@ -77,7 +77,7 @@ class MegatronReader:
             raise SourceError(f"`{path}` must have version {_VERSION} of Megatron's index, got {version}")
         self._dtype = _dtype(path, code)
         self._check_size(size, indices)
-        self.rows = indices - 1
+        self.rows: int = indices - 1
         self._check_sequences(tokens_size)
         self._check_documents()
         kind = pa.from_numpy_dtype(self._dtype)
