@@ -189,11 +189,19 @@ def started(*, bucket: str) -> Iterator[FaultyServer]:
         }.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()  # of a server before this one
+        _forget_buckets()
         Store().filesystem(f"s3://{bucket}")[0].mkdir(bucket)
         try:
             yield server
         finally:
             server.stop()
+
+
+def _forget_buckets() -> None:
+    """Empty moto's store, which all servers of a process share."""
+    from moto.moto_api._internal import moto_api_backend
+
+    moto_api_backend.reset()
 
 
 def only_own_retries(patch: pytest.MonkeyPatch) -> None:

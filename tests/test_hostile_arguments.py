@@ -78,12 +78,13 @@ def batch(draw: np.random.Generator) -> None:
 
 
 def gathered(draw: np.random.Generator) -> None:
-    offsets = mutated(np.array([0, 2, 5, 9], np.int32), draw)
+    offsets = np.array([0, 2, 5, 9], np.int32)
+    offsets = mutated(offsets, draw) if draw.integers(2) else offsets
     values = np.arange(9, dtype=np.int32)
     buffers = [None, pa.py_buffer(offsets)]
     lists = pa.Array.from_buffers(pa.list_(pa.int32()), len(offsets) - 1, buffers, children=[pa.array(values)])
-    ids = mutated(np.array([0, 2, -1, 1]), draw)
-    starts, lengths = (mutated(np.array([0, 1, 0, 0], np.int32), draw) for _ in range(2))
+    ids, starts, lengths = np.array([0, 2, -1, 1]), np.array([0, 1, 0, 0], np.int32), np.array([2, 1, 3, 0], np.int32)
+    ids, starts, lengths = (mutated(one, draw) if draw.integers(2) else one for one in (ids, starts, lengths))
     lengths = np.minimum(lengths, 1000)
     column = pa.chunked_array([lists])
     _core.ListColumn(column).lengths()

@@ -80,10 +80,22 @@ def test_columns_that_break_the_rules_of_arrow_are_refused_wherever_they_are_use
         (lambda: packsort.plan([1] * ROWS, 9, piece_starts=column), "piece_starts must be a column of values"),
         (lambda: packsort.compare([1] * ROWS, 9, turns=column), "turns must be a column of integers"),
         (lambda: packsort.plan(column, 9), "lengths must be integers.*damaged"),
-        (lambda: packsort.pack(rows, 9, groups="given"), "row 0 and after: column `given` is damaged"),
-        (lambda: packsort.pack(rows, 9, keep=["given"]), "row 0 and after: column `given` is damaged"),
-        (lambda: packsort.compare(rows, 9, turns="given"), "row 0 and after: column `given` is damaged"),
-        (lambda: PackedLoader(rows, 9, alone="given"), "row 0 and after: column `given` is damaged"),
+        (
+            lambda: packsort.pack(rows, 9, groups="given"),
+            "row 0 and after: column `given` is damaged|row 1: column `given` is not valid UTF-8",
+        ),
+        (
+            lambda: packsort.pack(rows, 9, keep=["given"]),
+            "row 0 and after: column `given` is damaged|row 1: column `given` is not valid UTF-8",
+        ),
+        (
+            lambda: packsort.compare(rows, 9, turns="given"),
+            "row 0 and after: column `given` is damaged|row 1: column `given` is not valid UTF-8",
+        ),
+        (
+            lambda: PackedLoader(rows, 9, alone="given"),
+            "row 0 and after: column `given` is damaged|row 1: column `given` is not valid UTF-8",
+        ),
     ]
     for call, words in doors:
         with pytest.raises((OptionError, SourceError, LengthError), match=words):

@@ -298,7 +298,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(limited: Any, tmp_path: Path, r
 def test_too_small_a_limit_is_refused_with_the_least_that_would_do(tmp_path: Path) -> None:
     source = write_tokens(tmp_path / "source")
     with pytest.raises(
-        packsort.OptionError, match=r"memory_limit must be at least .*MB for 500 rows .* got 1MB: raise"
+        packsort.OptionError, match=r"memory_limit must be at least .*[MG]B for 500 rows .* got 1MB: raise"
     ):
         packsort.write_shards(source, tmp_path / "out", 128, memory_limit="1MB")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -166,6 +166,7 @@ def killed(work: Any) -> None:
     """Do some work in a fork, which must not come to its end."""
     child = os.fork()
     if child == 0:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a fork has none of the tokenizer's threads, and waits for them
         try:
             work()
         finally:

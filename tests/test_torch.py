@@ -202,9 +202,10 @@ def test_what_is_no_packed_directory_is_named(tmp_path):
 
 def test_damaged_pack_is_named(tmp_path):
     class Damaged(packsort.Shards):
-        def __getitem__(self, index):
-            pack = super().__getitem__(index)
-            return pack | {"seq_lengths": pack["seq_lengths"] + 1} if index == 2 else pack
+        def take(self, numbers):
+            packs = super().take(numbers)
+            wrong = [pack | {"seq_lengths": pack["seq_lengths"] + 1} for pack in packs]
+            return [one if number == 2 else pack for number, pack, one in zip(numbers, packs, wrong, strict=True)]
 
     path = packed(tmp_path)
     batches = iter(PackedLoader(Damaged(path), seed=None))

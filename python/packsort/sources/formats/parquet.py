@@ -73,6 +73,8 @@ class ParquetReader:
                 groups = self._groups_of(file)
                 counted = {name: count_lists(file, data, name, groups) for name in columns}
             found = {name: lengths for name, lengths in counted.items() if lengths is not None}
+        for lengths in found.values():
+            check_rows(len(lengths), self.rows, self.path)
         return found | list_lengths_of_batches(self, [name for name in columns if name not in found])
 
     def row_groups(self) -> list[tuple[int, int]]:
