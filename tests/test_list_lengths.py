@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from packsort._arrow import is_list
+from packsort.errors import SourceError
+from packsort.sources.formats.parquet import ParquetReader
+from packsort.sources.formats.parquet_footer import column_chunks
 from packsort.sources.formats.parquet_levels import count_lists
 
 CODECS = ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]
@@ -60,6 +66,34 @@ def test_lengths_are_those_that_pyarrow_decodes(data: st.DataObject, codec: str,
     found = count_lists(pq.ParquetFile(file), file, "input_ids")
     assert found is not None
     assert found.tolist() == pc.fill_null(pc.list_value_length(column), -1).to_pylist()
+    footer = pq.ParquetFile(file).metadata
+    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+    columns = [[group.column(index) for index in range(group.num_columns)] for group in groups]
+    assert [[(one.path, one.compression, one.values, one.size) for one in group] for group in column_chunks(file)] == [
+        [(one.path_in_schema, one.compression, one.num_values, one.total_compressed_size) for one in group]
+        for group in columns
+    ]
+
+
+def test_a_damaged_footer_ends_no_process(tmp_path: Path) -> None:
+    rows = pa.array([[1, 2], [], [3]], pa.list_(pa.int32()))
+    pq.write_table(pa.table({"input_ids": rows, "n": [1, 2, 3]}), tmp_path / "rows.parquet", store_schema=False)
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    outcomes = Counter()
+    for at in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        (tmp_path / "rows.parquet").write_bytes(damaged)
+        try:
+            reader = ParquetReader(tmp_path / "rows.parquet", len(damaged))
+            reader.decoded_bytes(reader.schema.names)
+            reader.list_lengths([field.name for field in reader.schema if is_list(field.type)])
+            outcomes["taken"] += 1
+        except SourceError as error:
+            outcomes["refused"] += "rows.parquet" in str(error)
+    assert outcomes.total() == len(whole) - start
+    assert min(outcomes.values()) > 20, outcomes
 
 
 @pytest.mark.parametrize("codec", CODECS)

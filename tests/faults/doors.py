@@ -52,7 +52,7 @@ def _table(path: Path) -> pa.Table:
             stream = path.name.endswith("stream.arrow")
             return (pa.ipc.open_stream if stream else pa.ipc.open_file)(file).read_all()
     except Exception as error:
-        raise RefusedError(str(error)) from error
+        raise RefusedError(f"`{path.name}`: {error}") from error
 
 
 def _named(path: Path) -> pa.Table:

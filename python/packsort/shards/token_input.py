@@ -59,7 +59,8 @@ def load_input(
         shard = min(config.shard_size, token_bytes)
         if fits_in_memory(config.memory_limit, token_bytes, source.num_rows, shard):
             return TokenInput(*load_tokens(source, None, stage, config.input), fillers)
-        memory_use(config.memory_limit, source.num_rows, shard, columns)  # refused before anything is read
+        with source.naming():
+            memory_use(config.memory_limit, source.num_rows, shard, columns)  # refused before anything is read
         with stage("reading lengths"):
             return TokenInput(StreamedTokens(source, config.input.empty), None, fillers)
     return TokenInput(*_tokenized(source, config, choice, stage, store, folder))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,13 @@ from numpy.typing import NDArray
 from packsort._arrow import value_bytes
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
+from packsort.errors import SourceError
 from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
+from packsort.sources.formats.parquet_footer import column_chunks
 from packsort.sources.formats.parquet_levels import count_lists
 from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
+from packsort.sources.formats.thrift import ThriftError
 
 _BUFFER = 1 << 20
 _GROUP_BYTES = 8 << 20
@@ -57,13 +62,25 @@ class ParquetReader:
         """Return the most bytes that some columns take in memory, from the file's footer."""
         widths = {name: value_bytes(self.schema.field(name).type) for name in columns}
         total = 0
-        with naming(self.path), self._open() as file:
-            for group in map(file.metadata.row_group, self._groups_of(file)):
-                for column in map(group.column, range(group.num_columns)):
-                    path = column.path_in_schema
-                    name = next((one for one in columns if path == one or path.startswith(f"{one}.")), None)
-                    total += 0 if name is None else column.num_values * widths[name]
+        with naming(self.path), self._open() as file, self._bytes() as data:
+            try:
+                chunks = column_chunks(data)
+                for chunk in chain.from_iterable(chunks[group] for group in self._groups_of(file)):
+                    name = next((one for one in columns if f"{chunk.path}.".startswith(f"{one}.")), None)
+                    total += 0 if name is None else chunk.values * widths[name]
+            except (ThriftError, IndexError) as error:
+                raise SourceError(f"`{self.path}` is damaged: {error}") from error
         return total
+
+    @contextmanager
+    def _bytes(self) -> Iterator[BinaryIO]:
+        """Open the file as bytes."""
+        if isinstance(self._place, StorePath):
+            with open_object(self._place) as source:
+                yield cast(BinaryIO, source)
+        else:
+            with open(not_a_uri(self.path), "rb", buffering=0) as source:
+                yield source
 
     def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Count the values of lists from their levels, and decode only the columns whose levels do not tell."""

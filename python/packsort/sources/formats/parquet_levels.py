@@ -18,6 +18,7 @@ from pyarrow import types
 
 from packsort import _core
 from packsort.errors import PacksortError
+from packsort.sources.formats.parquet_footer import ColumnChunk, column_chunks
 from packsort.sources.formats.thrift import Fields, ThriftError, read_struct
 
 _STREAMS = {"ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
@@ -49,7 +50,11 @@ def count_lists(
         return None
     try:
         every = range(file.num_row_groups) if groups is None else groups
-        found = [column.lengths(file, data, group) for group in every]
+        chunks = column_chunks(data)
+        rows = [file.metadata.row_group(group).num_rows for group in every]
+        found = [
+            column.lengths(data, chunks[group][column.index], number) for group, number in zip(every, rows, strict=True)
+        ]
     except _DAMAGES:
         return None
     if any(lengths is None for lengths in found):
@@ -79,12 +84,10 @@ class _ListColumn:
             return None
         return cls(leaves[0], leaf.max_definition_level, field.nullable)
 
-    def lengths(self, file: pq.ParquetFile, data: BinaryIO, group: int) -> NDArray[np.int64] | None:
+    def lengths(self, data: BinaryIO, chunk: ColumnChunk, rows: int) -> NDArray[np.int64] | None:
         """Return the number of values in each row of a row group; None where they must be decoded."""
-        rows = file.metadata.row_group(group).num_rows
-        chunk = file.metadata.row_group(group).column(self.index)
         parts = [np.empty(0, np.int64)]
-        if not rows and not chunk.num_values:  # there may be no page
+        if not rows and not chunk.values:  # there may be no page
             return parts[0]
         found = values_found = 0
         for page in _pages(data, chunk):
@@ -101,7 +104,7 @@ class _ListColumn:
             parts.append(lengths)
             found += len(lengths)
             values_found += page.values
-        return np.concatenate(parts) if found == rows and values_found == chunk.num_values else None
+        return np.concatenate(parts) if found == rows and values_found == chunk.values else None
 
 
 @dataclass(frozen=True)
@@ -182,12 +185,9 @@ def _prefixed(head: bytes, at: int) -> bytes | None:
     return found if len(head) >= at + 4 and len(found) == size else None
 
 
-def _pages(data: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+def _pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[_Page]:
     """Yield the data pages of a column chunk."""
-    at = chunk.data_page_offset
-    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-        at = min(at, chunk.dictionary_page_offset)
-    end = at + chunk.total_compressed_size
+    at, end = chunk.at, chunk.at + chunk.size
     while at < end:
         header, size = read_struct(_read(data, at, min(_HEAD_BYTES, end - at)))
         at += size

@@ -1,6 +1,6 @@
-"""Reader of structs in Thrift's compact protocol, in which Parquet writes the headers of its pages.
+"""Reader of structs in Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages.
 
-pyarrow reads the footer of a file and decodes its pages, but gives no way to the headers of pages. Protocol:
+pyarrow decodes pages, but gives no way to their headers. Protocol:
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 Fields = dict[int, Any]
-"""Values of a struct by the ids of its fields: numbers, booleans, and structs. Other values are left out."""
+"""Values of a struct by the ids of its fields: integers, booleans, bytes, lists and structs. Others are left out."""
 
-_MOST_DEPTH = 8
+_MOST_DEPTH = 16
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
 
@@ -72,21 +72,27 @@ class _Reader:
         elif kind == _DOUBLE:
             self._skip(8)
         elif kind == _BINARY:
-            self._skip(self._varint())
+            size = self._varint()
+            self._skip(size)
+            return self._data[self.at - size : self.at]
         elif kind in (_LIST, _SET):
-            self._list(depth)
+            return self._list(depth)
         else:
             raise ThriftError(f"a field has type {kind}")
         return None
 
-    def _list(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Any]:
+        if not depth:
+            raise ThriftError("lists are nested too deep")
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._varint()
-        for _ in range(count):
+        values = []
+        for _ in range(count):  # each takes a byte at least, so a wrong count soon runs out of them
             if head & 15 in (_TRUE, _FALSE):  # a byte each in lists
-                self._skip(1)
+                values.append(self._byte() == _TRUE)
             else:
-                self._value(head & 15, depth - 1)
+                values.append(self._value(head & 15, depth - 1))
+        return values
 
     def _byte(self) -> int:
         byte = self._data[self.at]
