@@ -156,6 +156,20 @@ def test_names_that_are_not_utf8_are_refused(suffix: str, name: bytes, tmp_path:
             call(path, 9)
 
 
+def test_less_than_no_rows_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"input_ids": pa.array([[1]] * 77, pa.list_(pa.int32()))})
+    path = tmp_path / "rows.arrow"
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    content, said = path.read_bytes(), []
+    for at in (one.start() for one in re.finditer(re.escape((77).to_bytes(8, "little")), content)):
+        path.write_bytes(content[:at] + (-5).to_bytes(8, "little", signed=True) + content[at + 8 :])
+        with pytest.raises(SourceError, match=r"rows\.arrow`") as refused:
+            packsort.pack(path, 9)
+        said.append(str(refused.value))
+    assert any("is damaged: it says that it has -5 rows" in one for one in said), said
+
+
 def test_a_wrong_number_of_rows_is_noticed(tmp_path: Path) -> None:
     table = pa.table({"input_ids": pa.array([[1]] * 77, pa.list_(pa.int32()))})
     pq.write_table(table, tmp_path / "rows.parquet", store_schema=False)

@@ -44,7 +44,7 @@ def show_rows(args: argparse.Namespace) -> int:
     config.check_tokenizer(args.tokenizer)
     source = open_source(args.packed, config)
     if first >= source.num_rows:
-        raise OptionError(f"row must be between 0 and {source.num_rows - 1:,}, got {first:,}")
+        raise OptionError(f"{source.name}: row must be between 0 and {source.num_rows - 1:,}, got {first:,}")
     tokenizer = None if args.tokenizer is None else load_chosen_tokenizer(args)
     facts = describe_rows(SlicedSource(source, first, count), tokenizer, config)
     if args.json:

@@ -53,6 +53,8 @@ class ArrowReader:
                 # A stream stores no count, so its messages are walked. One column keeps decompression low; its name may
                 # be that of another, too.
                 self.rows = sum(batch.num_rows for batch in self._all_batches(range(len(self.schema))[:1]))
+        if self.rows < 0:
+            raise SourceError(f"`{self.path}` is damaged: it says that it has {self.rows:,} rows")
 
     def decoded_bytes(self, columns: Sequence[str]) -> int:
         """Return the bytes of the file, which its columns take together unless it is compressed."""
