@@ -7,7 +7,6 @@ which returns the exit status. Slow imports are inside `run`, so that `--help` i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 from packsort.cli import check, compare, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
 from packsort.cli.interrupts import FAILED, Interrupts
-from packsort.cli.output import prepare_streams, shown, tell
+from packsort.cli.output import give_up, prepare_streams, shown, tell
 from packsort.errors import PacksortError
 
 COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export)
@@ -121,6 +120,4 @@ def _drop_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        give_up(sys.stdout)

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 # Control characters of 7 and 8 bits, marks that turn the direction of text, and halves of letters that are no UTF-8.
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -40,9 +40,20 @@ def say(*lines: object) -> None:
 
 def tell(*lines: object) -> None:
     """Print lines on stderr; where it cannot be written, there is nobody to tell."""
-    with suppress(OSError):
+    try:
         for line in lines:
             print(shown(line), file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Send what a stream still holds to nowhere: it cannot be written, and would fail again as the process ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def say_json(facts: dict[str, Any]) -> None:
