@@ -19,7 +19,7 @@ TOKENS, IDS, NO_PACKS = "packs of tokens", "ids of packs", "rows in another orde
 
 @dataclass(frozen=True)
 class Made:
-    """What a way made.
+    """Packs and cost of one way.
 
     Attributes:
         packs: Number of packs.

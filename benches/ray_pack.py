@@ -1,4 +1,4 @@
-"""What each task of `packsort.ray.pack` takes of one core, and what passes through the driver.
+"""Seconds of one core for each task of `packsort.ray.pack`, and bytes that pass through the driver.
 
 The tasks run in this process, one after another, without Ray: what Ray adds is the way of the pieces through shared
 memory and the network. Processor seconds are measured, so that other work on the machine counts as little as it can.

@@ -34,7 +34,7 @@ _TRIALS_A_PROCESS = 200
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial.
+    """Outcome of a trial.
 
     Attributes:
         seed: Seed of the trial: it makes the same change of the same file.

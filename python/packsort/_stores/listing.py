@@ -1,4 +1,4 @@
-"""What is known of a store's objects: answers that were given once stay the same while a source is opened."""
+"""Facts about a store's objects: answers that were given once stay the same while a source is opened."""
 
 from __future__ import annotations
 

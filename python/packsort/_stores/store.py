@@ -1,4 +1,4 @@
-"""What an object store can do, through fsspec: list, read a range, put, delete.
+"""An object store, through fsspec: list, read a range, put, delete.
 
 fsspec keeps one file system for each process and set of options. It is asked for anew with each call, because neither a
 forked child nor a pickle can use that of another process.

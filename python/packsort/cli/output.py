@@ -1,4 +1,4 @@
-"""What commands print: names and foreign text cannot command the terminal, and every stream can hold every letter.
+"""Output of commands: names and foreign text cannot command the terminal, and every stream can hold every letter.
 
 Text that comes from elsewhere, such as names of files, columns and splits, and messages of other libraries, goes
 through `shown`. `prepare_streams` makes streams that are closed, or whose encoding lacks letters, safe to print to.

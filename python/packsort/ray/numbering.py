@@ -1,4 +1,4 @@
-"""Which of all sequences each stretch holds: the counts of lengths before it, and the fingerprint of the plan."""
+"""Numbers of the sequences of each stretch: the counts of lengths before it, and the fingerprint of the plan."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from packsort.tokenization.kept import table_digest
 
 @dataclass(frozen=True)
 class Survey:
-    """What a stretch tells the driver: some kilobytes.
+    """Facts that a stretch sends to the driver: some kilobytes.
 
     Attributes:
         counts: How many sequences have each number of tokens, padding left out.

@@ -45,7 +45,7 @@ class FileReference:
 
 @dataclass(frozen=True)
 class IndexRecord:
-    """What packs of an index-only directory are gathered from.
+    """Source that the packs of an index-only directory are gathered from.
 
     Attributes:
         files: The files, in the order in which their rows are numbered.

@@ -48,7 +48,7 @@ def of_row(error: RowError | TemplateLimitError, where: str) -> PacksortError:
 
 
 class Limits:
-    """What is left to one rendering of a template.
+    """Time and steps left to one rendering of a template.
 
     Attributes:
         seconds: The most seconds of processor time.

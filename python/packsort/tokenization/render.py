@@ -139,7 +139,7 @@ class Renderer:
 
     @property
     def learned(self) -> Any:
-        """What the rows so far have taught about the chat template, which later rows are rendered by."""
+        """Facts about the chat template that the rows so far have shown, by which later rows are rendered."""
         searched = [find.learned for find in self._find if isinstance(find, SearchedTurns)]
         return self._fit.learned, searched
 

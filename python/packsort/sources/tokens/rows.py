@@ -43,7 +43,7 @@ class TokenRows(Protocol):
 
     @property
     def uses(self) -> ColumnUses:
-        """What became of columns that are not packed as they are."""
+        """Use of columns that are not packed as they are."""
 
     @property
     def in_memory(self) -> bool:
