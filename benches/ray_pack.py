@@ -24,7 +24,7 @@ import pyarrow as pa
 from bench import MAX_LENGTH, lognormal
 
 from packsort import plan
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.planning.counted import plan_of_counts
 from packsort.ray.blocks import Stretch
 from packsort.ray.exchange import _scatter, token_schema

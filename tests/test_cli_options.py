@@ -12,7 +12,7 @@ import pytest
 
 from commands import Run
 from packsort import options
-from packsort._options import names
+from packsort._options.keywords import names
 from packsort.cli.frame import _parser
 from packsort.cli.hints import hint
 from packsort.cli.text import lines

@@ -142,7 +142,7 @@ def test_a_file_that_is_shortened_does_not_end_a_process_that_reads_it(tmp_path:
 def test_arrow_sources_that_changed_since_they_were_opened_are_refused(
     tmp_path: Path, memory_map: bool, kind: str
 ) -> None:
-    from packsort._options import InputConfig
+    from packsort._options.input import InputConfig
     from packsort.sources.source import open_source
 
     def write(table: pa.Table) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import packsort
 import packsort.hf
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, SourceError
 from packsort.sources.hugging_face import selected
 from packsort.sources.source import open_source

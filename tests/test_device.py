@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from packs import make_pack
-from packsort._options import LAYOUTS
+from packsort._options.choices import LAYOUTS
 from packsort.torch import Batcher, PackedLoader
 from packsort.torch._device import DeviceMover, record
 from packsort.torch._tensor_walk import map_tensors

@@ -11,7 +11,7 @@ import pytest
 
 import packsort
 from commands import Run
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
 

@@ -9,7 +9,7 @@ import pytest
 
 import packsort
 from indexed_data import WRITERS, index_bytes, write_pair
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.sources.formats import megatron
 from packsort.sources.source import open_source
 from packsort.sources.tokens.lengths import source_lengths

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import packsort
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, SourceError
 from packsort.sources.source import Source, open_source
 

@@ -18,7 +18,7 @@ import pytest
 import packsort
 from commands import Run
 from fake_hub import hub
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._stores import Store
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source

@@ -15,17 +15,12 @@ Example:
     packsort.errors.OptionError: pad_to_multiple_of must be between 1 and 4096 (max_length), got 0
 """
 
-from packsort._options import (
+from packsort._options.choices import (
     Attention,
     EmptySequences,
     ExportFormat,
-    InputConfig,
-    InputOptions,
     LabelPlacement,
     Layout,
-    LayoutConfig,
-    LayoutOptions,
-    LoaderOptions,
     LossChoice,
     LossWeights,
     OnError,
@@ -33,19 +28,26 @@ from packsort._options import (
     OverlongInComparison,
     OverlongInShards,
     OverlongInStream,
-    PackOptions,
-    PlanConfig,
-    PlanOptions,
     RowPadding,
     ShardFormat,
-    ShardOptions,
-    SourceOptions,
     Strategy,
     Tail,
-    TokenOptions,
     TruncationSide,
     Verify,
 )
+from packsort._options.input import InputConfig
+from packsort._options.keywords import (
+    InputOptions,
+    LayoutOptions,
+    LoaderOptions,
+    PackOptions,
+    PlanOptions,
+    ShardOptions,
+    SourceOptions,
+    TokenOptions,
+)
+from packsort._options.layout import LayoutConfig
+from packsort._options.plan import PlanConfig
 
 __all__ = [
     "Attention",

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
-from packsort._options import Attention, Tail
+from packsort._options.choices import Attention, Tail
 from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.errors import OptionError
 from packsort.planning.plan import Plan

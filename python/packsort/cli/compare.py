@@ -6,7 +6,8 @@ import argparse
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import OverlongInComparison, take_input_options
+from packsort._options.choices import OverlongInComparison
+from packsort._options.input import take_input_options
 from packsort.cli.options import add_input_options, add_json, add_source, input_options
 from packsort.cli.output import say_json, shown
 from packsort.cli.stopwatch import Stopwatch
@@ -14,7 +15,7 @@ from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
-    from packsort._options import InputConfig
+    from packsort._options.input import InputConfig
     from packsort.comparison.compare import Comparison
     from packsort.comparison.results import AtLength
     from packsort.sources.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from packsort._options import ExportFormat
+from packsort._options.choices import ExportFormat
 from packsort.cli.options import add_json, add_memory_map
 from packsort.cli.output import say, say_json, tell
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.text import Text
 
-    from packsort._options import InputConfig
+    from packsort._options.input import InputConfig
     from packsort.sources.sliced import SlicedSource
 
 _SHOWN_CHARACTERS = 1200
@@ -25,7 +25,7 @@ _SHOWN_CHARACTERS = 1200
 def show_rows(args: argparse.Namespace) -> int:
     """Run `packsort inspect --rows` and return its exit status."""
     from packsort import _checks
-    from packsort._options import take_input_options
+    from packsort._options.input import take_input_options
     from packsort._stores import place
     from packsort.errors import OptionError
     from packsort.shards.manifest import NAME

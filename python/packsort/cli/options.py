@@ -9,16 +9,9 @@ import argparse
 from dataclasses import fields
 from typing import Any, get_args
 
-from packsort._options import (
-    EmptySequences,
-    InputConfig,
-    LossChoice,
-    Overlong,
-    OverlongInShards,
-    PlanConfig,
-    Strategy,
-    TruncationSide,
-)
+from packsort._options.choices import EmptySequences, LossChoice, Overlong, OverlongInShards, Strategy, TruncationSide
+from packsort._options.input import InputConfig
+from packsort._options.plan import PlanConfig
 
 _INPUT_DEFAULTS = {one.name: one.default for one in fields(InputConfig)}
 _DEFAULTS = {one.name: one.default for one in fields(PlanConfig)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import OnError, ShardFormat
+from packsort._options.choices import OnError, ShardFormat
 from packsort.cli.options import (
     add_input_options,
     add_json,

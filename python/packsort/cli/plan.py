@@ -35,7 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._atomic import output_file
-    from packsort._options import plan_config, take_input_options
+    from packsort._options.input import take_input_options
+    from packsort._options.plan import plan_config
     from packsort._progress import note_search
     from packsort._stores import place
     from packsort.gathering.planned import plan_lengths

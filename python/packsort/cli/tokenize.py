@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._options import take_input_options
+    from packsort._options.input import take_input_options
     from packsort.cli import progress
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import as_chunked, to_numpy
-from packsort._options import EmptySequences, InputConfig, OverlongInComparison, PlanConfig
+from packsort._options.choices import EmptySequences, OverlongInComparison
+from packsort._options.input import InputConfig
+from packsort._options.plan import PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
 from packsort.comparison.histograms import length_histogram

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._progress import Stage, no_progress
 from packsort.schema import LENGTH
 from packsort.sources.source import Source

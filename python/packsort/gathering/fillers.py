@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._options import InputConfig, PackOptions, PlanConfig, names, plan_config, take_input_options
+from packsort._options.input import InputConfig, take_input_options
+from packsort._options.keywords import PackOptions, names
+from packsort._options.plan import PlanConfig, plan_config
 from packsort.errors import OptionError
 from packsort.planning.facts import PlanFacts
 from packsort.schema import INPUT_IDS, LABELS, NO_LOSS

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from packsort._options import PackOptions
+from packsort._options.keywords import PackOptions
 from packsort._progress import no_progress
 from packsort._warn import warn
 from packsort.gathering.fillers import token_config

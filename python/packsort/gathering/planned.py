@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 from pyarrow import types
 
-from packsort._options import PlanConfig
+from packsort._options.plan import PlanConfig
 from packsort.errors import LengthError, OptionError, SourceError
 from packsort.planning.build import plan_of_config
 from packsort.planning.overlong import WAYS, OverlongError

@@ -12,7 +12,8 @@ from datasets.fingerprint import Hasher
 
 from packsort import _checks
 from packsort._arrow import from_numpy, to_numpy
-from packsort._options import Strategy, TokenOptions, names
+from packsort._options.choices import Strategy
+from packsort._options.keywords import TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
 from packsort.hf._mark import LEFT_OUT, mark_packs

@@ -11,7 +11,8 @@ import datasets
 import pyarrow as pa
 
 from packsort import _checks
-from packsort._options import Strategy, TokenOptions, names
+from packsort._options.choices import Strategy
+from packsort._options.keywords import TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
 from packsort.hf._mark import LEFT_OUT, mark_packs

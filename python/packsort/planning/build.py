@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from packsort import _core
-from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
+from packsort._options.keywords import PlanOptions
+from packsort._options.plan import PlanConfig, core_options, plan_config
 from packsort.errors import LengthError
 from packsort.planning.lengths import as_lengths
 from packsort.planning.overlong import OverlongError, find_overlong

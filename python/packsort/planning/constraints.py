@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import as_chunked, first_null, is_list, to_numpy
-from packsort._options import PlanConfig
+from packsort._options.plan import PlanConfig
 from packsort.errors import OptionError
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, SupportsIndex, Unpa
 
 from packsort import _checks, _core
 from packsort._lazy import lazy_property
-from packsort._options import PlanConfig, PlanOptions, core_options, plan_config
+from packsort._options.keywords import PlanOptions
+from packsort._options.plan import PlanConfig, core_options, plan_config
 from packsort._pickles import restoring
 from packsort.errors import LengthError, OptionError
 from packsort.planning import stored

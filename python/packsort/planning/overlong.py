@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options import Overlong, PlanConfig
+from packsort._options.choices import Overlong
+from packsort._options.plan import PlanConfig
 from packsort.errors import LengthError
 
 if TYPE_CHECKING:

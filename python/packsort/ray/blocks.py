@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.ray.reading import read_files
 from packsort.ray.remote import Ref, largest
 from packsort.sources.formats.memory import MemoryReader

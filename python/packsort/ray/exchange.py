@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import from_numpy, to_numpy
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.gathering.gather import gather_values
 from packsort.planning.counted import CountedPlan
 from packsort.planning.length_counts import CountsOfLengths

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from packsort._options import PlanConfig
+from packsort._options.plan import PlanConfig
 from packsort._progress import SearchProgress, Stage, note_search
 from packsort.errors import LengthError
 from packsort.planning.counted import CountedPlan, plan_of_counts

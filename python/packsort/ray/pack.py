@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Unpack
 
-from packsort._options import ShardFormat, ShardOptions
+from packsort._options.choices import ShardFormat
+from packsort._options.keywords import ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._stores import place
 from packsort._warn import warn

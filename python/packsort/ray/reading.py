@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._stores import place
 from packsort.errors import SourceError
 from packsort.ray.remote import Ref, kept_remote_table, largest, one_thread, task

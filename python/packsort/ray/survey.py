@@ -12,7 +12,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from packsort._arrow import wider
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import SourceError
 from packsort.planning.length_counts import CountsOfLengths, counts_of
 from packsort.ray.blocks import Stretch

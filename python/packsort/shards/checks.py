@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from packsort._options import Verify
+from packsort._options.choices import Verify
 from packsort.shards.files import ShardFiles
 
 _MOST_THREADS = 4

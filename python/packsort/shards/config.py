@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort._options import (
-    PIECEWISE_STRATEGIES,
-    InputConfig,
-    PlanConfig,
-    ShardFormat,
-    ShardOptions,
-    find_memory_limit,
-    names,
-    plan_config,
-    take_input_options,
-)
+from packsort._options.choices import PIECEWISE_STRATEGIES, ShardFormat
+from packsort._options.input import InputConfig, take_input_options
+from packsort._options.keywords import ShardOptions, names
+from packsort._options.memory import find_memory_limit
+from packsort._options.plan import PlanConfig, plan_config
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
 from packsort.shards.manifest import ManifestOptions
 from packsort.sources.sequence_columns import check_names

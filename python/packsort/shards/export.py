@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from packsort import _checks, _core
 from packsort._atomic import OutputFolder, StoreFolder, open_file, open_table, output_folder, write_bytes
-from packsort._options import ExportFormat
+from packsort._options.choices import ExportFormat
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath, place
 from packsort._warn import warn

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort import _checks, _core
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._progress import Stage, note_search
 from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, has_fillers

@@ -6,16 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from packsort._options import (
-    INPUT_NAMES,
+from packsort._options.choices import (
     EmptySequences,
-    InputConfig,
     LossChoice,
     OverlongInShards,
     ShardFormat,
     Strategy,
     TruncationSide,
 )
+from packsort._options.input import INPUT_NAMES, InputConfig
 from packsort._record import Record
 from packsort.shards.index_record import IndexRecord
 from packsort.shards.sealed_json import seal

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packsort import _core
-from packsort._options import in_units
+from packsort._options.memory import in_units
 from packsort.errors import OptionError
 
 _BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import to_numpy
-from packsort._options import Verify
+from packsort._options.choices import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
 from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from packsort import _checks
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._progress import Stage
 from packsort.errors import PacksortError
 from packsort.sources.source import Source

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort._options import find_memory_limit
+from packsort._options.memory import find_memory_limit
 from packsort._progress import Stage, no_progress
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.schema import INPUT_IDS, PIECE_STARTS

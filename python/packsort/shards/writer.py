@@ -12,7 +12,8 @@ from typing import Any, Unpack
 import pyarrow as pa
 
 from packsort import _core
-from packsort._options import ShardFormat, ShardOptions
+from packsort._options.choices import ShardFormat
+from packsort._options.keywords import ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._stores import StorePath, place
 from packsort._warn import warn

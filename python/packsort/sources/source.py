@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import is_list, wider
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._stores import StorePath
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import SourceError
 from packsort.sources.source import Source
 

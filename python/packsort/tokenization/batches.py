@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import from_numpy
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH, MAX_LENGTH_LIMIT, PIECE_STARTS
 from packsort.tokenization.encode import Encoded, Encoder

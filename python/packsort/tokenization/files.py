@@ -28,7 +28,8 @@ from packsort._atomic import (
     tables,
 )
 from packsort._checksum import checksum
-from packsort._options import InputConfig, InputOptions, names, take_input_options
+from packsort._options.input import InputConfig, take_input_options
+from packsort._options.keywords import InputOptions, names
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath, place
 from packsort.errors import OptionError, TokenizerError

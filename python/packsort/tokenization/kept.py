@@ -23,7 +23,7 @@ from pyarrow import types
 
 from packsort._arrow import to_numpy
 from packsort._atomic import output_error, replace_file
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._progress import Stage
 from packsort.errors import OptionError
 from packsort.sources.source import Source

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from packsort import _checks
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort._progress import Stage
 from packsort.schema import LENGTH, PIECE_STARTS
 from packsort.sources.source import Source

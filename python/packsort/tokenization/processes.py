@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import TokenizerError
 from packsort.tokenization.batches import BatchTokenizer, TokenBatch
 from packsort.tokenization.threads import Chunk

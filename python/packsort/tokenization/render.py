@@ -16,7 +16,7 @@ from pyarrow import types
 
 from packsort import _checks
 from packsort._arrow import is_list, is_text
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, SourceError
 from packsort.tokenization.assistant.turns import FindTurns, SearchedTurns, find_turns
 from packsort.tokenization.assistant.untrained import trained_turns

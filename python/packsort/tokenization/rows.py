@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import empty_table
-from packsort._options import InputConfig
+from packsort._options.input import InputConfig
 from packsort.errors import OptionError, PacksortError, SourceError
 from packsort.sources.formats.memory import MemoryReader
 from packsort.sources.renamed import rename_columns

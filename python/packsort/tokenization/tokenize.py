@@ -21,7 +21,8 @@ from typing import Any, Unpack
 import pyarrow as pa
 
 from packsort import _checks, _core
-from packsort._options import InputConfig, InputOptions, names, take_input_options
+from packsort._options.input import InputConfig, take_input_options
+from packsort._options.keywords import InputOptions, names
 from packsort.sources.source import Source, open_source
 from packsort.tokenization.batches import Place, TokenBatch
 from packsort.tokenization.notes import Note

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from packsort import _checks
-from packsort._options import Tail
+from packsort._options.choices import Tail
 from packsort.balance.costs import LLAMA_3_8B, CostModel
 from packsort.balance.schedule import WINDOW, schedule_costs, schedule_options
 from packsort.errors import OptionError, SourceError

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, overload
 
-from packsort._options import Layout, LayoutOptions, layout_config
+from packsort._options.choices import Layout
+from packsort._options.keywords import LayoutOptions
+from packsort._options.layout import layout_config
 from packsort.errors import OptionError
 from packsort.torch._loss_arguments import MODEL_LAYOUTS, warn_of_loss_arguments
 from packsort.torch.layouts import Batcher

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort import _checks
-from packsort._options import PackOptions, Verify, names
+from packsort._options.choices import Verify
+from packsort._options.keywords import PackOptions, names
 from packsort._pickles import restoring
 from packsort._warn import warn
 from packsort.errors import OptionError

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from packsort._options import LayerAttention, model_kinds
+from packsort._options.attention_kinds import LayerAttention, model_kinds
 from packsort.errors import OptionError
 
 

@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import IterableDataset
 
 from packsort import _checks
-from packsort._options import Layout, LayoutConfig, LayoutOptions, LoaderOptions, Tail, Verify, layout_config, names
+from packsort._options.choices import Layout, Tail, Verify
+from packsort._options.keywords import LayoutOptions, LoaderOptions, names
+from packsort._options.layout import LayoutConfig, layout_config
 from packsort._pickles import restoring
 from packsort.balance.costs import CostModel
 from packsort.errors import DamagedError, OptionError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn.attention.flex_attention import BlockMask
 
 from packsort import _core
-from packsort._options import AttentionKinds, LayerAttention
+from packsort._options.attention_kinds import AttentionKinds, LayerAttention
 from packsort.torch._tensor_walk import map_tensors
 
 _BLOCK_SIZE: Final = 128  # FlexAttention's own

@@ -12,16 +12,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
-from packsort._options import (
-    EmptySequences,
-    InputConfig,
-    Layout,
-    LayoutOptions,
-    LossChoice,
-    OverlongInStream,
-    layout_config,
-    names,
-)
+from packsort._options.choices import EmptySequences, Layout, LossChoice, OverlongInStream
+from packsort._options.input import InputConfig
+from packsort._options.keywords import LayoutOptions, names
+from packsort._options.layout import layout_config
 from packsort._pickles import restoring
 from packsort.errors import OptionError
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS

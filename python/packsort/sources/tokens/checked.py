@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort._arrow import from_numpy, list_offsets, to_numpy
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort.schema import (
     ATTENTION_MASK,
     INPUT_IDS,

@@ -18,7 +18,7 @@ from pyarrow import types
 from packsort import _core
 from packsort._arrow import to_numpy
 from packsort._lazy import lazy_property
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort.errors import DamagedError, PacksortError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, INT32_COLUMNS, LABELS, LENGTH, POSITION_IDS
 from packsort.sources.source import Source

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules

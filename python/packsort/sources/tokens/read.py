@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from packsort._ahead import read_ahead
 from packsort._arrow import to_numpy
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.source import Source

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort._arrow import empty_table, from_numpy, to_numpy
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH
 from packsort.sources.formats.stamp import Stamp, stamp_of

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort._progress import Stage, no_progress
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LOSS_MASKS
 from packsort.sources.source import Source

@@ -7,7 +7,7 @@ import os
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort._options import Verify
+from packsort._options.choices import Verify
 from packsort._stores import place
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceNotFoundError

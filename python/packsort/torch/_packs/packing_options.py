@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from packsort._options import INPUT_NAMES, InputConfig, PackOptions, PlanConfig, names
+from packsort._options.input import INPUT_NAMES, InputConfig
+from packsort._options.keywords import PackOptions, names
+from packsort._options.plan import PlanConfig
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.schema import MAX_LENGTH_LIMIT
 from packsort.tokenization.choice import TokenizerChoice, as_choice

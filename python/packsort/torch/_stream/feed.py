@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort._options import EmptySequences, InputConfig, OverlongInStream
+from packsort._options.choices import EmptySequences, OverlongInStream
+from packsort._options.input import InputConfig
 from packsort._warn import warn
 from packsort.errors import LengthError, PacksortError, SourceError
 from packsort.schema import INPUT_IDS, LABELS

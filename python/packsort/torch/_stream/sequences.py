@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from packsort._options import EmptySequences
+from packsort._options.choices import EmptySequences
 from packsort._warn import warn
 from packsort.errors import SourceError
 from packsort.schema import (

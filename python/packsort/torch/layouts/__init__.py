@@ -23,7 +23,7 @@ A batch counts its own `position_ids`. Packs with `position_ids` that do not cou
 as is a column with the name of another tensor of the batch.
 """
 
-from packsort._options import LAYOUTS
+from packsort._options.choices import LAYOUTS
 from packsort.torch.layouts import flat, megatron, rows, torchtune
 from packsort.torch.layouts.batcher import Batcher
 

@@ -8,7 +8,9 @@ from typing import Any, Self, Unpack, overload
 import numpy as np
 
 from packsort import _core
-from packsort._options import Layout, LayoutConfig, LayoutOptions, layout_config
+from packsort._options.choices import Layout
+from packsort._options.keywords import LayoutOptions
+from packsort._options.layout import LayoutConfig, layout_config
 from packsort.errors import OptionError, SourceError
 from packsort.schema import INPUT_IDS, SEQ_LENGTHS
 from packsort.torch.layouts import flat, megatron, rows, torchtune

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 import torch
 
-from packsort._options import LayoutConfig
+from packsort._options.layout import LayoutConfig
 from packsort.errors import OptionError
 from packsort.torch.layouts.tensors import BatchTensors
 
