@@ -2,21 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count
 
 
-def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[int]]:
-    """Pack longest first, equal lengths in input order, into the first open pack with room."""
+def first_fit(lengths: Sequence[int], max_length: int, max_sequences: int | None = None) -> list[list[int]]:
+    """Pack in input order into the first open pack with room, and with fewer sequences than it may hold."""
     packs: list[list[int]] = []
     rooms: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        pack = next((pack for pack, room in enumerate(rooms) if lengths[i] <= room), len(packs))
+    for i, length in enumerate(lengths):
+        open_packs = (p for p in range(len(packs)) if length <= rooms[p] and len(packs[p]) != max_sequences)
+        pack = next(open_packs, len(packs))
         if pack == len(packs):
             packs.append([])
             rooms.append(max_length)
         packs[pack].append(i)
-        rooms[pack] -= lengths[i]
+        rooms[pack] -= length
     return packs
+
+
+def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[int]]:
+    """Pack longest first, equal lengths in input order, into the first open pack with room."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    packs = first_fit([lengths[i] for i in order], max_length)
+    return [[order[i] for i in pack] for pack in packs]
+
+
+def balanced(
+    lengths: Sequence[int],
+    capacity: int,
+    max_sequences: int,
+    late: bool,
+    taken: Callable[[int], int] = lambda length: length,
+) -> list[list[int]]:
+    """Pack so that each pack gets short sequences beside long ones: the lengths of each pack, longest first.
+
+    Args:
+        lengths: Lengths to pack.
+        capacity: Room of a pack.
+        max_sequences: Most sequences of a pack.
+        late: Whether packs are filled by longest first for as long as the rest can still be spread.
+        taken: Room that a sequence takes, by its length.
+    """
+    left = Counter(lengths)
+    packs: list[list[int]] = []
+    while left:
+        sequences, room = left.total(), sum(taken(n) * copies for n, copies in left.items())
+        needed = max(-(-room // capacity), -(-sequences // max_sequences))
+        places = (2 * sequences + needed) // (2 * needed)
+        kept = 256 * room // sequences
+        if late:
+            spare = max_sequences * (needed - 1)
+            places = -(-max(0, -(-7 * sequences // needed) + sequences - spare) // 8)
+            kept = 4 * 256 * room // (5 * sequences)
+        pack = _balanced_pack(left.copy(), capacity, max_sequences, min(max(places, 1), max_sequences), kept, taken)
+        copies = Counter(pack)
+        repeat = min(left[n] // copies[n] for n in copies)
+        if late:
+            repeat = min(repeat, max(1, needed // 256))
+        packs += [sorted(pack, reverse=True)] * repeat
+        left -= Counter({n: repeat * copies[n] for n in copies})
+    return packs
+
+
+def _balanced_pack(
+    left: Counter[int], free: int, max_sequences: int, places: int, kept: int, taken: Callable[[int], int]
+) -> list[int]:
+    """Take the lengths of one pack out of those that are left."""
+    pack: list[int] = []
+
+    def longest(room: int, without: int = 0) -> int:
+        """Find the longest length that fits, or 0."""
+        return max((n for n in left if taken(n) <= room and left[n] > (n == without)), default=0)
+
+    def beside(places: int) -> int:
+        """Find the longest that leaves the room kept for the other places, or else the shortest."""
+        return longest((256 * free - kept * (places - 1)) // 256) or min(
+            (n for n in left if taken(n) <= free), default=0
+        )
+
+    def first_of_pair() -> int:
+        best = (0, 0)
+        first = beside(2)
+        for tried in count():
+            second = longest(free - taken(first), without=first) if first else 0
+            filled = taken(first) + (taken(second) if second else 0) if first else 0
+            best = max(best, (filled, -tried, first), key=lambda pair: pair[:2])
+            longer = min((n for n in left if n > second), default=0)
+            if not first or filled == free or tried == 2 or not longer or taken(longer) > free:
+                return best[-1]
+            shorter = longest(free - taken(longer))
+            if not shorter:
+                return best[-1]
+            first = shorter
+        raise AssertionError
+
+    following = max(left)
+    while following:
+        pack.append(following)
+        left -= Counter([following])
+        free -= taken(following)
+        places = max(0, places - 1)
+        if len(pack) == max_sequences or not free:
+            break
+        if places < 2:
+            following = longest(free)
+        elif places == 2 and len(pack) + 2 <= max_sequences:
+            following = first_of_pair()
+        else:
+            following = beside(places)
+    return pack
+
+
+def capped(
+    lengths: Sequence[int],
+    capacity: int,
+    max_sequences: int,
+    taken: Callable[[int], int] = lambda length: length,
+) -> list[list[int]]:
+    """Pack by first-fit decreasing under a cap, or balanced where that takes fewer packs: the lengths of each pack.
+
+    Args:
+        lengths: Lengths to pack.
+        capacity: Room of a pack.
+        max_sequences: Most sequences of a pack.
+        taken: Room that a sequence takes, by its length.
+    """
+    ordered = sorted(lengths, reverse=True)
+    rooms = [taken(length) for length in ordered]
+    best = [[ordered[i] for i in pack] for pack in first_fit(rooms, capacity, max_sequences)]
+    if not lengths or max_sequences >= capacity // min(rooms):
+        return best
+    by_room, by_cap = -(-sum(rooms) // capacity), -(-len(rooms) // max_sequences)
+    near = fewest = max(by_room, by_cap)
+    even_first = 3 * max_sequences * fewest < 4 * len(rooms)
+    for late in [True] if by_cap >= by_room else [not even_first, even_first]:
+        if len(best) > near:
+            best = min(best, balanced(lengths, capacity, max_sequences, late, taken), key=len)
+        near = fewest + fewest // 512
+    return best
 
 
 def fewest_packs(lengths: Sequence[int], max_length: int) -> int:

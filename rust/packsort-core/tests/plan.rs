@@ -9,17 +9,11 @@ use proptest::prelude::*;
 /// First-fit decreasing as textbooks have it: longest first (input order among equals), into the first open pack
 /// with room.
 fn textbook(lengths: &[i64], max_length: i64) -> Vec<Vec<u64>> {
-    textbook_of(lengths, max_length, usize::MAX)
-}
-
-/// The same with at most `max_sequences` a pack.
-fn textbook_of(lengths: &[i64], max_length: i64, max_sequences: usize) -> Vec<Vec<u64>> {
     let mut by_length: Vec<usize> = (0..lengths.len()).collect();
     by_length.sort_by_key(|&i| -lengths[i]);
     let (mut packs, mut rooms): (Vec<Vec<u64>>, Vec<i64>) = (vec![], vec![]);
     for i in by_length {
-        let takes = |pack: usize| rooms[pack] >= lengths[i] && packs[pack].len() < max_sequences;
-        let fits = (0..packs.len()).find(|&pack| takes(pack)).unwrap_or(packs.len());
+        let fits = (0..packs.len()).find(|&pack| rooms[pack] >= lengths[i]).unwrap_or(packs.len());
         if fits == packs.len() {
             packs.push(vec![]);
             rooms.push(max_length);
@@ -267,12 +261,12 @@ proptest! {
         let options = Options { max_sequences, ..Options::new(max_length) };
         let groups = Groups { group_of: of, num_groups: 3, last_alone: false };
         let plan = Plan::new(&Sequences { groups: Some(groups), ..Lengths::from(&lengths[..]).into() }, options, None, 0).unwrap();
-        let most = max_sequences.map_or(usize::MAX, |most| most as usize);
         let mut expected = vec![];
         for group in 0..3 {
             let ids: Vec<usize> = (0..lengths.len()).filter(|&i| of[i] == group).collect();
             let own: Vec<i64> = ids.iter().map(|&i| lengths[i]).collect();
-            for pack in textbook_of(&own, max_length.into(), most) {
+            let alone = Plan::new(&Lengths::from(&own[..]).into(), options, None, 0).unwrap();
+            for pack in listed(&alone) {
                 expected.push(pack.iter().map(|&i| ids[i as usize] as u64).collect::<Vec<_>>());
             }
         }

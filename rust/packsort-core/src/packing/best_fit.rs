@@ -23,14 +23,8 @@ impl Patterns {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(crate) fn add_best_fit(
-        &mut self,
-        classes: &Classes,
-        group: usize,
-        room: Room,
-        max_sequences: u64,
-    ) -> Result<(), Error> {
-        let mut packs = OpenPacks::new(room.capacity(), max_sequences);
+    pub(crate) fn add_best_fit(&mut self, classes: &Classes, group: usize, room: Room) -> Result<(), Error> {
+        let mut packs = OpenPacks::new(room.capacity(), u64::MAX);
         for class in classes.of_group(group).rev() {
             let taken = room.taken(classes.lengths[class]);
             let mut left = classes.count(class);
@@ -54,7 +48,7 @@ mod tests {
     use super::*;
 
     /// Best-fit decreasing as textbooks have it: one sequence after another.
-    fn one_by_one(counts: &[u64], max_length: usize, max_sequences: u64) -> Vec<Vec<u32>> {
+    fn one_by_one(counts: &[u64], max_length: usize) -> Vec<Vec<u32>> {
         let mut packs: Vec<Vec<u32>> = vec![];
         let mut with_room: Vec<VecDeque<usize>> = vec![VecDeque::new(); max_length + 1];
         for length in (1..counts.len()).rev() {
@@ -68,9 +62,7 @@ mod tests {
                     }
                 };
                 packs[pack].push(length as u32);
-                if (packs[pack].len() as u64) < max_sequences {
-                    with_room[room - length].push_back(pack);
-                }
+                with_room[room - length].push_back(pack);
             }
         }
         packs
@@ -81,7 +73,6 @@ mod tests {
         fn best_fit_on_counts_is_best_fit_one_by_one(
             max_length in 1_usize..120,
             lengths in prop::collection::vec(1_usize..120, 0..200),
-            max_sequences in prop_oneof![Just(u64::MAX), 1_u64..6],
         ) {
             let mut counts = vec![0_u64; max_length + 1];
             for length in lengths {
@@ -90,14 +81,14 @@ mod tests {
             let classes = Classes::from_histogram(&counts).unwrap();
             let mut found = Patterns::default();
             let room = Room::new(max_length as u32, 1, false).unwrap();
-            found.add_best_fit(&classes, 0, room, max_sequences).unwrap();
+            found.add_best_fit(&classes, 0, room).unwrap();
             let mut packs = vec![];
             for p in 0..found.len() {
                 let slots = found.slots_of(p).iter();
                 let pack: Vec<u32> = slots.flat_map(|s| vec![classes.lengths[s.class as usize]; s.copies as usize]).collect();
                 packs.extend(vec![pack; found.repeats[p] as usize]);
             }
-            prop_assert_eq!(packs, one_by_one(&counts, max_length, max_sequences));
+            prop_assert_eq!(packs, one_by_one(&counts, max_length));
         }
     }
 }

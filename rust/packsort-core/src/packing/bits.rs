@@ -1,4 +1,4 @@
-//! A set of small integers that finds the next smaller member in a few word operations.
+//! A set of small integers that finds the next smaller or larger member in a few word operations.
 
 use crate::Error;
 use crate::memory::zeros;
@@ -42,6 +42,25 @@ impl Bits {
         if *word == 0 {
             self.used[number / 4096] &= !(1 << (number / 64 % 64));
         }
+    }
+
+    /// The smallest member that is not below `start`.
+    #[inline]
+    pub(crate) fn from(&self, start: usize) -> Option<usize> {
+        let mut word = start / 64;
+        let mut bits = self.words.get(word)? & (u64::MAX << (start % 64));
+        if bits == 0 {
+            let first = word + 1;
+            let mut block = first / 64;
+            let mut words = self.used.get(block)? & (u64::MAX << (first % 64));
+            while words == 0 {
+                block += 1;
+                words = *self.used.get(block)?;
+            }
+            word = block * 64 + words.trailing_zeros() as usize;
+            bits = self.words[word];
+        }
+        Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
     /// Iterate over the members below `end`, largest first.
@@ -112,6 +131,7 @@ mod tests {
             for &i in asked.iter().chain(&[0, end, 20_000]) {
                 prop_assert!(set.below(i + 1).eq(model.range(..=i).rev().copied()));
                 prop_assert_eq!(set.below(i).next(), model.range(..i).next_back().copied());
+                prop_assert_eq!(set.from(i), model.range(i..).next().copied());
             }
         }
     }

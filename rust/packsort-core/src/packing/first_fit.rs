@@ -16,13 +16,14 @@
 //! more, so there are at most about twice as many patterns as distinct lengths. The next shorter length that is left
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
-use crate::memory::{make_room, push, zeros};
+use crate::memory::{copied, make_room, push, zeros};
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
 
 impl Patterns {
-    /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes.
+    /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes. Where a cap on
+    /// sequences makes balanced packs fewer, these are added.
     pub(crate) fn add_first_fit(
         &mut self,
         classes: &Classes,
@@ -34,11 +35,17 @@ impl Patterns {
     ) -> Result<(), Error> {
         let own = classes.of_group(group);
         let first = own.start as u32;
+        let first_pattern = self.len();
+        let counts = if max_sequences < room.capacity().into() { copied(SLOTS, &left)? } else { vec![] };
         first_fit(&classes.lengths[own], &mut left, room, max_sequences, scratch, |slots, repeat| {
             make_room(&mut self.slots, SLOTS, slots.len())?;
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
             self.end_pattern(repeat)
-        })
+        })?;
+        if counts.is_empty() {
+            return Ok(());
+        }
+        self.balance_from(first_pattern, classes, group, &counts, room, max_sequences, scratch)
     }
 }
 
@@ -111,9 +118,9 @@ const SLOTS: &str = "patterns";
 /// The tables of one thread, reused from group to group: building them anew for many small groups would cost more than
 /// packing them.
 pub(crate) struct Scratch {
-    ranks: Ranks,
-    left: Bits,       // classes with sequences left
-    slots: Vec<Slot>, // of one pattern
+    pub ranks: Ranks,
+    pub left: Bits,       // classes with sequences left
+    pub slots: Vec<Slot>, // of one pattern
 }
 
 impl Scratch {
@@ -137,7 +144,7 @@ impl Scratch {
 }
 
 /// Ranks in an ascending list of lengths: one bit for each length, and the number of lengths before each word.
-struct Ranks {
+pub(crate) struct Ranks {
     words: Vec<u64>,
     before: Vec<u32>,
     len: usize,
@@ -150,7 +157,7 @@ impl Ranks {
     }
 
     /// Set the list, which ascends.
-    fn set(&mut self, lengths: &[u32]) {
+    pub fn set(&mut self, lengths: &[u32]) {
         lengths.iter().for_each(|&length| self.words[length as usize / 64] |= 1 << (length % 64));
         self.len = 0;
         for (word, before) in self.words.iter().zip(&mut self.before) {
@@ -159,12 +166,12 @@ impl Ranks {
         }
     }
 
-    fn clear(&mut self, lengths: &[u32]) {
+    pub fn clear(&mut self, lengths: &[u32]) {
         lengths.iter().for_each(|&length| self.words[length as usize / 64] = 0);
     }
 
     /// The number of lengths up to `length`.
-    fn up_to(&self, length: u32) -> usize {
+    pub fn up_to(&self, length: u32) -> usize {
         let word = length as usize / 64;
         match self.words.get(word) {
             None => self.len,

@@ -5,14 +5,16 @@
 //! patterns     strategy -> patterns of each group
 //! first_fit    first-fit decreasing on counts
 //! best_fit     best-fit decreasing on counts
+//! balanced     fewer packs under a cap on sequences, on counts
 //! hybrid       first-fit decreasing with cuts
 //! optimal      the fewest packs: pricing, sampling, rounding
 //! multiple     split packs until their number divides evenly
 //! bounds       the fewest packs any plan can have
-//! bits         a set of small integers, for first_fit
+//! bits         a set of small integers, for first_fit and balanced
 //! open_packs   packs that still have room, for best_fit and hybrid
 //! ```
 
+mod balanced;
 pub mod best_fit;
 mod bits;
 pub mod bounds;

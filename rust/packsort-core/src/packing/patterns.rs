@@ -1,7 +1,8 @@
 //! Patterns: which lengths share a pack, and how many packs are alike.
 //!
 //! Groups are planned in parallel, each by the strategy's own file ([`first_fit`](super::first_fit),
-//! [`best_fit`](super::best_fit)), and their patterns are joined in the order of the groups.
+//! [`best_fit`](super::best_fit)), and their patterns are joined in the order of the groups. Under a cap on sequences both
+//! strategies are [`balanced`](super::balanced).
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 use crate::error::PlanFault;
 use crate::histogram::count::split;
 use crate::memory::{collected, make_room, push, reserved, zeros};
+use crate::packing::balanced::can_be_reached;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
 use crate::parallel::split_at_lengths;
@@ -59,15 +61,17 @@ impl Patterns {
                 let mut found = Self::default();
                 let mut scratch = Scratch::for_groups(classes)?;
                 for group in split(groups, shares, share) {
+                    let own = classes.of_group(group);
+                    let shortest = classes.lengths[own.clone()].first();
+                    let capped = shortest.is_some_and(|&shortest| can_be_reached(max_sequences, shortest, room));
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group)?,
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group)?,
-                        Strategy::FirstFit | Strategy::Hybrid | Strategy::Random | Strategy::Optimal => {
-                            let counts = classes.of_group(group).map(|class| classes.count(class));
-                            let left = collected(PATTERNS, counts)?;
+                        Strategy::BestFit if !capped => found.add_best_fit(classes, group, room)?,
+                        _ => {
+                            let left = collected(PATTERNS, own.map(|class| classes.count(class)))?;
                             found.add_first_fit(classes, group, left, room, max_sequences, &mut scratch)?;
                         }
-                        Strategy::BestFit => found.add_best_fit(classes, group, room, max_sequences)?,
                     }
                 }
                 Ok(found)

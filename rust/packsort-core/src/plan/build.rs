@@ -29,8 +29,8 @@ impl Plan {
     /// Plan sequences.
     ///
     /// Without a seed, first-fit decreasing gives the packs of textbooks, id for id: packs in the order in which they
-    /// are opened, equal lengths in input order. A seed shuffles equal lengths and the order of packs, anew for each
-    /// epoch.
+    /// are opened, equal lengths in input order, pieces where their sequences stand. A seed shuffles equal lengths and the
+    /// order of packs, anew for each epoch.
     ///
     /// For [`Strategy::Optimal`] this is the beginning: the packs of first-fit decreasing, in any number, from which the
     /// search for fewer packs starts (see [`optimal`](crate::optimal)).
@@ -166,7 +166,7 @@ impl SortedItems {
         let groups = groups.map(|g| Groups { group_of: item_groups.as_deref().unwrap_or(g.group_of), ..g });
         // Given pieces fit a pack; sequences of no tokens have none.
         let options = if piece_starts.is_some() { Options { empty: EmptySequences::Drop, ..options } } else { options };
-        let (classes, items, left_out) = if lengths.len() <= u32::MAX as usize {
+        let (classes, mut items, left_out) = if lengths.len() <= u32::MAX as usize {
             let (classes, ids, left_out) = sort_items::<u32>(&lengths, groups, options, room)?;
             (classes, SequenceIds::U32(ids), left_out)
         } else {
@@ -177,6 +177,7 @@ impl SortedItems {
         if (!whole && left_out.empty != empty) || (cuts_all && left_out.sequences > 0) {
             return Err(Error::LengthsChanged);
         }
+        cuts.order_pieces(&mut items, &classes, sequences.lengths.len() as u64)?;
         Ok(Self { cuts, classes, items, left_out })
     }
 }

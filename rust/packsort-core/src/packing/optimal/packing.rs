@@ -5,11 +5,12 @@ use std::collections::hash_map::Entry;
 
 use super::bin_slack::BinSlack;
 use super::{Knapsack, Search, SizePatterns, pack_few};
-use crate::Error;
 use crate::error::PlanFault;
 use crate::memory::{collected, copied, push, with_room};
+use crate::packing::balanced::fewer_than;
 use crate::packing::first_fit::{Scratch, first_fit};
 use crate::packing::room::Room;
+use crate::{Error, Patterns};
 
 /// A packing that is being built: packs so far, and the sequences left.
 ///
@@ -184,7 +185,7 @@ impl Packing {
         self.num_packs += repeat;
     }
 
-    /// Pack all sequences left by first-fit decreasing.
+    /// Pack all sequences left by first-fit decreasing, or balanced where a cap on sequences makes these packs fewer.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -194,11 +195,20 @@ impl Packing {
     pub fn finish_first_fit(&mut self) -> Result<(), Error> {
         let room = Room::plain(self.capacity);
         let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0))?;
-        let (sizes, mut left) = (copied(SIZES, &self.sizes)?, copied(SIZES, &self.left)?);
-        first_fit(&sizes, &mut left, room, self.max_sequences, &mut scratch, |slots, repeat| {
-            self.add(slots.iter().rev().map(|slot| (slot.class as usize, slot.copies.into())), repeat);
-            Ok(())
-        })
+        let mut found = Patterns::default();
+        let mut left = copied(SIZES, &self.left)?;
+        first_fit(&self.sizes, &mut left, room, self.max_sequences, &mut scratch, |slots, repeat| {
+            found.add(slots, repeat)
+        })?;
+        let packs = found.num_packs();
+        if let Some(fewer) = fewer_than(packs, &self.sizes, &self.left, room, self.max_sequences, &mut scratch)? {
+            found = fewer;
+        }
+        for (p, &repeat) in found.repeats.iter().enumerate() {
+            let slots = found.slots_of(p).iter().rev().map(|slot| (slot.class as usize, slot.copies.into()));
+            self.add(slots, repeat);
+        }
+        Ok(())
     }
 
     /// Pack all sequences left, each pack as full as a search of `steps` steps finds.
