@@ -196,9 +196,8 @@ def prepare(
             planned = plan_tokens(found.tokens, info, options, ways)
             counts, files = count_sequences(planned, found.tokens)
             prepared = Preparation(found, planned, config, kept, counts, files)
-            if found.in_memory:
-                return prepared.counted()
-            prepared.memory()
+            if not found.in_memory:
+                prepared.memory()
     except PacksortError as error:
         if store is not None:
             store.keep_after(error)
