@@ -106,7 +106,8 @@ class Preparation:
         Raises:
             OptionError: The limit is too small.
         """
-        return memory_use(self.config.memory_limit, self.plan.num_rows, self._shard_bytes, len(self._token_fields))
+        config, rows = self.config, self.plan.num_rows
+        return memory_use(config.memory_limit, rows, self._shard_bytes, len(self._token_fields), config.named_columns)
 
     def shards_in_memory(self) -> int:
         """Return the most shards to gather and write at a time, where the tokens are in memory."""
