@@ -71,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import output_file
+    from packsort._atomic import output_errors, output_file
     from packsort._stores import place
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         rows, comparison = without_unreadable(opened, given, compared)
         comparison = replace(comparison, skipped=count_skipped(rows.skipped))
         if output is not None:
-            with watch.stage("plotting"):
+            with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
         say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})

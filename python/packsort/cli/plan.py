@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import output_file
+    from packsort._atomic import output_errors, output_file
     from packsort._options.input import take_input_options
     from packsort._options.plan import plan_config
     from packsort._progress import note_search
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         source, planned = without_unreadable(open_source(args.source, given), given, plan)
         bound, skipped = planned.lower_bound, count_skipped(source.skipped)
         if output is not None:
-            planned.save(output.file)
+            with output_errors(place(args.out)):
+                planned.save(output.file)
     facts: dict[str, Any] = {
         "sequences": planned.num_sequences,
         "tokens": planned.num_tokens,
