@@ -19,6 +19,7 @@ from packsort.shards.files import ShardFiles
 from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
 from packsort.shards.memory import most_token_bytes
+from packsort.shards.order_check import PackOrder
 from packsort.shards.pieces import pieces_of_packs, sound_table
 from packsort.shards.rules import PackingRules
 from packsort.shards.shard_check import ShardCheck
@@ -88,7 +89,8 @@ def verify(
     """Check a packed directory, and prove that it holds its source.
 
     Without a source: files and checksums match the manifest, no pack exceeds `max_length`, segments add up to packs,
-    each sequence is in one pack or its pieces adjoin, and the counts match the manifest. With a source: the tokens,
+    each sequence is in one pack or its pieces adjoin, packs of `strategy="in_order"` are those that it makes of these
+    sequences, and the counts match the manifest. With a source: the tokens,
     labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and
     sequences that are in no pack were dropped as too long.
 
@@ -136,6 +138,7 @@ def verify(
         with stage("reading the source", total=len(tokens.lengths), unit="sequences") as advance:
             digests = SourceDigests(tokens, pieces_of_packs(opened, lengths_of(tokens), rules), advance)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
+    order = PackOrder(manifest) if manifest.options.strategy == "in_order" else None
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
@@ -148,6 +151,8 @@ def verify(
             found.extend(check.problems())
             found.extend(kept_problems(check, table, kept, kept_there))
             found.extend(coverage.add(check))
+            if order is not None:
+                order.add(check)
             packs, pieces, packed_tokens = packs + check.packs, pieces + check.pieces, packed_tokens + check.tokens
             advance(shard.packs)
     counts = manifest.counts
@@ -156,6 +161,8 @@ def verify(
     found.compare("packs", packs, counts.packs)
     found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
+    if order is not None and packs == counts.packs:
+        found.extend(order.problems())
     lengths = None if digests is None else digests.lengths
     found.extend(coverage.problems(lengths))
     seen = coverage.seen
