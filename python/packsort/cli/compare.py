@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options.choices import OverlongInComparison
 from packsort._options.input import take_input_options
-from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
 from packsort.cli.output import say_json, shown
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
@@ -67,6 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    add_memory_limit(parser)
     add_json(parser)
     add_input_options(parser, text=False)
     add_tokenizer_options(parser, required=False)
@@ -75,12 +77,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import output_file
+    from packsort._atomic import output_errors, output_file
     from packsort._stores import place
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
+    from packsort.sources.unreadable import open_readable, without_unreadable
 
     if args.html is not None:
         check_report()
@@ -91,38 +94,51 @@ def run(args: argparse.Namespace) -> int:
         "seed": args.seed,
         "window": args.window,
         "overlong": args.overlong,
+        "memory_limit": args.memory_limit,
     }
     compare([1], args.max_length, **options)  # reports a wrong option before minutes of tokenizing
     watch = Stopwatch()
     given = take_input_options(input_options(args))
     turns = args.turns
     with output_file(place(args.html), overwrite=args.overwrite) if args.html is not None else nullcontext() as output:
-        source: Any = open_source(args.source, given)
-        read = rows_read(source.rows_by_split, count_skipped(source.skipped))
-        if args.tokenizer is not None:
-            source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
-        with watch.stage("comparing"):
-            comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
+
+        def compared(rows: Source) -> tuple[Source, Comparison]:
+            source: Any = rows
+            counted = turns
+            if args.tokenizer is not None:
+                source, counted = _tokenized(rows, turns, choose_tokenizer(args), given, args.memory_limit, watch)
+            with watch.stage("comparing"):
+                return rows, compare(source, args.max_length, turns=counted, empty=given.empty, **options)
+
+        opened = (open_source if args.tokenizer is None else open_readable)(args.source, given)
+        rows, comparison = without_unreadable(opened, given, compared)
+        comparison = replace(comparison, skipped=count_skipped(rows.skipped))
         if output is not None:
-            with watch.stage("plotting"):
+            with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
         say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})
     else:
-        _show(comparison, read, args.html, watch)
+        _show(comparison, rows_read(rows.rows_by_split, comparison.skipped), args.html, watch)
     return 0
 
 
 def _tokenized(
-    source: Source, turns: str | None, choice: TokenizerChoice, given: InputConfig, watch: Stopwatch
+    source: Source,
+    turns: str | None,
+    choice: TokenizerChoice,
+    given: InputConfig,
+    memory_limit: str | None,
+    watch: Stopwatch,
 ) -> tuple[Any, Any]:
     """Return the lengths and the turns of conversations or text; the tokens are not kept."""
+    from packsort._options.memory import find_memory_limit
     from packsort.comparison.tokenized import tokenized_lengths
     from packsort.comparison.turns import source_turns
 
     with watch.stage("counting turns"):
         found, _ = source_turns(source, turns)
-    return tokenized_lengths(source, choice, given, watch.stage), found
+    return tokenized_lengths(source, choice, given, watch.stage, memory_limit=find_memory_limit(memory_limit)), found
 
 
 def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None, watch: Stopwatch) -> None:

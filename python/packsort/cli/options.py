@@ -12,6 +12,7 @@ from typing import Any, get_args
 from packsort._options.choices import (
     EmptySequences,
     LossChoice,
+    OnError,
     Overlong,
     OverlongInShards,
     Seed,
@@ -61,8 +62,14 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
         default=_INPUT_DEFAULTS["empty"],
         help="rows without tokens. error: stop. drop: leave them out (default: error)",
     )
+    group.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default=_INPUT_DEFAULTS["on_error"],
+        help="files that cannot be read. error: stop. skip: name them and leave them out (default: error)",
+    )
     add_memory_map(group)
-    names = ["split", "columns", "empty", "memory_map"]
+    names = ["split", "columns", "empty", "on_error", "memory_map"]
     if text:
         names += ["loss", "template_date", "num_proc"]
         group = parser.add_argument_group("labels")
@@ -94,6 +101,21 @@ def add_memory_map(parser: Any) -> None:
         dest="memory_map",
         action="store_false",
         help="read Arrow files instead of mapping them: a mapped file that another program shortens ends the process",
+    )
+
+
+def add_memory_limit(parser: Any, more: str = "") -> None:
+    """Add the limit of memory.
+
+    Args:
+        parser: Parser of the command, or a group.
+        more: What becomes of what does not fit.
+    """
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help=f"bytes of memory to take, such as 8GB{more} (default: half of what the machine, its cgroup and ulimit "
+        "allow)",
     )
 
 

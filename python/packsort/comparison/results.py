@@ -7,6 +7,7 @@ from typing import Any
 
 from packsort.comparison.histograms import Histogram
 from packsort.comparison.models import ComparedModel
+from packsort.sources.files.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class ComparisonFigures:
     learning_rate: tuple[str, ...]
     num_empty: int = 0
     window: int | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     def __getitem__(self, max_length: int) -> AtLength:
         """Return the figures at one `max_length`.

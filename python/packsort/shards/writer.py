@@ -64,7 +64,7 @@ def write_shards(
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
             directory, whose rows are packed anew.
-        out: Directory to write, or the URL of a folder in an object store that is empty.
+        out: Directory to write, or the URL of a folder in an object store.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
         seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
