@@ -174,8 +174,8 @@ def compare(
     opened = None
     if choice is not None or _is_source(source):
         # A plan in input order lists its sequences, and is as large as four others.
-        plans = len(limits) * (1 if window is None else 5)
-        opened, column, name, turns = _lengths_and_turns(source, choice, given, turns, limit, plans)
+        num_plans = len(limits) * (1 if window is None else 5)
+        opened, column, name, turns = _lengths_and_turns(source, choice, given, turns, limit, num_plans)
     else:
         column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
