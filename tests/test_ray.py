@@ -369,6 +369,7 @@ def test_nothing_is_lost_with_a_node(nodes: Any, tmp_path: Path) -> None:
     [
         ({"strategy": "random"}, "strategy='random' needs all lengths in order, not their counts: pack on one machine"),
         ({"strategy": "hybrid", "splittable": "x"}, "splittable says something of single sequences"),
+        ({"strategy": "in_order"}, "strategy='in_order' needs all lengths in order"),
         ({"overlong": "split"}, "overlong='split' needs all lengths"),
         ({"overlong": "split_turns"}, "write them with `packsort.write_tokens` first"),
         ({"overlong": "truncate", "truncation_side": "left"}, "truncation_side='left' does not go with Ray"),

@@ -60,6 +60,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="treatment of sequences longer than a max length (default: truncate)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="compare packing in the order of SOURCE as well, with a look-ahead of N rows (0 is plain next-fit)",
+    )
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     add_memory_limit(parser)
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         "world_size": args.world_size,
         "model": args.model,
         "seed": args.seed,
+        "window": args.window,
         "overlong": args.overlong,
         "memory_limit": args.memory_limit,
     }
@@ -153,7 +160,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
     ]
     print(lines(facts))
     for at in comparison.at:
-        _show_one(console, at)
+        _show_one(console, at, comparison.window)
     if comparison.summary:
         _say(console, "which max_length", comparison.summary)
     _say(console, "batch size and learning rate", comparison.learning_rate)
@@ -162,7 +169,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
     print(lines([*([("wrote", html)] if html else []), ("time", watch.text())]))
 
 
-def _show_one(console: Any, at: AtLength) -> None:
+def _show_one(console: Any, at: AtLength, window: int | None) -> None:
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -171,7 +178,7 @@ def _show_one(console: Any, at: AtLength) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for method, (name, below) in zip(at.methods, figures.heads(at), strict=True):
+    for method, (name, below) in zip(at.methods, figures.heads(at, window), strict=True):
         chosen = "bold" if method.name == at.advice.choice else None
         table.add_column(Text(f"{name}\n{below}"), justify="right", style=chosen, no_wrap=True)
     for line in figures.table(at):

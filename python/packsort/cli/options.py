@@ -15,6 +15,7 @@ from packsort._options.choices import (
     OnError,
     Overlong,
     OverlongInShards,
+    Seed,
     Strategy,
     TruncationSide,
 )
@@ -149,9 +150,10 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
         "strategy",
         "ffd: first-fit decreasing. bfd: best-fit decreasing, the packs of TRL's bfd. hybrid: ffd that cuts "
         "--splittable sequences to use the room that is left. padding: one sequence per pack. random: shuffle, "
-        "concatenate and cut. "
+        "concatenate and cut. in_order: rows in the order of SOURCE, next-fit with a look-ahead of --window. "
         "optimal: the fewest packs, with proof",
         choices=get_args(Strategy),
+        metavar="NAME",  # all names in a row are longer than a line
     )
     overlong = (
         "sequences longer than --max-length. error: stop. drop: leave them out. truncate: keep --max-length tokens. "
@@ -188,12 +190,20 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
     add(
         order,
         "seed",
-        "seed that shuffles packs and sequences of equal length; `none` keeps the order of the strategy",
+        "seed that shuffles packs and sequences of equal length, with in_order whole packs; `none` keeps the order of "
+        "the strategy, `auto` is none for in_order and 0 for others",
         type=_seed,
-        default=0,
+        default="auto",
         metavar="N",
     )
     add(order, "epoch", "epoch of the shuffle", type=int, metavar="N")
+    add(
+        order,
+        "window",
+        "rows that --strategy in_order takes another past at most; 0 is plain next-fit (default: 64)",
+        type=int,
+        metavar="N",
+    )
     search = parser.add_argument_group("search, for --strategy optimal")
     add(
         search,
@@ -240,8 +250,10 @@ def _columns(text: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _seed(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+def _seed(text: str) -> Seed:
+    if text.lower() in ("none", "auto"):
+        return "auto" if text.lower() == "auto" else None
+    return int(text)
 
 
 # argparse names a wrong value by the function: "invalid number value: 'many'".

@@ -20,7 +20,7 @@ from packsort.cli.options import (
     token,
 )
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, index_files, lines, rows_read
+from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 from packsort.schema import LOSS_MASKS
 
@@ -190,6 +190,7 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
         ("efficiency", f"{manifest.efficiency:.2%} of the room in packs holds tokens"),
     ]
+    pairs += order_of_rows(manifest)
     if not counts.split:  # a sequence that is cut does not fit one pack
         pairs.append(
             (

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
 from packsort.cli.output import say_json
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines, rows_read
+from packsort.cli.text import beside_bound, in_order, lines, rows_read
+
+if TYPE_CHECKING:
+    from packsort.planning.plan import Plan
 
 if TYPE_CHECKING:
     from packsort.planning.plan import Plan
@@ -80,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         "tokens_lost": planned.tokens_lost,
         "split": planned.num_split,
         "padding": planned.num_padding,
+        **_order(planned),
         "patterns": planned.num_patterns,
         "fingerprint": planned.fingerprint,
     }
@@ -90,7 +94,10 @@ def run(args: argparse.Namespace) -> int:
         "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",
         "efficiency": f"{planned.efficiency:.2%}",
     }
-    del shown["gap"]
+    for name in ("gap", "window", "max_displacement", "mean_displacement"):
+        shown.pop(name, None)
+    if planned.window is not None:
+        shown["order"] = in_order(planned.window, planned.max_displacement, planned.mean_displacement, planned.seed)
     pairs = [
         (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
         for name, value in shown.items()
@@ -99,3 +106,14 @@ def run(args: argparse.Namespace) -> int:
     pairs = [*rows_read(source.rows_by_split, skipped), *pairs]
     print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
     return 0
+
+
+def _order(planned: Plan) -> dict[str, Any]:
+    """Return how far sequences stand from their places in the source, where that is what was asked for."""
+    if planned.window is None:
+        return {}
+    return {
+        "window": planned.window,
+        "max_displacement": planned.max_displacement,
+        "mean_displacement": planned.mean_displacement,
+    }

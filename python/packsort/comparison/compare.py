@@ -67,6 +67,7 @@ class Comparison(ComparisonFigures):
         summary: Which `max_length` to choose, in words; empty where there is one.
         learning_rate: What is known about the learning rate, in words.
         num_empty: Sequences left out because they have no tokens.
+        window: Window of packing in input order, or None where it was not compared.
         skipped: Files of the source that were not read, by reason.
     """
 
@@ -91,6 +92,7 @@ def compare(
     turns: Any = None,
     model: Any = "8B",
     seed: int = 0,
+    window: int | None = None,
     overlong: OverlongInComparison = "truncate",
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -122,6 +124,8 @@ def compare(
         model: Model whose costs estimate time: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`), a
             `packsort.CostModel`, or whatever `CostModel.from_config` takes.
         seed: Seed of the shuffle, 0 to 2**64 - 1.
+        window: Window of `strategy="in_order"`, 0 for plain next-fit: whole sequences in input order are then compared
+            as well. None leaves them out.
         overlong: Treatment of sequences longer than `max_length` in padding and greedy packing: `truncate`, `drop` (in
             all methods) or `error`.
         split: Split to read, where the source has several.
@@ -156,6 +160,8 @@ def compare(
     world_size = _checks.integer("world_size", world_size, 1)
     _checks.one_of("overlong", overlong, get_args(OverlongInComparison))
     seed = _checks.seed("seed", seed)
+    if window is not None:
+        window = _checks.integer("window", window, 0, 2**32 - 1, ", or None")
     if batch_size * world_size > MOST_PACKS_A_STEP:
         raise OptionError(
             f"batch_size x world_size must be at most {MOST_PACKS_A_STEP} packs per step, got {batch_size} x "
@@ -167,7 +173,9 @@ def compare(
     limit = find_memory_limit(memory_limit)
     opened = None
     if choice is not None or _is_source(source):
-        opened, column, name, turns = _lengths_and_turns(source, choice, given, turns, limit, len(limits))
+        # A plan in input order lists its sequences, and is as large as four others.
+        num_plans = len(limits) * (1 if window is None else 5)
+        opened, column, name, turns = _lengths_and_turns(source, choice, given, turns, limit, num_plans)
     else:
         column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
@@ -178,6 +186,17 @@ def compare(
         raise LengthError("lengths must not be empty, got 0 sequences")
     plans = [
         _plan(opened, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed, empty=empty))
+        for limit in limits
+    ]
+    ordered: list[Plan | None] = [
+        None
+        if window is None
+        else _plan(
+            opened,
+            column,
+            name,
+            PlanConfig(max_length=limit, overlong=overlong, empty=empty, strategy="in_order", window=window),
+        )
         for limit in limits
     ]
     _refuse_endless(to_numpy(column), limits, overlong, opened)
@@ -191,7 +210,10 @@ def compare(
     order = np.random.default_rng(seed).permutation(len(lengths))
     shuffled = lengths[order]
     flags = None if multi_turn is None else multi_turn[order]
-    at = tuple(_at_length(planned, shuffled, flags, batch_size, world_size, compared) for planned in plans)
+    at = tuple(
+        _at_length(planned, in_order, shuffled, flags, batch_size, world_size, compared)
+        for planned, in_order in zip(plans, ordered, strict=True)
+    )
     return Comparison(
         num_sequences=len(lengths),
         num_tokens=int(lengths.sum()),
@@ -207,6 +229,7 @@ def compare(
         summary=choose_limit(at, int(lengths.sum())),
         learning_rate=LEARNING_RATE,
         num_empty=int(len(filled) - filled.sum()),
+        window=window,
         skipped=() if opened is None else count_skipped(opened.skipped),
     )
 
@@ -236,6 +259,7 @@ def _lengths_and_turns(
 
 def _at_length(
     planned: Plan,
+    in_order: Plan | None,
     lengths: NDArray[np.int64],
     multi_turn: NDArray[np.bool_] | None,
     batch_size: int,
@@ -259,6 +283,8 @@ def _at_length(
         "random": random_packs(lengths, planned, multi_turn),
         "ffd": greedy_packs(planned, lengths, multi_turn),
     }
+    if in_order is not None:
+        packs["in_order"] = greedy_packs(in_order, lengths, multi_turn)
     base: float | None = None
     methods: dict[str, Method] = {}
     for name, one in packs.items():

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any, Unpack
 
-from packsort._options.choices import ShardFormat
+from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
 from packsort._options.memory import find_memory_limit
 from packsort._progress import Stage, no_progress
@@ -36,7 +36,7 @@ def pack(
     max_length: int,
     out: str | os.PathLike[str],
     *,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
@@ -66,8 +66,8 @@ def pack(
         overwrite: Whether to replace what packsort wrote in `out` before.
         stage: Progress reporter, as for `packsort.write_shards`.
         **options: Options of `packsort.write_shards`. Those that need all sequences in one place are refused:
-            `strategy="random"` and `"hybrid"`, `overlong="split"` and `"split_turns"`, `truncation_side="left"`,
-            `groups`, `alone` and `splittable`. So is text: tokenize it first.
+            `strategy="random"`, `"hybrid"` and `"in_order"`, `overlong="split"` and `"split_turns"`,
+            `truncation_side="left"`, `groups`, `alone` and `splittable`. So is text: tokenize it first.
 
     Returns:
         The manifest that was written.

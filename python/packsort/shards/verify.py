@@ -19,6 +19,7 @@ from packsort.shards.files import ShardFiles
 from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
 from packsort.shards.memory import check_reading, most_token_bytes
+from packsort.shards.order_check import PackOrder
 from packsort.shards.pieces import pieces_of_packs, sound_table
 from packsort.shards.rules import PackingRules
 from packsort.shards.shard_check import ShardCheck
@@ -33,6 +34,7 @@ from packsort.tokenization.load import load_tokens, window_limit
 
 _MOST_PROBLEMS = 20  # problems that are kept in words
 _BYTES_A_SEQUENCE, _BYTES_A_ROW = 24, 100  # without and with a source, as measured
+_BYTES_OF_ORDER = 160  # of each sequence, where packs in input order are made again
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def verify(
     """Check a packed directory, and prove that it holds its source.
 
     Without a source: files and checksums match the manifest, no pack exceeds `max_length`, segments add up to packs,
-    each sequence is in one pack or its pieces adjoin, and the counts match the manifest. With a source: the tokens,
+    each sequence is in one pack or its pieces adjoin, packs of `strategy="in_order"` are those that it makes of these
+    sequences, and the counts match the manifest. With a source: the tokens,
     labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and
     sequences that are in no pack were dropped as too long.
 
@@ -123,7 +126,8 @@ def verify(
     limit = find_memory_limit(memory_limit)
     opened = shards if isinstance(shards, ShardFiles) else ShardFiles(shards)
     manifest = opened.manifest
-    check_reading(limit, manifest, _BYTES_A_SEQUENCE if source is None else _BYTES_A_ROW + 8 * len(manifest.columns))
+    a_row = _BYTES_A_SEQUENCE if source is None else _BYTES_A_ROW + 8 * len(manifest.columns)
+    check_reading(limit, manifest, a_row + (_BYTES_OF_ORDER if manifest.options.strategy == "in_order" else 0))
     rules = PackingRules(manifest)
     found = _Findings()
     tokens = digests = kept_there = None
@@ -140,6 +144,7 @@ def verify(
         with stage("reading the source", total=len(tokens.lengths), unit="sequences") as advance:
             digests = SourceDigests(tokens, pieces_of_packs(opened, lengths_of(tokens), rules), advance)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
+    order = PackOrder(manifest) if manifest.options.strategy == "in_order" else None
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
@@ -152,6 +157,8 @@ def verify(
             found.extend(check.problems())
             found.extend(kept_problems(check, table, kept, kept_there))
             found.extend(coverage.add(check))
+            if order is not None:
+                order.add(check)
             packs, pieces, packed_tokens = packs + check.packs, pieces + check.pieces, packed_tokens + check.tokens
             advance(shard.packs)
     counts = manifest.counts
@@ -160,6 +167,8 @@ def verify(
     found.compare("packs", packs, counts.packs)
     found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
+    if order is not None and packs == counts.packs:
+        found.extend(order.problems())
     lengths = None if digests is None else digests.lengths
     found.extend(coverage.problems(lengths))
     seen = coverage.seen

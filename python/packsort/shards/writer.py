@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 
 from packsort import _core
-from packsort._options.choices import ShardFormat
+from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._stores import StorePath, place
@@ -45,7 +45,7 @@ def write_shards(
     max_length: int,
     *,
     tokenizer: Any = None,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
@@ -68,8 +68,8 @@ def write_shards(
         out: Directory to write, or the URL of a folder in an object store.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
-        seed: Seed that shuffles packs and sequences of equal length, 0 by default because packs in the order of their
-            lengths train badly. `None` keeps the order of first-fit decreasing.
+        seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
+            `auto` is `None` for `in_order`, and else 0, because packs in the order of their lengths train badly.
         epoch: Epoch of the shuffle.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
