@@ -97,6 +97,7 @@ class ShardConfig:
             num_packs_multiple_of=plan.num_packs_multiple_of,
             seed=plan.seed,
             epoch=plan.epoch,
+            window=plan.window,
             gap=plan.gap,
             max_iterations=plan.max_iterations,
             max_seconds=plan.max_seconds,

@@ -98,7 +98,7 @@ def _tokenized(
     # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
     cut_later = kept is None and store is not None and store.keeps_all
     first_window = None if cut_later else window
-    room: dict[str, Any] = {"most_bytes": most_bytes, "folder": folder}
+    room: dict[str, Any] = {"most_bytes": most_bytes, "folder": folder, "memory_limit": config.memory_limit}
     tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept, **room)
     if store is not None and first_window is None:
         assert info is not None
