@@ -24,6 +24,7 @@ BENCHES = (
     "streaming",
     "strategies",
     "optimal",
+    "capped",
     "schedule",
     "compare",
 )

@@ -26,7 +26,7 @@ use crate::memory::{copied, push};
 use crate::packing::bits::Bits;
 use crate::packing::first_fit::{Ranks, Scratch};
 use crate::packing::room::Room;
-use crate::{Classes, Error, Patterns, Slot};
+use crate::{Error, Patterns, Slot};
 
 const PATTERNS: &str = "balanced patterns";
 
@@ -46,40 +46,6 @@ const LATE_SHARE: u64 = 256;
 /// Whether a pack has room for more than `max_sequences` sequences of the shortest length.
 pub(crate) fn can_be_reached(max_sequences: u64, shortest: u32, room: Room) -> bool {
     max_sequences < u64::from(room.capacity() / room.taken(shortest))
-}
-
-impl Patterns {
-    /// Replace the patterns of a group with `counts` sequences of each class, from pattern `first` to the end, by balanced
-    /// ones where these have fewer packs.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`].
-    pub(crate) fn balance_from(
-        &mut self,
-        first: usize,
-        classes: &Classes,
-        group: usize,
-        counts: &[u64],
-        room: Room,
-        max_sequences: u64,
-        scratch: &mut Scratch,
-    ) -> Result<(), Error> {
-        let own = classes.of_group(group);
-        let (start, lengths) = (own.start as u32, &classes.lengths[own]);
-        let packs = self.repeats[first..].iter().sum();
-        if let Some(found) = fewer_than(packs, lengths, counts, room, max_sequences, scratch)? {
-            self.slots.truncate(self.slot_offsets[first]);
-            self.slot_offsets.truncate(first + 1);
-            self.repeats.truncate(first);
-            for (p, &repeat) in found.repeats.iter().enumerate() {
-                for &slot in found.slots_of(p) {
-                    push(&mut self.slots, PATTERNS, Slot { class: start + slot.class, ..slot })?;
-                }
-                self.end_pattern(repeat)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Pack `counts` sequences of each of `lengths`, which ascend, into fewer than `packs` packs of at most `max_sequences`

@@ -17,6 +17,7 @@
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
 use crate::memory::{copied, make_room, push, zeros};
+use crate::packing::balanced::fewer_than;
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
@@ -42,10 +43,19 @@ impl Patterns {
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
             self.end_pattern(repeat)
         })?;
-        if counts.is_empty() {
-            return Ok(());
+        let packs = self.repeats[first_pattern..].iter().sum();
+        if let Some(found) =
+            fewer_than(packs, &classes.lengths[classes.of_group(group)], &counts, room, max_sequences, scratch)?
+        {
+            self.truncate(first_pattern);
+            for (p, &repeat) in found.repeats.iter().enumerate() {
+                for slot in found.slots_of(p) {
+                    push(&mut self.slots, SLOTS, Slot { class: first + slot.class, ..*slot })?;
+                }
+                self.end_pattern(repeat)?;
+            }
         }
-        self.balance_from(first_pattern, classes, group, &counts, room, max_sequences, scratch)
+        Ok(())
     }
 }
 
