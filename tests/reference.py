@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import count
 
 
 def first_fit(lengths: Sequence[int], max_length: int, max_sequences: int | None = None) -> list[list[int]]:
@@ -83,20 +82,19 @@ def _balanced_pack(
         )
 
     def first_of_pair() -> int:
-        best = (0, 0)
-        first = beside(2)
-        for tried in count():
+        """Find the first of two that fill the room best: one gets shorter while the other gets longer."""
+        first = best = beside(2)
+        most = 0
+        for tried in range(3):
             second = longest(free - taken(first), without=first) if first else 0
             filled = taken(first) + (taken(second) if second else 0) if first else 0
-            best = max(best, (filled, -tried, first), key=lambda pair: pair[:2])
+            if filled > most:
+                most, best = filled, first
             longer = min((n for n in left if n > second), default=0)
-            if not first or filled == free or tried == 2 or not longer or taken(longer) > free:
-                return best[-1]
-            shorter = longest(free - taken(longer))
-            if not shorter:
-                return best[-1]
-            first = shorter
-        raise AssertionError
+            first = longest(free - taken(longer)) if longer else 0
+            if filled == free or not first or tried == 2:
+                break
+        return best
 
     following = max(left)
     while following:

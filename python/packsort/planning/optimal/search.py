@@ -46,6 +46,8 @@ _FEW = 40  # sequences up to which everything is tried
 _EXACT_STEPS = 200_000  # steps of a search that tries everything
 _FULL = 100_000  # left packs up to which each is filled as full as possible
 _FULL_STEPS = 2000  # steps of the search for each of them
+_COARSE = 400  # sizes of a coarse program, whose duals begin that of packs with a cap on sequences
+_LAYERS = 32  # caps above this are not part of the knapsack
 _SAMPLED = 3  # iteration after which random full patterns are added
 _SHRUNK = 0.8  # a program of which fewer rows than this share are in use is built anew
 _DIVE_SHARE = 10  # a dive fixes up to this fraction (1 / 10) of the packs at a time
@@ -202,6 +204,10 @@ class _Search:
         if self._is_done():
             return
         first = self._first_program()
+        with contextlib.suppress(OutOfTimeError):
+            self._begin_coarse(first)
+        if self._is_done():
+            return
         large = len(self._sizes) >= _MANY_ROWS
         # Of a large program, search first for all packs but a few that do not matter, then for all.
         with contextlib.suppress(OutOfTimeError):
@@ -257,6 +263,30 @@ class _Search:
             duals[kept],
         )
         self._bound = max(self._bound, bound)
+        self._report()
+
+    def _begin_coarse(self, program: Program) -> None:
+        """Begin with the duals of a program of few sizes, where a cap makes each pricing long.
+
+        The knapsack of a cap has a layer for each sequence of a pack. With sizes rounded up to a coarse unit it takes a
+        hundredth of the time, and the duals prove nearly the bound of all sizes.
+        """
+        unit = -(-self._capacity // _COARSE)
+        capped = self._max_sequences <= min(_LAYERS, self._capacity // int(self._sizes[0]) - 1)
+        if not capped or unit < 2 or len(self._sizes) <= _COARSE:
+            return
+        capacity = self._capacity // unit
+        rounded_up = np.minimum(-(-self._sizes.astype(np.int64) // unit), capacity)
+        classes, of = np.unique(rounded_up, return_inverse=True)
+        counts = np.bincount(of, self._demand).astype(np.uint64)
+        inner = _Search(classes.astype(np.uint32), counts, capacity, self._max_sequences, self._budget, 0.0, 0.0, None)
+        inner._generate(inner._first_program(), 0)
+        duals = np.interp(self._sizes, classes * unit, inner._center)
+        bound, fraction, patterns = self._price(program, duals, duals)
+        self._bound = max(self._bound, bound)
+        if fraction > self._fraction:
+            self._fraction, self._center = fraction, duals / duals.max()
+        program.add(patterns)
         self._report()
 
     def _try_everything(self) -> None:
