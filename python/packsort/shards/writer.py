@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
@@ -184,7 +185,10 @@ def _write(
         finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
             writer = ShardWriter(directory, prepared, _from_memory(prepared), prepared.shards_in_memory())
-            shards = writer.write(finished, stage)
+            with ThreadPoolExecutor(1, thread_name_prefix="packsort-count") as pool:
+                counted = pool.submit(prepared.counted)  # a pass over the tokens, while the disk is busy
+                shards = writer.write(finished, stage)
+                prepared = counted.result()
             if choice is None:
                 unchanged.check()  # tokens in memory may be mapped
         else:
