@@ -53,6 +53,29 @@ def test_memory_does_not_grow_with_the_data(data, arguments):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of short sequences, each with one of a few long texts, six times as many bytes as are allowed."""
+    path = tmp_path_factory.mktemp("texts") / "rows.parquet"
+    known = [f"{number} " * 3_000 for number in range(10, 17)]
+    schema = pa.schema({"input_ids": pa.list_(pa.int32()), "source": pa.string()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for _ in range(0, 12 * MORE // len(known[0]), ROWS_A_GROUP):
+            ids = [[row % 90 + 1] * (1 + row % 50) for row in range(ROWS_A_GROUP)]
+            source = [known[row % len(known)] for row in range(ROWS_A_GROUP)]
+            writer.write_table(pa.table([ids, source], schema=schema))
+    return path
+
+
+def test_texts_of_columns_are_not_held(texts, tmp_path):
+    options = ("--max-length", "64", "--keep", "source", "--groups", "source", "--memory-limit", "4GB")
+    done = run_limited(2 * MORE, "pack", texts, "-o", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert len(packsort.open_shards(tmp_path / "out").dictionaries["source"]) == 7
+    done = run_limited(2 * MORE, texts, code="pyarrow.parquet.ParquetFile(sys.argv[2]).read(['source'])")
+    assert "malloc" in done.stderr
+
+
 PEAK = """
 import sys
 from packsort.cli import main

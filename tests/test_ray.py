@@ -169,6 +169,21 @@ def test_a_broken_file_is_named_or_left_out(nodes: Any, tmp_path: Path, damage: 
     assert packsort.verify(tmp_path / "out", tmp_path / "in")
 
 
+@pytest.mark.parametrize("when", ["counting lengths", "packing"])
+def test_a_file_that_changes_is_named(nodes: Any, tmp_path: Path, when: str) -> None:
+    pq.write_table(rows(300), tmp_path / "a.parquet", row_group_size=100)
+
+    @contextmanager
+    def stage(name: str, **_: Any) -> Iterator[Any]:
+        yield lambda done, note="": None
+        if name == when:
+            pq.write_table(rows(300, seed=1), tmp_path / "a.parquet", row_group_size=100)
+
+    with pytest.raises(packsort.SourceError, match=r"`.*a\.parquet` was changed while it was read"):
+        ray_pack(str(tmp_path / "a.parquet"), tmp_path / "ray", 400, stage=stage)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
 def test_memory_of_tasks_is_limited_or_the_limit_is_refused(nodes: Any, tmp_path: Path, capsys: Any) -> None:
     table = rows(700)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)

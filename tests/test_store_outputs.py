@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 import packsort
 from commands import Run
@@ -71,6 +72,8 @@ def test_a_store_gets_the_bytes_of_a_disk(server: FaultyServer, out: str, local:
     assert _objects(out) == local
     assert len(local) > 3
     assert written[-1].endswith("manifest.json")
+    for shard in packsort.open_shards(out).manifest.shards:
+        assert shard.checksum == f"xxh3_128:{xxhash.xxh3_128_hexdigest(_objects(out)[shard.name])}"
 
 
 def test_faults_in_passing_are_tried_again(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:

@@ -24,6 +24,8 @@ from packsort.ray.second_pass import Exchange
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import Manifest
+from packsort.sources.source import Source
+from packsort.sources.unchanged import Unchanged
 from packsort.sources.unreadable import without_unreadable
 
 _WAY_OUT = "pack on one machine with `packsort.write_shards`, or leave it out"
@@ -136,14 +138,19 @@ def _pack(
 ) -> Manifest:
     fillers = config.fillers(None)
     with OutputDirectory(place(out, config.input.storage_options), overwrite=overwrite) as directory:
+        unchanged = Unchanged(source) if isinstance(source, Source) else None
         blocks = open_blocks(source, config.input, config.keep, memory.stretch_bytes)
         memory.check(blocks, config.shard_size)
         surveyed = survey(blocks, config, memory.stretch_bytes, stage, traffic)
         planned = plan(surveyed, config, stage)
+        if unchanged is not None:
+            unchanged.check()
         exchange = Exchange(directory, surveyed, planned, config, fillers, memory, traffic)
         with stage("fingerprint"):
             fingerprint = exchange.fingerprint()
         shards = exchange.write(directory.begin(exchange.run_id(fingerprint)), stage)
+        if unchanged is not None:  # what is lost with a node is read again
+            unchanged.check()
         manifest = manifest_of(
             config,
             blocks,

@@ -57,9 +57,7 @@ def dry_run(
 
     def prepared(rows: Source) -> Preparation:
         found = prepare(rows, config, choice, stage, store)
-        if found.input.in_memory:
-            return found
-        with stage("reading"):
+        with stage("counting" if found.input.in_memory else "reading"):
             return found.counted()
 
     found = without_unreadable(opened, config.input, prepared)

@@ -14,6 +14,7 @@ from packsort._options.memory import FIXED_BYTES, check_least_memory, in_units, 
 from packsort.shards.manifest import Manifest
 
 _BYTES_A_ROW = 40  # of lengths, places, ids, and what planning takes for a moment
+_BYTES_A_VALUE = 16  # of a column that an option of the plan names, while it is planned
 _LEAST_RUN = 16 << 20
 # One is read, one is written; one of them is being checked, and one of its columns gathered. The rest is what
 # allocators keep of buffers that were freed, as measured.
@@ -34,7 +35,7 @@ class MemoryUse:
     shards_in_memory: int
 
 
-def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) -> bool:
+def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int, named: int) -> bool:
     """Return whether a call may hold all its tokens.
 
     Args:
@@ -42,18 +43,19 @@ def fits_in_memory(limit: int, token_bytes: int, rows: int, shard_bytes: int) ->
         token_bytes: Bytes of all tokens in memory.
         rows: Number of rows.
         shard_bytes: Bytes of a shard.
+        named: Number of columns that options of the plan name.
     """
     shards = 3 * min(shard_bytes, token_bytes)
-    return used_memory() + FIXED_BYTES + rows * _BYTES_A_ROW + _OF_READING * token_bytes + shards <= limit
+    return used_memory() + _of_plan(rows, named) + _OF_READING * token_bytes + shards <= limit
 
 
-def most_token_bytes(limit: int, rows: int, shard_bytes: int) -> int:
+def most_token_bytes(limit: int, rows: int, shard_bytes: int, named: int = 0) -> int:
     """Return the bytes of tokens that a call may hold in memory; see `fits_in_memory`."""
-    free = limit - used_memory() - FIXED_BYTES - rows * _BYTES_A_ROW - 3 * shard_bytes
+    free = limit - used_memory() - _of_plan(rows, named) - 3 * shard_bytes
     return max(0, int(free / _OF_READING))
 
 
-def memory_use(limit: int, rows: int, shard_bytes: int, columns: int) -> MemoryUse:
+def memory_use(limit: int, rows: int, shard_bytes: int, columns: int, named: int) -> MemoryUse:
     """Divide the memory of a call that streams its tokens.
 
     Args:
@@ -61,11 +63,12 @@ def memory_use(limit: int, rows: int, shard_bytes: int, columns: int) -> MemoryU
         rows: Number of rows.
         shard_bytes: Bytes of the largest shard.
         columns: Number of token columns.
+        named: Number of columns that options of the plan name.
 
     Raises:
         OptionError: The limit is too small; the message names the least that would do.
     """
-    fixed = used_memory() + FIXED_BYTES + rows * _BYTES_A_ROW
+    fixed = used_memory() + _of_plan(rows, named)
     one = shard_bytes + shard_bytes // columns  # a shard, and one of its columns in the order of the source
     least = fixed + max(int(_LEAST_RUN * _RUNS_AT_A_TIME), one)
     way_out = "raise it" if one <= _LEAST_RUN * _RUNS_AT_A_TIME else "raise it, or pass `shard_size` for smaller shards"
@@ -85,6 +88,11 @@ def shards_in_memory(limit: int, shard_bytes: int) -> int:
         shard_bytes: Bytes of the largest shard.
     """
     return max(2, min((limit - used_memory()) // max(1, shard_bytes), 1 + _core.num_threads()))
+
+
+def _of_plan(rows: int, named: int) -> int:
+    """Return the bytes that a call takes whatever its tokens; columns that packs keep are in memory by then."""
+    return FIXED_BYTES + rows * (_BYTES_A_ROW + named * _BYTES_A_VALUE)
 
 
 def check_reading(limit: int, manifest: Manifest, a_sequence: int = 0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
@@ -32,6 +33,7 @@ from packsort.shards.streaming import fill_spool, rows_digest
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
+from packsort.sources.unchanged import Unchanged
 from packsort.sources.unreadable import without_unreadable
 from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
 from packsort.tokenization.info import digest
@@ -172,16 +174,23 @@ def _write(
     tokens: Path | None,
     stage: Stage,
 ) -> Manifest:
+    unchanged = Unchanged(source)
     beside = None if isinstance(out, StorePath) else out
     store = open_store(source, choice, config.input, folder=tokens, out=beside)
     with OutputDirectory(out, overwrite=overwrite) as directory:
         # Tokens that do not fit into memory wait beside the output; those of an object store, with temporary files.
         folder = Path(tempfile.gettempdir()) if beside is None else Path(os.path.realpath(beside)).parent
         prepared = prepare(source, config, choice, stage, store, folder)
+        unchanged.check()  # or a call that goes on after a kill would take these shards for those of another file
         finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
             writer = ShardWriter(directory, prepared, _from_memory(prepared), prepared.shards_in_memory())
-            shards = writer.write(finished, stage)
+            with ThreadPoolExecutor(1, thread_name_prefix="packsort-count") as pool:
+                counted = pool.submit(prepared.counted)  # a pass over the tokens, while the disk is busy
+                shards = writer.write(finished, stage)
+                prepared = counted.result()
+            if choice is None:
+                unchanged.check()  # tokens in memory may be mapped
         else:
             prepared, shards = _write_streamed(directory, prepared, folder, finished, stage)
         manifest = prepared.manifest(shards)
