@@ -12,6 +12,7 @@ __all__ = [
     "SEPARATOR",
     "ListColumn",
     "Packing",
+    "Pieces",
     "Plan",
     "__version__",
     "count_list_values",
@@ -33,7 +34,8 @@ NO_LOSS: int
 PADDING: int
 SEPARATOR: int
 
-_Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
+_Values = NDArray[np.int32] | Pieces
+_Pack = tuple[_Values, _Values | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
 def count_list_values(
@@ -92,7 +94,7 @@ def fill_blocks(
 
 @final
 class ListColumn:
-    def __new__(cls, column: Any) -> ListColumn: ...
+    def __new__(cls, column: Any, fillers: tuple[bytes, bytes] | None = None) -> ListColumn: ...
     def lengths(self) -> NDArray[np.int64]: ...
     def gather(
         self,
@@ -100,6 +102,18 @@ class ListColumn:
         starts: NDArray[np.int32] | None = None,
         lengths: NDArray[np.int32] | None = None,
     ) -> NDArray[np.uint8]: ...
+
+@final
+class Pieces:
+    def __new__(
+        cls,
+        column: ListColumn,
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        starts: NDArray[np.int32] | None = None,
+    ) -> Pieces: ...
+    def __len__(self) -> int: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 
 @final
 class Plan:

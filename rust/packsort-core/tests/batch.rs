@@ -1,7 +1,7 @@
 //! Batches and block masks against what their definitions say.
 
 use packsort_core::batch::{
-    BatchArrays, BatchOptions, Labels, LossWeights, PackView, Segments, step_total, write_batch,
+    BatchArrays, BatchOptions, Labels, LossWeights, PackView, Segments, Tokens, step_total, write_batch,
 };
 use packsort_core::block_mask::{BlockLines, BlockMask, write_block_mask};
 use packsort_core::{Attention, Error};
@@ -29,7 +29,7 @@ fn segments(pack: &PackView, row_length: Option<usize>, merge: bool) -> Result<(
 #[test]
 fn filler_is_a_segment_or_the_end_of_the_one_before() {
     let pack = PackView {
-        input_ids: &[1, 2, 3, 0, 5],
+        input_ids: Tokens::Whole(&[1, 2, 3, 0, 5]),
         labels: None,
         seq_lengths: &[3, 1, 1],
         sequence_ids: Some(&[7, -1, 8]),
@@ -44,7 +44,7 @@ fn filler_is_a_segment_or_the_end_of_the_one_before() {
 
 #[test]
 fn too_many_segments_and_too_many_tokens_are_errors() {
-    let many = PackView { input_ids: &[1; 5], labels: None, seq_lengths: &[1; 5], sequence_ids: None };
+    let many = PackView { input_ids: Tokens::Whole(&[1; 5]), labels: None, seq_lengths: &[1; 5], sequence_ids: None };
     let short = Error::ArrayLength { array: "cu_seqlens", found: 5, expected: 6 };
     assert_eq!(segments(&many, None, false), Err(short));
     let long = Error::PackTooLong { pack: 0, tokens: 5, row_length: 4 };
@@ -55,8 +55,8 @@ fn too_many_segments_and_too_many_tokens_are_errors() {
 fn a_step_is_weighed_by_trained_tokens() {
     let labels = [-100, 2, 3, -100, 5, 6, 7, 8];
     let pack = PackView {
-        input_ids: &[1, 2, 3, 4, 5, 6, 7, 8],
-        labels: Some(&labels),
+        input_ids: Tokens::Whole(&[1, 2, 3, 4, 5, 6, 7, 8]),
+        labels: Some(Tokens::Whole(&labels)),
         seq_lengths: &[3, 1, 1, 3],
         sequence_ids: Some(&[0, 1, 2, -2]),
     };
@@ -145,8 +145,8 @@ proptest! {
         let packs: Vec<PackView> = columns
             .iter()
             .map(|(input_ids, labels, seq_lengths, sequence_ids)| PackView {
-                input_ids,
-                labels: labels.as_deref(),
+                input_ids: Tokens::Whole(input_ids),
+                labels: labels.as_deref().map(Tokens::Whole),
                 seq_lengths,
                 sequence_ids: sequence_ids.as_deref(),
             })

@@ -12,6 +12,7 @@ mod lengths;
 mod list_levels;
 mod optimal;
 mod parts;
+mod pieces;
 mod plan;
 mod pool;
 mod reserve;
@@ -29,6 +30,8 @@ mod _core {
     use super::list_levels::count_list_values;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
+    #[pymodule_export]
+    use super::pieces::Pieces;
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]
