@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "count_list_values",
     "count_objects",
+    "cut_pieces",
     "fill_batch",
     "fill_blocks",
     "gather",
@@ -66,6 +67,13 @@ def gather(
     lengths: NDArray[np.int32] | None = None,
     fillers: tuple[bytes, bytes] | None = None,
 ) -> NDArray[np.uint8]: ...
+def cut_pieces(
+    column: ListColumn,
+    ids: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None,
+    ends: list[int],
+) -> list[Pieces]: ...
 def shuffled(len: int, seed: int, epoch: int, stream: int) -> NDArray[np.int64]: ...
 def fill_batch(
     packs: list[_Pack],
@@ -105,13 +113,6 @@ class ListColumn:
 
 @final
 class Pieces:
-    def __new__(
-        cls,
-        column: ListColumn,
-        ids: NDArray[np.int64],
-        lengths: NDArray[np.int32],
-        starts: NDArray[np.int32] | None = None,
-    ) -> Pieces: ...
     def __len__(self) -> int: ...
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,7 +128,9 @@ class IndexTokens:
         except IndexError as error:
             raise _damaged(where(), str(error)) from error
 
-    def add_to(self, packs: Sequence[dict[str, Any]], where: Callable[[], str], *, pieces: bool) -> list[dict[str, Any]]:
+    def add_to(
+        self, packs: Sequence[dict[str, Any]], where: Callable[[], str], *, pieces: bool
+    ) -> list[dict[str, Any]]:
         """Return packs with their token columns, first.
 
         Args:
@@ -207,7 +210,9 @@ class IndexTokens:
 
     @lazy_property
     def _blocks(self) -> TokenBlocks:
-        return TokenBlocks(self.files, self._record.schema, self.facts.lengths, self.facts.first, self._cache, self._fillers)
+        return TokenBlocks(
+            self.files, self._record.schema, self.facts.lengths, self.facts.first, self._cache, self._fillers
+        )
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -219,13 +224,10 @@ def _in_pieces(packs: Sequence[dict[str, Any]], found: BlockRows) -> list[dict[s
     """Return packs with their token columns, in pieces where a batch takes these."""
     direct = found.columns.direct
     others = [name for name in found.columns.names if name not in direct]
-    cut = _cut(packs, found.gather(others)) if others else packs
-    with_pieces = []
-    end = 0
-    for pack in cut:
-        first, end = end, end + len(pack[SEQ_LENGTHS])
-        with_pieces.append({name: found.pieces(name, slice(first, end)) for name in direct} | pack)
-    return with_pieces
+    rest = _cut(packs, found.gather(others)) if others else packs
+    ends = list(accumulate(len(pack[SEQ_LENGTHS]) for pack in packs))
+    cut = [found.cut(name, ends) for name in direct]
+    return [dict(zip(direct, columns, strict=True)) | pack for *columns, pack in zip(*cut, rest, strict=True)]
 
 
 def _cut(packs: Sequence[dict[str, Any]], columns: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:

@@ -43,6 +43,42 @@ fn filler_is_a_segment_or_the_end_of_the_one_before() {
 }
 
 #[test]
+fn pieces_of_a_column_make_the_batch_of_the_whole_pack() {
+    let (lengths, ids) = ([3, 1, 2], [4_i64, -2, 5]);
+    let (tokens, labels) = ([10, 11, 12, 13, 14, 15], [-100, 11, -100, 13, 14, 15]);
+    let bytes32: Vec<u8> = tokens.iter().flat_map(|token: &i32| token.to_ne_bytes()).collect();
+    let bytes64: Vec<u8> = labels.iter().flat_map(|&label: &i32| i64::from(label).to_ne_bytes()).collect();
+    let ends = [(0, 3), (3, 4), (4, 6)];
+    let narrow: Vec<&[u8]> = ends.iter().map(|&(start, end)| &bytes32[4 * start..4 * end]).collect();
+    let wide: Vec<&[u8]> = ends.iter().map(|&(start, end)| &bytes64[8 * start..8 * end]).collect();
+    let whole = (Tokens::Whole(&tokens), Some(Tokens::Whole(&labels)));
+    for labels_are in [Labels::Unshifted, Labels::Shifted, Labels::Masked] {
+        let batch = |(input_ids, labels)| {
+            let pack = PackView { input_ids, labels, seq_lengths: &lengths, sequence_ids: Some(&ids) };
+            let (mut one, mut other, mut positions, mut starts) = ([0; 8], [0; 8], [0; 8], [0; 6]);
+            let arrays = BatchArrays {
+                input_ids: &mut one,
+                labels: &mut other,
+                position_ids: &mut positions,
+                loss_mask: None,
+                loss_weights: None,
+                segment_ids: None,
+                seq_idx: None,
+                cu_seqlens: &mut starts,
+                unpadded: None,
+            };
+            let options = BatchOptions { labels: labels_are, row_length: Some(8), ..BatchOptions::default() };
+            let found = write_batch(&[pack], &options, arrays)?;
+            Ok::<_, Error>((found, one, other, positions, starts, step_total(&[pack], LossWeights::Token)?))
+        };
+        assert_eq!(batch((Tokens::I32(&narrow), Some(Tokens::I64(&wide)))), batch(whole));
+        assert_eq!(batch((Tokens::I32(&narrow), None)), batch((whole.0, None)));
+        assert!(batch((Tokens::I32(&narrow[..2]), None)).is_err());
+        assert!(batch((Tokens::I32(&narrow), Some(Tokens::I64(&[wide[2], wide[1], wide[0]])))).is_err());
+    }
+}
+
+#[test]
 fn too_many_segments_and_too_many_tokens_are_errors() {
     let many = PackView { input_ids: Tokens::Whole(&[1; 5]), labels: None, seq_lengths: &[1; 5], sequence_ids: None };
     let short = Error::ArrayLength { array: "cu_seqlens", found: 5, expected: 6 };

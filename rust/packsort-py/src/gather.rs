@@ -94,7 +94,13 @@ impl ListColumn {
 
     /// Gather pieces on the calling thread: their values one after another, as bytes.
     #[pyo3(signature = (ids, starts=None, lengths=None))]
-    fn gather<'py>(&self, py: Python<'py>, ids: IdsArg<'py>, starts: Numbers<'py>, lengths: Numbers<'py>) -> Bytes<'py> {
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        ids: IdsArg<'py>,
+        starts: Numbers<'py>,
+        lengths: Numbers<'py>,
+    ) -> Bytes<'py> {
         entry(|| {
             let selection = Selection { fillers: self.fillers(), ..selection(&ids, &starts, &lengths)? };
             py.detach(|| gather_serial(&self.lists, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)

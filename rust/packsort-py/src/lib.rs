@@ -31,7 +31,7 @@ mod _core {
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]
-    use super::pieces::Pieces;
+    use super::pieces::{Pieces, cut_pieces};
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

@@ -22,7 +22,12 @@ pub struct Pieces {
 impl Pieces {
     fn selection(&self) -> Selection<'_> {
         let fillers = self.column.get().fillers();
-        Selection { ids: IdSlice::I64(&self.ids), starts: self.starts.as_deref(), lengths: Some(&self.lengths), fillers }
+        Selection {
+            ids: IdSlice::I64(&self.ids),
+            starts: self.starts.as_deref(),
+            lengths: Some(&self.lengths),
+            fillers,
+        }
     }
 
     /// Look up the values of each segment.
@@ -36,42 +41,63 @@ impl Pieces {
     }
 }
 
-#[pymethods]
-impl Pieces {
-    /// Check that the pieces are in the column, and ask for their first bytes from memory.
-    #[new]
-    #[pyo3(signature = (column, ids, lengths, starts=None))]
-    fn new(
-        column: Py<ListColumn>,
-        ids: PyReadonlyArray1<'_, i64>,
-        lengths: PyReadonlyArray1<'_, i32>,
-        starts: Option<PyReadonlyArray1<'_, i32>>,
-    ) -> PyResult<Self> {
-        entry(|| {
-            let lists = column.get();
-            let wide = match lists.kind() {
-                Some(DataType::Int32) => false,
-                Some(DataType::Int64) => true,
-                other => {
-                    let found = other.map_or_else(|| "none".to_owned(), DataType::to_string);
-                    return Err(OptionError::new_err(format!("values must be int32 or int64, got {found}")));
-                }
-            };
-            let (ids, lengths) = (ids.as_slice()?.to_vec(), lengths.as_slice()?.to_vec());
-            let starts = starts.map(|starts| starts.as_slice().map(<[i32]>::to_vec)).transpose()?;
-            let selection = Selection {
-                ids: IdSlice::I64(&ids),
-                starts: starts.as_deref(),
-                lengths: Some(&lengths),
+/// Cut segments of a column of integers into those of each pack.
+///
+/// It checks that the pieces are in the column, and asks for their first bytes from memory. `ends` is the end of each
+/// pack in the segments.
+#[pyfunction]
+#[pyo3(signature = (column, ids, lengths, starts, ends))]
+pub fn cut_pieces(
+    py: Python<'_>,
+    column: Py<ListColumn>,
+    ids: PyReadonlyArray1<'_, i64>,
+    lengths: PyReadonlyArray1<'_, i32>,
+    starts: Option<PyReadonlyArray1<'_, i32>>,
+    ends: Vec<usize>,
+) -> PyResult<Vec<Pieces>> {
+    entry(|| {
+        let lists = column.get();
+        let wide = match lists.kind() {
+            Some(DataType::Int32) => false,
+            Some(DataType::Int64) => true,
+            other => {
+                let found = other.map_or_else(|| "none".to_owned(), DataType::to_string);
+                return Err(OptionError::new_err(format!("values must be int32 or int64, got {found}")));
+            }
+        };
+        let (ids, lengths) = (ids.as_slice()?, lengths.as_slice()?);
+        let starts = starts.as_ref().map(|starts| starts.as_slice()).transpose()?;
+        let mut begin = 0;
+        let mut cut = Vec::with_capacity(ends.len());
+        for end in ends {
+            let range = begin..end;
+            let outside = || OptionError::new_err(format!("there is no segment {end}"));
+            let own = Selection {
+                ids: IdSlice::I64(ids.get(range.clone()).ok_or_else(outside)?),
+                starts: starts.map(|starts| starts.get(range.clone()).ok_or_else(outside)).transpose()?,
+                lengths: Some(lengths.get(range).ok_or_else(outside)?),
                 fillers: lists.fillers(),
             };
-            let fillers = RepeatedFillers::new(lists.lists().width(), selection).map_err(to_py)?;
-            let found = find_pieces(lists.lists(), selection, &fillers).map_err(to_py)?;
+            let fillers = RepeatedFillers::new(lists.lists().width(), own).map_err(to_py)?;
+            let found = find_pieces(lists.lists(), own, &fillers).map_err(to_py)?;
             let tokens = found.iter().map(|piece| piece.len()).sum::<usize>() / lists.lists().width();
-            Ok(Self { column, wide, ids, starts, lengths, fillers, tokens })
-        })
-    }
+            cut.push(Pieces {
+                column: column.clone_ref(py),
+                wide,
+                ids: ids[begin..end].to_vec(),
+                starts: starts.map(|starts| starts[begin..end].to_vec()),
+                lengths: lengths[begin..end].to_vec(),
+                fillers,
+                tokens,
+            });
+            begin = end;
+        }
+        Ok(cut)
+    })
+}
 
+#[pymethods]
+impl Pieces {
     fn __len__(&self) -> usize {
         self.tokens
     }

@@ -58,19 +58,18 @@ class BlockRows(NamedTuple):
     lengths: NDArray[np.int32]
     starts: NDArray[np.int32] | None
 
-    def pieces(self, name: str, own: slice) -> _core.Pieces:
-        """Return some of the pieces, in one of the `direct` columns.
+    def cut(self, name: str, ends: list[int]) -> list[_core.Pieces]:
+        """Cut the pieces into those of packs, in one of the `direct` columns.
 
         Args:
             name: The column.
-            own: Which pieces.
+            ends: End of each pack in the pieces.
 
         Raises:
             IndexError: A row has no such piece.
         """
-        starts = None if self.starts is None else self.starts[own]
         try:
-            return _core.Pieces(self.columns.lists[name][0], self.rows[own], self.lengths[own], starts)
+            return _core.cut_pieces(self.columns.lists[name][0], self.rows, self.lengths, self.starts, ends)
         except PacksortError as error:
             raise IndexError(f"column `{name}`: {error}") from error
 

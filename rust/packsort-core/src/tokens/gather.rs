@@ -145,6 +145,7 @@ pub fn find_pieces<'a, C: AsListChunk>(
     selection: Selection,
     fillers: &'a RepeatedFillers,
 ) -> Result<Vec<&'a [u8]>, Error> {
+    (0..selection.ids.len()).for_each(|i| column.prefetch_row(selection.ids.get(i)));
     let (pieces, _) = find_some(column, selection, fillers, 0..selection.ids.len())?;
     pieces.iter().for_each(|piece| prefetch(piece));
     Ok(pieces)
