@@ -35,7 +35,7 @@ NO_LOSS: int
 PADDING: int
 SEPARATOR: int
 
-_Values = NDArray[np.int32] | Pieces
+_Values = NDArray[np.int32] | "Pieces"
 _Pack = tuple[_Values, _Values | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...

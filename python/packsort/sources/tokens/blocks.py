@@ -19,13 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._arrow import is_list
-from packsort.errors import DamagedError, SourceError
+from packsort.errors import DamagedError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
-from packsort.sources.formats.reader import Blocks, naming
+from packsort.sources.formats.reader import Blocks
 from packsort.sources.tokens.block_rows import BlockColumns, BlockRows
-from packsort.sources.tokens.disagreeing import values_in_rows
-from packsort.sources.tokens.lazy import FillerValues, list_column, plain_lists
+from packsort.sources.tokens.block_table import block_bytes, checked_block
+from packsort.sources.tokens.lazy import FillerValues, list_column
 
 
 class BlockFile(Protocol):
@@ -157,7 +156,9 @@ class TokenBlocks:
         """Read what is missing of some rows, and return the pieces where they are.
 
         Args:
-            ids, lengths, starts: As for `gather`.
+            ids: Row of each piece, as for `gather`.
+            lengths: Number of tokens of each piece.
+            starts: First token of each piece in its row.
             limited: Whether blocks that take more memory than may be kept are not read.
 
         Returns:
@@ -305,61 +306,14 @@ class TokenBlocks:
         file.check()
         table = self._opened[key.file].read(key.block, self._stored.names)
         file.check()  # what was opened by its name may be another file than was just looked at
-        columns = {}
         expected = self._lengths[first_row : first_row + table.num_rows]
-        for one in self._stored:
-            if not is_list(table[one.name].type):
-                raise DamagedError(
-                    f"`{file.path}`: column `{one.name}` is {table[one.name].type}, packed was {one.type}"
-                )
-            try:
-                lists = plain_lists(table[one.name], one.name, lambda row: self._where(first_row + row))
-                with naming(file.path):
-                    columns[one.name] = lists if lists.type.equals(one.type) else lists.cast(one.type)
-            except SourceError as error:
-                raise DamagedError(f"{error}: restore the file, or pack again") from error
-            found = values_in_rows(lists)
-            if not (np.array_equal(found, expected) if self._first is None else (found >= expected).all()):
-                row = int(np.argmax(found != expected if self._first is None else found < expected))
-                raise DamagedError(
-                    f"{self._where(first_row + row)}: column `{one.name}` has {found[row]} values, "
-                    f"{expected[row]} were packed: restore the file, or pack again"
-                )
-        return pa.table(_with_shared_offsets(columns))
+        return checked_block(
+            table, file.path, self._stored, expected, self._first is not None, lambda row: self._where(first_row + row)
+        )
 
     def _where(self, row: int) -> str:
         index = next(at for at, end in enumerate(self._ends) if row < end)
         return f"`{self._files[index].path}` row {row - self._ends[index] + self._files[index].rows}"
-
-
-def block_bytes(stored: pa.Schema, lengths: NDArray[Any]) -> int:
-    """Return the memory that rows take once they are decoded.
-
-    Args:
-        stored: The columns.
-        lengths: Tokens of each row: (rows,).
-    """
-    tokens = int(lengths.sum(dtype=np.int64))
-    return sum(tokens * one.type.value_type.bit_width // 8 + 4 * len(lengths) for one in stored)
-
-
-def _with_shared_offsets(columns: dict[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
-    """Return columns of equal offsets with the offsets of the first: looking up a row then touches one place of memory.
-
-    Args:
-        columns: `list` or `large_list` without nulls, of the same rows.
-    """
-    first, *others = columns.values()
-    shared = [first]
-    for column in others:
-        if column.num_chunks != first.num_chunks:
-            return columns
-        chunks = []
-        for one, like in zip(column.chunks, first.chunks, strict=True):
-            same = type(one) is type(like) and one.offsets.equals(like.offsets)
-            chunks.append(type(one).from_arrays(like.offsets, one.values) if same else one)
-        shared.append(pa.chunked_array(chunks, column.type))
-    return dict(zip(columns, shared, strict=True))
 
 
 def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
