@@ -27,7 +27,7 @@ from packsort import plan
 from packsort._options.input import InputConfig
 from packsort.planning.counted import plan_of_counts
 from packsort.ray.blocks import Stretch
-from packsort.ray.exchange import _scatter, token_schema
+from packsort.ray.exchange import Reading, _scatter, token_schema
 from packsort.ray.numbering import _fingerprint, counts_before, summed
 from packsort.ray.shards import ShardOrder, _write, no_packs
 from packsort.ray.survey import _survey
@@ -61,7 +61,7 @@ def run(folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"tokens": tokens, "sequences": sequences, "bytes": sum(table.nbytes for table in tables)}
 
     surveyed, seconds = measured(
-        lambda: [_survey(stretch, config, table) for stretch, table in zip(stretches, tables, strict=True)]
+        lambda: [_survey(stretch, config, (), table) for stretch, table in zip(stretches, tables, strict=True)]
     )
     figures["survey"] = seconds
     surveys = [survey for survey, _ in surveyed]
@@ -69,7 +69,9 @@ def run(folder: Path) -> dict[str, Any]:
     planned = plan_of_counts(summed([survey.counts for survey in surveys]), options.plan)
     before = list(counts_before([survey.counts for survey in surveys], planned.longest, truncates=False))
     found, seconds = measured(
-        lambda: _fingerprint(planned, before, [SEQUENCES] * STRETCHES, *(lengths for _, lengths in surveyed))
+        lambda: _fingerprint(
+            planned, before, [SEQUENCES] * STRETCHES, 250_000_000, *(lengths for _, lengths in surveyed)
+        )
     )
     lengths = np.concatenate([np.diff(table["input_ids"].combine_chunks().offsets.to_numpy()) for table in tables])
     assert found == plan(lengths, MAX_LENGTH, seed=0).fingerprint
@@ -77,10 +79,10 @@ def run(folder: Path) -> dict[str, Any]:
 
     schema, packed = surveys[0].schema, ["input_ids", "labels"]
     bounds = [planned.num_packs * at // SHARDS for at in range(SHARDS + 1)]
-    alike = config, schema, packed, bounds
+    reading = Reading(config, schema, packed, (), {})
     cut, seconds = measured(
         lambda: [
-            _scatter(stretch, alike, planned, counts, table)
+            _scatter(stretch, reading, bounds, planned, counts, table)
             for stretch, counts, table in zip(stretches, before, tables, strict=True)
         ]
     )

@@ -19,6 +19,58 @@ def first_fit_decreasing(lengths: Sequence[int], max_length: int) -> list[list[i
     return packs
 
 
+def in_order(
+    lengths: Sequence[int],
+    max_length: int,
+    window: int,
+    *,
+    max_sequences: int | None = None,
+    multiple: int = 1,
+    separator: bool = False,
+    groups: Sequence[object] | None = None,
+    packs_multiple: int = 1,
+) -> list[list[int]]:
+    """Pack pieces in the order given by next-fit with a look-ahead, each group by itself.
+
+    Groups of None are pieces that get a pack of their own.
+    """
+    groups = [0] * len(lengths) if groups is None else groups
+    packs = []
+    for group in set(groups):
+        most = 1 if group is None else max_sequences or len(lengths)
+        waiting = [i for i in range(len(lengths)) if groups[i] == group]
+        while waiting:
+            pack: list[int] = []
+            passed = 0
+            for i in waiting:
+                if len(pack) < most and written([lengths[j] for j in [*pack, i]], multiple, separator) <= max_length:
+                    pack.append(i)
+                elif passed < window:
+                    passed += 1
+                else:
+                    break
+            waiting = [i for i in waiting if i not in pack]
+            packs.append(pack)
+    packs.sort()
+    while len(packs) % packs_multiple:
+        pack = max(packs, key=len)  # the first of several
+        packs.remove(pack)
+        half = -(-len(pack) // 2)
+        packs = sorted([*packs, pack[:half], pack[half:]])
+    return packs
+
+
+def written(lengths: Sequence[int], multiple: int, separator: bool) -> int:
+    """Count the tokens that a pack has room for: every sequence with its separator rounded up.
+
+    The last sequence has no separator, but a multiple keeps room for it unless the sequence is alone.
+    """
+    if len(lengths) == 1:
+        return -(-lengths[0] // multiple) * multiple
+    tokens = sum(-(-(length + separator) // multiple) * multiple for length in lengths)
+    return tokens - separator if multiple == 1 else tokens
+
+
 def fewest_packs(lengths: Sequence[int], max_length: int) -> int:
     """Find the fewest packs of up to about nine sequences by trying everything."""
     ordered = sorted(lengths, reverse=True)

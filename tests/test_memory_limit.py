@@ -280,6 +280,45 @@ def test_a_source_that_changes_between_the_passes_is_named(limited: Any, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def write_in_place(path: Path, table: pa.Table) -> None:
+    """Change the bytes of a file that others have mapped; it does not become shorter."""
+    with ipc.new_file(path.with_suffix(".new"), table.schema) as writer:
+        writer.write_table(table)
+    with path.open("r+b") as file:
+        file.write(path.with_suffix(".new").read_bytes())
+    path.with_suffix(".new").unlink()
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+@pytest.mark.parametrize("when", ["reading", "planning", "packing"])
+def test_a_source_that_changes_in_memory_is_named(tmp_path: Path, format: str, when: str) -> None:
+    """Mapped tokens change with their file; those that were read are not what the file's stamp stands for."""
+    table = pa.table({"input_ids": pa.array([[row % 99] * 5 for row in range(400)], pa.list_(pa.int32()))})
+    source = tmp_path / "source" / f"tokens.{format}"
+    source.parent.mkdir()
+
+    def write(rows: pa.Table) -> None:
+        if format == "parquet":
+            pq.write_table(rows, source)
+        elif source.exists():
+            write_in_place(source, rows)
+        else:
+            with ipc.new_file(source, rows.schema) as writer:
+                writer.write_table(rows)
+
+    write(table)
+
+    @contextmanager
+    def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Any]:
+        if name == when:
+            write(table.take(list(range(table.num_rows))[::-1]))
+        yield lambda done, note="": None
+
+    with pytest.raises(packsort.SourceError, match=rf"`.*tokens\.{format}` was changed"):
+        packsort.write_shards(source, tmp_path / "out", 128, stage=stage)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 @pytest.mark.parametrize("room", ["spool", "shard"])
 def test_a_full_disk_is_named_and_leaves_nothing(limited: Any, tmp_path: Path, room: str) -> None:
     source = write_tokens(tmp_path / "source", token_table().select(["input_ids"]))

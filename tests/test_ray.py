@@ -22,10 +22,13 @@ import s3_server
 from packsort._stores import Store, place
 from packsort.cli import main
 from packsort.ray import second_pass
+from packsort.ray.blocks import Block, Blocks
+from packsort.ray.memory import STRETCH_BYTES, TaskMemory
 from packsort.ray.pack import pack_of_config
 from packsort.ray.remote import Traffic, kept_remote
 from packsort.shards.config import shard_config
 from ray_cluster import cluster
+from test_broken_files import GUARDED, cut, flip
 
 # Ray warns of its own options, and leaves sockets to its processes. packsort says what it leaves out.
 IGNORED = (
@@ -105,6 +108,109 @@ def test_the_directory_is_that_of_one_machine(nodes: Any, tmp_path: Path, option
     assert len(found["shards"]) > 1
     assert found == expected
     assert packsort.verify(tmp_path / "ray", table)
+
+
+def labelled(table: pa.Table) -> pa.Table:
+    """Rows with a value of each kind that packs keep."""
+    rng = np.random.default_rng(5)
+    columns: dict[str, Any] = {
+        "source": [["web", "code", "math", "chat"][at] for at in rng.integers(0, 4, table.num_rows)],
+        "reward": pa.array(rng.random(table.num_rows), pa.float32()),
+        "turn": pa.array(rng.integers(0, 9, table.num_rows), pa.int16()),
+        "checked": rng.random(table.num_rows) < 0.5,
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+KEEP = ["source", "reward", "turn", "checked"]
+
+
+def test_columns_are_kept_as_on_one_machine(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_pass, "FAN_OUT", 3)  # so that pieces are cut twice
+    table = labelled(rows(700))
+    # The last texts of one block are the first of the next, and each file has only some.
+    pq.write_table(table.slice(0, 400), tmp_path / "a.parquet", row_group_size=90)
+    pq.write_table(table.slice(400).replace_schema_metadata(), tmp_path / "b.parquet", row_group_size=90)
+    files = [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")]
+    options = {"keep": KEEP, "overlong": "truncate", "separator": 5, "pad_to_multiple_of": 8}
+    ray_pack(files, tmp_path / "ray", 256, stretch=20_000, **options)
+    packsort.write_shards(files, tmp_path / "one", 256, seed=3, shard_size=SHARD, **options)
+    assert recorded(tmp_path / "ray") == recorded(tmp_path / "one")
+    assert packsort.verify(tmp_path / "ray", files)
+    ray_pack(dataset(table), tmp_path / "dataset", 256, **options)
+    packsort.write_shards(table, tmp_path / "table", 256, seed=3, shard_size=SHARD, **options)
+    assert recorded(tmp_path / "dataset") == recorded(tmp_path / "table")
+    for source in (files, dataset(table)):
+        with pytest.raises(packsort.SourceError, match="keep='none' names no column of the source"):
+            ray_pack(source, tmp_path / "no", 256, keep=["none"])
+        with pytest.raises(packsort.SourceError, match="keep='turns' must name a column of text, numbers or booleans"):
+            ray_pack(source, tmp_path / "no", 256, keep=["turns"])
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_a_broken_file_is_named_or_left_out(nodes: Any, tmp_path: Path, damage: Any, capsys: Any) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        table = pa.table({"input_ids": pa.array([[number * 10 + row + 121] * (1 + row) for row in range(5)])})
+        path = tmp_path / "in" / f"{number}.parquet"
+        pq.write_table(table.cast(pa.schema([("input_ids", pa.list_(pa.int32()))])), path, **GUARDED)
+    broken = tmp_path / "in" / "1.parquet"
+    damage(broken)
+    command = ["pack", str(tmp_path / "in"), "--max-length", "64", "-o", str(tmp_path / "out"), "--engine", "ray"]
+    assert main(command) == 1
+    assert f"`{broken}`" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--on-error", "skip"]) == 0
+    assert f"1 that cannot be read: `{broken}`" in capsys.readouterr().out
+    packsort.write_shards(tmp_path / "in", tmp_path / "one", 64, on_error="skip")
+    assert recorded(tmp_path / "out") == recorded(tmp_path / "one")
+    assert packsort.verify(tmp_path / "out", tmp_path / "in")
+
+
+@pytest.mark.parametrize("when", ["counting lengths", "packing"])
+def test_a_file_that_changes_is_named(nodes: Any, tmp_path: Path, when: str) -> None:
+    pq.write_table(rows(300), tmp_path / "a.parquet", row_group_size=100)
+
+    @contextmanager
+    def stage(name: str, **_: Any) -> Iterator[Any]:
+        yield lambda done, note="": None
+        if name == when:
+            pq.write_table(rows(300, seed=1), tmp_path / "a.parquet", row_group_size=100)
+
+    with pytest.raises(packsort.SourceError, match=r"`.*a\.parquet` was changed while it was read"):
+        ray_pack(str(tmp_path / "a.parquet"), tmp_path / "ray", 400, stage=stage)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_memory_of_tasks_is_limited_or_the_limit_is_refused(nodes: Any, tmp_path: Path, capsys: Any) -> None:
+    table = rows(700)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+    command = ["pack", str(tmp_path / "a.parquet"), "--max-length", "400", "--engine", "ray", "--shard-size", "60KB"]
+    for limit in ("1MB", "400MB"):
+        assert main([*command, "-o", str(tmp_path / "no"), "--memory-limit", limit]) == 1
+        assert "memory_limit must be at least" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+    assert main([*command, "-o", str(tmp_path / "ray"), "--memory-limit", "1GB"]) == 0
+    assert main([*command[:4], *command[6:], "-o", str(tmp_path / "one")]) == 0
+    assert recorded(tmp_path / "ray") == recorded(tmp_path / "one")
+
+
+def test_sizes_of_tasks_follow_from_their_memory() -> None:
+    free = TaskMemory.within(None)
+    assert free.stretch_bytes == STRETCH_BYTES
+    small = TaskMemory.within(600_000_000)
+    assert small.stretch_bytes < free.stretch_bytes
+    assert small.ids_a_pass < free.ids_a_pass
+    blocks = Blocks((), (Block(None, 10, 200_000_000), Block(None, 10, 100_000_000)))
+    TaskMemory.within(2_000_000_000).check(blocks, 256_000_000)
+    with pytest.raises(
+        packsort.OptionError, match=r"at least .*GB for a task that writes a shard of 300MB.*shard_size"
+    ):
+        small.check(blocks, 10**9)
+    with pytest.raises(packsort.OptionError, match=r"a task that reads a block of 200MB.*smaller row groups"):
+        small.check(blocks, 1000)
 
 
 def test_ranges_of_shards_are_cut_again_where_there_are_many(
@@ -263,11 +369,11 @@ def test_nothing_is_lost_with_a_node(nodes: Any, tmp_path: Path) -> None:
     [
         ({"strategy": "random"}, "strategy='random' needs all lengths in order, not their counts: pack on one machine"),
         ({"strategy": "hybrid", "splittable": "x"}, "splittable says something of single sequences"),
+        ({"strategy": "in_order"}, "strategy='in_order' needs all lengths in order"),
         ({"overlong": "split"}, "overlong='split' needs all lengths"),
         ({"overlong": "split_turns"}, "write them with `packsort.write_tokens` first"),
         ({"overlong": "truncate", "truncation_side": "left"}, "truncation_side='left' does not go with Ray"),
         ({"groups": "source"}, "groups says something of single sequences"),
-        ({"keep": "source"}, "keep does not go with Ray"),
         ({"loss": "all"}, "so pass a tokenizer"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -362,15 +363,15 @@ def test_a_run_goes_on_from_its_finished_shards(tmp_path: Path, monkeypatch: pyt
     # as a kill leaves it: finished shards in the work folder, no manifest
     work = tmp_path / ".packed.packsort-unfinished"
     written: list[str] = []
-    write_one = writing.ShardWriter._write_one
+    finish = writing.ShardWriter._finish
 
-    def stop_at_third(self: object, name: str, rows: pa.Table) -> object:
-        if name == names[2]:
+    def stop_at_third(self: object, file: Any, shard: Any) -> object:
+        if shard.name == names[2]:
             shutil.copytree(work, tmp_path / "left", dirs_exist_ok=True)
-        written.append(name)
-        return write_one(self, name, rows)  # type: ignore[arg-type]
+        written.append(shard.name)
+        return finish(self, file, shard)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writing.ShardWriter, "_write_one", stop_at_third)
+    monkeypatch.setattr(writing.ShardWriter, "_finish", stop_at_third)
     shutil.rmtree(tmp_path / "packed")
     packsort.write_shards(*call, shard_size="40kB")
     shutil.rmtree(tmp_path / "packed")

@@ -14,12 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 import packsort
 from commands import Run
 from packsort._atomic.store_folder import RUN_FOLDER
 from packsort._stores import Store, store
-from packsort.errors import OutputError, OutputExistsError, SourceError
+from packsort.errors import DamagedError, OutputError, OutputExistsError, SourceError
 from s3_server import Fault, FaultyServer, Request, of, only_own_retries, started
 
 OPTIONS = {"max_length": 512, "shard_size": 30_000}
@@ -71,6 +72,8 @@ def test_a_store_gets_the_bytes_of_a_disk(server: FaultyServer, out: str, local:
     assert _objects(out) == local
     assert len(local) > 3
     assert written[-1].endswith("manifest.json")
+    for shard in packsort.open_shards(out).manifest.shards:
+        assert shard.checksum == f"xxh3_128:{xxhash.xxh3_128_hexdigest(_objects(out)[shard.name])}"
 
 
 def test_faults_in_passing_are_tried_again(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
@@ -169,14 +172,92 @@ def test_another_run_takes_over_only_with_overwrite(server: FaultyServer, out: s
     assert _objects(out) == local
 
 
-def test_what_is_whole_or_of_others_is_never_replaced(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
-    packsort.write_shards(_table(), out, **OPTIONS)
-    with pytest.raises(OutputExistsError, match="is not empty, and an object store replaces no folder in one step"):
+def _older(out: str) -> dict[str, bytes]:
+    """Write another packing, of more shards, and return its objects."""
+    packsort.write_shards(_table(), out, max_length=100, shard_size=20_000, seed=7)
+    return _objects(out)
+
+
+def test_a_packing_that_is_replaced_stays_until_the_new_objects_are_there(
+    server: FaultyServer, out: str, local: dict[str, bytes]
+) -> None:
+    old = _older(out)
+    assert len(old) > len(local)
+    with pytest.raises(OutputExistsError, match="is not empty; pass overwrite=True to replace it"):
+        packsort.write_shards(_table(), out, **OPTIONS)
+    with server.faulty():
         packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        steps = [f"{one.method} {one.path}" for one in server.log if one.method in ("PUT", "DELETE")]
     assert _objects(out) == local
-    Store().put(f"{out}-theirs/notes.txt", b"mine")
-    with pytest.raises(OutputExistsError, match=r"holds `notes.txt`, which packsort did not write"):
-        packsort.write_shards(_table(), f"{out}-theirs", **OPTIONS, overwrite=True)
+    key = out.removeprefix("s3://")
+    gone = steps.index(f"DELETE {key}/manifest.json")
+    places = [step.removeprefix(f"PUT {key}/").partition("?")[0] for step in steps if step.startswith("PUT")]
+    before = [step.removeprefix(f"PUT {key}/").partition("?")[0] for step in steps[:gone]]
+    assert all(name.startswith(RUN_FOLDER) for name in before)
+    assert {f"{RUN_FOLDER}/new/{name}" for name in local if name != "manifest.json"} <= set(before)
+    assert places[-1] == "manifest.json"
+
+
+def test_a_replacement_that_fails_leaves_the_old_packing_and_goes_on(
+    server: FaultyServer, out: str, local: dict[str, bytes], tmp_path: Path
+) -> None:
+    old = _older(out)
+    with server.faulty(Fault(of("PUT", "new/train-00001"), "status", 403, times=99)), pytest.raises(OutputError):
+        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    assert len(packsort.open_shards(out, cache_dir=tmp_path / "cache")[:])
+    left = _objects(out)
+    assert {name: left[name] for name in left if not name.startswith(RUN_FOLDER)} == old
+    with pytest.raises(OutputExistsError, match="a run of another source or other options"):
+        packsort.write_shards(_table().slice(0, 900), out, **OPTIONS)
+    with server.faulty():
+        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        again = [one.path for one in server.log if one.method == "PUT" and "new/train-00000" in one.path]
+    assert not again
+    assert _objects(out) == local
+
+
+@pytest.mark.parametrize("failing", ["/train-00001", "/manifest.json"])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_replacement_that_stops_on_its_way_to_its_place_is_completed(
+    server: FaultyServer, out: str, local: dict[str, bytes], failing: str, same: bool
+) -> None:
+    _older(out)
+    key = f"{out.removeprefix('s3://')}{failing}"
+    fault = Fault(lambda request: request.method == "PUT" and request.path.startswith(key), "status", 403, times=99)
+    first = _table() if same else _table().slice(0, 900)
+    with server.faulty(fault), pytest.raises(OutputError):
+        packsort.write_shards(first, out, **OPTIONS, overwrite=True)
+    assert "manifest.json" not in _objects(out)
+    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    assert _objects(out) == local
+
+
+def test_who_reads_a_packing_that_is_replaced_gets_an_error_and_no_mixture(
+    server: FaultyServer, out: str, tmp_path: Path
+) -> None:
+    _older(out)
+    shards = packsort.open_shards(out, cache_dir=tmp_path / "cache")
+    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    with pytest.raises(DamagedError, match=r"`s3://out/.*train-.*key does not exist"):
+        list(shards)
+
+
+def test_what_others_wrote_is_never_replaced(server: FaultyServer, out: str) -> None:
+    theirs = "which packsort did not write"
+    Store().put(f"{out}/notes.txt", b"mine")
+    with pytest.raises(OutputExistsError, match=rf"holds `notes.txt`, {theirs}"):
+        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    Store().delete([f"{out}/notes.txt"])
+    old = _older(out)
+    for name in ("notes.txt", "train-00000-of-00001.parquet"):
+        Store().put(f"{out}/{name}", b"mine")
+        with pytest.raises(OutputExistsError, match=rf"holds `{name}`, {theirs}"):
+            packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        Store().delete([f"{out}/{name}"])
+    assert _objects(out) == old
+    Store().put(f"{out}/manifest.json", b'{"format": "other"}')
+    with pytest.raises(OutputExistsError, match=theirs):
+        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
     with pytest.raises(OutputError, match=r"cannot write `s3://no-such-bucket/x`.*bucket does not exist"):
         packsort.write_shards(_table(), "s3://no-such-bucket/x", **OPTIONS)
 
@@ -277,5 +358,6 @@ def _lengths() -> list[int]:
 
 
 def test_other_stores_are_written_through_fsspec(local: dict[str, bytes]) -> None:
-    packsort.write_shards(_table(), "memory://packed", **OPTIONS)
+    packsort.write_shards(_table().slice(0, 900), "memory://packed", **OPTIONS)
+    packsort.write_shards(_table(), "memory://packed", **OPTIONS, overwrite=True)
     assert _objects("memory://packed") == local

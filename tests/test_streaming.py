@@ -85,25 +85,25 @@ def test_every_sequence_comes_once_with_its_labels():
 def test_a_buffer_of_10_000_loses_less_than_a_tenth_of_a_percent():
     rng = np.random.default_rng(0)
     lengths = np.clip(np.exp(rng.standard_normal(100_000)) * 350, 1, 8192).astype(int).tolist()
-    buffer, packs = PackBuffer(8192), 0
+    buffer, packs = PackBuffer(8192, 10_000), 0
     coming = iter(enumerate(lengths))
     ended = False
     while not ended or len(buffer):
-        while not ended and len(buffer) < 10_000:
+        while not ended and not buffer.is_full:
             one = next(coming, None)
             ended = one is None
             if one is not None:
                 buffer.add(*one)
-        packs += bool(buffer.take(longest_first=ended))
+        packs += bool(buffer.take(ended=ended))
     assert packs <= packsort.plan(lengths, 8192).num_packs * 1.001
 
 
 @settings(max_examples=100, deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), buffer_size=st.integers(1, 10))
 def test_no_sequence_waits_for_more_packs_than_the_buffer_has_sequences(lengths, buffer_size):
-    buffer, came, number, packs = PackBuffer(30), {}, 0, 0
+    buffer, came, number, packs = PackBuffer(30, buffer_size), {}, 0, 0
     while number < len(lengths):
-        while number < len(lengths) and len(buffer) < buffer_size:
+        while number < len(lengths) and not buffer.is_full:
             buffer.add(number, lengths[number])
             came[number] = packs
             number += 1
@@ -209,7 +209,7 @@ def test_wrong_sequences_are_named(item, message):
     ("options", "message"),
     [
         ({"source": 3}, "source must be an iterable of sequences, got a int"),
-        ({"buffer_size": 0}, "buffer_size must be at least 1, got 0"),
+        ({"buffer_size": 0}, "buffer_size must be at least 1, or None, got 0"),
         ({"batch_size": 1.5}, "batch_size must be an integer, got 1.5"),
         ({"prefetch": -1}, "prefetch must be at least 0, got -1"),
         ({"max_length": 0}, "max_length must be between 1 and"),

@@ -50,12 +50,14 @@ class Command:
         argv: Its arguments; `{}` stands for the folder that holds inputs and output.
         before: Arguments of the command that writes the old output, or None if there is none.
         out: Name of the output.
+        spools: Whether it takes the tokens for more than the memory holds.
     """
 
     name: str
     argv: tuple[str, ...]
     before: tuple[str, ...] | None = None
     out: str = "out"
+    spools: bool = False
 
 
 def _commands() -> Iterator[Command]:
@@ -65,6 +67,7 @@ def _commands() -> Iterator[Command]:
     yield Command("pack --overwrite", (*pack, "48", "--shard-size", "2kB", "--overwrite"), old)
     parquet = (*pack, "48", "--shard-size", "2kB", "--format", "parquet", "--overwrite")
     yield Command("pack --format parquet --overwrite", parquet, (*old, "--format", "parquet"))
+    yield Command("pack beyond memory", (*pack, "48", "--shard-size", "2kB", "--overwrite"), old, spools=True)
     index = (*pack, "48", "--shard-size", "2kB", "--index-only", "--overwrite")
     yield Command("pack --index-only --overwrite", index, old)
     yield Command("pack over an index", (*pack, "48", "--shard-size", "2kB", "--overwrite"), (*index[:-1],))
@@ -116,9 +119,17 @@ class Server:
             env=environment,
         )
 
-    def run(self, argv: tuple[str, ...], root: Path, at: int = 0, action: str = "none", number: int = 0) -> Any:
+    def run(
+        self,
+        argv: tuple[str, ...],
+        root: Path,
+        at: int = 0,
+        action: str = "none",
+        number: int = 0,
+        spools: bool = False,
+    ) -> Any:
         """Run a command, with a fault at the `at`-th call below `root`."""
-        call = {"argv": argv, "root": str(root), "at": at, "action": action, "number": number}
+        call = {"argv": argv, "root": str(root), "at": at, "action": action, "number": number, "spools": spools}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(call), file=self._process.stdin, flush=True)
@@ -213,7 +224,7 @@ class Trial:
     def run(self, argv: tuple[str, ...] | None = None, **fault: Any) -> Any:
         """Run the command, or another one, with a fault or without."""
         call = tuple(arg.format(self.folder) for arg in argv or self.command.argv)
-        return self.server.run(call, self.work, **fault)
+        return self.server.run(call, self.work, spools=self.command.spools, **fault)
 
     def restore(self) -> None:
         """Make the working folder as it was before the command."""

@@ -54,9 +54,20 @@ def import_everything() -> None:
         load_tokenizer(tiny_tokenizer.build(Path(folder)))
 
 
+def spool_everything() -> None:
+    """Let no tokens fit into memory, and make runs of the spool small, so that there are several."""
+    from packsort.shards import prepare, token_input
+    from packsort.shards.memory import MemoryUse
+
+    token_input.fits_in_memory = lambda *_: False
+    prepare.memory_use = lambda *_: MemoryUse(run_bytes=3_000, shards_in_memory=2)
+
+
 def child(call: dict[str, object], out: int, err: int) -> int:
     os.dup2(out, 1)
     os.dup2(err, 2)
+    if call["spools"]:
+        spool_everything()
     sys.argv = ["packsort", *call["argv"]]  # type: ignore[misc]
     try:
         from packsort.cli import main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from packsort._atomic.files import OutputFile
@@ -21,17 +22,25 @@ def output_file(path: Path | StorePath, *, overwrite: bool = False, parents: boo
 
 
 def output_folder(
-    out: Path | StorePath, *, overwrite: bool, own: OwnFiles, names: re.Pattern[str], last: str | None = None
+    out: Path | StorePath,
+    *,
+    overwrite: bool,
+    own: OwnFiles,
+    names: re.Pattern[str],
+    last: str | None = None,
+    own_objects: Callable[[bytes], set[str]] | None = None,
 ) -> OutputFolder | StoreFolder:
     """Return the context that writes a folder of files or objects; see `OutputFolder` and `StoreFolder`.
 
     Args:
         out: The output.
-        overwrite: Whether to replace what packsort wrote there before; in a store, only what it has not finished.
+        overwrite: Whether to replace what packsort wrote there before; in a store without `own_objects`, only what it
+            has not finished.
         own: Tells which files of a folder on a disk packsort wrote.
         names: Names that the files may have.
         last: Name of the file that makes the output whole, or None.
+        own_objects: Returns the names of all objects of a whole output in a store, told by the content of `last`.
     """
     if isinstance(out, StorePath):
-        return StoreFolder(out, overwrite=overwrite, names=names, last=last)
+        return StoreFolder(out, overwrite=overwrite, names=names, last=last, own=own_objects)
     return OutputFolder(out, overwrite=overwrite, own=own)

@@ -4,6 +4,7 @@
 train-00000-of-00012.arrow                      each object appears whole
 .packsort-run/run.json                          identity of the run, while it is unfinished
 .packsort-run/train-00000-of-00012.arrow.json   what the run recorded of an object, with its size and ETag
+.packsort-run/new/train-00000-of-00012.arrow    an object of a run that replaces another packed directory
 manifest.json                                   last, and only if there is none
 ```
 
@@ -11,7 +12,9 @@ Files are made in a temporary folder on a disk, and each is uploaded while the n
 when its manifest is there; other folders are whole when `.packsort-run` is gone. Whatever stops a run, the same call
 goes on with the objects that are recorded and unchanged.
 
-A folder of several objects cannot be replaced in one step, so an output that is whole is never replaced.
+A folder of several objects cannot be replaced in one step. So a packed directory that is replaced stays whole until all
+new objects are in the store, beside it. Then its manifest is deleted, the store copies the new objects to their names,
+and the new manifest comes last: for this time there is no packed directory, and never one of two packings.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +39,9 @@ from packsort.errors import OutputError, OutputExistsError
 
 RUN_FOLDER = ".packsort-run"
 _RUN = f"{RUN_FOLDER}/run.json"
+_RUN_PATH = PurePosixPath(RUN_FOLDER)
+_NEW = f"{RUN_FOLDER}/new/"
+_COPIED_AT_ONCE = 8  # by the store
 _AT_ONCE = 2  # objects that are uploaded; each has several parts on their way
 
 
@@ -43,9 +50,12 @@ class StoreFolder:
 
     Args:
         out: The folder.
-        overwrite: Whether to replace what another run of packsort has left unfinished.
+        overwrite: Whether to replace what another run of packsort has left unfinished, or has finished if `own` tells
+            its objects.
         names: Names that the objects may have.
         last: Name of the object that makes the output whole, or None.
+        own: Returns the names of all objects of a whole output, told by the content of `last`. None where nothing tells
+            them.
 
     Attributes:
         finished: Whether an earlier run of the same identity has completed the output.
@@ -55,11 +65,20 @@ class StoreFolder:
         OutputError: The store refuses, or does not answer.
     """
 
-    def __init__(self, out: StorePath, *, overwrite: bool, names: re.Pattern[str], last: str | None = None) -> None:
+    def __init__(
+        self,
+        out: StorePath,
+        *,
+        overwrite: bool,
+        names: re.Pattern[str],
+        last: str | None = None,
+        own: Callable[[bytes], set[str]] | None = None,
+    ) -> None:
         self.name = out
         self.finished = False
         self._store, self._url = out.store, str(out)
-        self._overwrite, self._names, self._last = overwrite, names, last
+        self._overwrite, self._names, self._last, self._own = overwrite, names, last, own
+        self._replaced: list[Any] | None = None  # size and tag of the object that makes another output whole
         self._identity = ""
         self._uploads: list[tuple[str, Future[None]]] = []
         self._uploaded: set[str] = set()
@@ -71,7 +90,7 @@ class StoreFolder:
         with output_errors(self.name):
             self._there = self._find()
             if _RUN not in self._there and self._there:
-                raise self._not_empty()
+                self._check_replaceable()
             self._staging = Path(tempfile.mkdtemp(prefix="packsort-"))
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="packsort-upload")
         return self
@@ -82,8 +101,25 @@ class StoreFolder:
             raise OutputError(f"cannot write folder `{self.name}`: it is an object")
         return {url[len(self._url) + 1 :]: facts for url, facts in found.items()}
 
-    def _not_empty(self) -> OutputExistsError:
-        others = [name for name in self._there if not self._is_own(name)]
+    def _check_replaceable(self) -> None:
+        """Refuse to replace an output unless it is whole, the user wants it, and all objects are its own.
+
+        Raises:
+            OutputExistsError: It is not to be replaced.
+        """
+        if self._own is None or self._last is None or self._last not in self._there:
+            raise self._not_empty()
+        last = self._there[self._last]
+        own = self._own(self._store.read(f"{self._url}/{self._last}", 0, last.size))
+        others = [name for name in self._there if name not in own and not name.startswith(f"{RUN_FOLDER}/")]
+        if others:
+            raise self._not_empty(others)
+        if not self._overwrite:
+            raise OutputExistsError(f"folder `{self.name}` is not empty; pass overwrite=True to replace it")
+        self._replaced = [last.size, last.tag]
+
+    def _not_empty(self, others: Sequence[str] = ()) -> OutputExistsError:
+        others = others or [name for name in self._there if not self._is_own(name)]
         what = f"holds `{others[0]}`, which packsort did not write" if others else "is not empty"
         return OutputExistsError(
             f"folder `{self.name}` {what}, and an object store replaces no folder in one step: choose another place, "
@@ -111,12 +147,16 @@ class StoreFolder:
         self._identity = identity
         with output_errors(self.name):
             if _RUN in self._there:
-                if self._read(_RUN) == identity:
+                run = self._read(_RUN)
+                self._replaced = run["replaces"]
+                last = None if self._last is None else self._there.get(self._last)
+                is_whole = last is not None and [last.size, last.tag] != self._replaced
+                if run["identity"] == identity:
                     self._owns = True
                     self._clear_uploads()
-                    self.finished = resume and self._last in self._there
+                    self.finished = resume and is_whole
                     return self._records() if resume else []
-                if self._last in self._there:
+                if is_whole:
                     raise self._not_empty()
                 if not self._overwrite:
                     raise OutputExistsError(
@@ -124,9 +164,14 @@ class StoreFolder:
                         "is unfinished; pass overwrite=True to start anew"
                     )
                 self._clear_uploads()
-                self._delete([name for name in self._there if self._is_own(name)])
+                if last is None:
+                    self._replaced = None
+                    self._delete([name for name in self._there if self._is_own(name)])
+                else:  # what that run was to replace
+                    self._check_replaceable()
+                    self._delete([name for name in self._there if name.startswith(f"{RUN_FOLDER}/")])
             try:
-                self._put(_RUN, identity, create=True)
+                self._put(_RUN, {"identity": identity, "replaces": self._replaced}, create=True)
             except FileExistsError:
                 raise OutputError(
                     f"another process is writing to `{self.name}`: wait until it ends, or choose another output"
@@ -135,10 +180,10 @@ class StoreFolder:
         return []
 
     def _records(self) -> list[Any]:
-        names = [name for name in self._there if name.startswith(f"{RUN_FOLDER}/") and name != _RUN]
+        names = [name for name in self._there if PurePosixPath(name).parent == _RUN_PATH and name != _RUN]
         found: list[Any] = []
         for known in sorted(self._pool.map(self._read, names), key=itemgetter("number")):
-            there = self._there.get(known["name"])
+            there = self._there.get(self._place + known["name"])
             if there is not None and [there.size, there.tag] == known["object"]:
                 self._uploaded.add(known["name"])
                 found.append(known["fact"])
@@ -152,6 +197,15 @@ class StoreFolder:
             OutputExistsError: Always.
         """
         raise self._not_empty()
+
+    @property
+    def _place(self) -> str:
+        """Where objects wait that replace others, before their names; else nothing."""
+        return _NEW if self._replaced is not None and not self.finished else ""
+
+    def object_of(self, name: str) -> StorePath:
+        """Return where another machine is to upload an object."""
+        return self.name / f"{self._place}{name}"
 
     def path_of(self, name: str) -> Path:
         """Return where to make a file, on a disk."""
@@ -197,7 +251,7 @@ class StoreFolder:
 
     def _upload(self, name: str, fact: Any, number: int) -> None:
         file = self._staging / name
-        facts = self._store.put_file(file, f"{self._url}/{name}")
+        facts = self._store.put_file(file, f"{self._url}/{self._place}{name}")
         file.unlink()
         if fact is not None:
             self._record(name, number, fact, facts)
@@ -218,6 +272,8 @@ class StoreFolder:
             for name in sorted(names - self._uploaded - waiting - {self._last}):
                 self.finish(name)
             self._wait(0)
+            if self._replaced is not None:
+                self._put_into_place(names)
         with uninterrupted():
             if not self.finished and self._last is not None:
                 self._complete(self._last)
@@ -229,6 +285,19 @@ class StoreFolder:
             except OSError as error:
                 warn([f"`{self.name}` is written, but `{self.name / RUN_FOLDER}` is left over ({error})"])
             note_commit(self.name)
+
+    def _put_into_place(self, names: set[str]) -> None:
+        """Delete what makes the replaced output whole, and copy the new objects to their names."""
+        assert self._last is not None
+        with output_errors(self.name / self._last):
+            self._delete([self._last])
+
+        def copy(name: str) -> None:
+            with output_errors(self.name / name):
+                self._store.copy(f"{self._url}/{_NEW}{name}", f"{self._url}/{name}")
+
+        with ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
+            list(pool.map(copy, sorted(names - {self._last})))
 
     def _complete(self, name: str) -> None:
         content = (self._staging / name).read_bytes()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
-Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "optimal"]
+Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "in_order", "optimal"]
 """Rule that puts sequences into packs; `packsort.plan` describes each."""
+
+StreamStrategy = Literal["ffd", "in_order"]
+"""Rule that puts the sequences of a `PackedStream` into packs."""
+
+Seed: TypeAlias = int | Literal["auto"] | None
+"""Seed of a shuffle. `auto` is 0, and None for packs in input order; None does not shuffle."""
 
 Overlong = Literal["error", "drop", "truncate", "split"]
 """Treatment of sequences longer than `max_length`."""
@@ -60,5 +66,7 @@ LossWeights = Literal["token", "sample", "sqrt"]
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 LAYOUTS: tuple[str, ...] = get_args(Layout)
-PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "optimal")
+PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "in_order", "optimal")
 """Strategies that can pack pieces that were cut beforehand."""
+DEFAULT_WINDOW: Final = 64
+"""Window of `in_order` where none is given."""

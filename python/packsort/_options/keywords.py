@@ -66,6 +66,7 @@ class _Constraints(TypedDict, total=False):
     groups: Any
     splittable: Any
     alone: Any
+    window: int | None
     gap: float | None
     max_iterations: int | None
     max_seconds: float | None

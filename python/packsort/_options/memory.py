@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from packsort import _checks
+from packsort.errors import OptionError
 
+FIXED_BYTES = 128 << 20
+"""Memory that any call takes beyond that of the process at its start: buffers, threads, and modules imported on the
+way."""
 _LIMIT_FILES = {"cgroup": "memory.limit_in_bytes", "cgroup2": "memory.max"}
 _UNKNOWN = 2**62  # bytes, where the system does not tell
 
@@ -39,6 +43,37 @@ def find_memory_limit(value: Any = None) -> int:
         OptionError: The value is no size.
     """
     return available_memory() // 2 if value is None else _checks.byte_size("memory_limit", value)
+
+
+def used_memory() -> int:
+    """Return the resident memory of the process in bytes; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
+
+
+def check_least_memory(limit: int, least: int, what: str, way_out: str = "raise it") -> None:
+    """Refuse a limit below the least that would do.
+
+    Args:
+        limit: Bytes of memory that a call may take.
+        least: Bytes that it takes at least.
+        what: What they are for.
+        way_out: What to do.
+
+    Raises:
+        OptionError: The limit is smaller; the message names the least that would do.
+
+    Example:
+        >>> check_least_memory(10**6, 2 * 10**9, "7 rows")
+        Traceback (most recent call last):
+        packsort.errors.OptionError: memory_limit must be at least 2GB for 7 rows, got 1MB: raise it
+    """
+    if limit < least:
+        raise OptionError(
+            f"memory_limit must be at least {in_units(least)} for {what}, got {in_units(limit)}: {way_out}"
+        )
 
 
 def available_memory(process: Path = Path("/proc/self")) -> int:

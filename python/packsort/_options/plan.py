@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from packsort import _checks
 from packsort._options.choices import (
+    DEFAULT_WINDOW,
     PIECEWISE_STRATEGIES,
     STRATEGIES,
     EmptySequences,
@@ -56,6 +57,7 @@ class PlanConfig:
         separator: Whether to leave room for one token between two sequences.
         num_packs_multiple_of: The number of packs is a multiple of this.
         groups, splittable, alone, piece_starts: Columns with a value for each sequence, or None.
+        window: Most sequences that `in_order` takes another past; None with other strategies.
         seed: Seed of the shuffle, or None.
         epoch: Epoch of the shuffle.
         gap, max_iterations, max_seconds: Limits of the search that `strategy="optimal"` makes, or None.
@@ -78,6 +80,7 @@ class PlanConfig:
     splittable: Any = field(default=None, compare=False, repr=False)
     alone: Any = field(default=None, compare=False, repr=False)
     piece_starts: Any = field(default=None, compare=False, repr=False)
+    window: int | None = None
     seed: int | None = None
     epoch: int = 0
     gap: float | None = None
@@ -111,6 +114,9 @@ class PlanConfig:
         if self.seed is not None:
             self._set("seed", _checks.seed("seed", self.seed))
         self._set("epoch", _checks.seed("epoch", self.epoch))
+        if self.strategy == "in_order":
+            window = DEFAULT_WINDOW if self.window is None else self.window
+            self._set("window", _checks.integer("window", window, 0, 2**32 - 1, ", or None"))
         self._check_pairs()
         self._check_limits()
 
@@ -130,6 +136,8 @@ class PlanConfig:
             raise OptionError(
                 "strategy='hybrid' needs splittable: a boolean for each sequence, true where it may be cut"
             )
+        if self.window is not None and self.strategy != "in_order":
+            raise _checks.clash("window", strategy, "only strategy='in_order' looks ahead")
         if self.piece_starts is not None and self.strategy not in PIECEWISE_STRATEGIES:
             raise _checks.clash("piece_starts", strategy, f"pass one of {_checks.listed(PIECEWISE_STRATEGIES)}")
         if self.piece_starts is not None and self.overlong != "error":
@@ -177,16 +185,23 @@ def plan_config(
         max_length: The most tokens of a pack.
         options: The keyword arguments given.
         known: The `TypedDict` that declares them.
-        **more: Further attributes of `PlanConfig`, such as `seed`.
+        **more: Further attributes of `PlanConfig`, such as `seed`, which may be a `packsort.options.Seed`.
 
     Raises:
         TypeError: A keyword argument is unknown.
         OptionError: A value is not allowed, or two options contradict each other.
     """
     _checks.keywords(caller, options, names(known))
+    if is_auto(more.get("seed")):
+        more["seed"] = None if options.get("strategy") == "in_order" else 0
     return PlanConfig(max_length=max_length, **options, **more)
 
 
 def core_options(config: PlanConfig) -> dict[str, Any]:
     """Return the options that the core takes, by name."""
-    return {name: getattr(config, name) for name in _CORE}
+    return {**{name: getattr(config, name) for name in _CORE}, "window": config.window or 0}
+
+
+def is_auto(seed: Any) -> bool:
+    """Return whether a seed is left to the strategy."""
+    return isinstance(seed, str) and seed == "auto"

@@ -204,6 +204,22 @@ class Store:
             raise OSError(f"the store says that it has {0 if facts is None else facts.size:,} bytes of {size:,}")
         return facts
 
+    def copy(self, url: str, target: str) -> None:
+        """Copy an object within the store, which moves its bytes itself.
+
+        Args:
+            url: The object.
+            target: Where its copy is to be. What is there is replaced.
+
+        Raises:
+            OSError: It cannot be copied, or the store has another size of the copy.
+        """
+        filesystem, path = self.filesystem(url)
+        repeated(lambda: filesystem.cp_file(path, self.filesystem(target)[1]))
+        facts, copied = self.info(url), self.info(target)
+        if facts is None or copied is None or facts.size != copied.size:
+            raise OSError(f"the store has copied `{url}`, and says that the copy has another size")
+
     def delete(self, urls: Iterable[str]) -> None:
         """Delete objects; those that are gone already do not matter.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options.choices import OverlongInComparison
 from packsort._options.input import take_input_options
-from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
 from packsort.cli.output import say_json, shown
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
@@ -59,8 +60,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="treatment of sequences longer than a max length (default: truncate)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="compare packing in the order of SOURCE as well, with a look-ahead of N rows (0 is plain next-fit)",
+    )
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    add_memory_limit(parser)
     add_json(parser)
     add_input_options(parser, text=False)
     add_tokenizer_options(parser, required=False)
@@ -69,12 +77,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import output_file
+    from packsort._atomic import output_errors, output_file
     from packsort._stores import place
     from packsort.comparison.compare import compare
     from packsort.comparison.page import check_report, render
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
+    from packsort.sources.unreadable import open_readable, without_unreadable
 
     if args.html is not None:
         check_report()
@@ -83,39 +92,53 @@ def run(args: argparse.Namespace) -> int:
         "world_size": args.world_size,
         "model": args.model,
         "seed": args.seed,
+        "window": args.window,
         "overlong": args.overlong,
+        "memory_limit": args.memory_limit,
     }
     compare([1], args.max_length, **options)  # reports a wrong option before minutes of tokenizing
     watch = Stopwatch()
     given = take_input_options(input_options(args))
     turns = args.turns
     with output_file(place(args.html), overwrite=args.overwrite) if args.html is not None else nullcontext() as output:
-        source: Any = open_source(args.source, given)
-        read = rows_read(source.rows_by_split, count_skipped(source.skipped))
-        if args.tokenizer is not None:
-            source, turns = _tokenized(source, turns, choose_tokenizer(args), given, watch)
-        with watch.stage("comparing"):
-            comparison = compare(source, args.max_length, turns=turns, empty=given.empty, **options)
+
+        def compared(rows: Source) -> tuple[Source, Comparison]:
+            source: Any = rows
+            counted = turns
+            if args.tokenizer is not None:
+                source, counted = _tokenized(rows, turns, choose_tokenizer(args), given, args.memory_limit, watch)
+            with watch.stage("comparing"):
+                return rows, compare(source, args.max_length, turns=counted, empty=given.empty, **options)
+
+        opened = (open_source if args.tokenizer is None else open_readable)(args.source, given)
+        rows, comparison = without_unreadable(opened, given, compared)
+        comparison = replace(comparison, skipped=count_skipped(rows.skipped))
         if output is not None:
-            with watch.stage("plotting"):
+            with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
         say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})
     else:
-        _show(comparison, read, args.html, watch)
+        _show(comparison, rows_read(rows.rows_by_split, comparison.skipped), args.html, watch)
     return 0
 
 
 def _tokenized(
-    source: Source, turns: str | None, choice: TokenizerChoice, given: InputConfig, watch: Stopwatch
+    source: Source,
+    turns: str | None,
+    choice: TokenizerChoice,
+    given: InputConfig,
+    memory_limit: str | None,
+    watch: Stopwatch,
 ) -> tuple[Any, Any]:
     """Return the lengths and the turns of conversations or text; the tokens are not kept."""
+    from packsort._options.memory import find_memory_limit
     from packsort.comparison.tokenized import tokenized_lengths
     from packsort.comparison.turns import source_turns
 
     with watch.stage("counting turns"):
         found, _ = source_turns(source, turns)
-    return tokenized_lengths(source, choice, given, watch.stage), found
+    return tokenized_lengths(source, choice, given, watch.stage, memory_limit=find_memory_limit(memory_limit)), found
 
 
 def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None, watch: Stopwatch) -> None:
@@ -137,7 +160,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
     ]
     print(lines(facts))
     for at in comparison.at:
-        _show_one(console, at)
+        _show_one(console, at, comparison.window)
     if comparison.summary:
         _say(console, "which max_length", comparison.summary)
     _say(console, "batch size and learning rate", comparison.learning_rate)
@@ -146,7 +169,7 @@ def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None,
     print(lines([*([("wrote", html)] if html else []), ("time", watch.text())]))
 
 
-def _show_one(console: Any, at: AtLength) -> None:
+def _show_one(console: Any, at: AtLength, window: int | None) -> None:
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -155,7 +178,7 @@ def _show_one(console: Any, at: AtLength) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for method, (name, below) in zip(at.methods, figures.heads(at), strict=True):
+    for method, (name, below) in zip(at.methods, figures.heads(at, window), strict=True):
         chosen = "bold" if method.name == at.advice.choice else None
         table.add_column(Text(f"{name}\n{below}"), justify="right", style=chosen, no_wrap=True)
     for line in figures.table(at):

@@ -6,7 +6,7 @@ import argparse
 from typing import get_args
 
 from packsort._options.choices import ExportFormat
-from packsort.cli.options import add_json, add_memory_map
+from packsort.cli.options import add_json, add_memory_limit, add_memory_map
 from packsort.cli.output import say, say_json, tell
 
 
@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "the packs)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote in --out")
+    add_memory_limit(parser)
     add_memory_map(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -47,7 +48,14 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
 
     shards = ShardFiles(args.packed, memory_map=args.memory_map)
-    written = export(shards, args.out, format=args.format, pad_token_id=args.pad_token_id, overwrite=args.overwrite)
+    written = export(
+        shards,
+        args.out,
+        format=args.format,
+        pad_token_id=args.pad_token_id,
+        overwrite=args.overwrite,
+        memory_limit=args.memory_limit,
+    )
     files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import add_input_options, add_json
 from packsort.cli.output import say_json, shown
-from packsort.cli.text import index_files, lines
+from packsort.cli.text import index_files, lines, order_of_rows
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 
@@ -107,9 +107,19 @@ def describe(shards: Shards, number: int, tokenizer: Any = None) -> dict[str, An
         "packs": len(shards),
         "tokens": begin,
         "max_length": shards.max_length,
+        **_order(shards),
         **({} if shards.tokens is None else {"tokens_in": [file.path for file in shards.tokens.files]}),
         "sequences": sequences,
     }
+
+
+def _order(shards: Shards) -> dict[str, Any]:
+    """Return how far the sequences of all packs stand from their places in the source, if packs are in its order."""
+    options, counts = shards.manifest.options, shards.manifest.counts
+    if options.strategy != "in_order":
+        return {}
+    moved = {"max_displacement": counts.max_displacement, "mean_displacement": counts.mean_displacement}
+    return {"efficiency": shards.manifest.efficiency, "window": options.window, **moved}
 
 
 def _kept(shards: Shards, name: str, value: Any) -> Any:
@@ -143,6 +153,7 @@ def _show(shards: Shards, facts: dict[str, Any], *, full: bool) -> None:
             [
                 ("pack", f"{facts['pack']:,} of {facts['packs']:,}"),
                 ("tokens", f"{facts['tokens']:,} of {facts['max_length']:,}, {left:,} left"),
+                *order_of_rows(shards.manifest),
                 ("columns", ", ".join(shards.column_names)),
                 *([] if shards.manifest.index is None else [("tokens in", index_files(shards.manifest.index))]),
             ]

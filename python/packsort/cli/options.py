@@ -9,7 +9,16 @@ import argparse
 from dataclasses import fields
 from typing import Any, get_args
 
-from packsort._options.choices import EmptySequences, LossChoice, Overlong, OverlongInShards, Strategy, TruncationSide
+from packsort._options.choices import (
+    EmptySequences,
+    LossChoice,
+    OnError,
+    Overlong,
+    OverlongInShards,
+    Seed,
+    Strategy,
+    TruncationSide,
+)
 from packsort._options.input import InputConfig
 from packsort._options.plan import PlanConfig
 
@@ -53,8 +62,14 @@ def add_input_options(parser: argparse.ArgumentParser, *, text: bool) -> None:
         default=_INPUT_DEFAULTS["empty"],
         help="rows without tokens. error: stop. drop: leave them out (default: error)",
     )
+    group.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default=_INPUT_DEFAULTS["on_error"],
+        help="files that cannot be read. error: stop. skip: name them and leave them out (default: error)",
+    )
     add_memory_map(group)
-    names = ["split", "columns", "empty", "memory_map"]
+    names = ["split", "columns", "empty", "on_error", "memory_map"]
     if text:
         names += ["loss", "template_date", "num_proc"]
         group = parser.add_argument_group("labels")
@@ -89,6 +104,21 @@ def add_memory_map(parser: Any) -> None:
     )
 
 
+def add_memory_limit(parser: Any, more: str = "") -> None:
+    """Add the limit of memory.
+
+    Args:
+        parser: Parser of the command, or a group.
+        more: What becomes of what does not fit.
+    """
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help=f"bytes of memory to take, such as 8GB{more} (default: half of what the machine, its cgroup and ulimit "
+        "allow)",
+    )
+
+
 def input_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `add_input_options` as keyword arguments."""
     options = {name: getattr(args, name) for name in args.input_options}
@@ -120,9 +150,10 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
         "strategy",
         "ffd: first-fit decreasing. bfd: best-fit decreasing, the packs of TRL's bfd. hybrid: ffd that cuts "
         "--splittable sequences to use the room that is left. padding: one sequence per pack. random: shuffle, "
-        "concatenate and cut. "
+        "concatenate and cut. in_order: rows in the order of SOURCE, next-fit with a look-ahead of --window. "
         "optimal: the fewest packs, with proof",
         choices=get_args(Strategy),
+        metavar="NAME",  # all names in a row are longer than a line
     )
     overlong = (
         "sequences longer than --max-length. error: stop. drop: leave them out. truncate: keep --max-length tokens. "
@@ -159,12 +190,20 @@ def add_plan_options(parser: argparse.ArgumentParser, *, conversations: bool = F
     add(
         order,
         "seed",
-        "seed that shuffles packs and sequences of equal length; `none` keeps the order of the strategy",
+        "seed that shuffles packs and sequences of equal length, with in_order whole packs; `none` keeps the order of "
+        "the strategy, `auto` is none for in_order and 0 for others",
         type=_seed,
-        default=0,
+        default="auto",
         metavar="N",
     )
     add(order, "epoch", "epoch of the shuffle", type=int, metavar="N")
+    add(
+        order,
+        "window",
+        "rows that --strategy in_order takes another past at most; 0 is plain next-fit (default: 64)",
+        type=int,
+        metavar="N",
+    )
     search = parser.add_argument_group("search, for --strategy optimal")
     add(
         search,
@@ -211,8 +250,10 @@ def _columns(text: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _seed(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+def _seed(text: str) -> Seed:
+    if text.lower() in ("none", "auto"):
+        return "auto" if text.lower() == "auto" else None
+    return int(text)
 
 
 # argparse names a wrong value by the function: "invalid number value: 'many'".

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from packsort._options.choices import OnError, ShardFormat
+from packsort._options.choices import ShardFormat
 from packsort.cli.options import (
     add_input_options,
     add_json,
+    add_memory_limit,
     add_plan_options,
     add_source,
     input_options,
@@ -19,7 +20,7 @@ from packsort.cli.options import (
     token,
 )
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, index_files, lines, rows_read
+from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 from packsort.schema import LOSS_MASKS
 
@@ -51,11 +52,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--shard-size", default="256MB", metavar="SIZE", help="bytes of a shard before compression (default: 256MB)"
     )
-    parser.add_argument(
-        "--memory-limit",
-        metavar="SIZE",
-        help="bytes of memory to take, such as 8GB; tokens that do not fit pass through a hidden file beside --out "
-        "(default: half of what the machine, its cgroup and ulimit allow)",
+    add_memory_limit(
+        parser, "; tokens that do not fit pass through a hidden file beside --out; with --engine ray, of each task"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
     parser.add_argument(
@@ -74,12 +72,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_json(parser)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
-    parser.add_argument(
-        "--on-error",
-        choices=get_args(OnError),
-        default="error",
-        help="files that cannot be read. error: stop. skip: name them and leave them out (default: error)",
-    )
     parser.add_argument_group("columns").add_argument(
         "--keep",
         nargs="+",
@@ -123,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.dry_run import dry_run
     from packsort.shards.writer import write_shards_of_config
 
-    own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep, "on_error": args.on_error}
+    own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
     options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = shard_config(
@@ -198,6 +190,7 @@ def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:
         ("packs", f"{counts.packs:,} of {manifest.max_length:,} tokens, {bound}"),
         ("efficiency", f"{manifest.efficiency:.2%} of the room in packs holds tokens"),
     ]
+    pairs += order_of_rows(manifest)
     if not counts.split:  # a sequence that is cut does not fit one pack
         pairs.append(
             (

@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
 from packsort.cli.output import say_json
 from packsort.cli.stopwatch import Stopwatch
-from packsort.cli.text import beside_bound, lines, rows_read
+from packsort.cli.text import beside_bound, in_order, lines, rows_read
+
+if TYPE_CHECKING:
+    from packsort.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from packsort.planning.plan import Plan
+    from packsort.sources.source import Source
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from packsort._atomic import output_file
+    from packsort._atomic import output_errors, output_file
     from packsort._options.input import take_input_options
     from packsort._options.plan import plan_config
     from packsort._progress import note_search
@@ -43,20 +50,26 @@ def run(args: argparse.Namespace) -> int:
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.source import open_source
     from packsort.sources.tokens.lengths import source_lengths
+    from packsort.sources.unreadable import without_unreadable
 
     options, given = plan_options(args), take_input_options(input_options(args))
     seed, epoch = options.pop("seed"), options.pop("epoch")
     config = plan_config("plan", args.max_length, options, seed=seed, epoch=epoch, empty=given.empty)
     watch = Stopwatch()
     with output_file(place(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
-        with watch.stage("reading"):
-            source = open_source(args.source, given)
-            lengths, column = source_lengths(source)
-        with watch.stage("planning") as advance:
-            planned = plan_lengths(source, lengths, column, replace(config, on_progress=note_search(advance)))
-            bound = planned.lower_bound
+
+        def plan(source: Source) -> tuple[Source, Plan]:
+            with watch.stage("reading"):
+                lengths, column = source_lengths(source)
+            with watch.stage("planning") as advance:
+                options = replace(config, on_progress=note_search(advance))
+                return source, plan_lengths(source, lengths, column, options)
+
+        source, planned = without_unreadable(open_source(args.source, given), given, plan)
+        bound, skipped = planned.lower_bound, count_skipped(source.skipped)
         if output is not None:
-            planned.save(output.file)
+            with output_errors(place(args.out)):
+                planned.save(output.file)
     facts: dict[str, Any] = {
         "sequences": planned.num_sequences,
         "tokens": planned.num_tokens,
@@ -70,22 +83,37 @@ def run(args: argparse.Namespace) -> int:
         "tokens_lost": planned.tokens_lost,
         "split": planned.num_split,
         "padding": planned.num_padding,
+        **_order(planned),
         "patterns": planned.num_patterns,
         "fingerprint": planned.fingerprint,
     }
     if args.json:
-        say_json({**facts, "out": args.out, "seconds": watch.seconds})
+        say_json({**facts, "skipped": [vars(one) for one in skipped], "out": args.out, "seconds": watch.seconds})
         return 0
     shown = facts | {
         "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",
         "efficiency": f"{planned.efficiency:.2%}",
     }
-    del shown["gap"]
+    for name in ("gap", "window", "max_displacement", "mean_displacement"):
+        shown.pop(name, None)
+    if planned.window is not None:
+        shown["order"] = in_order(planned.window, planned.max_displacement, planned.mean_displacement, planned.seed)
     pairs = [
         (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
         for name, value in shown.items()
         if value != 0
     ]
-    pairs = [*rows_read(source.rows_by_split, count_skipped(source.skipped)), *pairs]
+    pairs = [*rows_read(source.rows_by_split, skipped), *pairs]
     print(lines([*pairs, *([("wrote", args.out)] if args.out else []), ("time", watch.text())]))
     return 0
+
+
+def _order(planned: Plan) -> dict[str, Any]:
+    """Return how far sequences stand from their places in the source, where that is what was asked for."""
+    if planned.window is None:
+        return {}
+    return {
+        "window": planned.window,
+        "max_displacement": planned.max_displacement,
+        "mean_displacement": planned.mean_displacement,
+    }

@@ -45,7 +45,8 @@ def pack_with_ray(args: argparse.Namespace, config: ShardConfig, stage: Stage) -
     if started:
         ray.init(log_to_driver=False, logging_level="error", configure_logging=True)
     try:
-        return pack_of_config(args.source, args.out, config, overwrite=args.overwrite, stage=stage)
+        limit = None if args.memory_limit is None else config.memory_limit
+        return pack_of_config(args.source, args.out, config, memory_limit=limit, overwrite=args.overwrite, stage=stage)
     finally:
         if started:
             ray.shutdown()

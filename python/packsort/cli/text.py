@@ -12,6 +12,7 @@ from packsort.cli.output import shown
 
 if TYPE_CHECKING:
     from packsort.shards.index_record import IndexRecord
+    from packsort.shards.manifest import Manifest
     from packsort.sources.files.skipped import Skipped
 
 _NARROWEST = 20  # columns that values have at least
@@ -83,6 +84,31 @@ def beside_bound(strategy: str, packs: int, lower_bound: int) -> str:
     if strategy in ("ffd", "bfd") and above > _WORTH_SAYING * lower_bound:
         text += f"; `--strategy optimal` may save up to {above:,}"
     return text
+
+
+def in_order(window: int, most: int, mean: float, seed: int | None) -> str:
+    """Say how far sequences stand from their places in the source.
+
+    Args:
+        window: Most sequences that another was taken past.
+        most: Most places between where a sequence stands in the packs and in the source.
+        mean: Their mean.
+        seed: Seed that shuffled the packs, or None.
+
+    Example:
+        >>> in_order(64, 64, 12.3456, None)
+        'that of the source, window 64; a sequence stands up to 64 places from its own, 12.3 on average'
+    """
+    order = "that of the source" if seed is None else f"packs shuffled by seed {seed}"
+    return f"{order}, window {window:,}; a sequence stands up to {most:,} places from its own, {mean:,.1f} on average"
+
+
+def order_of_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """Say how far sequences stand from their places in the source, where they were packed in its order."""
+    options, counts = manifest.options, manifest.counts
+    if options.window is None or counts.max_displacement is None or counts.mean_displacement is None:
+        return []
+    return [("order", in_order(options.window, counts.max_displacement, counts.mean_displacement, options.seed))]
 
 
 def index_files(index: IndexRecord) -> str:

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the file, or what packsort wrote in --out before"
     )
+    add_memory_limit(parser, ", those of --num-proc included")
     add_json(parser)
     add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=True)
@@ -47,16 +48,24 @@ def run(args: argparse.Namespace) -> int:
     from packsort._options.input import take_input_options
     from packsort.cli import progress
     from packsort.sources.files.skipped import count_skipped
-    from packsort.sources.source import open_source
+    from packsort.sources.unreadable import open_readable
     from packsort.tokenization.files import write_tokens
 
     options = input_options(args)
-    source = open_source(args.source, take_input_options(dict(options)))
+    source = open_readable(args.source, take_input_options(dict(options)))
+    del options["on_error"]  # every file has been read
     tokenizer = load_chosen_tokenizer(args)
     start = time.perf_counter()
     with progress.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         written = write_tokens(
-            source, args.out, tokenizer, overwrite=args.overwrite, keep=args.keep, on_progress=advance, **options
+            source,
+            args.out,
+            tokenizer,
+            overwrite=args.overwrite,
+            keep=args.keep,
+            memory_limit=args.memory_limit,
+            on_progress=advance,
+            **options,
         )
     seconds = time.perf_counter() - start
     read = rows_read(source.rows_by_split, count_skipped(source.skipped))

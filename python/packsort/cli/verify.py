@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from packsort.cli.options import add_json, add_memory_map
+from packsort.cli.options import add_json, add_memory_limit, add_memory_map
 from packsort.cli.output import say, say_json, tell
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
@@ -29,12 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
     )
-    parser.add_argument(
-        "--memory-limit",
-        metavar="SIZE",
-        help="memory beyond which tokens of text wait in a temporary file, such as 4GB (default: half of what there "
-        "is)",
-    )
+    add_memory_limit(parser, "; tokens of text that do not fit wait in a temporary file")
     add_memory_map(parser)
     add_json(parser)
     add_tokenizer_options(parser, required=False)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from packsort import _checks
 from packsort._arrow import as_chunked, to_numpy
-from packsort._options.choices import EmptySequences, OverlongInComparison
+from packsort._options.choices import EmptySequences, OnError, OverlongInComparison
 from packsort._options.input import InputConfig
+from packsort._options.memory import FIXED_BYTES, check_least_memory, find_memory_limit, used_memory
 from packsort._options.plan import PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.advice import LEARNING_RATE, advise, choose_limit, match_batch
@@ -32,13 +33,16 @@ from packsort.planning.lengths import as_lengths
 from packsort.planning.overlong import OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LENGTH
+from packsort.sources.files.skipped import count_skipped
 from packsort.sources.objects import refuse_stream
 from packsort.sources.source import Source, open_source
 from packsort.sources.tokens.lengths import source_lengths
-from packsort.tokenization.choice import as_choice
+from packsort.sources.unreadable import open_readable, without_unreadable
+from packsort.tokenization.choice import TokenizerChoice, as_choice
 
 _COLUMNS = (LENGTH, INPUT_IDS, "messages", "conversations", "prompt", "text")  # of a source; lengths have other names
 _MOST_PACKS_A_SEQUENCE = 2**16
+_BYTES_A_SEQUENCE, _BYTES_OF_A_PLAN = 250, 16  # for each sequence, as measured
 _WAYS = tuple(way for way in get_args(OverlongInComparison) if way != "error")
 
 
@@ -63,6 +67,8 @@ class Comparison(ComparisonFigures):
         summary: Which `max_length` to choose, in words; empty where there is one.
         learning_rate: What is known about the learning rate, in words.
         num_empty: Sequences left out because they have no tokens.
+        window: Window of packing in input order, or None where it was not compared.
+        skipped: Files of the source that were not read, by reason.
     """
 
     def to_html(self) -> str:
@@ -86,10 +92,13 @@ def compare(
     turns: Any = None,
     model: Any = "8B",
     seed: int = 0,
+    window: int | None = None,
     overlong: OverlongInComparison = "truncate",
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     empty: EmptySequences = "error",
+    on_error: OnError = "error",
+    memory_limit: int | str | None = None,
     memory_map: bool = True,
 ) -> Comparison:
     """Compare padding, random packing and greedy packing, and recommend one (Wang et al., arXiv 2410.08081).
@@ -115,11 +124,17 @@ def compare(
         model: Model whose costs estimate time: a size of Llama 3 (`1B`, `3B`, `8B`, `70B`, `405B`), a
             `packsort.CostModel`, or whatever `CostModel.from_config` takes.
         seed: Seed of the shuffle, 0 to 2**64 - 1.
+        window: Window of `strategy="in_order"`, 0 for plain next-fit: whole sequences in input order are then compared
+            as well. None leaves them out.
         overlong: Treatment of sequences longer than `max_length` in padding and greedy packing: `truncate`, `drop` (in
             all methods) or `error`.
         split: Split to read, where the source has several.
         columns: Column of the source for each column that packsort looks for, such as `{"input_ids": "tokens"}`.
         empty: Treatment of sequences without tokens: `error`, or `drop` to leave them out of all methods.
+        on_error: `skip` leaves out files that are damaged or may not be read, which otherwise end the call. Damage of
+            values that are not read, such as tokens where lengths are known, is not noticed.
+        memory_limit: Bytes of memory that the call may take, such as "4GB"; None is half of what the machine and its
+            limits (cgroup, ulimit) allow. Only numbers for each sequence are held.
         memory_map: Whether to map Arrow files into memory. A mapped file that another program shortens ends the process
             (SIGBUS); with False, files are read.
 
@@ -129,7 +144,7 @@ def compare(
     Raises:
         LengthError: There are no lengths, all are dropped, or one is null, negative, 0 with `empty="error"`,
             or too long with `overlong="error"`.
-        OptionError: An option has a value that is not allowed.
+        OptionError: An option has a value that is not allowed, or `memory_limit` is too small.
         SourceError: The source has no usable column, or none with the name given as `turns`.
 
     Example:
@@ -145,33 +160,43 @@ def compare(
     world_size = _checks.integer("world_size", world_size, 1)
     _checks.one_of("overlong", overlong, get_args(OverlongInComparison))
     seed = _checks.seed("seed", seed)
+    if window is not None:
+        window = _checks.integer("window", window, 0, 2**32 - 1, ", or None")
     if batch_size * world_size > MOST_PACKS_A_STEP:
         raise OptionError(
             f"batch_size x world_size must be at most {MOST_PACKS_A_STEP} packs per step, got {batch_size} x "
             f"{world_size}"
         )
     compared = find_model(model)
-    given = InputConfig(split=split, columns=columns, empty=empty, memory_map=memory_map)
+    given = InputConfig(split=split, columns=columns, empty=empty, on_error=on_error, memory_map=memory_map)
     choice = as_choice(tokenizer)
-    opened = open_source(source, given) if choice is not None or _is_source(source) else None
-    if opened is None:
+    limit = find_memory_limit(memory_limit)
+    opened = None
+    if choice is not None or _is_source(source):
+        # A plan in input order lists its sequences, and is as large as four others.
+        num_plans = len(limits) * (1 if window is None else 5)
+        opened, column, name, turns = _lengths_and_turns(source, choice, given, turns, limit, num_plans)
+    else:
         column, name = as_chunked(as_lengths(source)), ""
         if isinstance(turns, str):
             raise OptionError(
                 f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
             )
-    else:
-        if choice is None:
-            found, name = source_lengths(opened, "; to make it of conversations or text, pass `tokenizer`")
-            column = as_chunked(as_lengths(found)) if not found.null_count else found
-        else:
-            column, name = as_chunked(tokenized_lengths(opened, choice, given)), INPUT_IDS
-        if turns is None or isinstance(turns, str):
-            turns, _ = source_turns(opened, turns)
     if not len(column):
         raise LengthError("lengths must not be empty, got 0 sequences")
     plans = [
         _plan(opened, column, name, PlanConfig(max_length=limit, overlong=overlong, seed=seed, empty=empty))
+        for limit in limits
+    ]
+    ordered: list[Plan | None] = [
+        None
+        if window is None
+        else _plan(
+            opened,
+            column,
+            name,
+            PlanConfig(max_length=limit, overlong=overlong, empty=empty, strategy="in_order", window=window),
+        )
         for limit in limits
     ]
     _refuse_endless(to_numpy(column), limits, overlong, opened)
@@ -185,7 +210,10 @@ def compare(
     order = np.random.default_rng(seed).permutation(len(lengths))
     shuffled = lengths[order]
     flags = None if multi_turn is None else multi_turn[order]
-    at = tuple(_at_length(planned, shuffled, flags, batch_size, world_size, compared) for planned in plans)
+    at = tuple(
+        _at_length(planned, in_order, shuffled, flags, batch_size, world_size, compared)
+        for planned, in_order in zip(plans, ordered, strict=True)
+    )
     return Comparison(
         num_sequences=len(lengths),
         num_tokens=int(lengths.sum()),
@@ -201,11 +229,37 @@ def compare(
         summary=choose_limit(at, int(lengths.sum())),
         learning_rate=LEARNING_RATE,
         num_empty=int(len(filled) - filled.sum()),
+        window=window,
+        skipped=() if opened is None else count_skipped(opened.skipped),
     )
+
+
+def _lengths_and_turns(
+    source: Any, choice: TokenizerChoice | None, config: InputConfig, turns: Any, memory_limit: int, plans: int
+) -> tuple[Source, pa.ChunkedArray, str, Any]:
+    """Return a source without files that are to be skipped, its lengths, the name of their column, and the turns."""
+
+    def read(rows: Source) -> tuple[Source, pa.ChunkedArray, str, Any]:
+        if choice is None:
+            found, name = source_lengths(rows, "; to make it of conversations or text, pass `tokenizer`")
+            column = as_chunked(as_lengths(found)) if not found.null_count else found
+        else:
+            column, name = as_chunked(tokenized_lengths(rows, choice, config, memory_limit=memory_limit)), INPUT_IDS
+        of_rows = source_turns(rows, turns)[0] if turns is None or isinstance(turns, str) else turns
+        return rows, column, name, of_rows
+
+    opened = open_source(source, config) if choice is None else open_readable(source, config)
+    check_least_memory(
+        memory_limit,
+        used_memory() + FIXED_BYTES + opened.num_rows * (_BYTES_A_SEQUENCE + plans * _BYTES_OF_A_PLAN),
+        f"{opened.num_rows:,} rows",
+    )
+    return without_unreadable(opened, config, read)
 
 
 def _at_length(
     planned: Plan,
+    in_order: Plan | None,
     lengths: NDArray[np.int64],
     multi_turn: NDArray[np.bool_] | None,
     batch_size: int,
@@ -229,6 +283,8 @@ def _at_length(
         "random": random_packs(lengths, planned, multi_turn),
         "ffd": greedy_packs(planned, lengths, multi_turn),
     }
+    if in_order is not None:
+        packs["in_order"] = greedy_packs(in_order, lengths, multi_turn)
     base: float | None = None
     methods: dict[str, Method] = {}
     for name, one in packs.items():

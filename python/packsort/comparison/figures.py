@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from packsort.comparison.results import AtLength, ComparisonFigures, Method
 
-NAMES = {"padding": "padding", "padding_fixed": "padding", "random": "random packing", "ffd": "greedy packing"}
+NAMES = {
+    "padding": "padding",
+    "padding_fixed": "padding",
+    "random": "random packing",
+    "ffd": "greedy packing",
+    "in_order": "in-order packing",
+}
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,10 @@ class Line:
     meaning: str
 
 
-def heads(at: AtLength) -> list[tuple[str, str]]:
+def heads(at: AtLength, window: int | None) -> list[tuple[str, str]]:
     """Return the heading of each method's column: its name, and a second line that tells it from the others."""
-    below = ("to longest", f"to {at.max_length:,}", "cut at limit", "whole (ffd)")
-    return [(NAMES[method.name].split()[0], text) for method, text in zip(at.methods, below, strict=True)]
+    below = ("to longest", f"to {at.max_length:,}", "cut at limit", "whole (ffd)", f"window {window}")
+    return [(NAMES[method.name].split()[0], text) for method, text in zip(at.methods, below, strict=False)]
 
 
 def table(at: AtLength) -> list[Line]:
@@ -48,6 +54,9 @@ def table(at: AtLength) -> list[Line]:
         lambda m: f"{m.above_lower_bound:.2%}" if m.above_lower_bound < 1 else f"{m.above_lower_bound:,.0%}",
         "packs above the fewest possible; random packing may cut sequences, so its bound is lower",
     )
+    if any(m.max_displacement is not None for m in methods):
+        add("most places moved", lambda m: _moved(m.max_displacement), "places of a sequence from its own in the input")
+        add("mean places moved", lambda m: _moved(m.mean_displacement), "the mean of these over all sequences")
     add("sequences split", lambda m: f"{m.split:,}", "sequences in more than one pack")
     if any(m.truncated for m in methods):
         add("sequences truncated", lambda m: f"{m.truncated:,}", "sequences cut at the limit")
@@ -126,6 +135,10 @@ def _scheduled(name: str, form: str) -> Callable[[Method], str]:
         return "-" if steps is None else format(getattr(steps, name), form)
 
     return cell
+
+
+def _moved(places: float | None) -> str:
+    return "-" if places is None else f"{places:,.1f}" if isinstance(places, float) else f"{places:,}"
 
 
 def _known(number: int | None) -> str:

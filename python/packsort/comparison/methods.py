@@ -40,6 +40,7 @@ def count_method(
     bins = np.minimum(packs.tokens * _FILL_BINS // limit, _FILL_BINS - 1)
     by_share = np.bincount(bins, minlength=_FILL_BINS)
     pieces = packs.pieces
+    moved = packs.moved or (None, None)
     return Method(
         name=name,
         rows=count,
@@ -59,6 +60,8 @@ def count_method(
         without_masks=Work(**vars(whole), attention=int(pairs.sum()), scheduled=None),
         fill=Histogram(tuple(i / _FILL_BINS for i in range(_FILL_BINS + 1)), tuple(by_share.tolist())),
         samples_counts=count_histogram(pieces),
+        max_displacement=moved[0],
+        mean_displacement=moved[1],
     )
 
 

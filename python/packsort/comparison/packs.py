@@ -29,6 +29,8 @@ class Packs:
         dropped: Sequences left out.
         tokens_lost: Tokens truncated or dropped.
         broken: Multi-turn conversations split or truncated; None where turns are not known.
+        moved: Most and mean places between where a sequence stands in the packs and in the input; None where that
+            order is not kept.
     """
 
     tokens: NDArray[np.int64]
@@ -44,6 +46,7 @@ class Packs:
     dropped: int = 0
     tokens_lost: int = 0
     broken: int | None = None
+    moved: tuple[int, float] | None = None
 
 
 def padded_packs(
@@ -127,7 +130,7 @@ def greedy_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[
     """Take the packs of a plan in its order.
 
     Args:
-        planned: Greedy plan.
+        planned: Plan of whole sequences.
         lengths: Tokens of the sequences, (n,), without those that are dropped.
         multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
     """
@@ -143,12 +146,13 @@ def greedy_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[
         width=tokens,
         full_width=room,
         room=room,
-        balanced=True,
+        balanced=planned.strategy != "in_order",  # balancing would give up the order
         lower_bound=planned.lower_bound,
         truncated=planned.num_truncated,
         dropped=planned.num_dropped,
         tokens_lost=planned.tokens_lost,
         broken=None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
+        moved=(planned.max_displacement, planned.mean_displacement) if planned.strategy == "in_order" else None,
     )
 
 

@@ -52,7 +52,7 @@ def render(comparison: ComparisonFigures) -> str:
         sections.append(
             {
                 "at": at,
-                "heads": figures.heads(at),
+                "heads": figures.heads(at, comparison.window),
                 "lines": figures.table(at),
                 "chosen": ("padding", "padding_fixed", "random", "ffd").index(at.advice.choice),
                 "fill": [plots.fill_plot(method, key[method.name]) for method in shown],

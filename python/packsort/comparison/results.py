@@ -7,6 +7,7 @@ from typing import Any
 
 from packsort.comparison.histograms import Histogram
 from packsort.comparison.models import ComparedModel
+from packsort.sources.files.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Method:
 
     Attributes:
         name: `padding` (one sequence per pack, padded to the longest of each rank's batch), `padding_fixed` (the same,
-            padded to `max_length`), `random` (shuffled, concatenated, cut at `max_length`) or `ffd` (greedy packing).
+            padded to `max_length`), `random` (shuffled, concatenated, cut at `max_length`), `ffd` (greedy packing) or
+            `in_order` (whole sequences in input order).
         rows: Packs.
         steps: Steps of `batch_size` packs on each of `world_size` ranks; the last one may not be full.
         tokens: Tokens trained on.
@@ -77,6 +79,9 @@ class Method:
         without_masks: Work where a token attends to the whole pack, padding included, as in the paper.
         fill: Packs by the share of `max_length` that is tokens.
         samples_counts: Packs by their number of samples.
+        max_displacement: For `in_order`, the most places between where a sequence stands in the packs and in the input;
+            None for other methods.
+        mean_displacement: The mean of these places.
     """
 
     name: str
@@ -97,6 +102,8 @@ class Method:
     without_masks: Work
     fill: Histogram
     samples_counts: Histogram
+    max_displacement: int | None = None
+    mean_displacement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,10 @@ class MatchedBatch:
 
 @dataclass(frozen=True)
 class AtLength:
-    """Figures of all methods at one `max_length`, the recommendation, and the batch that goes with it."""
+    """Figures of all methods at one `max_length`, the recommendation, and the batch that goes with it.
+
+    `in_order` is None where no window was given.
+    """
 
     max_length: int
     padding: Method
@@ -142,11 +152,13 @@ class AtLength:
     ffd: Method
     advice: Advice
     batch: MatchedBatch
+    in_order: Method | None = None
 
     @property
-    def methods(self) -> tuple[Method, Method, Method, Method]:
+    def methods(self) -> tuple[Method, ...]:
         """All methods, padding first."""
-        return self.padding, self.padding_fixed, self.random, self.ffd
+        methods = (self.padding, self.padding_fixed, self.random, self.ffd)
+        return methods if self.in_order is None else (*methods, self.in_order)
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,6 +179,8 @@ class ComparisonFigures:
     summary: tuple[str, ...]
     learning_rate: tuple[str, ...]
     num_empty: int = 0
+    window: int | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     def __getitem__(self, max_length: int) -> AtLength:
         """Return the figures at one `max_length`.

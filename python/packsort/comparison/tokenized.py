@@ -17,7 +17,12 @@ from packsort.tokenization.tokenize import Tokenization
 
 
 def tokenized_lengths(
-    source: Source, choice: TokenizerChoice, config: InputConfig, stage: Stage = no_progress
+    source: Source,
+    choice: TokenizerChoice,
+    config: InputConfig,
+    stage: Stage = no_progress,
+    *,
+    memory_limit: int | None = None,
 ) -> NDArray[np.int64]:
     """Count the tokens of conversations or text; the tokens are not kept.
 
@@ -26,6 +31,7 @@ def tokenized_lengths(
         choice: Their tokenizer.
         config: Options of what goes in.
         stage: Progress reporter, as for `packsort.write_shards`.
+        memory_limit: Bytes of memory that this process and those that tokenize may take, or None for any number.
 
     Returns:
         Tokens of each row: int64, (rows,).
@@ -36,6 +42,6 @@ def tokenized_lengths(
     tokenizer: Any = choice.load(stage)
     with stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         # With the loss that packs will have: it may choose another chat template, and with it other lengths.
-        tables = Tokenization(source, tokenizer, config, on_progress=advance)
+        tables = Tokenization(source, tokenizer, config, on_progress=advance, memory_limit=memory_limit)
         lengths: NDArray[np.int64] = np.concatenate([to_numpy(table[LENGTH]) for table in tables]).astype(np.int64)
     return lengths

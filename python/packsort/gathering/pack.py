@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from packsort._options.choices import Seed
 from packsort._options.keywords import PackOptions
 from packsort._progress import no_progress
 from packsort._warn import warn
@@ -28,7 +29,7 @@ def pack(
     max_length: int,
     *,
     tokenizer: Any = None,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     **options: Unpack[PackOptions],
 ) -> pa.Table:
@@ -42,7 +43,8 @@ def pack(
             tokenized, as `packsort.tokenize` does it.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name. `None` where `table` holds tokens.
-        seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
+        seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing;
+            `auto` is 0, and `None` for `in_order`.
         epoch: Epoch of the shuffle.
         **options: Options of `packsort.plan`, with these differences. `groups`, `splittable` and `alone` may name a
             column of `table`. `separator` is the token between two sequences of a pack, `None` for none: its id, or,
@@ -97,7 +99,7 @@ def pack_with_codes(
     max_length: int,
     choice: TokenizerChoice | None,
     options: Mapping[str, Any],
-    seed: int | None,
+    seed: Seed,
     epoch: int,
 ) -> tuple[pa.Table, Dictionaries]:
     """Pack token columns in memory, with text that is kept as codes.
@@ -108,7 +110,7 @@ def pack_with_codes(
         max_length: Most tokens of a pack.
         choice: The tokenizer, or None where the rows hold tokens.
         options: Keyword arguments of `PackOptions`.
-        seed: Seed of the shuffle, or None.
+        seed: Seed of the shuffle, as for `pack`.
         epoch: Epoch of the shuffle.
 
     Returns:

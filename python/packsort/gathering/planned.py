@@ -7,9 +7,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow as pa
 from pyarrow import types
 
+from packsort._arrow import first_null, from_numpy, is_text
 from packsort._options.plan import PlanConfig
 from packsort.errors import LengthError, OptionError, SourceError
 from packsort.planning.build import plan_of_config
@@ -17,6 +19,7 @@ from packsort.planning.overlong import WAYS, OverlongError
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS
 from packsort.sources.source import Source
+from packsort.sources.text_codes import TextCodes, column_batches
 from packsort.sources.tokens.rows import TokenRows
 from packsort.tokenization.info import TokenizerInfo
 
@@ -96,10 +99,27 @@ def option_column(source: Source, option: str, name: str) -> Any:
     if name not in source.schema.names:
         names = ", ".join(f"`{one}`" for one in source.schema.names)
         raise SourceError(f"{option}={name!r} names no column of the source; its columns are {names}")
+    kind = source.schema.field(name).type
+    if option == "groups" and is_text(kind) and not types.is_dictionary(kind):
+        return _text_groups(source, name)
     column = source.read([name])[name]
     if option != "groups" and not types.is_boolean(column.type):
         raise OptionError(f"{option}={name!r} must name a column of booleans, got {column.type}")
     if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise SourceError(f"{source.where(row)}: column `{name}` is null; {option} needs a value for every row")
+        raise _null_value(source, option, name, first_null(column))
     return column
+
+
+def _text_groups(source: Source, name: str) -> pa.Array:
+    """Return the groups of a column of text as numbers, as the plan would number them: (rows,)."""
+    codes, found, first = TextCodes(), np.empty(source.num_rows, np.uint32), 0
+    for column in column_batches(source, name):
+        if column.null_count:
+            raise _null_value(source, "groups", name, first + first_null(column))
+        found[first : first + len(column)] = codes.of(column)
+        first += len(column)
+    return from_numpy(found)
+
+
+def _null_value(source: Source, option: str, name: str, row: int) -> SourceError:
+    return SourceError(f"{source.where(row)}: column `{name}` is null; {option} needs a value for every row")

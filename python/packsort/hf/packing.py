@@ -12,7 +12,7 @@ from datasets.fingerprint import Hasher
 
 from packsort import _checks
 from packsort._arrow import from_numpy, to_numpy
-from packsort._options.choices import Strategy
+from packsort._options.choices import Seed, Strategy
 from packsort._options.keywords import TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
@@ -31,7 +31,7 @@ def pack_dataset(
     strategy: Strategy = "ffd",
     *,
     tokenizer: Any = None,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     **options: Unpack[TokenOptions],
 ) -> Any:
@@ -50,7 +50,8 @@ def pack_dataset(
         max_length: Most tokens of a pack; TRL's `seq_length`.
         strategy: Rule that puts sequences into packs, as for `packsort.plan`.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
-        seed: Seed of the shuffle of packs and equal lengths. `None` keeps the order of first-fit decreasing.
+        seed: Seed of the shuffle of packs and equal lengths. `None` keeps the order of first-fit decreasing; `auto` is
+            0, and `None` for `in_order`.
         epoch: Epoch of the shuffle.
         **options: Further options of `packsort.pack`, such as `overlong`, `max_sequences`, `separator` and `keep`.
 

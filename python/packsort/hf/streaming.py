@@ -11,7 +11,7 @@ import datasets
 import pyarrow as pa
 
 from packsort import _checks
-from packsort._options.choices import Strategy
+from packsort._options.choices import Seed, Strategy
 from packsort._options.keywords import TokenOptions, names
 from packsort.errors import OptionError, SourceError
 from packsort.gathering.pack import pack_with_codes
@@ -28,7 +28,7 @@ def pack_stream(
     *,
     buffer_size: int = 10_000,
     tokenizer: Any = None,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     **options: Unpack[TokenOptions],
 ) -> Any:
     """Pack a streaming dataset into a streaming dataset of packs, as `pack_dataset` packs a dataset.
@@ -50,10 +50,12 @@ def pack_stream(
         dataset: A `datasets.IterableDataset` with the columns that `pack_dataset` takes. Its first 100 rows decide
             which columns packs have.
         max_length: Most tokens of a pack.
-        strategy: Rule that puts sequences into packs, as for `packsort.plan`.
+        strategy: Rule that puts sequences into packs, as for `packsort.plan`. `in_order` keeps the order of the rows,
+            but a buffer's last packs are closed with it; `packsort.torch.PackedStream` packs on across the stream.
         buffer_size: Rows that are packed together, and held in memory.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name, for rows that hold no tokens.
-        seed: Seed of the shuffle of a buffer's packs and equal lengths. `None` keeps the order of first-fit decreasing.
+        seed: Seed of the shuffle of a buffer's packs and equal lengths. `None` keeps the order of first-fit decreasing;
+            `auto` is 0, and `None` for `in_order`.
         **options: Further options of `packsort.pack`, such as `overlong` and `separator`, without `on_progress`.
 
     Returns:
@@ -107,14 +109,14 @@ class _BufferPacker:
         max_length: Most tokens of a pack.
         choice: The tokenizer of the rows, or None where they hold tokens.
         options: Options of the plan.
-        seed: Seed of the shuffle.
+        seed: Seed of the shuffle, as for `pack_stream`.
         columns: Columns that packs must have; none for any.
     """
 
     max_length: int
     choice: TokenizerChoice | None
     options: Mapping[str, Any]
-    seed: int | None
+    seed: Seed
     columns: tuple[str, ...] = ()
 
     def __call__(self, rows: pa.Table) -> pa.Table:

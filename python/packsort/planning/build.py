@@ -32,7 +32,8 @@ def plan(
             column), a NumPy array, or a sequence of ints. Arrow columns and contiguous arrays are not copied.
         max_length: Most tokens of a pack, 1 to 2**31 - 1.
         seed: Seed of the shuffle, 0 to 2**64 - 1. None keeps packs in the order in which they are opened and equal
-            lengths in input order; with `ffd` that is the textbook's first-fit decreasing, id for id.
+            lengths in input order; with `ffd` that is the textbook's first-fit decreasing, id for id. With `in_order`
+            a seed shuffles whole packs, and None keeps their order in every epoch.
         epoch: Epoch of the shuffle. Each has its own order, with the same number of packs.
         **options: Keyword arguments declared in `packsort.options.PlanOptions`:
 
@@ -46,6 +47,10 @@ def plan(
                 `padding`: one sequence in each pack.
                 `random`: sequences are shuffled, concatenated and cut at `max_length`, so all packs but the last are
                 full. Without a seed they are concatenated in input order.
+                `in_order`: next-fit in input order, whole. The first sequence that waits opens a pack, and the others
+                follow in order. One that does not fit is passed over, up to `window` of them in a pack, and those
+                behind that fit are taken forward; then the pack is closed. Packs come in the order of their first
+                sequences, and a seed shuffles whole packs. For curricula and comparisons.
                 `optimal`: the fewest packs, with proof, by column generation (Gilmore and Gomory, 1961) on the
                 histogram. It takes seconds at any number of sequences, and needs `packsort[optimal]`.
 
@@ -66,6 +71,8 @@ def plan(
               seed, packs come group after group: by value for small non-negative integers, otherwise in the order in
               which groups first appear.
             - **alone** (booleans, (n,)): Sequences that get a pack of their own, whatever their group.
+            - **window** (int, default 64): The most sequences that `in_order` takes another past, 0 for plain next-fit.
+              `plan.max_displacement` and `plan.mean_displacement` tell how far sequences stand from their places.
             - **max_sequences** (int): Most sequences of a pack. None, the default, is any number.
 
             Cuts
@@ -83,7 +90,8 @@ def plan(
             - **separator** (bool, default False): Whether to leave room for one token between two sequences. With
               `pad_to_multiple_of`, a sequence is rounded up together with its separator.
             - **num_packs_multiple_of** (int, default 1): The number of packs is a multiple of this, such as ranks x
-              accumulation. Packs with the most sequences are split in two until it is; no sequence is dropped.
+              accumulation. Packs with the most sequences are split in two until it is; no sequence is dropped. With
+              `in_order`, halves are runs of a pack, and go where their first sequences stand.
 
             Search for the fewest packs (`optimal` only)
 

@@ -57,6 +57,8 @@ def check_parts(stored: Mapping[str, Any]) -> None:
         raise DamagedError(f"parts of a plan must be a mapping, got a {type(stored).__name__}")
     is_random = _is_name(stored.get("strategy")) and stored["strategy"] == "random"
     numbers = _NUMBERS if is_random else _NUMBERS | _PATTERNED_NUMBERS
+    if _is_name(stored.get("strategy")) and stored["strategy"] == "in_order":
+        numbers = numbers | {"window": _U32}
     flags = _FLAGS if is_random else _FLAGS + _PATTERNED_FLAGS
     arrays: dict[str, tuple[str, ...]] = dict.fromkeys(_RANDOM_ARRAYS if is_random else _PATTERNED_ARRAYS, ("int64",))
     arrays["lengths" if is_random else "order"] = ("uint32",) if is_random else ("uint32", "int64")

@@ -217,7 +217,8 @@ def plan_counts(
         seed: Seed of the shuffle, as for `packsort.plan`.
         epoch: Epoch of the shuffle.
         **options: Options of `packsort.plan`. Those that say something of single sequences need all lengths in order:
-            `strategy="random"` and `"hybrid"`, `overlong="split"`, `groups`, `alone`, `splittable` and `piece_starts`.
+            `strategy="random"`, `"hybrid"` and `"in_order"`, `overlong="split"`, `groups`, `alone`, `splittable` and
+            `piece_starts`.
 
     Returns:
         The plan.
@@ -278,7 +279,7 @@ def refuse_uncountable(config: PlanConfig, way_out: str) -> None:
         if getattr(config, name) is not None:
             raise OptionError(f"{name} says something of single sequences, which counts do not know: {way_out}")
     for name, value in (("strategy", config.strategy), ("overlong", config.overlong)):
-        if value in ("random", "hybrid", "split"):
+        if value in ("random", "hybrid", "in_order", "split"):
             raise OptionError(f"{name}={value!r} needs all lengths in order, not their counts: {way_out}")
 
 

@@ -81,6 +81,32 @@ class Plan(PlanFacts):
         """Tokens of each piece, aligned with `sequence_ids`: int32 (pieces,)."""
         return self.list_lengths(0, self.num_packs)
 
+    @property
+    def max_displacement(self) -> int:
+        """Most places between where a sequence stands in the packs and where it stands in the input.
+
+        Places count the sequences that are in packs, each piece of a cut one for itself. In the packs they are those of
+        `sequence_ids`, in the input those in the order of the rows, pieces in the order of their tokens.
+
+        Example:
+            >>> import packsort
+            >>> plan = packsort.plan([6, 5, 4, 9], max_length=10, strategy="in_order", window=1)
+            >>> plan.sequence_ids, plan.max_displacement, plan.mean_displacement
+            (array([0, 2, 1, 3], dtype=uint32), 1, 0.5)
+        """
+        return self._displacement[0]
+
+    @property
+    def mean_displacement(self) -> float:
+        """Mean of these places over all sequences; 0.0 for a plan without packs."""
+        return self._displacement[1]
+
+    @lazy_property
+    def _displacement(self) -> tuple[int, float]:
+        from packsort.planning.displacement import displacement
+
+        return displacement(self.sequence_ids, self.piece_starts if self.num_split else None, self.num_rows)
+
     def list_packs(self, start: int, stop: int) -> tuple[NDArray[np.int64], Ids]:
         """Return the packs from `start` up to `stop`, exclusive, without computing the others.
 
@@ -105,6 +131,7 @@ class Plan(PlanFacts):
 
         The patterns, and so the number of packs, stay. Sequences of equal length trade places, and packs come in
         another order. A plan without a seed stays unshuffled in epoch 0; in other epochs it is shuffled by seed 0.
+        The packs of `in_order` stay as they are: a seed shuffles their order, and without one it is kept.
 
         Args:
             epoch: 0 to 2**64 - 1.

@@ -23,6 +23,8 @@ def to_stored(core: _core.Plan) -> dict[str, Any]:
     parts["max_sequences"] = parts["max_sequences"] or 0
     if parts.get("order", ...) is None:  # a plan made from counts lists no ids
         del parts["order"]
+    if parts["strategy"] != "in_order":  # the only one that has a window
+        del parts["window"]
     # Version 0.1 knew no empty sequences: plans that drop none are stored, and have fingerprints, as it wrote them.
     del parts["empty"]
     if not parts["num_empty"]:
@@ -49,6 +51,7 @@ def from_stored(stored: Mapping[str, Any], *, counted: bool | None = None) -> _c
     if is_counted(stored):
         parts["items"] = None
     parts["num_empty"] = parts.get("num_empty", 0)
+    parts["window"] = parts.get("window", 0)
     parts["empty"] = "drop" if parts["num_empty"] else "error"
     try:
         return _core.Plan.from_parts(parts)

@@ -8,7 +8,9 @@ Inside:
 - `first_pass`, and its tasks in `survey`: lengths are counted, and the driver plans.
 - `numbering`: which of all sequences a stretch of blocks holds.
 - `second_pass`, and its tasks in `exchange` and `shards`: sequences go to their shards, which are written.
+- `memory`: how much of the source a task handles.
 - `remote`: tasks, and what passes through the driver.
+- `kept`: columns with one value for each sequence that packs keep.
 - `manifest`: the record of the packed directory.
 """
 

@@ -102,24 +102,23 @@ class _RowsOfBlock(Source):
         return f"`{self._path}` row {self._first + row}"
 
 
-def open_blocks(source: Any, config: InputConfig, stretch_bytes: int) -> Blocks:
+def open_blocks(source: Any, config: InputConfig, keep: Sequence[str], stretch_bytes: int) -> Blocks:
     """Open a Ray dataset or files.
 
     Args:
-        source: A `ray.data.Dataset`, or files as for `packsort.write_shards`. A dataset is executed once, in order, and
-            its blocks stay in the object store, which spills them to disk where they exceed its memory.
+        source: A `ray.data.Dataset`, or files that are open. A dataset is executed once, in order, and its blocks stay
+            in the object store, which spills them to disk where they exceed its memory.
         config: Rows and columns that are meant.
+        keep: Columns with one value for each sequence that packs keep.
         stretch_bytes: Bytes of a block of a file, approximately.
 
     Raises:
-        SourceError: The source is neither, cannot be read, or has no rows.
+        SourceError: The dataset has no rows, or the files disagree about a column.
         OptionError: There is no such split.
     """
-    import ray.data
-
-    if not isinstance(source, ray.data.Dataset):
-        opened, read = read_files(source, config, stretch_bytes)
-        return Blocks(opened.files, tuple(Block(*one) for one in read), opened.skipped, opened.schema)
+    if isinstance(source, Source):
+        read = read_files(source, config, keep, stretch_bytes)
+        return Blocks(source.files, tuple(Block(*one) for one in read), source.skipped, source.schema)
     from packsort.errors import OptionError, SourceError
 
     if config.split is not None:

@@ -8,6 +8,7 @@ task has thousands of small pieces.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
@@ -15,15 +16,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort._arrow import from_numpy, to_numpy
+from packsort._arrow import from_numpy, is_list, to_numpy
 from packsort._options.input import InputConfig
 from packsort.gathering.gather import gather_values
 from packsort.planning.counted import CountedPlan
 from packsort.planning.length_counts import CountsOfLengths
 from packsort.ray.blocks import Stretch
+from packsort.ray.kept import kept_values
 from packsort.ray.remote import kept_remote, one_thread, task
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.formats.memory import MemoryReader
+from packsort.sources.sequence_columns import Dictionaries
 from packsort.sources.source import Source
 from packsort.sources.tokens.checked import CheckedRows
 
@@ -34,36 +37,36 @@ NUMBER, ROW = "packsort.number", "packsort.row"
 """Columns of pieces: the number of a sequence in the plan, and its row in the source."""
 
 
-def tokens_of(
-    stretch: Stretch, blocks: Sequence[Any], config: InputConfig, schema: pa.Schema, packed: Sequence[str]
-) -> pa.Table:
-    """Return the token columns of a stretch, checked.
-
-    Args:
-        stretch: The rows.
-        blocks: Its blocks.
-        config: Options of what goes in.
-        schema: Columns of all blocks.
-        packed: List columns that are packed, or applied as masks.
-    """
-    tables = []
-    for source in stretch.sources(blocks, config, schema):
-        names = [name for name in schema.names if name in packed or name == LENGTH]
-        rows = CheckedRows(source.read_file(0, names), source, 0, config.empty)
-        tables.append(rows.read(packed))
-    return pa.concat_tables(tables)
-
-
 def token_schema(schema: pa.Schema, packed: Sequence[str]) -> pa.Schema:
-    """Return the columns of `tokens_of`."""
+    """Return the token columns of `rows_of`."""
     nothing = MemoryReader(schema.empty_table(), "<nothing>")
     rows = CheckedRows(nothing.read(packed), cast(Source, nothing), 0, "drop")
     return rows.read(packed).schema
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What all tasks that cut stretches are told.
+
+    Attributes:
+        config: Options of what goes in.
+        schema: Columns of all blocks.
+        packed: List columns that are packed, or applied as masks.
+        keep: Columns with one value for each sequence that packs keep.
+        dictionaries: Texts of those that are text.
+    """
+
+    config: InputConfig
+    schema: pa.Schema
+    packed: Sequence[str]
+    keep: Sequence[str]
+    dictionaries: Dictionaries
+
+
 def _scatter(
     stretch: Stretch,
-    alike: tuple[InputConfig, pa.Schema, Sequence[str], Sequence[int]],
+    reading: Reading,
+    bounds: Sequence[int],
     plan: CountedPlan,
     before: CountsOfLengths,
     *blocks: Any,
@@ -72,8 +75,8 @@ def _scatter(
 
     Args:
         stretch: The rows.
-        alike: Options of what goes in; columns of all blocks; list columns that are packed, or applied as masks; first
-            pack of each target, and the number of packs.
+        reading: What is read of them.
+        bounds: First pack of each target, and the number of packs.
         plan: The plan.
         before: Counts of the sequences before the stretch.
         *blocks: The blocks of the stretch.
@@ -81,9 +84,8 @@ def _scatter(
     Returns:
         The pieces, one for each target.
     """
-    config, schema, packed, bounds = alike
     one_thread()
-    table = tokens_of(stretch, blocks, config, schema, packed)
+    table = rows_of(stretch, blocks, reading)
     lengths = np.concatenate([np.zeros(0, np.int64), *(_lengths(chunk) for chunk in table[INPUT_IDS].chunks)])
     numbers = plan.numbers_after(lengths, before)
     lengths = np.minimum(lengths, plan.longest).astype(np.int32)
@@ -92,6 +94,25 @@ def _scatter(
 
 
 scatter = task(_scatter)
+
+
+def rows_of(stretch: Stretch, blocks: Sequence[Any], reading: Reading) -> pa.Table:
+    """Return the token columns of a stretch, checked, and the columns that are kept.
+
+    Args:
+        stretch: The rows.
+        blocks: Its blocks.
+        reading: What is read of them.
+    """
+    tables = []
+    names = [name for name in reading.schema.names if name in reading.packed or name == LENGTH]
+    for source in stretch.sources(blocks, reading.config, reading.schema):
+        rows = CheckedRows(source.read_file(0, names), source, 0, reading.config.empty)
+        table = rows.read(reading.packed)
+        for name, values in kept_values(source, reading.keep, reading.dictionaries).items():
+            table = table.append_column(name, values)
+        tables.append(table)
+    return pa.concat_tables(tables)
 
 
 def _scatter_again(plan: CountedPlan, bounds: Sequence[int], *pieces: NDArray[np.uint8]) -> Any:
@@ -135,11 +156,13 @@ def _piece(
     own: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
     """Return some rows as a stream of Arrow IPC, whose buffers a reader maps."""
-    own_lengths = lengths[own]
+    own_lengths, places = lengths[own], from_numpy(own)
     offsets = from_numpy(np.concatenate([[0], np.cumsum(own_lengths, dtype=np.int64)]).astype(np.int32))
     columns = {
-        name: pa.ListArray.from_arrays(offsets, gather_values(table[name], name, own, own_lengths))
-        for name in table.column_names
+        field.name: pa.ListArray.from_arrays(offsets, gather_values(table[field.name], field.name, own, own_lengths))
+        if is_list(field.type)
+        else table[field.name].take(places)
+        for field in table.schema
     }
     columns |= {NUMBER: from_numpy(numbers[own]), ROW: from_numpy(rows[own])}
     piece = pa.table(columns)

@@ -72,8 +72,8 @@ def survey(blocks: Blocks, config: ShardConfig, stretch_bytes: int, stage: Stage
     divided = list(stretches(blocks, stretch_bytes))
     tasks = []
     for stretch, refs in divided:
-        traffic.sending(stretch, config.input)
-        tasks.append(survey_stretch.remote(stretch, config.input, *refs))
+        traffic.sending(stretch, config.input, config.keep)
+        tasks.append(survey_stretch.remote(stretch, config.input, config.keep, *refs))
     found: dict[int, Survey] = {}
     rows = sum(stretch.rows for stretch, _ in divided)
     ended = traffic.as_completed([ref for ref, _ in tasks])

@@ -16,6 +16,7 @@ from packsort.ray.survey import Survey
 from packsort.shards.config import ShardConfig
 from packsort.shards.manifest import Counts, Manifest, SourceFileInfo
 from packsort.sources.files.skipped import count_skipped
+from packsort.sources.sequence_columns import Dictionaries
 from packsort.sources.tokens.roles import MASKS, ColumnRoles
 
 
@@ -31,6 +32,7 @@ def manifest_of(
     fillers: Fillers,
     schema: pa.Schema,
     shards: Sequence[WrittenShard],
+    dictionaries: Dictionaries,
 ) -> Manifest:
     """Return the record of the packed directory.
 
@@ -46,6 +48,7 @@ def manifest_of(
         fillers: Tokens of separators and padding.
         schema: Schema of the shards.
         shards: The shards, in order.
+        dictionaries: Texts of the columns of text that packs keep.
     """
     files = tuple(
         SourceFileInfo(
@@ -84,13 +87,14 @@ def manifest_of(
         sources=files,
         tokenizer=None,
         columns={field.name: str(field.type) for field in schema},
-        left_out=tuple(name for name in names if name in roles.other or name in uneven),
+        left_out=tuple(name for name in names if (name in roles.other or name in uneven) and name not in config.keep),
         counts=counts,
         plan=fingerprint,
         shards=tuple(shard.info for shard in shards),
         uneven=uneven,
         masks=tuple(name for name in roles.lists if name in MASKS),
         skipped=count_skipped(blocks.skipped),
+        dictionaries=dict(dictionaries),
     )
 
 

@@ -12,8 +12,6 @@ from packsort.planning.counted import CountedPlan
 from packsort.planning.length_counts import CountsOfLengths
 from packsort.ray.remote import one_thread, task
 
-_IDS_A_PASS = 250_000_000
-
 
 def summed(counts: Sequence[CountsOfLengths]) -> CountsOfLengths:
     """Add up counts of lengths."""
@@ -58,25 +56,30 @@ def lengths_of(stored: NDArray[np.uint8], rows: int) -> NDArray[np.int64]:
 
 
 def _fingerprint(
-    plan: CountedPlan, before: Sequence[CountsOfLengths], rows: Sequence[int], *lengths: NDArray[np.uint8]
+    plan: CountedPlan,
+    before: Sequence[CountsOfLengths],
+    rows: Sequence[int],
+    ids_a_pass: int,
+    *lengths: NDArray[np.uint8],
 ) -> str:
     """Return the fingerprint of the plan of all lengths.
 
-    It is a digest over the row of each sequence in the order of their numbers. Rows are found 250 million
-    numbers at a time, so the task holds up to 2 GB beside the lengths, which are 8 bytes a sequence in shared memory.
+    It is a digest over the row of each sequence in the order of their numbers. Rows are found some numbers at a time,
+    at 8 bytes each. The lengths, 8 bytes a sequence as well, are in shared memory.
 
     Args:
         plan: The plan of the counts.
         before: Counts of the sequences before each stretch.
         rows: Rows of each stretch.
+        ids_a_pass: The most numbers at a time.
         *lengths: Lengths of each stretch, as its survey keeps them.
     """
     one_thread()
     kind = np.uint32 if plan.num_rows < 2**32 else np.int64
 
     def chunks() -> Iterator[NDArray[Any]]:
-        for start in range(0, plan.num_sequences, _IDS_A_PASS):
-            ids = np.empty(min(_IDS_A_PASS, plan.num_sequences - start), kind)
+        for start in range(0, plan.num_sequences, ids_a_pass):
+            ids = np.empty(min(ids_a_pass, plan.num_sequences - start), kind)
             first = 0
             for stored, counts, count in zip(lengths, before, rows, strict=True):
                 numbers = plan.numbers_after(lengths_of(stored, count), counts) - start

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, Unpack
 
-from packsort._options.choices import ShardFormat
+from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
+from packsort._options.memory import find_memory_limit
 from packsort._progress import Stage, no_progress
 from packsort._stores import place
 from packsort._warn import warn
@@ -15,14 +17,16 @@ from packsort.planning.counted import refuse_uncountable
 from packsort.ray.blocks import open_blocks
 from packsort.ray.first_pass import plan, survey
 from packsort.ray.manifest import manifest_of
+from packsort.ray.memory import STRETCH_BYTES, TaskMemory
+from packsort.ray.reading import open_files, readable_files
 from packsort.ray.remote import Traffic
 from packsort.ray.second_pass import Exchange
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import Manifest
-
-STRETCH_BYTES = 256_000_000
-"""Bytes of source that one task handles, approximately."""
+from packsort.sources.source import Source
+from packsort.sources.unchanged import Unchanged
+from packsort.sources.unreadable import without_unreadable
 
 _WAY_OUT = "pack on one machine with `packsort.write_shards`, or leave it out"
 
@@ -32,10 +36,11 @@ def pack(
     max_length: int,
     out: str | os.PathLike[str],
     *,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     stage: Stage = no_progress,
     **options: Unpack[ShardOptions],
@@ -55,11 +60,14 @@ def pack(
         epoch: Epoch of the shuffle.
         format: `arrow` or `parquet`.
         shard_size: Bytes of a shard before compression, approximately.
+        memory_limit: Bytes of memory that one task may take, such as "2GB"; a node runs as many tasks at a time as it
+            has processors. None takes about 256 MB of the source for each task, and three times as much memory. Ray's
+            object store is limited by its own options.
         overwrite: Whether to replace what packsort wrote in `out` before.
         stage: Progress reporter, as for `packsort.write_shards`.
         **options: Options of `packsort.write_shards`. Those that need all sequences in one place are refused:
-            `strategy="random"` and `"hybrid"`, `overlong="split"` and `"split_turns"`, `truncation_side="left"`,
-            `groups`, `alone`, `splittable` and `keep`. So is text: tokenize it first.
+            `strategy="random"`, `"hybrid"` and `"in_order"`, `overlong="split"` and `"split_turns"`,
+            `truncation_side="left"`, `groups`, `alone` and `splittable`. So is text: tokenize it first.
 
     Returns:
         The manifest that was written.
@@ -75,7 +83,8 @@ def pack(
     config = shard_config(
         "packsort.ray.pack", max_length, options, seed=seed, epoch=epoch, format=format, shard_size=shard_size
     )
-    manifest = pack_of_config(source, out, config, overwrite=overwrite, stage=stage)
+    limit = None if memory_limit is None else find_memory_limit(memory_limit)
+    manifest = pack_of_config(source, out, config, memory_limit=limit, overwrite=overwrite, stage=stage)
     warn(manifest.remarks())
     return manifest
 
@@ -85,6 +94,7 @@ def pack_of_config(
     out: str | os.PathLike[str],
     config: ShardConfig,
     *,
+    memory_limit: int | None = None,
     overwrite: bool = False,
     stage: Stage = no_progress,
     stretch_bytes: int = STRETCH_BYTES,
@@ -96,23 +106,51 @@ def pack_of_config(
         source: As for `pack`, like the others.
         out: Directory to write.
         config: Options of the shards.
+        memory_limit: Bytes of memory that one task may take.
         overwrite: Whether to replace a directory.
         stage: Progress reporter.
         stretch_bytes: Bytes of source that one task handles, approximately.
         traffic: Counter of what passes through the driver.
     """
+    import ray.data
+
     refuse_of_one_machine(config)
     config.input.check_tokenizer(None)
+    memory = TaskMemory.within(memory_limit, stretch_bytes)
+
+    def write(rows: Any) -> Manifest:
+        return _pack(rows, out, config, overwrite, stage, memory, Traffic() if traffic is None else traffic)
+
+    if isinstance(source, ray.data.Dataset):
+        return write(source)
+    find_readable = partial(readable_files, config=config.input)
+    return without_unreadable(open_files(source, config.input), config.input, write, find_readable)
+
+
+def _pack(
+    source: Any,
+    out: str | os.PathLike[str],
+    config: ShardConfig,
+    overwrite: bool,
+    stage: Stage,
+    memory: TaskMemory,
+    traffic: Traffic,
+) -> Manifest:
     fillers = config.fillers(None)
-    traffic = Traffic() if traffic is None else traffic
     with OutputDirectory(place(out, config.input.storage_options), overwrite=overwrite) as directory:
-        blocks = open_blocks(source, config.input, stretch_bytes)
-        surveyed = survey(blocks, config, stretch_bytes, stage, traffic)
+        unchanged = Unchanged(source) if isinstance(source, Source) else None
+        blocks = open_blocks(source, config.input, config.keep, memory.stretch_bytes)
+        memory.check(blocks, config.shard_size)
+        surveyed = survey(blocks, config, memory.stretch_bytes, stage, traffic)
         planned = plan(surveyed, config, stage)
-        exchange = Exchange(directory, surveyed, planned, config, fillers, stretch_bytes, traffic)
+        if unchanged is not None:
+            unchanged.check()
+        exchange = Exchange(directory, surveyed, planned, config, fillers, memory, traffic)
         with stage("fingerprint"):
             fingerprint = exchange.fingerprint()
         shards = exchange.write(directory.begin(exchange.run_id(fingerprint)), stage)
+        if unchanged is not None:  # what is lost with a node is read again
+            unchanged.check()
         manifest = manifest_of(
             config,
             blocks,
@@ -125,6 +163,7 @@ def pack_of_config(
             fillers,
             exchange.schema,
             shards,
+            exchange.dictionaries,
         )
         directory.commit(manifest)
     return manifest
@@ -146,5 +185,3 @@ def refuse_of_one_machine(config: ShardConfig) -> None:
         raise OptionError(f"truncation_side='left' does not go with Ray: {_WAY_OUT}")
     if config.index_only:
         raise OptionError(f"index_only=True does not go with Ray: {_WAY_OUT}")
-    if config.keep:
-        raise OptionError(f"keep does not go with Ray, because text is kept by its number in one list: {_WAY_OUT}")

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import ray
 
 from packsort._options.input import InputConfig
 from packsort._stores import place
@@ -16,6 +17,7 @@ from packsort.ray.remote import Ref, kept_remote_table, largest, one_thread, tas
 from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.renamed import rename_columns
+from packsort.sources.sequence_columns import read_sequence_columns
 from packsort.sources.sliced import SlicedSource
 from packsort.sources.source import Source, SourceFile, open_source
 from packsort.sources.tokens.roles import column_roles
@@ -23,19 +25,12 @@ from packsort.sources.tokens.roles import column_roles
 _ROWS_A_BATCH = 1000
 
 
-def read_files(source: Any, config: InputConfig, block_bytes: int) -> tuple[Source, list[tuple[Ref, int, int, int]]]:
-    """Start reading files by blocks.
-
-    The driver reads the footers of Parquet and Arrow files. Every node must see the files under the same paths.
+def open_files(source: Any, config: InputConfig) -> Source:
+    """Open files. The driver reads the footers of Parquet and Arrow files.
 
     Args:
-        source: Files, folders or patterns, as for `open_source`.
+        source: Files, folders or patterns, as for `open_source`. Every node must see them under the same paths.
         config: Rows and columns that are meant.
-        block_bytes: Bytes of a block, approximately; more where there would be very many.
-
-    Returns:
-        The files, and for each block its rows as a reference, their number, their bytes in memory, and the index of
-        their file.
 
     Raises:
         SourceError: The source is not of files, or cannot be read.
@@ -45,9 +40,58 @@ def read_files(source: Any, config: InputConfig, block_bytes: int) -> tuple[Sour
             f"source must be a ray.data.Dataset, a path, a list of paths, a folder or a glob pattern, got a "
             f"{type(source).__name__}: pass `ray.data.from_arrow(table)`, or pack it with `packsort.write_shards`"
         )
-    opened = open_source(source, config)
+    return open_source(source, config)
+
+
+def readable_files(opened: Source, config: InputConfig) -> Source:
+    """Read every file to its end, each in a task, and return the source without those that cannot be read.
+
+    Args:
+        opened: The files.
+        config: Rows and columns that are meant.
+
+    Raises:
+        SourceError: No file can be read.
+    """
+    own = replace(config, split=None, on_error="error")
+    found = ray.get([read_to_end.remote(file.path, own) for file in opened.files])
+    return opened.without([None if error is None else SourceError(error) for error in found])
+
+
+def _read_to_end(path: str, config: InputConfig) -> str | None:
+    one_thread()
+    try:
+        open_source([path], config).readable()
+    except SourceError as error:
+        return str(error)
+    return None
+
+
+read_to_end = task(_read_to_end)
+
+
+def read_files(
+    opened: Source, config: InputConfig, keep: Sequence[str], block_bytes: int
+) -> list[tuple[Ref, int, int, int]]:
+    """Start reading files by blocks.
+
+    Args:
+        opened: The files.
+        config: Rows and columns that are meant.
+        keep: Columns with one value for each sequence that packs keep.
+        block_bytes: Bytes of a block, approximately; more where there would be very many.
+
+    Returns:
+        For each block its rows as a reference, their number, their bytes in memory, and the index of their file.
+
+    Raises:
+        SourceError: The files disagree about a column.
+    """
     block_bytes = largest(block_bytes, sum(file.bytes for file in opened.files))
-    columns = column_roles(opened.schema).read
+    for name in keep:
+        if name not in opened.schema.names:
+            read_sequence_columns(opened, [name])  # raises
+    columns = list(dict.fromkeys([*column_roles(opened.schema).read, *keep]))
     schema = pa.schema([opened.schema.field(name) for name in columns])
     own = replace(config, split=None)
     blocks: list[tuple[Ref, int, int, int]] = []
@@ -57,7 +101,7 @@ def read_files(source: Any, config: InputConfig, block_bytes: int) -> tuple[Sour
                 opened.read_file(index, columns)  # raises, and says how the files differ
         for rows, size, part in _parts(file, config, block_bytes):
             blocks.append((read_part.remote(file.path, part, own, schema), rows, size, index))
-    return opened, blocks
+    return blocks
 
 
 def _parts(file: SourceFile, config: InputConfig, block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:

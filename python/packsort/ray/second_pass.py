@@ -15,8 +15,10 @@ from packsort._progress import Stage
 from packsort.gathering.fillers import Fillers
 from packsort.planning.counted import CountedPlan
 from packsort.planning.length_counts import CountsOfLengths
-from packsort.ray.exchange import FAN_OUT, scatter, scatter_again, token_schema
+from packsort.ray.exchange import FAN_OUT, Reading, scatter, scatter_again, token_schema
 from packsort.ray.first_pass import Surveyed
+from packsort.ray.kept import all_texts, no_values
+from packsort.ray.memory import TaskMemory
 from packsort.ray.numbering import counts_before, fingerprint
 from packsort.ray.remote import Ref, Traffic
 from packsort.ray.shards import ShardOrder, WrittenShard, no_packs, recount, write
@@ -26,6 +28,7 @@ from packsort.shards.config import ShardConfig
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.division import count_shards, shard_schema
 from packsort.shards.manifest import ShardInfo, shard_names
+from packsort.sources.sequence_columns import SequenceColumns
 from packsort.tokenization.info import digest
 
 
@@ -38,12 +41,13 @@ class Exchange:
         planned: The plan.
         config: Options of the shards.
         fillers: Tokens of separators and padding.
-        stretch_bytes: Bytes of one task, approximately.
+        memory: Sizes of tasks.
         traffic: Counter of what passes through the driver.
 
     Attributes:
         schema: Schema of the shards.
         uneven: List columns that are left out.
+        dictionaries: Texts of the columns of text that packs keep.
     """
 
     def __init__(
@@ -53,17 +57,20 @@ class Exchange:
         planned: CountedPlan,
         config: ShardConfig,
         fillers: Fillers,
-        stretch_bytes: int,
+        memory: TaskMemory,
         traffic: Traffic,
     ) -> None:
         self._directory, self._surveyed, self._plan, self._config = directory, surveyed, planned, config
-        self._fillers, self._stretch_bytes, self._traffic = fillers, stretch_bytes, traffic
+        self._fillers, self._memory, self._traffic = fillers, memory, traffic
         self.uneven = uneven_columns(surveyed.surveys)
         self.roles = surveyed.roles
         self._read = surveyed.schema
         self._packed = [name for name in self.roles.lists if name not in self.uneven]
         self._tokens = token_schema(self._read, self._packed)
-        self.schema = shard_schema(no_packs(self._tokens, planned, fillers).schema, planned, {})
+        kept = SequenceColumns(no_values(self._read, config.keep))
+        self.dictionaries = all_texts(one.texts for one in surveyed.surveys)
+        packs = no_packs(self._tokens, planned, fillers, kept)
+        self.schema = shard_schema(packs.schema, planned, self.dictionaries)
         self._before: list[CountsOfLengths] = list(
             counts_before(
                 [one.counts for one in surveyed.surveys], planned.longest, truncates=config.plan.overlong == "truncate"
@@ -79,7 +86,7 @@ class Exchange:
         """Return the fingerprint of the plan of all lengths."""
         rows = [stretch.rows for stretch in self._surveyed.stretches]
         self._traffic.sending(self._before, rows)
-        found = fingerprint.remote(self._plan_ref, self._before, rows, *self._surveyed.lengths)
+        found = fingerprint.remote(self._plan_ref, self._before, rows, self._memory.ids_a_pass, *self._surveyed.lengths)
         return str(self._traffic.fetch(found))
 
     def run_id(self, plan_fingerprint: str) -> str:
@@ -143,19 +150,20 @@ class Exchange:
     def _scatter(self, bounds: Sequence[int]) -> list[list[Ref]]:
         """Cut all stretches, and return the pieces of each target."""
         targets: list[list[Ref]] = [[] for _ in pairwise(bounds)]
-        arguments = ray.put((self._config.input, self._read, self._packed, list(bounds)))
-        self._traffic.sending(self._config.input, self._read, self._packed, bounds)
+        reading = Reading(self._config.input, self._read, self._packed, self._config.keep, self.dictionaries)
+        arguments, all_bounds = ray.put(reading), ray.put(list(bounds))
+        self._traffic.sending(reading, bounds)
         cut = scatter.options(num_returns=len(targets))
         for stretch, refs, before in zip(self._surveyed.stretches, self._surveyed.refs, self._before, strict=True):
             self._traffic.sending(stretch, before)
-            _spread(cut.remote(stretch, arguments, self._plan_ref, before, *refs), targets)
+            _spread(cut.remote(stretch, arguments, all_bounds, self._plan_ref, before, *refs), targets)
         return targets
 
     def _scatter_again(self, pieces: Sequence[Ref], bounds: Sequence[int]) -> list[list[Ref]]:
         """Cut the pieces of a range of shards, and return the pieces of each shard."""
         targets: list[list[Ref]] = [[] for _ in pairwise(bounds)]
         share = sum(one.bytes for one in self._surveyed.blocks.blocks) // FAN_OUT
-        groups = max(1, min(len(pieces), share // self._stretch_bytes))
+        groups = max(1, min(len(pieces), share // self._memory.stretch_bytes))
         cut = scatter_again.options(num_returns=len(targets))
         for at in range(groups):
             own = pieces[len(pieces) * at // groups : len(pieces) * (at + 1) // groups]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from packsort._arrow import from_numpy, list_offsets, to_numpy
+from packsort._arrow import from_numpy, is_list, list_offsets, to_numpy
 from packsort._atomic import output_errors
 from packsort._stores import ObjectInfo, StorePath
 from packsort.errors import InternalError
@@ -27,6 +27,7 @@ from packsort.ray.remote import one_thread, task
 from packsort.schema import LABELS, NO_LOSS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.manifest import ShardInfo
 from packsort.shards.shard_writing import write_shard
+from packsort.sources.sequence_columns import NONE, SequenceColumns
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def packs_of(
     start: int,
     stop: int,
     fillers: Fillers,
+    kept: SequenceColumns,
 ) -> pa.Table:
     """Gather packs from rows in any order.
 
@@ -96,6 +98,7 @@ def packs_of(
         start: First pack.
         stop: End of the packs.
         fillers: Tokens of separators and padding.
+        kept: Columns of the rows with one value for each sequence.
     """
     offsets, wanted = plan.list_packs(start, stop)
     order = np.argsort(numbers)
@@ -103,7 +106,7 @@ def packs_of(
     ids = order[np.minimum(places, len(order) - 1)] if len(order) else np.zeros(0, np.int64)
     if len(numbers) != len(wanted) or not np.array_equal(numbers[ids], wanted):
         raise InternalError(f"packs {start} to {stop} did not get their sequences: please report it")
-    packs = gather_packs(tokens, cast(Plan, _LocalPacks(plan, offsets, ids)), start, stop, fillers)
+    packs = gather_packs(tokens, cast(Plan, _LocalPacks(plan, offsets, ids)), start, stop, fillers, kept)
     segments = packs[SEQUENCE_IDS].combine_chunks()
     found = to_numpy(segments.values)
     in_source = found if not len(rows) else np.where(found < 0, found, rows[np.maximum(found, 0)])
@@ -124,8 +127,11 @@ def _write(
     one_thread()
     table = joined(pieces)
     numbers, rows = to_numpy(table[NUMBER]), to_numpy(table[ROW])
-    tokens = table.drop_columns([NUMBER, ROW])
-    packs = packs_of(tokens, numbers, rows, plan, order.start, order.stop, fillers).cast(schema)
+    names = [field.name for field in table.schema if is_list(field.type)]
+    others = [name for name in table.column_names if name not in (*names, NUMBER, ROW)]
+    kept = SequenceColumns({name: to_numpy(table[name]) for name in others})
+    tokens = table.select(names)
+    packs = packs_of(tokens, numbers, rows, plan, order.start, order.stop, fillers, kept).cast(schema)
     losses = without_loss(packs) if counts_loss else (0, 0)
     with output_errors(order.path):
         if isinstance(order.path, StorePath):
@@ -167,14 +173,15 @@ def without_loss(packs: pa.Table) -> tuple[int, int]:
     return int((~of_segments & is_sequence).sum()), int((~of_packs).sum())
 
 
-def no_packs(schema: pa.Schema, plan: CountedPlan, fillers: Fillers) -> Any:
+def no_packs(schema: pa.Schema, plan: CountedPlan, fillers: Fillers, kept: SequenceColumns = NONE) -> Any:
     """Return a table of packs without any, for its schema.
 
     Args:
         schema: Token columns of the source.
         plan: The plan.
         fillers: Tokens of separators and padding.
+        kept: Columns with one value for each sequence, without rows.
     """
     tokens = pa.table({field.name: pa.array([], field.type) for field in schema})
     none = np.zeros(0, np.int64)
-    return packs_of(tokens, none, none, plan, 0, 0, fillers)
+    return packs_of(tokens, none, none, plan, 0, 0, fillers, kept)

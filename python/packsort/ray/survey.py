@@ -16,7 +16,9 @@ from packsort._options.input import InputConfig
 from packsort.errors import SourceError
 from packsort.planning.length_counts import CountsOfLengths, counts_of
 from packsort.ray.blocks import Stretch
+from packsort.ray.kept import all_texts
 from packsort.ray.remote import kept_remote, one_thread, task
+from packsort.sources.sequence_columns import Dictionaries, read_sequence_columns
 from packsort.sources.tokens.checked import CheckedRows
 from packsort.sources.tokens.roles import column_roles, fits_in
 from packsort.tokenization.kept import table_digest
@@ -36,6 +38,7 @@ class Survey:
         schema: Columns of the blocks that are read.
         columns: Names of all columns of the blocks.
         digest: Digest of all values.
+        texts: Texts of each column of text that packs keep, in the order of the rows.
     """
 
     counts: CountsOfLengths
@@ -46,9 +49,12 @@ class Survey:
     schema: pa.Schema
     columns: tuple[str, ...]
     digest: str
+    texts: Dictionaries
 
 
-def _survey(stretch: Stretch, config: InputConfig, *blocks: Any) -> tuple[Survey, NDArray[np.uint8]]:
+def _survey(
+    stretch: Stretch, config: InputConfig, keep: Sequence[str], *blocks: Any
+) -> tuple[Survey, NDArray[np.uint8]]:
     """Return the survey of a stretch, and the lengths of its sequences, int64 (rows,), as bytes."""
     one_thread()
     lengths: list[NDArray[np.int64]] = []
@@ -56,9 +62,13 @@ def _survey(stretch: Stretch, config: InputConfig, *blocks: Any) -> tuple[Survey
     undecided: dict[str, tuple[int, int, int]] = {}
     digest = xxhash.xxh3_128()
     schemas: list[tuple[pa.Schema, pa.Schema]] = []
+    texts: list[Dictionaries] = []
     for source in stretch.sources(blocks, config):
         table = source.read_file(0, column_roles(source.schema).read)
-        schemas.append((table.schema.remove_metadata(), source.schema))
+        kept = read_sequence_columns(source, keep)
+        texts.append(kept.dictionaries)
+        read = [*table.schema, *(source.schema.field(name) for name in keep)]
+        schemas.append((pa.schema(read), source.schema))
         rows = CheckedRows(table, source, 0, config.empty)
         lengths.append(rows.lengths - rows.padding_left_out)
         padding.append(rows.padding_left_out)
@@ -66,7 +76,7 @@ def _survey(stretch: Stretch, config: InputConfig, *blocks: Any) -> tuple[Survey
             found, filled = rows.found(name), rows.lengths > 0
             own = int(((found == rows.lengths) & filled).sum()), int(filled.sum()), int((found != rows.lengths).sum())
             undecided[name] = added(undecided.get(name, (0, 0, 0)), own)
-        digest.update(table_digest(table))
+        digest.update(table_digest(table, kept.digest().encode()))
     all_lengths, all_padding = np.concatenate(lengths), np.concatenate(padding)
     at = int(all_lengths.argmax())
     survey = Survey(
@@ -78,6 +88,7 @@ def _survey(stretch: Stretch, config: InputConfig, *blocks: Any) -> tuple[Survey
         unified([read for read, _ in schemas]),
         tuple(dict.fromkeys(name for _, whole in schemas for name in whole.names)),
         digest.hexdigest(),
+        all_texts(texts),
     )
     return survey, kept_remote(all_lengths.tobytes())
 

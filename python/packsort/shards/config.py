@@ -46,6 +46,11 @@ class ShardConfig:
     memory_limit: int = field(compare=False)
     index_only: bool = False
 
+    @property
+    def named_columns(self) -> int:
+        """Number of columns of the source that options of the plan name."""
+        return sum(isinstance(values, str) for values in (self.plan.groups, self.plan.splittable, self.plan.alone))
+
     def fillers(self, tokenizer: Any) -> Fillers:
         """Return the fillers, with the text of a separator looked up in the tokenizer.
 
@@ -92,6 +97,7 @@ class ShardConfig:
             num_packs_multiple_of=plan.num_packs_multiple_of,
             seed=plan.seed,
             epoch=plan.epoch,
+            window=plan.window,
             gap=plan.gap,
             max_iterations=plan.max_iterations,
             max_seconds=plan.max_seconds,

@@ -114,6 +114,8 @@ def count_rows(
         padding=planned.num_padding,
         without_loss=without_loss[0],
         packs_without_loss=without_loss[1],
+        max_displacement=planned.max_displacement if planned.strategy == "in_order" else None,
+        mean_displacement=planned.mean_displacement if planned.strategy == "in_order" else None,
         **{reason: int(numbers.sum()) for reason, numbers in by_reason.items()},
     )
     return counts, files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ class OutputDirectory:
     """Context that writes a packed directory, and leaves what was there untouched if the block fails.
 
     Args:
-        out: The directory; created if it does not exist. In an object store, one that holds no packed directory.
+        out: The directory; created if it does not exist.
         overwrite: Whether to replace a packed directory. One with other files in it is refused.
 
     Raises:
@@ -38,7 +39,9 @@ class OutputDirectory:
 
     def __init__(self, out: Path | StorePath, *, overwrite: bool) -> None:
         self.out = out
-        self._folder = output_folder(out, overwrite=overwrite, own=_own_files, names=_SHARD_NAME, last=NAME)
+        self._folder = output_folder(
+            out, overwrite=overwrite, own=_own_files, names=_SHARD_NAME, last=NAME, own_objects=_own_objects
+        )
 
     def __enter__(self) -> Self:
         self._folder.__enter__()
@@ -84,7 +87,7 @@ class OutputDirectory:
 
     def place_of(self, name: str) -> Path | StorePath:
         """Return where another machine is to write a shard: a file, or the object itself."""
-        return self.out / name if isinstance(self.out, StorePath) else self.path_of(name).absolute()
+        return self._folder.object_of(name) if isinstance(self._folder, StoreFolder) else self.path_of(name).absolute()
 
     def finish_elsewhere(self, shard: ShardInfo, uploaded: ObjectInfo | None) -> None:
         """Record that another machine has completed a shard.
@@ -131,6 +134,17 @@ def _own_files(folder: Path) -> set[str]:
         shards = {name for name in shards if _is_shard(folder / name)}
     manifest = {NAME} if shards or is_packed(folder) else set()
     return names & (shards | manifest | {_OLD_WORK_FOLDER})
+
+
+def _own_objects(manifest: bytes) -> set[str]:
+    """Return the names of the objects that belong to a manifest in a store, its own among them."""
+    try:
+        facts = json.loads(manifest)
+        if facts["format"] != "packsort":
+            return set()
+        return {NAME, *(shard["name"] for shard in facts["shards"] if _SHARD_NAME.fullmatch(shard["name"]))}
+    except (ValueError, LookupError, TypeError):
+        return set()
 
 
 def _is_shard(path: Path) -> bool:

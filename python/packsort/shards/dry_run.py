@@ -7,11 +7,11 @@ from typing import Any
 
 from packsort._progress import Stage
 from packsort.shards.config import ShardConfig
-from packsort.shards.index_prepare import check_choice, open_rows, prepare_index
+from packsort.shards.index_prepare import IndexPreparation, check_choice, index_folder, open_rows, prepare_index
 from packsort.shards.manifest import Manifest
 from packsort.shards.prepare import Preparation, prepare
 from packsort.shards.token_store import open_store
-from packsort.sources.source import Source
+from packsort.sources.source import Source, open_source
 from packsort.sources.unreadable import without_unreadable
 from packsort.tokenization.choice import TokenizerChoice
 
@@ -43,16 +43,21 @@ def dry_run(
     """
     check_choice(config, choice)
     if config.index_only:
-        index = prepare_index(source, config, Path() if out is None else out, stage)
+
+        def planned(rows: Any) -> IndexPreparation:
+            return prepare_index(rows, config, Path() if out is None else out, stage)
+
+        if index_folder(source) is not None:
+            index = planned(source)
+        else:
+            index = without_unreadable(open_source(source, config.input), config.input, planned)
         return index.manifest(), index.num_shards
     opened, config = open_rows(source, config, choice)
     store = open_store(opened, choice, config.input, folder=tokens, out=out, read_only=True)
 
     def prepared(rows: Source) -> Preparation:
         found = prepare(rows, config, choice, stage, store)
-        if found.input.in_memory:
-            return found
-        with stage("reading"):
+        with stage("counting" if found.input.in_memory else "reading"):
             return found.counted()
 
     found = without_unreadable(opened, config.input, prepared)

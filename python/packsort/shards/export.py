@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from packsort import _checks, _core
 from packsort._atomic import OutputFolder, StoreFolder, open_file, open_table, output_folder, write_bytes
 from packsort._options.choices import ExportFormat
+from packsort._options.memory import find_memory_limit
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath, place
 from packsort._warn import warn
@@ -22,6 +23,7 @@ from packsort.errors import OptionError, SourceError
 from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards import megatron, megatron_bin
 from packsort.shards.files import ShardFiles
+from packsort.shards.memory import check_reading
 from packsort.sources.formats.megatron_names import MAGIC
 from packsort.tokenization.info import digest
 
@@ -40,6 +42,7 @@ def export(
     format: ExportFormat = "megatron",
     pad_token_id: int | None = None,
     overwrite: bool = False,
+    memory_limit: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[Path | StorePath]:
     """Write the packs of a packed directory as files that another trainer reads.
@@ -78,6 +81,8 @@ def export(
             Megatron itself uses where the tokenizer has none or one that is also another special token. None is that
             of the packs.
         overwrite: Whether to replace what an earlier export wrote to the folder. One with other files is refused.
+        memory_limit: Bytes of memory that the call may take, such as "4GB"; None is half of what the machine and its
+            limits (cgroup, ulimit) allow. One shard at a time is held.
         storage_options: Options of the fsspec file system of URLs.
 
     Returns:
@@ -85,8 +90,8 @@ def export(
         after another.
 
     Raises:
-        OptionError: There is no such format, `out` is the packed directory itself, or `pad_token_id` is missing or has
-            no use.
+        OptionError: There is no such format, `out` is the packed directory itself, `pad_token_id` is missing or has no
+            use, or `memory_limit` is too small for a shard.
         SourceError: With `megatron`, a label is neither the token in its place nor -100, so a mask cannot express it;
             with `megatron-bin`, a label is not the token in its place; or the directory holds no packs.
         DamagedError: The directory is unfinished, or a shard was changed or cannot be read.
@@ -112,7 +117,9 @@ def export(
             )
         if pad_token_id != -1:
             _checks.token_id("pad_token_id", pad_token_id)
+    limit = find_memory_limit(memory_limit)
     shards = source if isinstance(source, ShardFiles) else ShardFiles(source)
+    check_reading(limit, shards.manifest)
     folder = place(out, storage_options)
     if folder.resolve() == shards.path.resolve():
         raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")

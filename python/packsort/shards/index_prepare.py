@@ -39,6 +39,7 @@ from packsort.sources.source import Source, open_source
 from packsort.sources.tokens.blocks import TokenBlocks
 from packsort.sources.tokens.survey import TokenSurvey, survey_tokens
 from packsort.sources.tokens.uses import ColumnUses
+from packsort.sources.unreadable import open_readable
 from packsort.tokenization.choice import TokenizerChoice
 
 _NO_CACHE = 0  # labels of cut sequences are read once
@@ -206,7 +207,9 @@ def open_rows(source: Any, config: ShardConfig, choice: TokenizerChoice | None) 
     Raises:
         SourceError, OptionError, DamagedError: As for `packsort.write_shards`.
     """
-    if choice is not None or (folder := index_folder(source)) is None:
+    if choice is not None:  # tokenizing again for one damaged file would take long
+        return open_readable(source, config.input), config
+    if (folder := index_folder(source)) is None:
         return open_source(source, config.input), config
     opened, _, input = index_rows(folder, config.input)
     return opened, replace(config, input=input)

@@ -23,11 +23,13 @@ from packsort.gathering.gather import segment_columns
 from packsort.gathering.segments import Segments, list_segments
 from packsort.shards.config import ShardConfig
 from packsort.shards.directory import OutputDirectory
-from packsort.shards.index_prepare import IndexPreparation, prepare_index
+from packsort.shards.index_prepare import IndexPreparation, index_folder, prepare_index
 from packsort.shards.index_record import SEQUENCES
 from packsort.shards.manifest import Manifest, ShardInfo, shard_names
 from packsort.shards.references import ReferencedFile
 from packsort.shards.shard_writing import write_shard
+from packsort.sources.source import open_source
+from packsort.sources.unreadable import without_unreadable
 from packsort.tokenization.info import digest
 
 
@@ -48,6 +50,16 @@ def write_index(source: Any, out: Path | StorePath, config: ShardConfig, *, over
         raise OptionError(
             f"index_only=True refers to files on a disk, and `{out}` is in an object store: choose a folder on the disk"
         )
+
+    def write(rows: Any) -> Manifest:
+        return _write(rows, out, config, overwrite, stage)
+
+    if index_folder(source) is not None:
+        return write(source)
+    return without_unreadable(open_source(source, config.input), config.input, write)
+
+
+def _write(source: Any, out: Path, config: ShardConfig, overwrite: bool, stage: Stage) -> Manifest:
     with OutputDirectory(out, overwrite=overwrite) as directory:
         prepared = prepare_index(source, config, out, stage)
         finished = directory.begin(_run_id(prepared))

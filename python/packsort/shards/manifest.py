@@ -103,6 +103,7 @@ class ManifestOptions(Record):
         num_packs_multiple_of: The number of packs is a multiple of this.
         seed: Seed of the shuffle, or None.
         epoch: Epoch of the shuffle.
+        window: Most sequences that `in_order` took another past, or None.
         gap: Gap at which the search for the fewest packs stopped, or None.
         max_iterations: Linear programs after which it stopped, or None.
         max_seconds: Seconds after which it stopped, or None.
@@ -129,6 +130,7 @@ class ManifestOptions(Record):
     num_packs_multiple_of: int = 1
     seed: int | None = None
     epoch: int = 0
+    window: int | None = None
     gap: float | None = None
     max_iterations: int | None = None
     max_seconds: float | None = None
@@ -178,6 +180,9 @@ class Counts:
         padding_left_out: Tokens of that padding.
         without_loss: Sequences in packs of which no token carries loss, also because they were cut.
         packs_without_loss: Packs in which no token carries loss.
+        max_displacement: For `in_order`, the most places between where a sequence stands in the packs and where it
+            stands in the source; None for other strategies.
+        mean_displacement: The mean of these places.
     """
 
     rows: int
@@ -198,6 +203,8 @@ class Counts:
     padding_left_out: int = 0
     without_loss: int = 0
     packs_without_loss: int = 0
+    max_displacement: int | None = None
+    mean_displacement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,7 @@ def _check_agreement(manifest: Manifest) -> None:
         ("pad_to_multiple_of", 1, manifest.max_length),
         ("num_packs_multiple_of", 1, 2**32 - 1),
         ("max_sequences", 1, 2**32 - 1),
+        ("window", 0, 2**32 - 1),
         ("separator", 0, MAX_TOKEN_ID),
         ("pad_token_id", 0, MAX_TOKEN_ID),
     ):

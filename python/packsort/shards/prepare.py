@@ -106,7 +106,8 @@ class Preparation:
         Raises:
             OptionError: The limit is too small.
         """
-        return memory_use(self.config.memory_limit, self.plan.num_rows, self._shard_bytes, len(self._token_fields))
+        config, rows = self.config, self.plan.num_rows
+        return memory_use(config.memory_limit, rows, self._shard_bytes, len(self._token_fields), config.named_columns)
 
     def shards_in_memory(self) -> int:
         """Return the most shards to gather and write at a time, where the tokens are in memory."""
@@ -196,9 +197,8 @@ def prepare(
             planned = plan_tokens(found.tokens, info, options, ways)
             counts, files = count_sequences(planned, found.tokens)
             prepared = Preparation(found, planned, config, kept, counts, files)
-            if found.in_memory:
-                return prepared.counted()
-            prepared.memory()
+            if not found.in_memory:
+                prepared.memory()
     except PacksortError as error:
         if store is not None:
             store.keep_after(error)

@@ -35,6 +35,7 @@ class ShardCheck:
         lengths: Tokens of each segment: int32 (segments,).
         starts: First token of each segment in its row: int32 (segments,).
         inside: Whether each segment names a row of the source: bool (segments,).
+        segment_ends: First segment of each pack, and the number of segments: int64 (packs + 1,).
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class ShardCheck:
         self._max_length, self._shard, self._table = max_length, shard, table
         self._source, self._rules = source, rules
         self._token_ends = _ends(table[INPUT_IDS])  # (packs + 1,)
-        self._segment_ends = _ends(table[SEQ_LENGTHS])  # (packs + 1,)
+        self.segment_ends = _ends(table[SEQ_LENGTHS])  # (packs + 1,)
         self.lengths = to_numpy(_values(table[SEQ_LENGTHS]))
         self.ids = to_numpy(_values(table[SEQUENCE_IDS]))
         self.starts = np.zeros_like(self.lengths)
@@ -72,25 +73,25 @@ class ShardCheck:
 
     def where(self, segment: int) -> str:
         """Name a segment: its shard, its pack, its place there, and its row of the source."""
-        pack = int(np.searchsorted(self._segment_ends, segment, side="right")) - 1
+        pack = int(np.searchsorted(self.segment_ends, segment, side="right")) - 1
         row = int(self.ids[segment])
         name = f"row {row}"
         if self._source is not None and 0 <= row < self._source.tokens.source.num_rows:
             name = self._source.tokens.source.where(row)
-        return f"{self._pack(pack)}, sequence {segment - self._segment_ends[pack]} ({name})"
+        return f"{self._pack(pack)}, sequence {segment - self.segment_ends[pack]} ({name})"
 
     def _shape_problems(self) -> Iterator[str]:
         lengths = np.diff(self._token_ends)
         for pack in np.flatnonzero(lengths > self._max_length):
             yield f"{self._pack(int(pack))} has {lengths[pack]} tokens, more than max_length {self._max_length}"
         for name in self._table.column_names:
-            like = self._segment_ends if name in self._rules.segment_columns else self._token_ends
+            like = self.segment_ends if name in self._rules.segment_columns else self._token_ends
             for pack in np.flatnonzero(np.diff(_ends(self._table[name])) != np.diff(like)):
                 yield f"{self._pack(int(pack))}: column `{name}` has another number of values than the others"
         for segment in np.flatnonzero(self.lengths < 1):
             yield f"{self.where(int(segment))} has {self.lengths[segment]} tokens"
         ends = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-        for pack in np.flatnonzero(np.diff(ends[self._segment_ends]) != lengths):
+        for pack in np.flatnonzero(np.diff(ends[self.segment_ends]) != lengths):
             yield f"{self._pack(int(pack))}: `seq_lengths` do not add up to its tokens"
         found = {"packs": self.packs, "sequences": self.pieces, "tokens": self.tokens}
         for name, number in found.items():
@@ -100,7 +101,7 @@ class ShardCheck:
     def _filler_problems(self) -> Iterator[str]:
         """Yield where separators and padding are missing, misplaced or of other tokens."""
         multiple = self._rules.multiple
-        pack = np.repeat(np.arange(len(self._segment_ends) - 1), np.diff(self._segment_ends))  # (segments,)
+        pack = np.repeat(np.arange(len(self.segment_ends) - 1), np.diff(self.segment_ends))  # (segments,)
         # Both as int64: positions in the pack of the first token of each segment.
         place = np.cumsum(self.lengths, dtype=np.int64) - self.lengths - self._token_ends[pack]
         for segment in np.flatnonzero(~self._filler & (place % multiple != 0)):

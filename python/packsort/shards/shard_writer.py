@@ -1,9 +1,12 @@
-"""Write the shards of a plan, each while the next is gathered; of Parquet, several at a time."""
+"""Write the shards of a plan: one is gathered, one written, and those before go to the disk, at the same time."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -12,14 +15,16 @@ from packsort._progress import Stage
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import ShardInfo, shard_names
 from packsort.shards.prepare import Preparation
-from packsort.shards.shard_writing import write_shard
+from packsort.shards.shard_writing import write_packs
+
+_SYNCS = 2  # shards that wait for the disk, which are no longer in the memory of the process
 
 Gather = Callable[[int], pa.Table]
 """Returns the packs of a shard, by its number."""
 
 
 class ShardWriter:
-    """Writer of the shards of a plan: while one is written, the next is gathered.
+    """Writer of the shards of a plan.
 
     Args:
         directory: Directory that is written.
@@ -42,30 +47,46 @@ class ShardWriter:
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
         """Write all shards but those that are finished."""
         shards: list[ShardInfo] = []
-        waiting: list[Future[ShardInfo]] = []
+        writing: deque[Future[Future[ShardInfo]]] = deque()
+        syncing: deque[Future[ShardInfo]] = deque()
 
-        def settle(most: int) -> None:
-            while len(waiting) > most:
-                shard = waiting.pop(0).result()
-                self._directory.finish(shard)
-                shards.append(shard)
+        def settle(most_written: int, most_synced: int) -> None:
+            while len(writing) > most_written:
+                syncing.append(writing.popleft().result())
+            while len(syncing) > most_synced:
+                shards.append(shard := syncing.popleft().result())
                 advance(shard.packs)
 
-        pool = ThreadPoolExecutor(max(1, self._in_memory - 1), thread_name_prefix="packsort-write")
-        with stage("packing", total=self._plan.num_packs, unit="packs") as advance, pool:
-            for shard, name in enumerate(shard_names(len(self._starts) - 1, self._format)):
+        with (
+            stage("packing", total=self._plan.num_packs, unit="packs") as advance,
+            ThreadPoolExecutor(1, thread_name_prefix="packsort-sync") as disk,
+            ThreadPoolExecutor(max(1, self._in_memory - 1), thread_name_prefix="packsort-write") as pool,
+        ):
+            for number, name in enumerate(shard_names(len(self._starts) - 1, self._format)):
                 if name in finished:
-                    settle(0)
+                    settle(0, 0)
                     shards.append(finished[name])
                     advance(finished[name].packs)
                     continue
-                settle(self._in_memory - 1)
-                packs = self._gather(shard).cast(self._schema)
-                waiting.append(pool.submit(self._write_one, name, packs))
+                settle(self._in_memory - 1, _SYNCS)
+                packs = self._gather(number).cast(self._schema)
+                writing.append(pool.submit(self._write_one, name, packs, disk))
                 del packs
-            settle(0)
+            settle(0, 0)
         return shards
 
-    def _write_one(self, name: str, packs: pa.Table) -> ShardInfo:
+    def _write_one(self, name: str, packs: pa.Table, disk: ThreadPoolExecutor) -> Future[ShardInfo]:
         with output_errors(self._directory.out / name):
-            return write_shard(self._directory.path_of(name), name, packs, self._format, self._plan.max_length)
+            file = self._directory.path_of(name).open("wb")
+            try:
+                shard = write_packs(file, name, packs, self._format, self._plan.max_length)
+            except BaseException:
+                file.close()
+                raise
+        return disk.submit(self._finish, file, shard)
+
+    def _finish(self, file: BinaryIO, shard: ShardInfo) -> ShardInfo:
+        with output_errors(self._directory.out / shard.name), file:
+            os.fsync(file.fileno())
+        self._directory.finish(shard)
+        return shard

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from packsort._checksum import checksum
+from packsort._checksum import ChecksumWriter
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.manifest import ShardInfo
 
@@ -21,7 +21,7 @@ _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_
 
 
 def write_shard(path: Path, name: str, packs: pa.Table, format: str, max_length: int) -> ShardInfo:
-    """Write a shard, and return its record.
+    """Write a shard through to the disk, and return its record.
 
     Args:
         path: The file.
@@ -34,14 +34,27 @@ def write_shard(path: Path, name: str, packs: pa.Table, format: str, max_length:
         OSError: The file cannot be written.
     """
     with path.open("wb") as file:
-        if format == "arrow":
-            with pa.ipc.new_file(file, packs.schema) as writer:
-                writer.write_table(packs)
-        else:
-            group = max(1, _TOKENS_PER_ROW_GROUP // max_length)
-            pq.write_table(packs, file, row_group_size=group, **_PARQUET)
-        file.flush()
+        shard = write_packs(file, name, packs, format, max_length)
         os.fsync(file.fileno())
+    return shard
+
+
+def write_packs(file: BinaryIO, name: str, packs: pa.Table, format: str, max_length: int) -> ShardInfo:
+    """Write a shard to a file that is open, and return its record; the arguments are those of `write_shard`.
+
+    The checksum is that of what was written, so that what the disk makes of it is found by whoever reads it.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    written = ChecksumWriter(file)
+    if format == "arrow":
+        with pa.ipc.new_file(written, packs.schema) as writer:
+            writer.write_table(packs)
+    else:
+        group = max(1, _TOKENS_PER_ROW_GROUP // max_length)
+        pq.write_table(packs, written, row_group_size=group, **_PARQUET)
+    file.flush()
     is_piece = pc.greater_equal(pc.list_flatten(packs[SEQUENCE_IDS]), 0)
     tokens = pc.sum(pc.filter(pc.list_flatten(packs[SEQ_LENGTHS]), is_piece)).as_py()
     return ShardInfo(
@@ -49,6 +62,6 @@ def write_shard(path: Path, name: str, packs: pa.Table, format: str, max_length:
         packs=packs.num_rows,
         sequences=pc.sum(is_piece).as_py() or 0,
         tokens=tokens or 0,
-        bytes=path.stat().st_size,
-        checksum=checksum(path),
+        bytes=written.size,
+        checksum=written.checksum,
     )

@@ -57,10 +57,11 @@ def load_input(
         fillers = config.fillers(None)
         token_bytes, columns = _bytes_of_tokens(source)
         shard = min(config.shard_size, token_bytes)
-        if fits_in_memory(config.memory_limit, token_bytes, source.num_rows, shard):
+        if fits_in_memory(config.memory_limit, token_bytes, source.num_rows, shard, config.named_columns):
             return TokenInput(*load_tokens(source, None, stage, config.input), fillers)
         with source.naming():
-            memory_use(config.memory_limit, source.num_rows, shard, columns)  # refused before anything is read
+            # Refused before any token is read.
+            memory_use(config.memory_limit, source.num_rows, shard, columns, config.named_columns)
         with stage("reading lengths"):
             return TokenInput(StreamedTokens(source, config.input.empty), None, fillers)
     return TokenInput(*_tokenized(source, config, choice, stage, store, folder))
@@ -86,7 +87,7 @@ def _tokenized(
     folder: Path | None,
 ) -> tuple[Tokens, TokenizerInfo | None, Fillers]:
     window = config.window(choice)
-    most_bytes = most_token_bytes(config.memory_limit, source.num_rows, config.shard_size)
+    most_bytes = most_token_bytes(config.memory_limit, source.num_rows, config.shard_size, config.named_columns)
     kept = None if store is None else store.find(stage)
     if kept is not None and window is None:
         found = config.fillers_without(kept.pad_token_id, kept.vocabulary) or config.fillers(choice.load(stage))
@@ -97,7 +98,7 @@ def _tokenized(
     # What is cut serves no other limit, so a folder that the user chose gets the tokens before they are cut.
     cut_later = kept is None and store is not None and store.keeps_all
     first_window = None if cut_later else window
-    room: dict[str, Any] = {"most_bytes": most_bytes, "folder": folder}
+    room: dict[str, Any] = {"most_bytes": most_bytes, "folder": folder, "memory_limit": config.memory_limit}
     tokens, info = load_tokens(source, tokenizer, stage, config.input, split_turns=first_window, kept=kept, **room)
     if store is not None and first_window is None:
         assert info is not None

@@ -18,7 +18,8 @@ from packsort.shards.coverage import CutSequences, WholeSequences
 from packsort.shards.files import ShardFiles
 from packsort.shards.kept_check import kept_problems
 from packsort.shards.manifest import Manifest
-from packsort.shards.memory import most_token_bytes
+from packsort.shards.memory import check_reading, most_token_bytes
+from packsort.shards.order_check import PackOrder
 from packsort.shards.pieces import pieces_of_packs, sound_table
 from packsort.shards.rules import PackingRules
 from packsort.shards.shard_check import ShardCheck
@@ -32,6 +33,8 @@ from packsort.tokenization.info import TokenizerInfo
 from packsort.tokenization.load import load_tokens, window_limit
 
 _MOST_PROBLEMS = 20  # problems that are kept in words
+_BYTES_A_SEQUENCE, _BYTES_A_ROW = 24, 100  # without and with a source, as measured
+_BYTES_OF_ORDER = 160  # of each sequence, where packs in input order are made again
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def verify(
     """Check a packed directory, and prove that it holds its source.
 
     Without a source: files and checksums match the manifest, no pack exceeds `max_length`, segments add up to packs,
-    each sequence is in one pack or its pieces adjoin, and the counts match the manifest. With a source: the tokens,
+    each sequence is in one pack or its pieces adjoin, packs of `strategy="in_order"` are those that it makes of these
+    sequences, and the counts match the manifest. With a source: the tokens,
     labels and other per-token values of each sequence, and the columns that were kept, equal those of its row, and
     sequences that are in no pack were dropped as too long.
 
@@ -97,8 +101,9 @@ def verify(
         source: Rows that were packed, in the same order; `None` checks the directory alone.
         tokenizer: Tokenizer that the rows were tokenized with, or its folder or name. Needed where `source` holds
             conversations or text.
-        memory_limit: Bytes of memory, such as "4GB", beyond which the tokens of conversations and text wait in a
-            temporary file; None is half of what there is. A source of tokens is read batch by batch.
+        memory_limit: Bytes of memory that the call may take, such as "4GB"; None is half of what the machine and its
+            limits (cgroup, ulimit) allow. A source of tokens is read batch by batch. Tokens of conversations and text
+            that do not fit wait in a temporary file.
         stage: Progress reporter, as for `packsort.write_shards`.
 
     Returns:
@@ -107,7 +112,8 @@ def verify(
     Raises:
         SourceError: The source cannot be read or used.
         DamagedError: The manifest is missing or damaged. Damaged shards are reported as problems.
-        OptionError: The source must be tokenized, and there is no tokenizer; or `memory_limit` is no size.
+        OptionError: The source must be tokenized, and there is no tokenizer; or `memory_limit` is no size,
+            or too small.
 
     Example:
         >>> import packsort, pyarrow as pa, tempfile
@@ -120,6 +126,8 @@ def verify(
     limit = find_memory_limit(memory_limit)
     opened = shards if isinstance(shards, ShardFiles) else ShardFiles(shards)
     manifest = opened.manifest
+    a_row = _BYTES_A_SEQUENCE if source is None else _BYTES_A_ROW + 8 * len(manifest.columns)
+    check_reading(limit, manifest, a_row + (_BYTES_OF_ORDER if manifest.options.strategy == "in_order" else 0))
     rules = PackingRules(manifest)
     found = _Findings()
     tokens = digests = kept_there = None
@@ -136,6 +144,7 @@ def verify(
         with stage("reading the source", total=len(tokens.lengths), unit="sequences") as advance:
             digests = SourceDigests(tokens, pieces_of_packs(opened, lengths_of(tokens), rules), advance)
     coverage = CutSequences(rules) if PIECE_STARTS in manifest.columns else WholeSequences(rules)
+    order = PackOrder(manifest) if manifest.options.strategy == "in_order" else None
     packs = pieces = packed_tokens = 0
     with stage("verifying", total=manifest.counts.packs, unit="packs") as advance:
         for index, shard in enumerate(manifest.shards):
@@ -148,6 +157,8 @@ def verify(
             found.extend(check.problems())
             found.extend(kept_problems(check, table, kept, kept_there))
             found.extend(coverage.add(check))
+            if order is not None:
+                order.add(check)
             packs, pieces, packed_tokens = packs + check.packs, pieces + check.pieces, packed_tokens + check.tokens
             advance(shard.packs)
     counts = manifest.counts
@@ -156,6 +167,8 @@ def verify(
     found.compare("packs", packs, counts.packs)
     found.compare("pieces", pieces, recorded_pieces)
     found.compare("tokens", packed_tokens, counts.tokens)
+    if order is not None and packs == counts.packs:
+        found.extend(order.problems())
     lengths = None if digests is None else digests.lengths
     found.extend(coverage.problems(lengths))
     seen = coverage.seen
@@ -242,18 +255,19 @@ def _source_tokens(
     tokens: TokenRows
     info = None
     most_bytes = most_token_bytes(memory_limit, source.num_rows, max((one.bytes for one in manifest.shards), default=0))
+    room: dict[str, Any] = {"most_bytes": most_bytes, "memory_limit": memory_limit}
     try:
         if tokenizer is None:
             with stage("reading lengths"):
                 tokens = StreamedTokens(source, config.empty)
         else:
-            tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, most_bytes=most_bytes)
+            tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, **room)
     except OptionError:
         if config.template_date is None:
             raise
         # This template reads no date: it is another one, as `_tokenizer_differences` then says.
         config = replace(config, template_date=None)
-        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, most_bytes=most_bytes)
+        tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, **room)
     if info is not None and manifest.tokenizer is not None:
         found.extend(_tokenizer_differences(info, manifest.tokenizer))
     if len(tokens.lengths) != manifest.counts.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,7 +13,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 
 from packsort import _core
-from packsort._options.choices import ShardFormat
+from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
 from packsort._progress import Stage, no_progress
 from packsort._stores import StorePath, place
@@ -32,6 +33,7 @@ from packsort.shards.streaming import fill_spool, rows_digest
 from packsort.shards.token_store import open_store
 from packsort.sources.source import Source
 from packsort.sources.tokens.read import Tokens
+from packsort.sources.unchanged import Unchanged
 from packsort.sources.unreadable import without_unreadable
 from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
 from packsort.tokenization.info import digest
@@ -44,7 +46,7 @@ def write_shards(
     max_length: int,
     *,
     tokenizer: Any = None,
-    seed: int | None = 0,
+    seed: Seed = "auto",
     epoch: int = 0,
     format: ShardFormat = "arrow",
     shard_size: int | str = "256MB",
@@ -64,11 +66,11 @@ def write_shards(
         source: Files, folders or glob patterns; a name on the Hub; a table; a `datasets.Dataset`. It holds
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
             directory, whose rows are packed anew.
-        out: Directory to write, or the URL of a folder in an object store that is empty.
+        out: Directory to write, or the URL of a folder in an object store.
         max_length: Most tokens of a pack.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
-        seed: Seed that shuffles packs and sequences of equal length, 0 by default because packs in the order of their
-            lengths train badly. `None` keeps the order of first-fit decreasing.
+        seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
+            `auto` is `None` for `in_order`, and else 0, because packs in the order of their lengths train badly.
         epoch: Epoch of the shuffle.
         format: `arrow` (uncompressed, memory-mapped) or `parquet`.
         shard_size: Bytes of a shard before compression, approximately: an integer, or a text such as "256MB".
@@ -172,16 +174,23 @@ def _write(
     tokens: Path | None,
     stage: Stage,
 ) -> Manifest:
+    unchanged = Unchanged(source)
     beside = None if isinstance(out, StorePath) else out
     store = open_store(source, choice, config.input, folder=tokens, out=beside)
     with OutputDirectory(out, overwrite=overwrite) as directory:
         # Tokens that do not fit into memory wait beside the output; those of an object store, with temporary files.
         folder = Path(tempfile.gettempdir()) if beside is None else Path(os.path.realpath(beside)).parent
         prepared = prepare(source, config, choice, stage, store, folder)
+        unchanged.check()  # or a call that goes on after a kill would take these shards for those of another file
         finished = directory.begin(_run_id(source, prepared))
         if prepared.input.in_memory:
             writer = ShardWriter(directory, prepared, _from_memory(prepared), prepared.shards_in_memory())
-            shards = writer.write(finished, stage)
+            with ThreadPoolExecutor(1, thread_name_prefix="packsort-count") as pool:
+                counted = pool.submit(prepared.counted)  # a pass over the tokens, while the disk is busy
+                shards = writer.write(finished, stage)
+                prepared = counted.result()
+            if choice is None:
+                unchanged.check()  # tokens in memory may be mapped
         else:
             prepared, shards = _write_streamed(directory, prepared, folder, finished, stage)
         manifest = prepared.manifest(shards)

@@ -7,6 +7,7 @@
 - `hugging_face`: readers of `datasets` objects and of data sets on the Hub.
 - `renamed`: columns under the names that packsort looks for.
 - `sliced`: some rows of a source.
+- `unreadable`, `unchanged`: files that cannot be read, and files that change while a call works on them.
 - `sequence_columns`: columns with one value for each sequence, which packs keep.
 - `tokens`: token columns of a source, checked.
 """

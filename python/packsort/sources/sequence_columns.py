@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 from pyarrow import types
@@ -23,6 +22,7 @@ from packsort._arrow import first_null, is_text, to_numpy
 from packsort.errors import OptionError, SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LABELS, LENGTH, LOSS_MASKS, NO_VALUE, SEGMENT_COLUMNS
 from packsort.sources.source import Source
+from packsort.sources.text_codes import TextCodes, column_batches
 
 MOST_TEXTS = 2**16
 """Most different texts of a column that is kept: its dictionary is part of the manifest."""
@@ -130,12 +130,23 @@ def _read(source: Source, name: str) -> tuple[NDArray[Any], tuple[str, ...] | No
     if name not in source.schema.names:
         columns = ", ".join(f"`{one}`" for one in source.schema.names)
         raise SourceError(f"keep={name!r} names no column of the source; its columns are {columns}")
-    column = source.read([name])[name]
-    if types.is_dictionary(column.type):  # categories may be in another order, unused, or null
-        column = column.cast(column.type.value_type)
-    if column.null_count:
-        raise null_value(name, source.where(first_null(column)))
-    return _codes(column, name) if is_text(column.type) else (_numbers(column, name), None)
+    kind = source.schema.field(name).type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    codes = TextCodes() if is_text(kind) else None
+    values = np.empty(source.num_rows, _stored_type(kind))
+    first = 0
+    for column in column_batches(source, name):
+        if column.null_count:
+            raise null_value(name, source.where(first + first_null(column)))
+        stop = first + len(column)
+        if codes is None:
+            values[first:stop] = _numbers(column, name)
+        else:
+            values[first:stop] = codes.of(column)
+            if len(codes.texts) > MOST_TEXTS:
+                raise too_many_texts(name)
+        first = stop
+    return values, None if codes is None else tuple(codes.texts)
 
 
 def class_labels(dictionaries: Dictionaries) -> dict[str, str]:
@@ -172,22 +183,18 @@ def too_many_texts(name: str) -> SourceError:
     )
 
 
-def _codes(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    encoded = pc.dictionary_encode(column).unify_dictionaries()
-    texts = encoded.chunk(0).dictionary
-    if len(texts) > MOST_TEXTS:
-        raise too_many_texts(name)
-    codes = [to_numpy(chunk.indices).astype(np.int64) for chunk in encoded.chunks]
-    return np.concatenate(codes), tuple(texts.to_pylist())
+def _stored_type(kind: pa.DataType) -> Any:
+    """Return the NumPy type of the values of a column."""
+    return kind.to_pandas_dtype() if types.is_boolean(kind) or types.is_floating(kind) else np.int64
 
 
-def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[Any]:
+def _numbers(column: pa.Array, name: str) -> NDArray[Any]:
     kind = column.type
     if types.is_boolean(kind) or types.is_floating(kind):
-        return np.array(to_numpy(column))
+        return to_numpy(column)
     if not types.is_integer(kind):
         raise wrong_type(name, str(kind))
     try:
-        return np.array(to_numpy(column.cast(pa.int64())))
+        return to_numpy(column.cast(pa.int64()))
     except pa.ArrowInvalid as error:
         raise SourceError(f"column `{name}` must hold integers of 64 bits: {error}") from None

@@ -291,7 +291,17 @@ class Source:
         Raises:
             SourceError: No file can be read.
         """
-        errors = [_error_of(reader) for reader in self._readers]
+        return self.without([_error_of(reader) for reader in self._readers])
+
+    def without(self, errors: Sequence[SourceError | None]) -> Source:
+        """Return the source without the files that cannot be read; itself if all can.
+
+        Args:
+            errors: The error of each file, or None.
+
+        Raises:
+            SourceError: No file can be read.
+        """
         sound = [index for index, error in enumerate(errors) if error is None]
         if len(sound) == len(errors):
             return self

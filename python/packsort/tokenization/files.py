@@ -28,13 +28,17 @@ from packsort._atomic import (
     tables,
 )
 from packsort._checksum import checksum
+from packsort._options.choices import OnError
 from packsort._options.input import InputConfig, take_input_options
 from packsort._options.keywords import InputOptions, names
+from packsort._options.memory import find_memory_limit
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath, place
 from packsort.errors import OptionError, TokenizerError
 from packsort.schema import INPUT_IDS
-from packsort.sources.source import Source, open_source
+from packsort.sources.files.skipped import Skipped, count_skipped
+from packsort.sources.source import Source
+from packsort.sources.unreadable import open_readable
 from packsort.tokenization.batches import TokenBatch
 from packsort.tokenization.choice import TokenizerChoice, as_choice, stamps
 from packsort.tokenization.info import digest
@@ -61,6 +65,7 @@ class TokenizedFiles:
         loss_rule: Tokens that carry loss.
         notes: Facts that a user should know; `str` of a note says it in words.
         empty: Number of rows without tokens, which stay in the files so that rows keep their numbers.
+        skipped: Files of the source that were not read, by reason.
     """
 
     files: tuple[Path | StorePath, ...]
@@ -71,6 +76,7 @@ class TokenizedFiles:
     loss_rule: LossRule
     notes: tuple[Note, ...]
     empty: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
 def write_tokens(
@@ -80,6 +86,8 @@ def write_tokens(
     *,
     overwrite: bool = False,
     keep: Sequence[str] = (),
+    on_error: OnError = "error",
+    memory_limit: int | str | None = None,
     on_progress: Callable[[int], None] | None = None,
     **options: Unpack[InputOptions],
 ) -> TokenizedFiles:
@@ -96,6 +104,10 @@ def write_tokens(
         overwrite: Whether to replace the file, or what this function wrote to the folder before. A folder with other
             files is refused.
         keep: Other columns to copy.
+        on_error: `skip` leaves out files that are damaged or may not be read, which otherwise end the call, and names
+            and counts them. Every file is then read to its end before the first is tokenized.
+        memory_limit: Bytes of memory that this process and those of `num_proc` may take, such as "8GB"; None is half of
+            what the machine and its limits (cgroup, ulimit) allow. `num_proc="auto"` takes as many as fit.
         on_progress: Called with the number of sequences done since its last call.
         **options: Options of what goes in, as for `packsort.tokenize`.
 
@@ -127,8 +139,9 @@ def write_tokens(
         (5, 'all')
     """
     _checks.keywords("write_tokens", options, names(InputOptions) | set(inspect.signature(write_tokens).parameters))
-    config = take_input_options(dict(options))
-    opened = open_source(source, config)
+    config = take_input_options({**options, "on_error": on_error})
+    limit = find_memory_limit(memory_limit)
+    opened = open_readable(source, config)
     target = place(out, config.storage_options)
     targets = _targets(opened, target)
     source_paths = {Path(file.path).resolve() for file in opened.files}
@@ -143,7 +156,9 @@ def write_tokens(
     choice = as_choice(tokenizer)
     assert choice is not None
     with output:
-        tokenization = Tokenization(opened, choice.load(), config, keep=keep, on_progress=on_progress)
+        tokenization = Tokenization(
+            opened, choice.load(), config, keep=keep, on_progress=on_progress, memory_limit=limit
+        )
         if isinstance(output, (OutputFile, StoreFile)):
             with tables(output.file, target, tokenization.schema) as write:
                 for group in _row_groups(batch.table for batch in tokenization.by_file()):
@@ -162,6 +177,7 @@ def write_tokens(
         empty=tokenization.empty,
         loss_rule=tokenization.loss_rule,
         notes=tuple(tokenization.notes),
+        skipped=count_skipped(opened.skipped),
     )
 
 

@@ -29,6 +29,7 @@ def load_tokens(
     kept: KeptTokens | None = None,
     most_bytes: int | None = None,
     folder: Path | None = None,
+    memory_limit: int | None = None,
 ) -> tuple[Tokens, TokenizerInfo | None]:
     """Read the token columns of a source, or tokenize its rows.
 
@@ -41,6 +42,7 @@ def load_tokens(
         kept: Tokens of the same rows, uncut, that an earlier call has made. They are only cut.
         most_bytes: The most bytes of made tokens to hold in memory; more are mapped from a file. None holds all.
         folder: Folder of that file; None is that of the system's temporary files.
+        memory_limit: Bytes of memory that this process and those that tokenize may take, or None for any number.
 
     Returns:
         The tokens; and how they were made, None if they were read.
@@ -61,6 +63,7 @@ def load_tokens(
             on_progress=advance,
             split_turns=split_turns,
             made=None if kept is None else kept.table,
+            memory_limit=memory_limit,
         )
         table, in_memory = collect(tokenization, tokenization.schema, most_bytes, folder)
         table = table.drop_columns(LENGTH)

@@ -21,11 +21,13 @@ from typing import Any
 import pyarrow as pa
 
 from packsort._options.input import InputConfig
+from packsort._options.memory import FIXED_BYTES, check_least_memory, used_memory
 from packsort.errors import TokenizerError
 from packsort.tokenization.batches import BatchTokenizer, TokenBatch
 from packsort.tokenization.threads import Chunk
 
-# A process takes seconds to import transformers, and about half a gigabyte.
+_PROCESS_BYTES = 512 << 20  # it takes seconds to import transformers
+_BYTES_OF_ROWS = 256 << 20  # texts and tokens of the batches on their way, and of a row group that is written
 _LEAST_ROWS = 50_000
 _LEAST_CORES = 4
 _MOST_BY_DEFAULT = 16
@@ -62,22 +64,36 @@ class Recipe:
         return replace(self, config=replace(self.config, template_date=date))
 
 
-def num_processes(wanted: int | str | None, rows: int) -> int:
+def num_processes(wanted: int | str | None, rows: int, memory_limit: int | None = None) -> int:
     """Return how many processes tokenize; 1 is this one.
 
     Args:
         wanted: A number, None for 1, or `auto`: one for each core of up to 16 if there are at least 4 cores and 50,000
-            rows.
+            rows, and no more than fit `memory_limit`.
         rows: Number of rows.
+        memory_limit: Bytes of memory that this process and those may take together, or None for any number.
+
+    Raises:
+        OptionError: The limit is too small for this process, or for as many as are wanted.
 
     Example:
         >>> num_processes(3, 10), num_processes(None, 10**9), num_processes("auto", 10)
         (3, 1, 1)
     """
+    least = used_memory() + FIXED_BYTES + _BYTES_OF_ROWS
+    if memory_limit is not None:
+        check_least_memory(memory_limit, least, "tokenizing")
     if wanted != "auto":
-        return int(wanted or 1)
+        number = int(wanted or 1)
+        if memory_limit is not None and number > 1:
+            least += number * _PROCESS_BYTES
+            check_least_memory(
+                memory_limit, least, f"{number} processes", "raise it, or pass `num_proc` for fewer processes"
+            )
+        return number
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_BY_DEFAULT) if cores >= _LEAST_CORES and rows >= _LEAST_ROWS else 1
+    most = _MOST_BY_DEFAULT if memory_limit is None else (memory_limit - least) // _PROCESS_BYTES
+    return max(1, min(cores, _MOST_BY_DEFAULT, most)) if cores >= _LEAST_CORES and rows >= _LEAST_ROWS else 1
 
 
 def in_processes(recipe: Recipe, chunks: Iterator[Chunk], learned: Any, processes: int) -> Iterator[TokenBatch]:

@@ -51,6 +51,7 @@ class Tokenization:
         split_turns: The most tokens of a window. None cuts no conversation.
         made: Tokens of all rows, uncut, as an earlier `Tokenization` of the same rows gave them. Rows are then rendered
             only to cut them, and `notes` are those of cutting.
+        memory_limit: Bytes of memory that this process and those that tokenize may take, or None for any number.
 
     Attributes:
         loss_rule: Tokens that carry loss.
@@ -72,12 +73,14 @@ class Tokenization:
         on_progress: Callable[[int], None] | None = None,
         split_turns: int | None = None,
         made: pa.Table | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self._source, self._made = source, made
         self._recipe = Recipe(source.schema, tokenizer, config, tuple(keep), split_turns)
         with source.naming():
             self._batches = self._recipe.make()
-        self._processes = 1 if made is not None else num_processes(config.num_proc, source.num_rows)
+        wanted = None if made is not None else config.num_proc
+        self._processes = num_processes(wanted, source.num_rows, memory_limit)
         self.loss_rule = self._batches.render.loss_rule
         self.columns = tuple(self._batches.render.columns)
         self.form = self._batches.render.form.name

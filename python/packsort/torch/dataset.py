@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from packsort import _checks
-from packsort._options.choices import Verify
+from packsort._options.choices import Seed, Verify
 from packsort._options.keywords import PackOptions, names
 from packsort._pickles import restoring
 from packsort._warn import warn
@@ -32,7 +32,7 @@ _NO_COLLATOR = (
 class DatasetOptions(PackOptions, total=False):
     """Keyword arguments of `PackedDataset`."""
 
-    seed: int | None
+    seed: Seed
     epoch: int
     tokenizer: Any
     plan: Plan | str | os.PathLike[str] | None
@@ -48,7 +48,9 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
 
     The packs of a dataset never change, so one dataset may serve training and evaluation, and a resumed run sees the
     packs of the run before it. The sampler of the loop chooses their order in each epoch; `packsort.hf.ResumeCallback`
-    makes sure that a `Trainer` that is resumed chooses the same. `with_epoch` packs anew.
+    makes sure that a `Trainer` that is resumed chooses the same. `with_epoch` packs anew. The samplers of `Trainer` and
+    of `DataLoader(shuffle=True)` also shuffle packs of `strategy="in_order"`: for a curriculum pass
+    `TrainingArguments(train_sampling_strategy="sequential")`, or `shuffle=False`.
 
     Args:
         source: A packed directory (its path, or the result of `packsort.open_shards`), or token columns to pack on the
@@ -56,9 +58,9 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
             tokenizer, conversations and text.
         max_length: Most tokens of a pack. `None` for a packed directory or a `plan`, which know it.
         **options: Options of packing on the fly, as for `packsort.pack`. They include `seed`, which shuffles the packs
-            (default 0, `None` for no shuffle), `epoch` (default 0), and `plan`: a `Plan`, or the file that `Plan.save`
-            wrote, in place of `max_length` and the other options. `verify` and `tokenizer` are
-            those of `PackedLoader`; workers get the tokens and do not make them again.
+            (default `auto`: 0, and `None`, no shuffle, for `in_order`), `epoch` (default 0), and `plan`: a `Plan`, or
+            the file that `Plan.save` wrote, in place of `max_length` and the other options. `verify` and `tokenizer`
+            are those of `PackedLoader`; workers get the tokens and do not make them again.
 
     Attributes:
         max_length: Most tokens of a pack.
@@ -88,7 +90,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         _checks.keywords("PackedDataset", options, names(DatasetOptions))
         own = dict[str, Any](options)
         verify = own.pop("verify", None)
-        plan, seed, epoch = own.pop("plan", None), own.pop("seed", 0), own.pop("epoch", 0)
+        plan, seed, epoch = own.pop("plan", None), own.pop("seed", "auto"), own.pop("epoch", 0)
         packing = PackingOptions.check("PackedDataset", max_length, own, seed, own.pop("tokenizer", None))
         epoch = _checks.seed("epoch", epoch)
         self._arguments = (source, max_length, {name: options[name] for name in options if name != "on_progress"})  # type: ignore[literal-required]

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from packsort import _checks
-from packsort._options.choices import Layout, Tail, Verify
+from packsort._options.choices import Layout, Seed, Tail, Verify
 from packsort._options.keywords import LayoutOptions, LoaderOptions, names
 from packsort._options.layout import LayoutConfig, layout_config
 from packsort._pickles import restoring
@@ -101,7 +101,8 @@ class PackedLoader(IterableDataset[Batch]):
             sequences a pack, as CUDA graphs need. The packs must be made with `max_sequences`; separators and padding
             between sequences have room beside them.
         seed: Seed of the order of packs and sequences. `None` keeps the order of a packed directory in every epoch, and
-            leaves packs on the fly unshuffled in epoch 0.
+            leaves packs on the fly unshuffled in epoch 0. `auto` is 0; where packs are in input order
+            (`strategy="in_order"`, also of a packed directory) it is `None`, and they keep it in every epoch.
         tail: Packs that do not fill the last step: `"pad"` repeats the first packs of the epoch, `"drop"` leaves them
             out until the next epoch.
         balance: Whether to order packs within 64 steps so that no rank waits for a more expensive pack, see
@@ -166,7 +167,7 @@ class PackedLoader(IterableDataset[Batch]):
         batch_size: int = 1,
         layout: Layout = "flat",
         static_shapes: bool = False,
-        seed: int | None = 0,
+        seed: Seed = "auto",
         tail: Tail = "pad",
         balance: bool | CostModel = False,
         rank: int | None = None,
@@ -194,6 +195,12 @@ class PackedLoader(IterableDataset[Batch]):
             packing = replace(packing, given=tuple(name for name in packing.given if name != "pad_token_id"))
         packs = open_packs(source, packing, plan, verify)
         ranks.check_packs(len(packs), packs.name)
+        if balanced is not None and packs.in_order:
+            raise _checks.clash(
+                "balance",
+                "packs in input order",
+                "it orders packs by cost: pass balance=False, or a seed, which shuffles packs",
+            )
         if static_shapes and packs.max_sequences is None:
             raise OptionError(
                 f"static_shapes=True needs the most sequences of a pack: pack {packs.name} with max_sequences"
@@ -209,7 +216,7 @@ class PackedLoader(IterableDataset[Batch]):
         if "keep" not in options and config.layout in MODEL_LAYOUTS:
             columns = other_columns(packs.columns, config.drop_columns)
             warn_of_loss_arguments(columns, packs.kept, "`kept = {name: batch.pop(name) for name in loader.kept}`")
-        self._identity = Identity(packs, ranks, packing.config.seed, balanced)
+        self._identity = Identity(packs, ranks, packs.seed, balanced)
         self._balance = balanced
         self._asks_ranks = rank is None and world_size is None
         self._position = Position()

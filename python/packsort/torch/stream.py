@@ -12,7 +12,14 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from packsort import _checks
-from packsort._options.choices import EmptySequences, Layout, LossChoice, OverlongInStream
+from packsort._options.choices import (
+    DEFAULT_WINDOW,
+    EmptySequences,
+    Layout,
+    LossChoice,
+    OverlongInStream,
+    StreamStrategy,
+)
 from packsort._options.input import InputConfig
 from packsort._options.keywords import LayoutOptions, names
 from packsort._options.layout import layout_config
@@ -33,6 +40,8 @@ from packsort.torch.layouts import Batcher
 
 Batch = dict[str, Any]
 
+_BUFFER_SIZE = 10_000  # sequences that wait where no number is given
+
 
 class PackedStream(IterableDataset[Batch]):
     """Batches of a stream of sequences, packed as they arrive.
@@ -47,6 +56,10 @@ class PackedStream(IterableDataset[Batch]):
     room. On chat-shaped lengths at 8192 tokens, a buffer of 10,000 makes 0.03 % more packs than first-fit decreasing
     of all lengths, a buffer of 1,000 makes 0.04 % more, and next-fit 9.8 % (`benches/streaming.py`). No sequence waits
     for more than `buffer_size` packs. When the source ends, the rest is packed longest first.
+
+    `strategy="in_order"` keeps the order of the source instead, for curricula and comparisons: next-fit with a
+    look-ahead of `window` sequences. The packs are those of `packsort.plan(lengths, max_length, strategy="in_order",
+    window=window)`, whatever the length of the stream, and at most `window` sequences and those of a pack wait.
 
     Batches are those of `PackedLoader`; the last one of a source that ends may have fewer packs. `sequence_ids` count
     the sequences of the stream.
@@ -64,7 +77,8 @@ class PackedStream(IterableDataset[Batch]):
 
     **Epochs.** `set_epoch` reaches the source. A stream without it reads its source as it is in each pass.
 
-    The arguments by topic: source and packing (`source`, `max_length`, `buffer_size`, `overlong`, `empty`), text
+    The arguments by topic: source and packing (`source`, `max_length`, `strategy`, `buffer_size`, `window`, `overlong`,
+    `empty`), text
     (`tokenizer`, `loss`, `columns`, `template_date`), batches (`batch_size`, `layout`, options of the layout), device
     (`device`, `prefetch`).
 
@@ -74,7 +88,11 @@ class PackedStream(IterableDataset[Batch]):
             other columns with a value for each token (the first sequence decides which), or a list or array of token
             ids. Padding, masks and list columns about something else are treated as in `packsort.pack`.
         max_length: Most tokens of a pack.
-        buffer_size: Most sequences that wait. Their tokens are what the stream holds in memory.
+        strategy: `"ffd"` fills packs with the longest sequences of the buffer, `"in_order"` keeps the order of the
+            source.
+        buffer_size: Most sequences that wait, with `ffd`; None is 10,000. Their tokens are what the stream holds in
+            memory.
+        window: Most sequences that `in_order` takes another past, 0 for plain next-fit; None is 64.
         overlong: Treatment of longer sequences: `"error"`, `"drop"`, or `"truncate"` to `max_length`.
         empty: Treatment of sequences without tokens: `"error"` or `"drop"`.
         tokenizer: A `transformers` tokenizer, its folder or its Hub name, for a source of dicts with `messages`,
@@ -111,7 +129,9 @@ class PackedStream(IterableDataset[Batch]):
         source: Iterable[Any] | Callable[[], Iterable[Any]],
         max_length: int,
         *,
-        buffer_size: int = 10_000,
+        strategy: StreamStrategy = "ffd",
+        buffer_size: int | None = None,
+        window: int | None = None,
         overlong: OverlongInStream = "error",
         empty: EmptySequences = "error",
         tokenizer: Any = None,
@@ -133,7 +153,16 @@ class PackedStream(IterableDataset[Batch]):
                 "over the packs of all ranks, and a stream sees its own; use `PackedLoader`"
             )
         self.max_length = config.max_length
-        self.buffer_size = _checks.integer("buffer_size", buffer_size, 1)
+        self.strategy = _checks.one_of("strategy", strategy, get_args(StreamStrategy))
+        in_order = strategy == "in_order"
+        for name, value, clashes in (("buffer_size", buffer_size, in_order), ("window", window, not in_order)):
+            if value is not None and clashes:
+                way = "window says how many sequences wait" if in_order else "only strategy='in_order' looks ahead"
+                raise _checks.clash(name, f"strategy={strategy!r}", way)
+        size = _BUFFER_SIZE if buffer_size is None else buffer_size
+        self.buffer_size = _checks.integer("buffer_size", size, 1, also=", or None")
+        ahead = DEFAULT_WINDOW if window is None else window
+        self.window = _checks.integer("window", ahead, 0, 2**32 - 1, ", or None") if in_order else None
         self.batch_size = _checks.integer("batch_size", batch_size, 1)
         self.prefetch = _checks.integer("prefetch", prefetch, 0)
         self.overlong = _checks.one_of("overlong", overlong, get_args(OverlongInStream))
@@ -150,7 +179,15 @@ class PackedStream(IterableDataset[Batch]):
         self._source = find_source(source)
         self.source = source
         self._config = FeedConfig(
-            self.max_length, self.buffer_size, self.overlong, self.empty, self._input, self._choice, config.keep or ()
+            self.max_length,
+            self.buffer_size,
+            self.overlong,
+            self.empty,
+            self._input,
+            self._choice,
+            config.keep or (),
+            self.strategy,
+            self.window or 0,
         )
         check_names(self._config.keep)
         self._batcher = Batcher.from_config(replace(config, keep=self._config.keep))
@@ -205,8 +242,8 @@ class PackedStream(IterableDataset[Batch]):
             state_dict: The result of `state_dict`.
 
         Raises:
-            OptionError: The state is not one of a stream, or of a stream with another `max_length`, `buffer_size` or
-                `overlong`.
+            OptionError: The state is not one of a stream, or of a stream with another `max_length`, `strategy`,
+                `window`, `buffer_size` or `overlong`.
         """
         state = check_state(state_dict, self._config)
         self._state, self._packer = state, None

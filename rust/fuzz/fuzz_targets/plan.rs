@@ -41,6 +41,7 @@ struct Input {
     pad_to_multiple_of: u8,
     num_packs_multiple_of: u8,
     separator: bool,
+    window: u8,
     groups: Option<(Vec<u8>, bool)>,
     splittable: Option<Vec<bool>>,
     cut_at: Option<u8>,
@@ -64,6 +65,7 @@ fuzz_target!(|input: Input| {
         pad_to_multiple_of: input.pad_to_multiple_of.into(),
         num_packs_multiple_of: input.num_packs_multiple_of.into(),
         separator: input.separator,
+        window: input.window.into(),
     };
     // Tables take memory by the longest length up to `max_length`, and pieces by their number. The longest sequences
     // are therefore tried where the table is small, and the pieces fit no address space.

@@ -20,7 +20,7 @@ mod training;
 // What to plan, and how
 pub use input::{Groups, PieceStarts, Sequences};
 pub use lengths::{Chunk, Lengths};
-pub use options::{EmptySequences, Options, Overlong, Strategy, TruncationSide};
+pub use options::{DEFAULT_WINDOW, EmptySequences, Options, Overlong, Strategy, TruncationSide};
 
 // Plans
 pub use ids::{IdSlice, SequenceIds};
@@ -32,6 +32,7 @@ pub use plan::{LeftOut, NumFillers, Plan};
 // Inside a plan
 pub use histogram::classes::Classes;
 pub use packing::bounds::lower_bound;
+pub use packing::in_order::InOrder;
 pub use packing::optimal;
 pub use packing::patterns::{Patterns, Slot};
 pub use packing::room::Room;

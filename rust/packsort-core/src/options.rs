@@ -32,7 +32,12 @@ pub struct Options {
     pub num_packs_multiple_of: u32,
     /// Whether packs have room for a separator token between any two sequences.
     pub separator: bool,
+    /// The most sequences that [`Strategy::InOrder`] takes another past; no other strategy reads it.
+    pub window: u32,
 }
+
+/// The window of [`Strategy::InOrder`] where none is chosen.
+pub const DEFAULT_WINDOW: u32 = 64;
 
 impl Options {
     /// First-fit decreasing of whole sequences, without constraints.
@@ -47,6 +52,7 @@ impl Options {
             pad_to_multiple_of: 1,
             num_packs_multiple_of: 1,
             separator: false,
+            window: DEFAULT_WINDOW,
         }
     }
 
@@ -99,6 +105,10 @@ pub enum Strategy {
     Padding,
     /// Sequences in random order, concatenated and cut at `max_length`.
     Random,
+    /// Next-fit in input order: a sequence that does not fit the open pack is passed over, up to
+    /// [`window`](Options::window) of them, and what follows and fits is taken forward; then the pack is closed. Packs
+    /// come in the order of their first sequences.
+    InOrder,
     /// The fewest packs that are found. [`Plan::new`](crate::Plan::new) starts with first-fit decreasing, and
     /// [`optimal`](crate::optimal) has the parts of the search for fewer packs.
     Optimal,
@@ -110,6 +120,7 @@ named!(Strategy, "strategy",
     Hybrid => "hybrid",
     Padding => "padding",
     Random => "random",
+    InOrder => "in_order",
     Optimal => "optimal",
 );
 

@@ -44,6 +44,12 @@ impl Permutation {
         }
     }
 
+    /// The permutation that leaves every element in its place.
+    pub(crate) fn identity(len: u64) -> Self {
+        // Factors of 1, nothing added, and a shift that leaves no bit.
+        Self { shift: u64::BITS - 1, keys: [0; ROUNDS], ..Self::new(len.min(1 << 62), 0) }
+    }
+
     /// The place of element `i`; `None` outside `0..len`.
     ///
     /// # Complexity

@@ -40,6 +40,33 @@ fn listed(plan: &Plan) -> Vec<Vec<u64>> {
     all.offsets.windows(2).map(|w| ids[w[0] as usize..w[1] as usize].to_vec()).collect()
 }
 
+/// Next-fit with a look-ahead, by its definition.
+fn next_fit(
+    numbers: &[usize],
+    length: impl Fn(usize) -> u32,
+    max_length: u32,
+    most: usize,
+    window: usize,
+) -> Vec<Vec<usize>> {
+    let (mut waiting, mut packs) = (numbers.to_vec(), vec![]);
+    while !waiting.is_empty() {
+        let (mut pack, mut left, mut passed) = (vec![], max_length, 0);
+        for &number in &waiting {
+            if length(number) <= left && pack.len() < most {
+                left -= length(number);
+                pack.push(number);
+            } else if passed < window {
+                passed += 1;
+            } else {
+                break;
+            }
+        }
+        waiting.retain(|number| !pack.contains(number));
+        packs.push(pack);
+    }
+    packs
+}
+
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
@@ -206,7 +233,7 @@ proptest! {
     fn constraints_hold_together(
         (lengths, max_length) in any_lengths(),
         strategy in prop::sample::select(vec![
-            Strategy::FirstFit, Strategy::BestFit, Strategy::Padding, Strategy::Hybrid,
+            Strategy::FirstFit, Strategy::BestFit, Strategy::Padding, Strategy::Hybrid, Strategy::InOrder,
         ]),
         max_sequences in prop::option::of(1_u32..5),
         (pad_to_multiple_of, separator) in (1_u32..5, any::<bool>()),
@@ -255,6 +282,40 @@ proptest! {
         }
         prop_assert!(plan.lower_bound().unwrap() <= plan.num_packs());
         prop_assert_eq!(listed(&Plan::from_parts(plan.parts().unwrap()).unwrap()), packs);
+    }
+
+    #[test]
+    fn packs_in_order_are_those_of_the_definition(
+        (lengths, max_length) in any_lengths(),
+        marks in prop::collection::vec(0_u32..3, 400),
+        max_sequences in prop::option::of(1_u32..5),
+        window in prop_oneof![0_u32..4, Just(64), Just(u32::MAX)],
+        overlong in prop::sample::select(vec![Overlong::Split, Overlong::Drop]),
+    ) {
+        let of = &marks[..lengths.len()];
+        let max_length = if overlong == Overlong::Split { max_length.div_ceil(2) } else { max_length };
+        let options = Options { strategy: Strategy::InOrder, max_sequences, window, overlong, ..Options::new(max_length) };
+        let groups = Groups { group_of: of, num_groups: 3, last_alone: false };
+        let plan = Plan::new(&Sequences { groups: Some(groups), ..Lengths::from(&lengths[..]).into() }, options, None, 0).unwrap();
+        let pieces: Vec<(u64, u32)> = (0..lengths.len() as u64)
+            .flat_map(|row| {
+                let (full, rest) = (lengths[row as usize] / i64::from(max_length), lengths[row as usize] % i64::from(max_length));
+                let pieces = std::iter::repeat_n(max_length, full as usize).chain((rest > 0).then_some(rest as u32));
+                pieces.map(move |length| (row, length))
+            })
+            .collect();
+        let mut expected: Vec<Vec<usize>> = vec![];
+        for group in 0..3 {
+            let own: Vec<usize> = (0..pieces.len()).filter(|&piece| of[pieces[piece].0 as usize] == group).collect();
+            let most = max_sequences.map_or(usize::MAX, |most| most as usize);
+            expected.extend(next_fit(&own, |piece| pieces[piece].1, max_length, most, window as usize));
+        }
+        expected.sort();
+        let expected: Vec<Vec<u64>> =
+            expected.iter().map(|pack| pack.iter().map(|&piece| pieces[piece].0).collect()).collect();
+        prop_assert_eq!(listed(&plan), expected);
+        prop_assert_eq!(listed(&Plan::from_parts(plan.parts().unwrap()).unwrap()), listed(&plan));
+        prop_assert_eq!(listed(&plan.with_epoch(3).unwrap()), listed(&plan));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod batch;
 mod columns;
 mod errors;
 mod gather;
+mod in_order;
 mod json_lines;
 mod lengths;
 mod list_levels;
@@ -24,6 +25,8 @@ mod _core {
     use super::batch::{fill_batch, fill_blocks, step_total};
     #[pymodule_export]
     use super::gather::{ListColumn, gather};
+    #[pymodule_export]
+    use super::in_order::InOrder;
     #[pymodule_export]
     use super::json_lines::count_objects;
     #[pymodule_export]

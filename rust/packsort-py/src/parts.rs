@@ -32,6 +32,7 @@ pub struct OptionsDict {
     pad_to_multiple_of: u32,
     num_packs_multiple_of: u32,
     separator: bool,
+    window: u32,
 }
 
 impl TryFrom<OptionsDict> for Options {
@@ -48,6 +49,7 @@ impl TryFrom<OptionsDict> for Options {
             pad_to_multiple_of: dict.pad_to_multiple_of,
             num_packs_multiple_of: dict.num_packs_multiple_of,
             separator: dict.separator,
+            window: dict.window,
         })
     }
 }
@@ -64,6 +66,7 @@ impl From<Options> for OptionsDict {
             pad_to_multiple_of: options.pad_to_multiple_of,
             num_packs_multiple_of: options.num_packs_multiple_of,
             separator: options.separator,
+            window: options.window,
         }
     }
 }

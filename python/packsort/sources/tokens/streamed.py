@@ -7,7 +7,6 @@ when their batch is read, by the same rules as those that are read into memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from packsort._arrow import empty_table, from_numpy, to_numpy
 from packsort._options.choices import EmptySequences
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH
-from packsort.sources.formats.stamp import Stamp, stamp_of
 from packsort.sources.source import Source
 from packsort.sources.tokens import rules
 from packsort.sources.tokens.checked import CheckedRows
@@ -27,6 +25,7 @@ from packsort.sources.tokens.list_checks import ListLengths
 from packsort.sources.tokens.roles import MASKS, column_roles, fits, unknown_masks
 from packsort.sources.tokens.rows import token_bytes
 from packsort.sources.tokens.uses import ColumnUses
+from packsort.sources.unchanged import Unchanged, changed_file
 
 
 class StreamedTokens:
@@ -63,7 +62,7 @@ class StreamedTokens:
     def __init__(self, source: Source, empty: EmptySequences = "error") -> None:
         self.source = source
         self._empty = empty
-        self._stamps = [_stamp(file.path) for file in source.files]
+        self._unchanged = Unchanged(source)
         with source.naming():
             roles = column_roles(source.schema)
         uneven = uneven_across_files(source, roles.lists)
@@ -113,7 +112,7 @@ class StreamedTokens:
         before = np.cumsum([0, *(file.rows for file in self.source.files)])
         rows = rows_within(self._lengths, most_bytes // self._stored_bytes)
         expected = 0
-        self._check_stamps()
+        self._unchanged.check()
         for index, start, batch in self.source.batches(self._columns, rows):
             first = int(before[index]) + start
             if first != expected:
@@ -126,18 +125,10 @@ class StreamedTokens:
             yield first, table
         if expected != self.source.num_rows:
             raise self._changed(int(np.searchsorted(before, expected, side="right")) - 1)
-        self._check_stamps()
-
-    def _check_stamps(self) -> None:
-        for index, file in enumerate(self.source.files):
-            if _stamp(file.path) != self._stamps[index]:
-                raise self._changed(index)
+        self._unchanged.check()
 
     def _changed(self, index: int) -> SourceError:
-        path = self.source.files[index].path
-        return SourceError(
-            f"`{path}` was changed while it was read: its tokens are not those that were planned, so run it again"
-        )
+        return changed_file(self.source.files[index].path)
 
 
 def rows_within(lengths: NDArray[Any], most_tokens: int) -> int:
@@ -172,8 +163,3 @@ def _narrow(lengths: NDArray[np.int64]) -> NDArray[Any]:
 
 def _where(source: Source, first: int) -> rules.Where:
     return lambda row: source.where(first + row)
-
-
-def _stamp(path: str) -> Stamp | None:
-    """Return the stamp of a file; None for rows in memory and objects in stores."""
-    return stamp_of(path) if Path(path).is_file() else None

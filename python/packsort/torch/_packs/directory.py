@@ -36,6 +36,7 @@ class DirectoryPacks:
         self.name = f"`{shards.path}`"
         self.max_length = shards.max_length
         options = shards.manifest.options
+        self.in_order = options.strategy == "in_order" and options.seed is None and seed is None
         self.max_sequences = options.max_sequences
         self.max_fillers = most_fillers(
             options.max_sequences, options.separator is not None, options.pad_to_multiple_of

@@ -88,7 +88,12 @@ def _open_directory(
             memory_map=given_input.memory_map,
             storage_options=given_input.storage_options,
         )
-    packs = DirectoryPacks(shards, options.config.seed, options.keep if "keep" in options.given else None)
+    packed = shards.manifest.options
+    # Packs in input order keep it, unless they were shuffled when they were written, or are to be shuffled now.
+    keeps_order = options.auto_seed and packed.strategy == "in_order" and packed.seed is None
+    packs = DirectoryPacks(
+        shards, None if keeps_order else options.config.seed, options.keep if "keep" in options.given else None
+    )
     given = [name for name in options.given if name not in ("keep", "memory_map", "storage_options")]
     if given:
         raise OptionError(f"{given[0]} does not go with {packs.name}, which is packed already: pass it when packing")

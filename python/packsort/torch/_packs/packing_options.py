@@ -8,7 +8,7 @@ from typing import Any
 
 from packsort._options.input import INPUT_NAMES, InputConfig
 from packsort._options.keywords import PackOptions, names
-from packsort._options.plan import PlanConfig
+from packsort._options.plan import PlanConfig, is_auto
 from packsort.gathering.fillers import Fillers, token_config
 from packsort.schema import MAX_LENGTH_LIMIT
 from packsort.tokenization.choice import TokenizerChoice, as_choice
@@ -29,6 +29,7 @@ class PackingOptions:
         input: Options of what goes in.
         choice: The tokenizer of the rows, or None where they hold tokens.
         keep: Columns with one value for each sequence that packs keep.
+        auto_seed: Whether the seed is left to the strategy that the packs were made with.
     """
 
     given: tuple[str, ...]
@@ -38,10 +39,11 @@ class PackingOptions:
     input: InputConfig
     choice: TokenizerChoice | None = None
     keep: tuple[str, ...] = ()
+    auto_seed: bool = False
 
     @classmethod
     def check(
-        cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = 0, tokenizer: Any = None
+        cls, caller: str, max_length: Any, options: Mapping[str, Any], seed: Any = "auto", tokenizer: Any = None
     ) -> PackingOptions:
         """Check the options that a callable was given.
 
@@ -49,7 +51,7 @@ class PackingOptions:
             caller: The callable as the user wrote it, for messages.
             max_length: Most tokens of a pack, or None.
             options: Keyword arguments of `PackOptions`.
-            seed: Seed of the shuffle, or None.
+            seed: Seed of the shuffle, as for `PackedLoader`.
             tokenizer: The tokenizer of the rows, its folder or Hub name, or None where they hold tokens.
 
         Raises:
@@ -60,7 +62,8 @@ class PackingOptions:
         choice = as_choice(tokenizer)
         config, fillers, source, keep = token_config(caller, width, options, choice=choice, seed=seed)
         given = (*options, *([] if choice is None else ["tokenizer"]))
-        return cls(given, None if max_length is None else config.max_length, config, fillers, source, choice, keep)
+        limit = None if max_length is None else config.max_length
+        return cls(given, limit, config, fillers, source, choice, keep, is_auto(seed))
 
     @property
     def of_plan(self) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ class Packs(Protocol):
 
     Attributes:
         name: The source, for messages.
+        seed: Seed of the order of packs, or None.
+        in_order: Whether packs come in input order in every epoch.
         max_length: Most tokens of a pack.
         max_sequences: Most sequences of a pack, or None for any number.
         max_fillers: Most separators and stretches of padding between and after them, or None for any number.
@@ -49,6 +51,8 @@ class Packs(Protocol):
     """
 
     name: str
+    seed: int | None
+    in_order: bool
     max_length: int
     max_sequences: int | None
     max_fillers: int | None

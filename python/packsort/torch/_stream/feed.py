@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from packsort._options.choices import EmptySequences, OverlongInStream
+from packsort._options.choices import EmptySequences, OverlongInStream, StreamStrategy
 from packsort._options.input import InputConfig
 from packsort._warn import warn
 from packsort.errors import LengthError, PacksortError, SourceError
@@ -51,6 +51,8 @@ class FeedConfig:
         input: Options of what goes in.
         choice: The tokenizer of the rows, or None where they hold tokens.
         keep: Columns with one value for each sequence that packs keep.
+        strategy: Rule that puts sequences into packs.
+        window: Most sequences that `in_order` takes another past; 0 with `ffd`.
     """
 
     max_length: int
@@ -60,6 +62,8 @@ class FeedConfig:
     input: InputConfig
     choice: TokenizerChoice | None
     keep: tuple[str, ...] = ()
+    strategy: StreamStrategy = "ffd"
+    window: int = 0
 
 
 class StreamFeed:

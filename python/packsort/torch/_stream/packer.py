@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from packsort.schema import INPUT_IDS
-from packsort.torch._stream.buffer import PackBuffer
+from packsort.torch._stream.buffer import Buffer, InOrderBuffer, PackBuffer
 from packsort.torch._stream.feed import FeedConfig, StreamFeed
 from packsort.torch._stream.sequences import TokenArrays, join, numbered, numbered_state, split
 from packsort.torch._stream.sources import StreamSource
@@ -43,7 +43,11 @@ class StreamPacker:
         self._epoch = epoch
         self._lock = threading.Lock()  # between the thread that makes batches and a caller of `state`
         self._feed = StreamFeed(source, config, state, {} if dictionaries is None else dictionaries)
-        self._buffer = PackBuffer(config.max_length)
+        self._buffer: Buffer
+        if config.strategy == "in_order":
+            self._buffer = InOrderBuffer(config.max_length, config.window)
+        else:
+            self._buffer = PackBuffer(config.max_length, config.buffer_size)
         self._waiting: dict[int, TokenArrays] = {}
         # Prefetched batches that nobody has received yet, and packs of a state that was loaded.
         self._unreceived: deque[list[_Pack]] = deque()
@@ -85,6 +89,8 @@ class StreamPacker:
                 "max_length": self._config.max_length,
                 "buffer_size": self._config.buffer_size,
                 "overlong": self._config.overlong,
+                "strategy": self._config.strategy,
+                "window": self._config.window,
                 "epoch": self._epoch,
                 **self._feed.state(),
                 "waiting": numbered_state([(number, self._waiting[number]) for number in self._buffer.numbers()]),
@@ -117,7 +123,7 @@ class StreamPacker:
                 packs.append(self._restored.popleft())
                 continue
             self._read_ahead()
-            numbers = self._buffer.take(longest_first=self._feed.ended)
+            numbers = self._buffer.take(ended=self._feed.ended)
             if not numbers:
                 break
             packs.append((numbers, join([self._waiting.pop(number) for number in numbers], numbers)))
@@ -125,7 +131,7 @@ class StreamPacker:
 
     def _read_ahead(self) -> None:
         """Fill the buffer."""
-        while len(self._buffer) < self._config.buffer_size and (found := self._feed.next()) is not None:
+        while not self._buffer.is_full and (found := self._feed.next()) is not None:
             number, sequence = found
             self._waiting[number] = sequence
             self._buffer.add(number, len(sequence[INPUT_IDS]))

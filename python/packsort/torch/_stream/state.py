@@ -20,8 +20,10 @@ from packsort.torch._stream.feed import COUNTS, FeedConfig
 
 VERSION = 1
 _KEYS = ("version", "max_length", "buffer_size", "overlong", "taken", "ended", "source", "counts", "waiting", "packs")
-_LATER_KEYS = ("epoch", "columns", "exhausted", "rows", "tokenized", "last", "kept")
+_LATER_KEYS = ("epoch", "columns", "exhausted", "rows", "tokenized", "last", "kept", "strategy", "window")
 """Keys that version 0.1 did not write."""
+_BEFORE = {"strategy": "ffd", "window": 0}
+"""Options of streams that did not have them."""
 _MOST_FAILED = 2**20  # sequences that were read and could not be used, each of which ended a pass
 _KINDS = ("bool", "int64", "float16", "float32", "float64")
 _Columns = dict[str, torch.dtype]
@@ -73,10 +75,13 @@ def _compare_options(state: Mapping[str, Any], config: FeedConfig) -> None:
     integer("max_length", state["max_length"], 1)
     integer("buffer_size", state["buffer_size"], 1)
     text("overlong", state["overlong"])
-    for name in ("max_length", "buffer_size", "overlong"):
-        if state[name] != getattr(config, name):
+    text("strategy", state.get("strategy", "ffd"))
+    integer("window", state.get("window", 0))
+    for name in ("max_length", "strategy", "window", "buffer_size", "overlong"):
+        found = state.get(name, _BEFORE.get(name))
+        if found != getattr(config, name):
             raise OptionError(
-                f"state is of a stream with {name}={state[name]!r}, this one has {name}={getattr(config, name)!r}"
+                f"state is of a stream with {name}={found!r}, this one has {name}={getattr(config, name)!r}"
             )
     of_text = state.get("rows") is not None
     if of_text != (config.choice is not None) and (of_text or state.get("columns") is not None):

@@ -62,7 +62,12 @@ impl Patterns {
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group)?,
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group)?,
-                        Strategy::FirstFit | Strategy::Hybrid | Strategy::Random | Strategy::Optimal => {
+                        // `in_order` needs the ids, and `random` has no patterns: neither comes here.
+                        Strategy::FirstFit
+                        | Strategy::Hybrid
+                        | Strategy::Random
+                        | Strategy::InOrder
+                        | Strategy::Optimal => {
                             let counts = classes.of_group(group).map(|class| classes.count(class));
                             let left = collected(PATTERNS, counts)?;
                             found.add_first_fit(classes, group, left, room, max_sequences, &mut scratch)?;
@@ -176,17 +181,17 @@ impl Patterns {
     }
 
     /// Check patterns from a file or a search: they use up the classes exactly, never mix groups, come group after
-    /// group, and fit a pack. The inner result says whether they do.
+    /// group unless they are those of `in_order`, and fit a pack. The inner result says whether they do.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(crate) fn check(&self, classes: &Classes, room: Room) -> Result<Result<(), PlanFault>, Error> {
+    pub(crate) fn check(&self, classes: &Classes, room: Room, in_order: bool) -> Result<Result<(), PlanFault>, Error> {
         let used = zeros::<u64>(PATTERNS, classes.len())?;
-        Ok(self.check_offsets().and_then(|()| self.check_slots(classes, room, used)))
+        Ok(self.check_offsets().and_then(|()| self.check_slots(classes, room, in_order, used)))
     }
 
     /// Check slots, adding up the sequences of each class in `used`.
-    fn check_slots(&self, classes: &Classes, room: Room, mut used: Vec<u64>) -> Result<(), PlanFault> {
+    fn check_slots(&self, classes: &Classes, room: Room, in_order: bool, mut used: Vec<u64>) -> Result<(), PlanFault> {
         let mut first_class = 0; // of the current group
         for (p, &repeat) in self.repeats.iter().enumerate() {
             let (slots, pattern) = (self.slots_of(p), p as u64);
@@ -209,7 +214,8 @@ impl Patterns {
                 used[class] = sum.ok_or(PlanFault::Overflow)?;
             }
             let own = classes.of_group(classes.group_of(slots[0].class as usize));
-            if own.start < first_class || slots.iter().any(|slot| !own.contains(&(slot.class as usize))) {
+            if (own.start < first_class && !in_order) || slots.iter().any(|slot| !own.contains(&(slot.class as usize)))
+            {
                 return Err(PlanFault::Groups { pattern });
             }
             first_class = own.start;

@@ -3,7 +3,7 @@
 //! ```text
 //! cut sequences that are too long, or at given starts
 //! count lengths and sort ids, by group and length
-//! find the patterns of each group
+//! find the patterns of each group; in_order: those of all packs, in input order
 //! hybrid: cut further where that saves packs, then count and sort again
 //! split packs until their number is a multiple
 //! ```
@@ -17,8 +17,9 @@ use crate::histogram::sort::sort;
 use crate::ids::Id;
 use crate::packing::hybrid;
 use crate::plan::concatenated::Concatenated;
+use crate::plan::in_order;
 use crate::plan::items::Items;
-use crate::plan::patterned::Patterned;
+use crate::plan::patterned::{Grouping, Patterned};
 use crate::plan::{Content, LeftOut};
 use crate::{
     Classes, EmptySequences, Error, Groups, Lengths, Options, Overlong, Patterns, Plan, Room, SequenceIds, Sequences,
@@ -30,7 +31,7 @@ impl Plan {
     ///
     /// Without a seed, first-fit decreasing gives the packs of textbooks, id for id: packs in the order in which they
     /// are opened, equal lengths in input order. A seed shuffles equal lengths and the order of packs, anew for each
-    /// epoch.
+    /// epoch; of [`Strategy::InOrder`], the order of packs alone.
     ///
     /// For [`Strategy::Optimal`] this is the beginning: the packs of first-fit decreasing, in any number, from which the
     /// search for fewer packs starts (see [`optimal`](crate::optimal)).
@@ -41,7 +42,7 @@ impl Plan {
     ///
     /// # Complexity
     /// Two passes over the lengths, two more with groups, and O(max_length) for each group between them. Twice that
-    /// where sequences are cut.
+    /// where sequences are cut. [`Strategy::InOrder`] takes O(sequences x log window) more.
     ///
     /// # Examples
     /// ```
@@ -63,7 +64,15 @@ impl Plan {
         let most_sequences = options.most_sequences();
         let (cuts, before) = cut(sequences, options, room)?;
         let mut sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
-        let mut patterns = Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone)?;
+        let rows = sequences.lengths.len() as u64;
+        let in_order = options.strategy == Strategy::InOrder;
+        let mut patterns = if in_order {
+            let (patterns, items) = in_order::pack(&sorted, rows, &options, room, last_alone)?;
+            sorted.items = items;
+            patterns
+        } else {
+            Patterns::find(options.strategy, &sorted.classes, room, most_sequences, last_alone)?
+        };
         if let (Strategy::Hybrid, Some(splittable)) = (options.strategy, sequences.splittable)
             && let Some(better) = hybrid::pack(&sorted, &patterns, splittable, room, most_sequences, last_alone)?
         {
@@ -71,9 +80,9 @@ impl Plan {
             sorted = SortedItems::new(sequences, cuts, before.empty, options, room)?;
             patterns = hybrid::lengths_to_classes(&better.packs, &sorted.classes)?;
             // Lengths are read again to sort the pieces, and may have changed in the meantime.
-            patterns.check(&sorted.classes, room)?.map_err(|_| Error::LengthsChanged)?;
+            patterns.check(&sorted.classes, room, false)?.map_err(|_| Error::LengthsChanged)?;
         }
-        if options.num_packs_multiple_of > 1 && options.strategy != Strategy::Optimal {
+        if options.num_packs_multiple_of > 1 && !in_order && options.strategy != Strategy::Optimal {
             patterns.split_to_multiple(&sorted.classes, options.num_packs_multiple_of.into())?;
         }
         let SortedItems { cuts, classes, items, left_out: dropped } = sorted;
@@ -86,8 +95,8 @@ impl Plan {
                 empty: dropped.empty,
             },
         };
-        let rows = sequences.lengths.len() as u64;
-        let patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, Items::Listed(items))?;
+        let grouping = Grouping { last_alone, in_order };
+        let patterned = Patterned::new(rows, room, grouping, cuts, classes, patterns, Items::Listed(items))?;
         Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
     }
 

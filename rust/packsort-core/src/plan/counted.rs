@@ -19,7 +19,7 @@ use crate::histogram::cuts::Cuts;
 use crate::lengths::{Length, read_once, with_slice};
 use crate::memory::{copied, filled, push, with_room};
 use crate::plan::items::Items;
-use crate::plan::patterned::Patterned;
+use crate::plan::patterned::{Grouping, Patterned};
 use crate::plan::{LeftOut, Plan};
 use crate::{Classes, EmptySequences, Error, Lengths, Options, Overlong, Patterns, Room, Strategy};
 
@@ -41,8 +41,8 @@ impl Plan {
     /// The packs are those of [`Plan::new`] for any lengths with these counts, with numbers in the place of rows.
     ///
     /// # Errors
-    /// An option out of range, or one that needs the lengths themselves: strategies [`Strategy::Random`] and
-    /// [`Strategy::Hybrid`], and [`Overlong::Split`]. Sequences of no tokens under [`EmptySequences::Error`], or of over
+    /// An option out of range, or one that needs the lengths themselves: strategies [`Strategy::Random`],
+    /// [`Strategy::Hybrid`] and [`Strategy::InOrder`], and [`Overlong::Split`]. Sequences of no tokens under [`EmptySequences::Error`], or of over
     /// `max_length` under [`Overlong::Error`]; more sequences or tokens than 63 bits count.
     ///
     /// # Complexity
@@ -65,7 +65,7 @@ impl Plan {
     /// ```
     pub fn from_counts(counts: LengthCounts, options: Options, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
         let room = options.check()?;
-        if matches!(options.strategy, Strategy::Random | Strategy::Hybrid) {
+        if matches!(options.strategy, Strategy::Random | Strategy::Hybrid | Strategy::InOrder) {
             return Err(Error::NotOfCounts { option: "strategy", value: options.strategy.as_str() });
         }
         if options.overlong == Overlong::Split {
@@ -81,7 +81,7 @@ impl Plan {
             patterns.split_to_multiple(&classes, options.num_packs_multiple_of.into())?;
         }
         let items = Items::Counted(classes.num_sequences());
-        let patterned = Patterned::new(rows, room, false, Cuts::default(), classes, patterns, items)?;
+        let patterned = Patterned::new(rows, room, Grouping::default(), Cuts::default(), classes, patterns, items)?;
         Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
     }
 

@@ -88,9 +88,9 @@ impl Plan {
         }
         let options = self.options();
         patterns.split_to_multiple(&plan.classes, options.num_packs_multiple_of.into())?;
-        patterns.check(&plan.classes, plan.room)?.map_err(Error::Patterns)?;
+        patterns.check(&plan.classes, plan.room, false)?.map_err(Error::Patterns)?;
         let (cuts, classes, items) = (plan.cuts.copied()?, plan.classes.copied()?, plan.items.copied()?);
-        let mut other = Patterned::new(plan.rows, plan.room, plan.last_alone, cuts, classes, patterns, items)?;
+        let mut other = Patterned::new(plan.rows, plan.room, plan.grouping, cuts, classes, patterns, items)?;
         other.proven = bound;
         Self::from_patterned(options, self.left_out(), self.seed(), self.epoch(), other.into())
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! build          lengths and options -> Plan
 //! counted        counts of lengths and options -> Plan
+//! in_order       the packs of strategy `in_order`, and their items
 //! packs          the packs of a plan: one, an iterator, or all of a range
 //! parts          Plan <-> what a file holds
 //! patterned      the content of plans made of patterns
@@ -18,6 +19,7 @@ pub mod build;
 pub mod concatenated;
 pub mod counted;
 pub mod group_sizes;
+mod in_order;
 mod items;
 mod list;
 pub mod packs;
@@ -29,7 +31,7 @@ mod shuffle;
 use std::sync::Arc;
 
 use crate::memory::collected;
-use crate::{Classes, Error, Options, Patterns};
+use crate::{Classes, Error, Options, Patterns, Strategy};
 use concatenated::Concatenated;
 use patterned::Patterned;
 use shuffle::Shuffle;
@@ -94,16 +96,19 @@ impl Plan {
         epoch: u64,
         patterned: Arc<Patterned>,
     ) -> Result<Self, Error> {
-        let shuffle_seed = match seed {
-            None if epoch == 0 => None,
-            seed => Some(seed.unwrap_or(0)),
+        let in_order = options.strategy == Strategy::InOrder;
+        let shuffle = match seed {
+            None if epoch == 0 || in_order => None,
+            Some(seed) if in_order => Some(Shuffle::of_packs(&patterned, seed, epoch)?),
+            seed => Some(Shuffle::new(&patterned, seed.unwrap_or(0), epoch)?),
         };
-        let shuffle = shuffle_seed.map(|seed| Shuffle::new(&patterned, seed, epoch)).transpose()?.map(Arc::new);
+        let shuffle = shuffle.map(Arc::new);
         Ok(Self { options, left_out, seed, epoch, content: Content::Patterned(patterned, shuffle) })
     }
 
     /// Shuffle for another epoch: the same packs by length, with other ids of these lengths, in another order. A plan
-    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0.
+    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0. The packs of [`Strategy::InOrder`] keep their
+    /// ids, and without a seed their order.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].

@@ -10,7 +10,7 @@ use crate::ids::{Id, with_ids};
 use crate::memory::{collected, copied, with_room, zeros};
 use crate::plan::concatenated::{Concatenated, Source};
 use crate::plan::items::Items;
-use crate::plan::patterned::Patterned;
+use crate::plan::patterned::{Grouping, Patterned};
 use crate::plan::{Content, LeftOut, Plan};
 use crate::{Classes, Error, Options, Patterns, SequenceIds, Slot, Strategy};
 
@@ -135,7 +135,7 @@ impl Plan {
         let is_random = options.strategy == Strategy::Random;
         match packs {
             PackParts::Patterned(parts) if !is_random => {
-                let patterned = parts.check(room)?;
+                let patterned = parts.check(room, options.strategy == Strategy::InOrder)?;
                 Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
             }
             PackParts::Concatenated(parts) if is_random => {
@@ -150,10 +150,10 @@ impl Plan {
 
 impl Patterned {
     fn parts(&self) -> Result<PatternedParts, Error> {
-        let Self { rows, last_alone, proven, cuts, classes, patterns, items, .. } = self;
+        let Self { rows, grouping, proven, cuts, classes, patterns, items, .. } = self;
         Ok(PatternedParts {
             rows: *rows,
-            last_alone: *last_alone,
+            last_alone: grouping.last_alone,
             proven: *proven,
             cut_rows: to_i64(&cuts.rows)?,
             cut_rests: to_i64(&cuts.last_starts)?,
@@ -176,7 +176,7 @@ impl Patterned {
 
 impl PatternedParts {
     /// Check all parts, and put them together.
-    fn check(self, room: crate::Room) -> Result<Patterned, Error> {
+    fn check(self, room: crate::Room, in_order: bool) -> Result<Patterned, Error> {
         let Self { rows, last_alone, proven, items, .. } = self;
         let cuts = Cuts {
             rows: numbers("cut_rows", &self.cut_rows)?,
@@ -211,7 +211,7 @@ impl PatternedParts {
             let (found, expected) = (items.len(), planned);
             return Err(Error::DamagedPlan(PlanFault::ArrayLength { array: "items", found, expected }));
         }
-        patterns.check(&classes, room)?.map_err(Error::DamagedPlan)?;
+        patterns.check(&classes, room, in_order)?.map_err(Error::DamagedPlan)?;
         match &items {
             Items::Listed(items) => with_ids!(items, items => check_items(items, rows, &cuts))?,
             // Only what is cut has no item of its own, and counts know no rows that could be cut.
@@ -221,7 +221,8 @@ impl PatternedParts {
         if proven > packs {
             return Err(Error::DamagedPlan(PlanFault::Bound { bound: proven, packs }));
         }
-        let mut patterned = Patterned::new(rows, room, last_alone, cuts, classes, patterns, items)?;
+        let grouping = Grouping { last_alone, in_order };
+        let mut patterned = Patterned::new(rows, room, grouping, cuts, classes, patterns, items)?;
         patterned.proven = proven;
         Ok(patterned)
     }

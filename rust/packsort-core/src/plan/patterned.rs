@@ -22,12 +22,20 @@ use crate::plan::items::Items;
 use crate::plan::places::SlotsByPlace;
 use crate::{Classes, Error, Options, Patterns, Room, Slot, lower_bound};
 
+/// How the groups of a plan are packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    /// Whether every sequence of the last group has a pack of its own.
+    pub last_alone: bool,
+    /// Whether packs come in the order of the input, and not group after group.
+    pub in_order: bool,
+}
+
 /// Patterns, and the ids that their packs hold.
 #[derive(Debug)]
 pub(crate) struct Patterned {
     pub rows: u64,
-    /// Whether every sequence of the last group has a pack of its own.
-    pub last_alone: bool,
+    pub grouping: Grouping,
     pub room: Room,
     pub cuts: Cuts,
     pub classes: Classes,
@@ -56,13 +64,14 @@ impl Patterned {
     pub fn new(
         rows: u64,
         room: Room,
-        last_alone: bool,
+        grouping: Grouping,
         cuts: Cuts,
         classes: Classes,
         patterns: Patterns,
         items: Items,
     ) -> Result<Self, Error> {
-        let (sources, num_tokens) = rayon::join(|| slot_sources(&classes, &patterns), || classes.num_tokens());
+        let (sources, num_tokens) =
+            rayon::join(|| slot_sources(&classes, &patterns, grouping), || classes.num_tokens());
         let (slot_source, mut first_item) = sources?;
         let mut first_pack = with_room(PATTERNS, patterns.len() + 1)?;
         let (mut packs, mut sequences) = (0, 0);
@@ -76,7 +85,7 @@ impl Patterned {
         first_item.push(sequences);
         Ok(Self {
             rows,
-            last_alone,
+            grouping,
             room,
             cuts,
             classes,
@@ -106,7 +115,7 @@ impl Patterned {
 
     /// Whether every sequence of a group has a pack of its own.
     pub fn is_alone(&self, group: usize) -> bool {
-        self.last_alone && group + 1 == self.classes.num_groups()
+        self.grouping.last_alone && group + 1 == self.classes.num_groups()
     }
 
     /// The slots of a pattern, and the position in `items` of each slot's first id.
@@ -182,10 +191,11 @@ impl Patterned {
 
 /// Find the position in the items of each slot's first id, and the number of sequences in a pack of each pattern.
 ///
-/// Groups are handled in parallel. The patterns of a group follow each other, and use the classes of their group only.
-fn slot_sources(classes: &Classes, patterns: &Patterns) -> Result<(Vec<u64>, Vec<u64>), Error> {
+/// Groups are handled in parallel, unless packs come in the order of the input. Otherwise the patterns of a group follow
+/// each other, and use the classes of their group only.
+fn slot_sources(classes: &Classes, patterns: &Patterns, grouping: Grouping) -> Result<(Vec<u64>, Vec<u64>), Error> {
     let groups = classes.num_groups();
-    let shares = (rayon::current_num_threads() * 4).min(groups / 16 + 1);
+    let shares = if grouping.in_order { 1 } else { (rayon::current_num_threads() * 4).min(groups / 16 + 1) };
     let own_classes = |share| {
         let groups = split(groups, shares, share);
         classes.groups[groups.start]..classes.groups[groups.end]

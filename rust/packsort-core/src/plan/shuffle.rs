@@ -1,7 +1,7 @@
 //! The shuffle of one epoch of a patterned plan: the order of packs, and the ids within each class.
 
 use crate::Error;
-use crate::memory::with_room;
+use crate::memory::{collected, with_room};
 use crate::permutation::{Permutation, key};
 use crate::plan::patterned::Patterned;
 
@@ -21,14 +21,30 @@ impl Shuffle {
     /// [`Error::OutOfMemory`].
     pub fn new(patterned: &Patterned, seed: u64, epoch: u64) -> Result<Self, Error> {
         let classes = &patterned.classes;
-        let mut ids = with_room("shuffles of equal lengths", classes.len())?;
+        let mut ids = with_room(IDS, classes.len())?;
         for group in 0..classes.num_groups() {
             for class in classes.of_group(group) {
                 let stream = (group as u64) << 32 | u64::from(classes.lengths[class]);
                 ids.push(Permutation::new(classes.count(class), key([seed, epoch, stream])));
             }
         }
-        // Stream 0 is free for the packs: no sequence has length 0.
-        Ok(Self { packs: Permutation::new(patterned.num_packs(), key([seed, epoch, 0])), ids })
+        Ok(Self { packs: order_of_packs(patterned, seed, epoch), ids })
     }
+
+    /// Choose the order of packs in an epoch; each keeps its ids.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn of_packs(patterned: &Patterned, seed: u64, epoch: u64) -> Result<Self, Error> {
+        let classes = &patterned.classes;
+        let own = (0..classes.len()).map(|class| Permutation::identity(classes.count(class)));
+        Ok(Self { packs: order_of_packs(patterned, seed, epoch), ids: collected(IDS, own)? })
+    }
+}
+
+const IDS: &str = "shuffles of equal lengths";
+
+fn order_of_packs(patterned: &Patterned, seed: u64, epoch: u64) -> Permutation {
+    // Stream 0 is free for the packs: no sequence has length 0.
+    Permutation::new(patterned.num_packs(), key([seed, epoch, 0]))
 }
