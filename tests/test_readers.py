@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from glob import glob
+
 import datasets
 import duckdb
 import polars as pl
+import pyarrow.dataset as dataset
+import pyarrow.parquet as pq
 import pytest
 
 import packsort
-from packed_rows import packed
+from packed_rows import MAX_LENGTH, packed
+from packsort.shards import shard_writing
 
 FORMATS = pytest.mark.parametrize("format", ["arrow", "parquet"])
 
@@ -46,7 +51,22 @@ def test_polars_reads_the_packs_in_order(tmp_path, format):
     assert read(files).to_dicts() == packs
 
 
-def test_duckdb_reads_the_packs_in_order(tmp_path):
-    files, packs = shards_in(tmp_path, "parquet")
-    found = duckdb.sql(f"select * from read_parquet('{files}')")
+@FORMATS
+def test_duckdb_reads_the_packs_in_order(tmp_path, format):
+    files, packs = shards_in(tmp_path, format)
+    if format == "arrow":  # duckdb reads Arrow through pyarrow
+        shards = dataset.dataset(sorted(glob(files)), format="ipc")
+        found = duckdb.from_arrow(shards)
+    else:
+        found = duckdb.sql(f"select * from read_parquet('{files}')")
     assert [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()] == packs
+
+
+def test_shards_of_several_row_groups_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_writing, "_TOKENS_PER_ROW_GROUP", MAX_LENGTH)
+    files, packs = shards_in(tmp_path, "parquet")
+    assert any(pq.ParquetFile(file).num_row_groups > 1 for file in glob(files))
+    found = duckdb.sql(f"select * from read_parquet('{files}')").to_arrow_table()
+    assert load(tmp_path, "parquet", files).to_list() == packs
+    assert pl.read_parquet(files).to_dicts() == packs
+    assert found.to_pylist() == packs

@@ -255,7 +255,7 @@ def test_unknown_options_are_refused_by_the_name_that_was_called(name, option, h
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("PackedDataset", "layout"), ("PackedStream", "strategy"), ("PackedCollator", "seed"), ("Batcher", "overlong")],
+    [("PackedDataset", "layout"), ("PackedStream", "plan"), ("PackedCollator", "seed"), ("Batcher", "overlong")],
 )
 def test_options_of_another_callable_are_refused(name, option):
     with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument '{option}'"):
