@@ -23,6 +23,7 @@ BENCHES = (
     "checks",
     "streaming",
     "strategies",
+    "in_order",
     "optimal",
     "schedule",
     "compare",
