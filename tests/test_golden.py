@@ -1,11 +1,14 @@
 """Packed directories that earlier versions wrote are read, verified and loaded as before.
 
-`golden/0.1` was written by version 0.1 from the rows below.
+`golden/0.1` was written by version 0.1 from the rows below, and `golden/index`, whose manifest is of format 2, from the
+token columns: the first 8 rows as Arrow, the others as Parquet in row groups of 4.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import packsort
 from packsort.tokenization.loss import LossRule
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1"
+INDEX = Path(__file__).parent / "golden" / "index"
 TEMPLATE = (
     "{% for m in messages %}{{ '<|start|>' + m['role'] + '\n' }}"
     "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|end|>' }}{% endgeneration %}"
@@ -111,6 +115,45 @@ def test_loaders_read_directories_of_version_0_1() -> None:
         assert len(batches) == len(shards)
         for batch, pack in zip(batches, shards, strict=True):
             assert torch.equal(batch["input_ids"][0], torch.as_tensor(pack["input_ids"].astype("int64")))
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """The index with its files, which have the time at which they were packed; a checkout has its own."""
+    shutil.copytree(INDEX, tmp_path / "index")
+    for name in ("rows.arrow", "rows.parquet"):
+        os.utime(tmp_path / "index" / "data" / name, ns=(1_700_000_000_000_000_000,) * 2)
+    return tmp_path / "index" / "packed"
+
+
+def test_an_index_of_format_2_holds_its_source(index: Path) -> None:
+    assert json.loads((index / "manifest.json").read_text("utf-8"))["format_version"] == 2
+    shards = packsort.open_shards(index)
+    shards.check_unchanged()
+    assert packsort.verify(index)
+    result = shards.verify(tokens())
+    assert result, str(result)
+    assert result.against_source
+    assert shards.dictionaries == {"source": ("a", "b")}
+    rows = tokens()["input_ids"].to_pylist()
+    for pack in shards:
+        parts = [[1] if row < 0 else rows[row][-16:] for row in pack["sequence_ids"].tolist()]
+        assert pack["input_ids"].tolist() == [token for part in parts for token in part]
+
+
+def test_loaders_read_an_index_of_format_2_and_it_is_planned_anew(index: Path, tmp_path: Path) -> None:
+    import torch
+
+    from packsort.torch import PackedLoader
+
+    shards = packsort.open_shards(index)
+    batches = list(PackedLoader(index, seed=None, keep=[]))
+    assert len(batches) == len(shards) == 15
+    for batch, pack in zip(batches, shards, strict=True):
+        assert torch.equal(batch["input_ids"][0], torch.as_tensor(pack["input_ids"].astype("int64")))
+    again = packsort.write_shards(index, tmp_path / "again", 32, index_only=True)
+    assert (again.counts.tokens, again.index.files[1].rows) == (234, 12)
+    assert packsort.verify(tmp_path / "again", tokens())
 
 
 def test_the_manifest_written_today_holds_identifiers(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def rows(count: int, seed: int = 0, *, longest: int = 40) -> pa.Table:
     )
 
 
+def labelled(count: int, seed: int = 0) -> pa.Table:
+    """The same rows with labels in place of masks of the loss, so that batches are written of the files."""
+    table = rows(count, seed).drop_columns(["completion_mask"])
+    draw = np.random.default_rng(seed)
+    labels = [[-100 if draw.random() < 0.4 else token for token in one] for one in table["input_ids"].to_pylist()]
+    return table.append_column("labels", pa.array(labels, pa.list_(pa.int64() if seed % 3 else pa.int32())))
+
+
 def plain(count: int, seed: int = 0, *, longest: int = 40) -> pa.Table:
     draw = np.random.default_rng(seed)
     ids = [draw.integers(1, 90, n).tolist() for n in draw.integers(1, longest, count)]
@@ -98,6 +106,11 @@ def drawn_options(draw: random.Random) -> dict[str, Any]:
     return some
 
 
+def assert_same_batches(folder: Path, **options: Any) -> None:
+    one, other = (PackedLoader(folder / name, seed=5, **options) for name in ("shards", "index"))
+    assert digests(one) == digests(other), options
+
+
 @pytest.mark.parametrize("kind", ["arrow", "stream", "parquet"])
 @pytest.mark.parametrize("number", range(3 * REPEATS))
 def test_packs_batches_and_counts_equal_those_of_shards(kind: str, number: int, tmp_path: Path) -> None:
@@ -113,16 +126,50 @@ def test_packs_batches_and_counts_equal_those_of_shards(kind: str, number: int, 
     assert_same_packs(packsort.open_shards(tmp_path / "shards"), packsort.open_shards(tmp_path / "index"))
     found = packsort.verify(tmp_path / "index", source)
     assert found, found
-    both = [
-        PackedLoader(tmp_path / name, batch_size=3, seed=5, layout=layout)
-        for layout in ("flat", "rows")
-        for name in ("shards", "index")
-    ]
-    assert digests(both[0]) == digests(both[1])
-    assert digests(both[2]) == digests(both[3])
+    for layout in ("flat", "rows"):
+        assert_same_batches(tmp_path, batch_size=3, layout=layout)
     again = packsort.write_shards(tmp_path / "index", tmp_path / "again", width, **options)
     assert (again.counts, again.columns) == (written.counts, written.columns)
     assert_same_packs(packsort.open_shards(tmp_path / "shards"), packsort.open_shards(tmp_path / "again"))
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {"layout": "flat"},
+    {"layout": "flat", "labels": "shifted", "attention": "pack", "drop_columns": ["weights", "flags"]},
+    {"layout": "flat", "pad_batch_to_multiple_of": 16, "loss_weights": "token", "weight_column": "weights"},
+    {"layout": "rows", "padding": "last", "loss_weights": "sample"},
+    {"layout": "rows", "loss_weights": "sqrt", "weight_column": "weights"},
+    {"layout": "megatron", "loss_weights": "sqrt"},
+    {"layout": "torchtune"},
+]
+
+
+@pytest.mark.parametrize("kind", ["arrow", "stream", "parquet"])
+@pytest.mark.parametrize("number", range(6 * REPEATS))
+def test_batches_of_every_layout_are_those_of_shards(kind: str, number: int, tmp_path: Path) -> None:
+    draw = random.Random(f"{kind} {number}")
+    table = labelled(60, number) if draw.random() < 0.7 else plain(60, number)
+    options = drawn_options(draw) if "source" in table.column_names else {"separator": 91, "overlong": "split"}
+    source = write(table, tmp_path / "data", kind)
+    written = packsort.write_shards(
+        source, tmp_path / "shards", 24, format="parquet" if kind == "parquet" else "arrow", **options
+    )
+    index = packsort.write_shards(source, tmp_path / "index", 24, index_only=True, **options)
+    assert index.counts == written.counts
+    assert_same_packs(packsort.open_shards(tmp_path / "shards"), packsort.open_shards(tmp_path / "index"))
+    for layout in LAYOUTS:
+        names = [*([layout["weight_column"]] if "weight_column" in layout else []), *layout.get("drop_columns", ())]
+        if set(names) <= set(table.column_names):
+            assert_same_batches(tmp_path, batch_size=draw.choice([1, 3]), **layout)
+
+
+def test_random_packing_of_arrow_is_that_of_shards(tmp_path: Path) -> None:
+    source = write(labelled(90), tmp_path / "data", "arrow")
+    options: dict[str, Any] = {"strategy": "random", "seed": 4}
+    packsort.write_shards(source, tmp_path / "shards", WIDTH, **options)
+    packsort.write_shards(source, tmp_path / "index", WIDTH, index_only=True, **options)
+    assert_same_packs(packsort.open_shards(tmp_path / "shards"), packsort.open_shards(tmp_path / "index"))
+    assert_same_batches(tmp_path, batch_size=2)
 
 
 @pytest.mark.parametrize("number", range(2 * REPEATS))

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import packsort
+from commands import Run
+from packsort._options.memory import used_memory
 from packsort.errors import OptionError, OutputExistsError, SourceError, TokenizerError
 from packsort.tokenization import processes, tokenize
 from packsort.tokenization.batches import BatchTokenizer
@@ -106,6 +108,31 @@ def test_auto_counts_cores_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, rows, expected in ((2, 10**9, 1), (64, 10**9, 16), (8, 10**9, 8), (64, 49_999, 1)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
         assert processes.num_processes("auto", rows) == expected
+
+
+def test_processes_fit_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    used = used_memory()
+    assert processes.num_processes("auto", 10**9, used + 1_500_000_000) == 2
+    assert processes.num_processes("auto", 10**9, used + 500_000_000) == 1
+    assert processes.num_processes("auto", 10**9, 10**12) == 16
+    with pytest.raises(OptionError, match=r"memory_limit must be at least .*GB for 8 processes, got .*:.* `num_proc`"):
+        processes.num_processes(8, 1, used + 1_500_000_000)
+    with pytest.raises(OptionError, match=r"memory_limit must be at least .*MB for tokenizing, got 1MB: raise it"):
+        processes.num_processes(None, 1, 10**6)
+
+
+def test_a_limit_that_is_too_small_is_refused_before_anything_is_tokenized(
+    chats: list[Path], tokenizer_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    command = ("tokenize", *chats, "-o", tmp_path / "out", "--tokenizer", tokenizer_folder, "--memory-limit")
+    refused = run(*command, "1MB")
+    assert refused.returncode == 1
+    assert "memory_limit must be at least" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    refused = run(*command, "4GB", "--num-proc", 90)
+    assert "hint: use `--num-proc N`" in refused.stderr
+    assert run(*command, "8GB").returncode == 0
 
 
 # After a kill

@@ -202,8 +202,8 @@ def test_what_is_no_packed_directory_is_named(tmp_path):
 
 def test_damaged_pack_is_named(tmp_path):
     class Damaged(packsort.Shards):
-        def take(self, numbers):
-            packs = super().take(numbers)
+        def take(self, numbers, **options):
+            packs = super().take(numbers, **options)
             wrong = [pack | {"seq_lengths": pack["seq_lengths"] + 1} for pack in packs]
             return [one if number == 2 else pack for number, pack, one in zip(numbers, packs, wrong, strict=True)]
 

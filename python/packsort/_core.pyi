@@ -13,10 +13,12 @@ __all__ = [
     "InOrder",
     "ListColumn",
     "Packing",
+    "Pieces",
     "Plan",
     "__version__",
     "count_list_values",
     "count_objects",
+    "cut_pieces",
     "fill_batch",
     "fill_blocks",
     "gather",
@@ -34,7 +36,8 @@ NO_LOSS: int
 PADDING: int
 SEPARATOR: int
 
-_Pack = tuple[NDArray[np.int32], NDArray[np.int32] | None, NDArray[np.int32], NDArray[np.int64] | None]
+_Values = NDArray[np.int32] | "Pieces"
+_Pack = tuple[_Values, _Values | None, NDArray[np.int32], NDArray[np.int64] | None]
 
 def num_threads() -> int: ...
 def count_list_values(
@@ -65,6 +68,13 @@ def gather(
     lengths: NDArray[np.int32] | None = None,
     fillers: tuple[bytes, bytes] | None = None,
 ) -> NDArray[np.uint8]: ...
+def cut_pieces(
+    column: ListColumn,
+    ids: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    starts: NDArray[np.int32] | None,
+    ends: list[int],
+) -> list[Pieces]: ...
 def shuffled(len: int, seed: int, epoch: int, stream: int) -> NDArray[np.int64]: ...
 def fill_batch(
     packs: list[_Pack],
@@ -93,7 +103,7 @@ def fill_blocks(
 
 @final
 class ListColumn:
-    def __new__(cls, column: Any) -> ListColumn: ...
+    def __new__(cls, column: Any, fillers: tuple[bytes, bytes] | None = None) -> ListColumn: ...
     def lengths(self) -> NDArray[np.int64]: ...
     def gather(
         self,
@@ -101,6 +111,11 @@ class ListColumn:
         starts: NDArray[np.int32] | None = None,
         lengths: NDArray[np.int32] | None = None,
     ) -> NDArray[np.uint8]: ...
+
+@final
+class Pieces:
+    def __len__(self) -> int: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 
 @final
 class Plan:

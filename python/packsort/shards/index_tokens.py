@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,11 @@ from packsort._checksum import checksum
 from packsort._lazy import lazy_property
 from packsort.errors import DamagedError, OptionError
 from packsort.gathering.fillers import Fillers
-from packsort.gathering.gather import gather_rows
-from packsort.schema import LENGTH, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
+from packsort.schema import LENGTH, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.index_record import SEQUENCES, IndexRecord
 from packsort.shards.manifest import Manifest
 from packsort.shards.references import ReferencedFile
+from packsort.sources.tokens.block_rows import BlockRows
 from packsort.sources.tokens.blocks import TokenBlocks
 
 DEFAULT_CACHE = 1_000_000_000
@@ -89,7 +90,7 @@ class IndexTokens:
         self._cache = max(DEFAULT_CACHE, self._record.block_bytes) if cache_size is None else cache_size
         options = manifest.options
         has_fillers = options.separator is not None or options.pad_to_multiple_of > 1
-        self._fillers = Fillers(options.pad_token_id or 0, options.separator) if has_fillers else None
+        self._fillers = Fillers(options.pad_token_id or 0, options.separator).values if has_fillers else None
         renamed = None if options.columns is None else dict(options.columns)
         self.files = [
             ReferencedFile(file, folder, renamed, memory_map=memory_map, sampled=sampled) for file in self._record.files
@@ -123,9 +124,36 @@ class IndexTokens:
             DamagedError: A file is gone or was changed, or the segments are none of these files.
         """
         try:
-            return gather_rows(self._blocks, ids, lengths, starts, self._fillers)
+            return self._blocks.gather(ids, lengths, starts)
         except IndexError as error:
             raise _damaged(where(), str(error)) from error
+
+    def add_to(
+        self, packs: Sequence[dict[str, Any]], where: Callable[[], str], *, pieces: bool
+    ) -> list[dict[str, Any]]:
+        """Return packs with their token columns, first.
+
+        Args:
+            packs: Their columns with one value for each segment; one pack at least.
+            where: Names the packs, for messages.
+            pieces: Whether columns may be `packsort._core.Pieces`, of which a batch is written. Others are read-only
+                arrays.
+
+        Raises:
+            DamagedError: As for `gather`.
+        """
+        joined = packs[0]
+        if len(packs) > 1:
+            names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
+            joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
+        segments = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
+        try:
+            if pieces and (found := self._blocks.find(*segments)) is not None:
+                return _in_pieces(packs, found)
+            columns = self._blocks.gather(*segments)
+        except IndexError as error:
+            raise _damaged(where(), str(error)) from error
+        return _cut(packs, columns)
 
     def check_packs(self, packs: pa.Table, where: str) -> None:
         """Check the segments of packs, by which memory is taken.
@@ -182,12 +210,38 @@ class IndexTokens:
 
     @lazy_property
     def _blocks(self) -> TokenBlocks:
-        return TokenBlocks(self.files, self._record.schema, self.facts.lengths, self.facts.first, self._cache)
+        return TokenBlocks(
+            self.files, self._record.schema, self.facts.lengths, self.facts.first, self._cache, self._fillers
+        )
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array, without a copy if it is one."""
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+
+
+def _in_pieces(packs: Sequence[dict[str, Any]], found: BlockRows) -> list[dict[str, Any]]:
+    """Return packs with their token columns, in pieces where a batch takes these."""
+    direct = found.columns.direct
+    others = [name for name in found.columns.names if name not in direct]
+    rest = _cut(packs, found.gather(others)) if others else packs
+    ends = list(accumulate(len(pack[SEQ_LENGTHS]) for pack in packs))
+    cut = [found.cut(name, ends) for name in direct]
+    return [dict(zip(direct, columns, strict=True)) | pack for *columns, pack in zip(*cut, rest, strict=True)]
+
+
+def _cut(packs: Sequence[dict[str, Any]], columns: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Return packs with columns of all of them."""
+    for values in columns.values():
+        values.flags.writeable = False
+    if len(packs) == 1:
+        return [columns | packs[0]]
+    found = []
+    end = 0
+    for pack in packs:
+        first, end = end, end + int(pack[SEQ_LENGTHS].sum())
+        found.append({**{name: values[first:end] for name, values in columns.items()}, **pack})
+    return found
 
 
 def _damaged(where: str, reason: str) -> DamagedError:

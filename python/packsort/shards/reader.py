@@ -18,10 +18,8 @@ from packsort._arrow import to_numpy
 from packsort._options.choices import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
-from packsort.schema import PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles, StoreOptions
-from packsort.shards.index_tokens import IndexTokens
 from packsort.shards.verify import Verification, verify
 
 Pack = dict[str, NDArray[Any]]
@@ -201,41 +199,26 @@ class Shards(ShardFiles):
         self._checks.check({index})
         return super().segment_lengths(index)
 
-    def take(self, numbers: Sequence[int]) -> list[Pack]:
+    def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[Pack]:
         """Return packs by their numbers; an index gathers them together.
 
         Args:
             numbers: Numbers of packs, from 0.
+            pieces: Whether tokens and labels of an index may stay where they are: a batch takes `packsort._core.Pieces`
+                like arrays, and is written of the files in one copy.
 
         Raises:
             DamagedError: A file was changed or cannot be read.
         """
         packs = [self._pack(number) for number in numbers]
-        return packs if self.tokens is None or not packs else self._with_tokens(numbers, packs, self.tokens)
+        if self.tokens is None or not packs:
+            return packs
+        return self.tokens.add_to(packs, lambda: self._named(numbers), pieces=pieces)
 
     def _named(self, numbers: Sequence[int]) -> str:
         """Name the shards of packs."""
         shards = sorted({bisect_right(self._ends, number) for number in numbers})
         return " or ".join(f"`{self.path / self.manifest.shards[index].name}`" for index in shards[:3])
-
-    def _with_tokens(self, numbers: Sequence[int], packs: list[Pack], tokens: IndexTokens) -> list[Pack]:
-        """Return packs of an index with their token columns."""
-        joined = packs[0]
-        if len(packs) > 1:
-            names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
-            joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
-        ids, lengths, starts = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
-        columns = tokens.gather(lambda: self._named(numbers), ids, lengths, starts)
-        for values in columns.values():
-            values.flags.writeable = False
-        if len(packs) == 1:
-            return [columns | packs[0]]
-        found = []
-        end = 0
-        for pack in packs:
-            first, end = end, end + int(pack[SEQ_LENGTHS].sum())
-            found.append({**{name: values[first:end] for name, values in columns.items()}, **pack})
-        return found
 
     def _pack(self, number: int) -> Pack:
         shard = bisect_right(self._ends, number)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort.planning.constraints import as_codes
-from packsort.sources.tokens.blocks import block_bytes
+from packsort.sources.tokens.block_table import block_bytes
 from packsort.sources.tokens.survey import TokenSurvey
 
 

@@ -490,7 +490,7 @@ class _EpochBatches:
         for index in indices:
             numbers = self._order.batch_packs(index)
             try:
-                packs = self._packs.take(numbers)
+                packs = self._packs.take(numbers, pieces=True)
                 step = self._step_packs(index) if self._batcher.needs_step else None
                 batch = self._batcher(packs, step_packs=step, pin_memory=pin_memory)
             except DamagedError as error:
@@ -502,5 +502,5 @@ class _EpochBatches:
         """Return the packs of a batch's step; they are kept, because the next batch may be of the same step."""
         numbers = self._order.step_packs(index)
         if self._step is None or self._step[0] != numbers:
-            self._step = numbers, self._packs.take(numbers)
+            self._step = numbers, self._packs.take(numbers, pieces=True)
         return self._step[1]

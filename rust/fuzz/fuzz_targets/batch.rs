@@ -5,7 +5,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use packsort_core::Attention;
 use packsort_core::batch::{
-    BatchArrays, BatchOptions, Labels, LossWeights, NO_LOSS, PackView, step_total, write_batch,
+    BatchArrays, BatchOptions, Labels, LossWeights, NO_LOSS, PackView, Tokens, step_total, write_batch,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -15,6 +15,7 @@ struct Columns {
     seq_lengths: Vec<i32>,
     sequence_ids: Option<Vec<i64>>,
     fit: bool,
+    in_pieces: [Option<bool>; 2],
 }
 
 #[derive(Arbitrary, Debug)]
@@ -54,19 +55,49 @@ impl Columns {
             ids.iter_mut().for_each(|id| *id = id.rem_euclid(5) - 2);
         }
     }
+
+    /// Cut values into pieces of the segments' lengths, as far as they go: bytes of `i64`, or of `i32`.
+    fn cut(&self, values: &[i32], wide: bool) -> Vec<Vec<u8>> {
+        let mut left = values;
+        let piece = |&length: &i32| {
+            let (piece, rest) = left.split_at((length.max(0) as usize).min(left.len()));
+            left = rest;
+            match wide {
+                true => piece.iter().flat_map(|&value| i64::from(value).to_ne_bytes()).collect(),
+                false => piece.iter().flat_map(|value| value.to_ne_bytes()).collect(),
+            }
+        };
+        self.seq_lengths.iter().map(piece).collect()
+    }
 }
 
 fuzz_target!(|input: Input| {
     let mut input = input;
     input.packs.iter_mut().filter(|pack| pack.fit).for_each(Columns::fit);
-    let packs: Vec<PackView> = input
-        .packs
-        .iter()
-        .map(|pack| PackView {
-            input_ids: &pack.input_ids,
-            labels: pack.labels.as_deref(),
-            seq_lengths: &pack.seq_lengths,
-            sequence_ids: pack.sequence_ids.as_deref(),
+    let cut: Vec<[Vec<Vec<u8>>; 2]> = (input.packs.iter())
+        .map(|pack| {
+            let columns = [Some(&pack.input_ids), pack.labels.as_ref()];
+            [0, 1].map(|at| match (columns[at], pack.in_pieces[at]) {
+                (Some(values), Some(wide)) => pack.cut(values, wide),
+                _ => vec![],
+            })
+        })
+        .collect();
+    let pieces: Vec<[Vec<&[u8]>; 2]> =
+        cut.iter().map(|columns| [0, 1].map(|at| columns[at].iter().map(|piece| &piece[..]).collect())).collect();
+    let packs: Vec<PackView> = (input.packs.iter().zip(&pieces))
+        .map(|(pack, [ids, labels])| {
+            let tokens = |values, pieces, in_pieces| match in_pieces {
+                None => Tokens::Whole(values),
+                Some(false) => Tokens::I32(pieces),
+                Some(true) => Tokens::I64(pieces),
+            };
+            PackView {
+                input_ids: tokens(&pack.input_ids[..], &ids[..], pack.in_pieces[0]),
+                labels: pack.labels.as_deref().map(|values| tokens(values, &labels[..], pack.in_pieces[1])),
+                seq_lengths: &pack.seq_lengths,
+                sequence_ids: pack.sequence_ids.as_deref(),
+            }
         })
         .collect();
     let weights = [LossWeights::Token, LossWeights::Sample, LossWeights::Sqrt][usize::from(input.weights % 3)];
@@ -107,15 +138,18 @@ fuzz_target!(|input: Input| {
     let total = step_total(&packs, weights);
     let made = write_batch(&packs, &options, arrays);
     let Ok(made) = made else {
-        let whole = packs.iter().all(is_whole);
+        let whole = input.packs.iter().all(is_whole);
         let rows = options.row_length.is_none_or(|row| packs.iter().all(|pack| pack.input_ids.len() <= row));
         assert!(!(input.fit && whole && rows && needed < 1 << 16), "refused without a reason");
         return;
     };
     assert!(total.unwrap() >= 0.0);
-    assert!(packs.iter().all(is_whole));
+    assert!(packs.iter().all(|pack| pack.input_ids.len() as i64 == pack.seq_lengths.iter().map(|&n| i64::from(n)).sum()));
     let mut at = 0;
-    for pack in &packs {
+    for pack in &input.packs {
+        if !is_whole(pack) {
+            return; // pieces have left values out that no segment has room for
+        }
         let row = options.row_length.unwrap_or(pack.input_ids.len());
         let written = |values: &[i64], place: usize| values[at + place];
         for (place, &token) in pack.input_ids.iter().enumerate() {
@@ -136,27 +170,27 @@ fuzz_target!(|input: Input| {
     assert!(cu_seqlens[made.count..].iter().all(|&end| end as usize == at));
 });
 
-fn is_whole(pack: &PackView) -> bool {
+fn is_whole(pack: &Columns) -> bool {
     let tokens = pack.input_ids.len();
     let sum: i128 = pack.seq_lengths.iter().map(|&length| i128::from(length)).sum();
     sum == tokens as i128
         && pack.seq_lengths.iter().all(|&length| length > 0)
-        && pack.labels.is_none_or(|labels| labels.len() == tokens)
-        && pack.sequence_ids.is_none_or(|ids| ids.len() == pack.seq_lengths.len())
+        && pack.labels.as_ref().is_none_or(|labels| labels.len() == tokens)
+        && pack.sequence_ids.as_ref().is_none_or(|ids| ids.len() == pack.seq_lengths.len())
 }
 
 /// Check labels and positions of the segments of one pack, whose attention stays within segments.
-fn check_labels(pack: &PackView, options: &BatchOptions, labels: &[i64], position_ids: &[i64]) {
+fn check_labels(pack: &Columns, options: &BatchOptions, labels: &[i64], position_ids: &[i64]) {
     if options.attention == Attention::Pack {
         return;
     }
     let mut start = 0;
     for (segment, &length) in pack.seq_lengths.iter().enumerate() {
         let end = start + length as usize;
-        let is_filler = pack.sequence_ids.is_some_and(|ids| ids[segment] < 0);
+        let is_filler = pack.sequence_ids.as_ref().is_some_and(|ids| ids[segment] < 0);
         for place in (start..end).filter(|_| !is_filler) {
             assert_eq!(position_ids[place], (place - start) as i64);
-            let own = pack.labels.unwrap_or(pack.input_ids);
+            let own = pack.labels.as_ref().unwrap_or(&pack.input_ids);
             let expected = match options.labels {
                 Labels::Unshifted if place == start => NO_LOSS,
                 Labels::Unshifted => own[place].into(),

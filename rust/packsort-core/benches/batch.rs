@@ -6,7 +6,7 @@ mod common;
 use common::{Distribution, Random};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use packsort_core::batch::{BatchArrays, BatchOptions, NO_LOSS, PackView, write_batch};
+use packsort_core::batch::{BatchArrays, BatchOptions, NO_LOSS, PackView, Tokens, write_batch};
 use packsort_core::{Lengths, Options, Plan};
 
 fn main() {
@@ -105,8 +105,8 @@ fn write_packs(bencher: Bencher, (number, max_length, distribution): (usize, u32
     let views: Vec<PackView> = packs
         .iter()
         .map(|pack| PackView {
-            input_ids: &pack.input_ids,
-            labels: Some(&pack.labels),
+            input_ids: Tokens::Whole(&pack.input_ids),
+            labels: Some(Tokens::Whole(&pack.labels)),
             seq_lengths: &pack.seq_lengths,
             sequence_ids: None,
         })

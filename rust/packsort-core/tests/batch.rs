@@ -1,7 +1,7 @@
 //! Batches and block masks against what their definitions say.
 
 use packsort_core::batch::{
-    BatchArrays, BatchOptions, Labels, LossWeights, PackView, Segments, step_total, write_batch,
+    BatchArrays, BatchOptions, Labels, LossWeights, PackView, Segments, Tokens, step_total, write_batch,
 };
 use packsort_core::block_mask::{BlockLines, BlockMask, write_block_mask};
 use packsort_core::{Attention, Error};
@@ -29,7 +29,7 @@ fn segments(pack: &PackView, row_length: Option<usize>, merge: bool) -> Result<(
 #[test]
 fn filler_is_a_segment_or_the_end_of_the_one_before() {
     let pack = PackView {
-        input_ids: &[1, 2, 3, 0, 5],
+        input_ids: Tokens::Whole(&[1, 2, 3, 0, 5]),
         labels: None,
         seq_lengths: &[3, 1, 1],
         sequence_ids: Some(&[7, -1, 8]),
@@ -43,8 +43,44 @@ fn filler_is_a_segment_or_the_end_of_the_one_before() {
 }
 
 #[test]
+fn pieces_of_a_column_make_the_batch_of_the_whole_pack() {
+    let (lengths, ids) = ([3, 1, 2], [4_i64, -2, 5]);
+    let (tokens, labels) = ([10, 11, 12, 13, 14, 15], [-100, 11, -100, 13, 14, 15]);
+    let bytes32: Vec<u8> = tokens.iter().flat_map(|token: &i32| token.to_ne_bytes()).collect();
+    let bytes64: Vec<u8> = labels.iter().flat_map(|&label: &i32| i64::from(label).to_ne_bytes()).collect();
+    let ends = [(0, 3), (3, 4), (4, 6)];
+    let narrow: Vec<&[u8]> = ends.iter().map(|&(start, end)| &bytes32[4 * start..4 * end]).collect();
+    let wide: Vec<&[u8]> = ends.iter().map(|&(start, end)| &bytes64[8 * start..8 * end]).collect();
+    let whole = (Tokens::Whole(&tokens), Some(Tokens::Whole(&labels)));
+    for labels_are in [Labels::Unshifted, Labels::Shifted, Labels::Masked] {
+        let batch = |(input_ids, labels)| {
+            let pack = PackView { input_ids, labels, seq_lengths: &lengths, sequence_ids: Some(&ids) };
+            let (mut one, mut other, mut positions, mut starts) = ([0; 8], [0; 8], [0; 8], [0; 6]);
+            let arrays = BatchArrays {
+                input_ids: &mut one,
+                labels: &mut other,
+                position_ids: &mut positions,
+                loss_mask: None,
+                loss_weights: None,
+                segment_ids: None,
+                seq_idx: None,
+                cu_seqlens: &mut starts,
+                unpadded: None,
+            };
+            let options = BatchOptions { labels: labels_are, row_length: Some(8), ..BatchOptions::default() };
+            let found = write_batch(&[pack], &options, arrays)?;
+            Ok::<_, Error>((found, one, other, positions, starts, step_total(&[pack], LossWeights::Token)?))
+        };
+        assert_eq!(batch((Tokens::I32(&narrow), Some(Tokens::I64(&wide)))), batch(whole));
+        assert_eq!(batch((Tokens::I32(&narrow), None)), batch((whole.0, None)));
+        assert!(batch((Tokens::I32(&narrow[..2]), None)).is_err());
+        assert!(batch((Tokens::I32(&narrow), Some(Tokens::I64(&[wide[2], wide[1], wide[0]])))).is_err());
+    }
+}
+
+#[test]
 fn too_many_segments_and_too_many_tokens_are_errors() {
-    let many = PackView { input_ids: &[1; 5], labels: None, seq_lengths: &[1; 5], sequence_ids: None };
+    let many = PackView { input_ids: Tokens::Whole(&[1; 5]), labels: None, seq_lengths: &[1; 5], sequence_ids: None };
     let short = Error::ArrayLength { array: "cu_seqlens", found: 5, expected: 6 };
     assert_eq!(segments(&many, None, false), Err(short));
     let long = Error::PackTooLong { pack: 0, tokens: 5, row_length: 4 };
@@ -55,8 +91,8 @@ fn too_many_segments_and_too_many_tokens_are_errors() {
 fn a_step_is_weighed_by_trained_tokens() {
     let labels = [-100, 2, 3, -100, 5, 6, 7, 8];
     let pack = PackView {
-        input_ids: &[1, 2, 3, 4, 5, 6, 7, 8],
-        labels: Some(&labels),
+        input_ids: Tokens::Whole(&[1, 2, 3, 4, 5, 6, 7, 8]),
+        labels: Some(Tokens::Whole(&labels)),
         seq_lengths: &[3, 1, 1, 3],
         sequence_ids: Some(&[0, 1, 2, -2]),
     };
@@ -145,8 +181,8 @@ proptest! {
         let packs: Vec<PackView> = columns
             .iter()
             .map(|(input_ids, labels, seq_lengths, sequence_ids)| PackView {
-                input_ids,
-                labels: labels.as_deref(),
+                input_ids: Tokens::Whole(input_ids),
+                labels: labels.as_deref().map(Tokens::Whole),
                 seq_lengths,
                 sequence_ids: sequence_ids.as_deref(),
             })

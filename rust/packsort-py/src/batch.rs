@@ -1,34 +1,100 @@
 use numpy::{PyReadonlyArray1, PyReadwriteArrayDyn};
-use packsort_core::Attention;
-use packsort_core::batch::{self, BatchArrays, BatchOptions, PARALLEL_FROM, PackView};
+use packsort_core::batch::{self, BatchArrays, BatchOptions, PARALLEL_FROM, PackView, Tokens};
 use packsort_core::block_mask::{self, BlockLines, BlockMask};
+use packsort_core::{Attention, Error};
 use pyo3::prelude::*;
 
 use crate::errors::{entry, to_py, unknown_name};
+use crate::pieces::Pieces;
 use crate::pool;
 
 type Read<'py, T> = PyReadonlyArray1<'py, T>;
 /// An array of any shape, of which only the elements in memory order matter.
 type Write<'py, T> = PyReadwriteArrayDyn<'py, T>;
 /// `input_ids`, `labels`, `seq_lengths`, `sequence_ids`.
-type Pack<'py> = (Read<'py, i32>, Option<Read<'py, i32>>, Read<'py, i32>, Option<Read<'py, i64>>);
+type Pack<'py> = (Values<'py>, Option<Values<'py>>, Read<'py, i32>, Option<Read<'py, i64>>);
+
+/// Tokens or labels of a pack: an array, or pieces of a column.
+pub enum Values<'py> {
+    Array(Read<'py, i32>),
+    Pieces(Bound<'py, Pieces>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Values<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<Pieces>() {
+            Ok(pieces) => Ok(Self::Pieces(pieces.to_owned())),
+            Err(_) => Ok(Self::Array(object.extract()?)),
+        }
+    }
+}
 
 /// `labels`, `whole_pack`, `row_length` (0 for none), `pad_token_id`, `padding_joins`, `positions_run_on`,
 /// `seq_idx_by_pack`.
 type OptionArgs = (String, bool, usize, i64, bool, bool, bool);
 
-fn views<'a>(packs: &'a [Pack<'_>]) -> PyResult<Vec<PackView<'a>>> {
+/// Tokens or labels of a pack, without Python.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Slice(&'a [i32]),
+    Pieces(&'a Pieces),
+}
+
+impl<'a> Source<'a> {
+    fn of(values: &'a Values<'_>) -> PyResult<Self> {
+        Ok(match values {
+            Values::Array(array) => Self::Slice(array.as_slice()?),
+            Values::Pieces(pieces) => Self::Pieces(pieces.get()),
+        })
+    }
+
+    /// Look up the pieces; an array has none.
+    fn find(self) -> Result<Vec<&'a [u8]>, Error> {
+        match self {
+            Self::Slice(_) => Ok(vec![]),
+            Self::Pieces(pieces) => pieces.find(),
+        }
+    }
+
+    fn tokens(self, found: &'a [&'a [u8]]) -> Tokens<'a> {
+        match self {
+            Self::Slice(values) => Tokens::Whole(values),
+            Self::Pieces(pieces) => pieces.tokens(found),
+        }
+    }
+}
+
+/// `input_ids`, `labels`, `seq_lengths`, `sequence_ids`, without Python.
+type Columns<'a> = (Source<'a>, Option<Source<'a>>, &'a [i32], Option<&'a [i64]>);
+
+fn columns<'a>(packs: &'a [Pack<'_>]) -> PyResult<Vec<Columns<'a>>> {
     packs
         .iter()
         .map(|(input_ids, labels, seq_lengths, sequence_ids)| {
-            Ok(PackView {
-                input_ids: input_ids.as_slice()?,
-                labels: labels.as_ref().map(|l| l.as_slice()).transpose()?,
-                seq_lengths: seq_lengths.as_slice()?,
-                sequence_ids: sequence_ids.as_ref().map(|i| i.as_slice()).transpose()?,
-            })
+            Ok((
+                Source::of(input_ids)?,
+                labels.as_ref().map(Source::of).transpose()?,
+                seq_lengths.as_slice()?,
+                sequence_ids.as_ref().map(|ids| ids.as_slice()).transpose()?,
+            ))
         })
         .collect()
+}
+
+/// Look up the pieces of packs, and do something with the packs.
+fn with_views<T>(packs: &[Columns], work: impl FnOnce(&[PackView]) -> Result<T, Error>) -> Result<T, Error> {
+    let mut found = Vec::with_capacity(packs.len());
+    for (input_ids, labels, ..) in packs {
+        found.push((input_ids.find()?, labels.map(Source::find).transpose()?.unwrap_or_default()));
+    }
+    let mut views = Vec::with_capacity(packs.len());
+    for (&(input_ids, labels, seq_lengths, sequence_ids), (ids, own)) in packs.iter().zip(&found) {
+        let labels = labels.map(|labels| labels.tokens(own));
+        views.push(PackView { input_ids: input_ids.tokens(ids), labels, seq_lengths, sequence_ids });
+    }
+    work(&views)
 }
 
 /// Write packs into the arrays of a batch; returns the number of segments and the tokens of the longest.
@@ -54,7 +120,7 @@ pub fn fill_batch(
     mut seq_idx: Option<Write<'_, i32>>,
 ) -> PyResult<(usize, i32)> {
     entry(|| {
-        let views = views(&packs)?;
+        let packs = columns(&packs)?;
         let (labels_are, whole_pack, row_length, pad_token_id, padding_joins, positions_run_on, seq_idx_by_pack) =
             style;
         let mut options = BatchOptions {
@@ -82,7 +148,7 @@ pub fn fill_batch(
             unpadded: unpadded.as_mut().map(|a| a.as_slice_mut()).transpose()?,
         };
         let few = arrays.input_ids.len() < PARALLEL_FROM;
-        let write = || batch::write_batch(&views, &options, arrays);
+        let write = || with_views(&packs, |views| batch::write_batch(views, &options, arrays));
         let segments = py.detach(|| if few { write() } else { pool::run(write) }).map_err(to_py)?;
         Ok((segments.count, segments.longest))
     })
@@ -92,8 +158,8 @@ pub fn fill_batch(
 #[pyfunction]
 pub fn step_total(py: Python<'_>, packs: Vec<Pack<'_>>, name: &str) -> PyResult<f64> {
     entry(|| {
-        let (views, weights) = (views(&packs)?, name.parse().map_err(unknown_name)?);
-        py.detach(|| batch::step_total(&views, weights)).map_err(to_py)
+        let (packs, weights) = (columns(&packs)?, name.parse().map_err(unknown_name)?);
+        py.detach(|| with_views(&packs, |views| batch::step_total(views, weights))).map_err(to_py)
     })
 }
 

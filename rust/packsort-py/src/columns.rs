@@ -68,6 +68,14 @@ pub fn lists(arrays: &[ArrayRef]) -> PyResult<ListColumn<Chunk>> {
     Ok(ListColumn::new(chunks, width))
 }
 
+/// The type of the values of a list column; `None` where it has no chunks.
+pub fn value_type(arrays: &[ArrayRef]) -> Option<DataType> {
+    match arrays.first()?.data_type() {
+        DataType::List(item) | DataType::LargeList(item) => Some(item.data_type().clone()),
+        _ => None,
+    }
+}
+
 /// Convert a chunk of a list column; returns the number of bytes of one value as well.
 fn list(array: &ArrayRef) -> PyResult<(Chunk, usize)> {
     let (offsets, values) = match array.data_type() {

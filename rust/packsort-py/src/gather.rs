@@ -1,3 +1,4 @@
+use arrow_schema::DataType;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{Fillers, IdSlice, ListColumn as Lists, Selection, gather_serial};
 use pyo3::prelude::*;
@@ -7,7 +8,7 @@ use crate::errors::{entry, to_py};
 use crate::pool;
 
 type Bytes<'py> = PyResult<Bound<'py, PyArray1<u8>>>;
-type Pieces<'py> = Option<PyReadonlyArray1<'py, i32>>;
+type Numbers<'py> = Option<PyReadonlyArray1<'py, i32>>;
 
 /// Sequence ids as a plan gives them.
 ///
@@ -19,7 +20,7 @@ pub enum IdsArg<'py> {
     U32(PyReadonlyArray1<'py, u32>),
 }
 
-fn selection<'a>(ids: &'a IdsArg, starts: &'a Pieces, lengths: &'a Pieces) -> PyResult<Selection<'a>> {
+fn selection<'a>(ids: &'a IdsArg, starts: &'a Numbers, lengths: &'a Numbers) -> PyResult<Selection<'a>> {
     let ids = match ids {
         IdsArg::U32(ids) => IdSlice::U32(ids.as_slice()?),
         IdsArg::I64(ids) => IdSlice::I64(ids.as_slice()?),
@@ -38,8 +39,8 @@ pub fn gather<'py>(
     py: Python<'py>,
     column: Column,
     ids: IdsArg<'py>,
-    starts: Pieces<'py>,
-    lengths: Pieces<'py>,
+    starts: Numbers<'py>,
+    lengths: Numbers<'py>,
     fillers: Option<(Vec<u8>, Vec<u8>)>,
 ) -> Bytes<'py> {
     entry(|| {
@@ -54,26 +55,55 @@ pub fn gather<'py>(
 
 /// List column that is gathered from batch by batch.
 #[pyclass(frozen, module = "packsort._core")]
-pub struct ListColumn(Lists<Chunk>);
+pub struct ListColumn {
+    lists: Lists<Chunk>,
+    fillers: Option<(Vec<u8>, Vec<u8>)>,
+    kind: Option<DataType>, // of its values; `None` where it has no chunks
+}
+
+impl ListColumn {
+    pub fn lists(&self) -> &Lists<Chunk> {
+        &self.lists
+    }
+
+    pub fn kind(&self) -> Option<&DataType> {
+        self.kind.as_ref()
+    }
+
+    pub fn fillers(&self) -> Option<Fillers<'_>> {
+        self.fillers.as_ref().map(|(padding, separator)| Fillers { padding, separator })
+    }
+}
 
 #[pymethods]
 impl ListColumn {
+    /// `fillers` are the bytes of one value of padding and of one value of separators.
     #[new]
-    fn new(column: Column) -> PyResult<Self> {
-        entry(|| columns::lists(column.chunks()).map(Self))
+    #[pyo3(signature = (column, fillers=None))]
+    fn new(column: Column, fillers: Option<(Vec<u8>, Vec<u8>)>) -> PyResult<Self> {
+        entry(|| {
+            let (lists, kind) = (columns::lists(column.chunks())?, columns::value_type(column.chunks()));
+            Ok(Self { lists, fillers, kind })
+        })
     }
 
     /// Count the values of each row.
     fn lengths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        entry(|| py.detach(|| self.0.lengths()).map(|lengths| lengths.into_pyarray(py)).map_err(to_py))
+        entry(|| py.detach(|| self.lists.lengths()).map(|lengths| lengths.into_pyarray(py)).map_err(to_py))
     }
 
     /// Gather pieces on the calling thread: their values one after another, as bytes.
     #[pyo3(signature = (ids, starts=None, lengths=None))]
-    fn gather<'py>(&self, py: Python<'py>, ids: IdsArg<'py>, starts: Pieces<'py>, lengths: Pieces<'py>) -> Bytes<'py> {
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        ids: IdsArg<'py>,
+        starts: Numbers<'py>,
+        lengths: Numbers<'py>,
+    ) -> Bytes<'py> {
         entry(|| {
-            let selection = selection(&ids, &starts, &lengths)?;
-            py.detach(|| gather_serial(&self.0, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)
+            let selection = Selection { fillers: self.fillers(), ..selection(&ids, &starts, &lengths)? };
+            py.detach(|| gather_serial(&self.lists, selection)).map(|bytes| bytes.into_pyarray(py)).map_err(to_py)
         })
     }
 }

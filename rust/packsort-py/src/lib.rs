@@ -13,6 +13,7 @@ mod lengths;
 mod list_levels;
 mod optimal;
 mod parts;
+mod pieces;
 mod plan;
 mod pool;
 mod reserve;
@@ -32,6 +33,8 @@ mod _core {
     use super::list_levels::count_list_values;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
+    #[pymodule_export]
+    use super::pieces::{Pieces, cut_pieces};
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

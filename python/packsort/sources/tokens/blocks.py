@@ -19,14 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from packsort import _core
-from packsort._arrow import is_list
-from packsort.errors import DamagedError, PacksortError, SourceError
-from packsort.schema import INPUT_IDS, INT32_COLUMNS, LABELS, LOSS_MASKS
-from packsort.sources.formats.reader import Blocks, naming
-from packsort.sources.tokens.disagreeing import values_in_rows
-from packsort.sources.tokens.lazy import list_column, plain_lists
-from packsort.sources.tokens.loss_masks import masked_labels
+from packsort.errors import DamagedError
+from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
+from packsort.sources.formats.reader import Blocks
+from packsort.sources.tokens.block_rows import BlockColumns, BlockRows
+from packsort.sources.tokens.block_table import block_bytes, checked_block
+from packsort.sources.tokens.lazy import FillerValues, list_column
 
 
 class BlockFile(Protocol):
@@ -69,7 +67,7 @@ class _View:
         bytes: Memory that each block takes once it is read; 0 for those that are mapped: int64 (blocks,).
         used: Time of the last call that used each block: int64 (blocks,), changed in place.
         tables: Tables of the blocks in `columns`.
-        columns: Columns to gather from, and the dtypes of their values.
+        columns: Columns of these blocks.
         whole: Whether `columns` have all rows, so that rows keep their numbers.
     """
 
@@ -79,7 +77,7 @@ class _View:
     bytes: NDArray[np.int64]
     used: NDArray[np.int64]
     tables: dict[_Key, pa.Table]
-    columns: dict[str, tuple[_core.ListColumn, Any]]
+    columns: BlockColumns
     whole: bool
 
 
@@ -92,6 +90,7 @@ class TokenBlocks:
         lengths: Tokens of each row without padding: int32 or int64 (rows,).
         first: First token of each row that is no padding: int32 (rows,); None where there is no padding.
         most_bytes: Most bytes of decoded blocks that are kept between calls.
+        fillers: Values of padding and separators in a column of a dtype, or None where there are neither.
 
     Attributes:
         names: Names of the columns that `gather` returns, `input_ids` first.
@@ -105,15 +104,21 @@ class TokenBlocks:
         lengths: NDArray[Any],
         first: NDArray[np.int32] | None,
         most_bytes: int,
+        fillers: FillerValues | None = None,
     ) -> None:
         self.most_bytes = most_bytes
         self._files = tuple(files)
         self._stored = stored
         self._lengths, self._first = lengths, first
+        self._fillers = fillers
         self._masks = tuple(name for name in LOSS_MASKS if name in stored.names)
+        self._made_of = {name: name for name in stored.names}
         packed = [name for name in stored.names if name not in self._masks]
         if self._masks and LABELS not in packed:
             packed.insert(1, LABELS)
+        elif fillers is not None and LABELS not in packed:  # fillers carry no loss, so labels are needed
+            packed.append(LABELS)
+            self._made_of[LABELS] = INPUT_IDS
         self.names = tuple(packed)
         self._ends = list(accumulate(file.rows for file in files))
         self._opened: dict[int, Blocks] = {}
@@ -126,7 +131,7 @@ class TokenBlocks:
         """Gather pieces of rows, one piece after another.
 
         Args:
-            ids: Row of each piece: int64, (pieces,).
+            ids: Row of each piece, or `PADDING` or `SEPARATOR` where there are fillers: int64, (pieces,).
             lengths: Number of tokens of each piece: int32, (pieces,).
             starts: First token of each piece in its row: int32, (pieces,). None is 0.
 
@@ -137,24 +142,55 @@ class TokenBlocks:
             DamagedError: A file was changed or is gone.
             IndexError: There is no such row, or it has no such piece.
         """
+        found = self.find(ids, lengths, starts)
+        return self._gather_in_parts(ids, lengths, starts) if found is None else found.gather()
+
+    def find(
+        self,
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        starts: NDArray[np.int32] | None = None,
+        *,
+        limited: bool = True,
+    ) -> BlockRows | None:
+        """Read what is missing of some rows, and return the pieces where they are.
+
+        Args:
+            ids: Row of each piece, as for `gather`.
+            lengths: Number of tokens of each piece.
+            starts: First token of each piece in its row.
+            limited: Whether blocks that take more memory than may be kept are not read.
+
+        Returns:
+            The pieces, or None if their blocks take more memory than may be kept.
+
+        Raises:
+            DamagedError, IndexError: As for `gather`.
+        """
         if self._first is not None:
             self._check_rows(ids)
-            starts = (self._first[ids] + (0 if starts is None else starts)).astype(np.int32)
+            own = np.where(ids < 0, 0, self._first[ids])
+            starts = (own + (0 if starts is None else starts)).astype(np.int32)
         if (view := self._view).whole:
-            return self._gather(view, ids, ids, lengths, starts)
-        at = np.searchsorted(view.starts, ids, side="right") - 1
-        base = view.base[at]
-        if base.min(initial=0) >= 0 and ids.min(initial=0) >= 0:  # all is in memory
+            return BlockRows(view.columns, ids, ids, lengths, starts)
+        self._check_rows(ids)
+        real = ids if self._fillers is None else ids[ids >= 0]
+        at = np.searchsorted(view.starts, real, side="right") - 1
+        if view.base[at].min(initial=0) < 0:
+            view, at = self._open(real)
+            needed = np.unique(at)
+            if limited and int(view.bytes[needed].sum()) > self.most_bytes:
+                return None
+            view = self._read(view, needed)
+        else:
             self._time += 1
             view.used[at] = self._time
-            return self._gather(view, ids - view.starts[at] + base, ids, lengths, starts)
-        self._check_rows(ids)
-        view, blocks = self._open(ids)
-        needed = np.unique(blocks)
-        if int(view.bytes[needed].sum()) > self.most_bytes:
-            return self._gather_in_parts(view, blocks, needed, ids, lengths, starts)
-        view = self._read(view, needed)
-        return self._gather(view, ids - view.starts[blocks] + view.base[blocks], ids, lengths, starts)
+        rows = real - view.starts[at] + view.base[at]
+        if len(real) < len(ids):
+            spread = ids.copy()
+            spread[ids >= 0] = rows
+            rows = spread
+        return BlockRows(view.columns, ids, rows, lengths, starts)
 
     def check_unchanged(self) -> None:
         """Raise a `DamagedError` if a file that was opened is gone or was changed."""
@@ -162,69 +198,37 @@ class TokenBlocks:
             self._files[index].check()
 
     def _check_rows(self, ids: NDArray[np.int64]) -> None:
-        if len(ids) and not (ids.min() >= 0 and ids.max() < self._ends[-1]):
-            raise IndexError(f"no file has row {ids.max() if ids.min() >= 0 else ids.min()}")
+        least = 0 if self._fillers is None else SEPARATOR
+        if len(ids) and not (ids.min() >= least and ids.max() < self._ends[-1]):
+            raise IndexError(f"no file has row {ids.max() if ids.min() >= least else ids.min()}")
 
     def _gather_in_parts(
-        self,
-        view: _View,
-        blocks: NDArray[np.int64],
-        needed: NDArray[np.int64],
-        ids: NDArray[np.int64],
-        lengths: NDArray[np.int32],
-        starts: NDArray[np.int32] | None,
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], starts: NDArray[np.int32] | None
     ) -> dict[str, NDArray[Any]]:
         """Gather from a few blocks at a time, in the order of the blocks."""
+        view, blocks = self._open(np.maximum(ids, 0))
+        needed = np.unique(blocks)
         part, room = [0], self.most_bytes - int(view.bytes[needed[0]])
         for size in view.bytes[needed[1:]].tolist():
             part.append(part[-1] + (size > room))
             room = (self.most_bytes if size > room else room) - size
         number = np.array(part)[np.searchsorted(needed, blocks)]
         order = np.argsort(number, kind="stable")
-        found: dict[str, list[NDArray[Any]]] = {name: [] for name in self.names}
+        gathered: dict[str, list[NDArray[Any]]] = {name: [] for name in self.names}
         for pieces in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-            own = blocks[pieces]
-            view = self._read(view, np.unique(own))
-            rows = ids[pieces] - view.starts[own] + view.base[own]
             begins = None if starts is None else starts[pieces]
-            for name, values in self._gather(view, rows, ids[pieces], lengths[pieces], begins).items():
-                found[name].append(values)
+            found = self.find(ids[pieces], lengths[pieces], begins, limited=False)
+            assert found is not None
+            for name, values in found.gather().items():
+                gathered[name].append(values)
         ends = np.cumsum(lengths, dtype=np.int64)
         places = np.repeat((ends - lengths)[order] - _before(lengths[order]), lengths[order]) + np.arange(ends[-1])
-        gathered = {}
-        for name, parts in found.items():
+        spread = {}
+        for name, parts in gathered.items():
             values = np.concatenate(parts)
-            gathered[name] = np.empty_like(values)
-            gathered[name][places] = values
-        return gathered
-
-    def _gather(
-        self,
-        view: _View,
-        rows: NDArray[np.int64],
-        ids: NDArray[np.int64],
-        lengths: NDArray[np.int32],
-        starts: NDArray[np.int32] | None,
-    ) -> dict[str, NDArray[Any]]:
-        found = {}
-        for name, (column, dtype) in view.columns.items():
-            try:
-                values = column.gather(rows, starts, lengths).view(dtype)
-            except PacksortError as error:
-                raise IndexError(f"column `{name}`: {error}") from error
-            found[name] = values.astype(np.int32, copy=False) if name in INT32_COLUMNS else values
-        if not self._masks:
-            return found
-
-        def locate(index: int) -> tuple[int, str]:
-            ends = np.cumsum(lengths, dtype=np.int64)
-            piece = int(np.searchsorted(ends, index, side="right"))
-            position = index - int(ends[piece] - lengths[piece]) + (0 if starts is None else int(starts[piece]))
-            return position, self._where(int(ids[piece]))
-
-        masks = {name: found.pop(name) for name in self._masks}
-        found[LABELS] = masked_labels(found[INPUT_IDS], found.get(LABELS), masks, locate)
-        return {name: found[name] for name in self.names}
+            spread[name] = np.empty_like(values)
+            spread[name][places] = values
+        return spread
 
     def _open(self, ids: NDArray[np.int64]) -> tuple[_View, NDArray[np.int64]]:
         """Open the files of some rows, and return a view that knows them, and the block of each row in it."""
@@ -280,18 +284,20 @@ class TokenBlocks:
                 first += count
         starts = np.cumsum([0, *rows], dtype=np.int64)[:-1]
         none = np.zeros(len(keys), np.int64)
-        return _View(tuple(keys), starts, none - 1, np.array(size, np.int64), none, {}, {}, False)
+        columns = BlockColumns(self.names, {}, self._masks, self._where)
+        return _View(tuple(keys), starts, none - 1, np.array(size, np.int64), none, {}, columns, False)
 
     def _with_columns(self, view: _View, tables: dict[_Key, pa.Table]) -> _View:
         """Return the view with other blocks in memory."""
         here = [at for at, key in enumerate(view.keys) if key in tables]
         base = np.full(len(view.keys), -1, np.int64)
         base[here] = np.cumsum([0, *(tables[view.keys[at]].num_rows for at in here)], dtype=np.int64)[:-1]
-        columns = {}
-        for name in self._stored.names if here else ():
-            chunks = [chunk for at in here for chunk in tables[view.keys[at]][name].chunks]
-            columns[name] = list_column(pa.chunked_array(chunks, self._stored.field(name).type))
+        lists = {}
+        for name, source in self._made_of.items() if here else ():
+            chunks = [chunk for at in here for chunk in tables[view.keys[at]][source].chunks]
+            lists[name] = list_column(pa.chunked_array(chunks, self._stored.field(source).type), name, self._fillers)
         whole = len(here) == len(view.keys) and not view.bytes.any()
+        columns = BlockColumns(self.names, lists, self._masks, self._where)
         return replace(view, base=base, tables=dict(tables), columns=columns, whole=whole)
 
     def _table(self, key: _Key, first_row: int) -> pa.Table:
@@ -300,42 +306,14 @@ class TokenBlocks:
         file.check()
         table = self._opened[key.file].read(key.block, self._stored.names)
         file.check()  # what was opened by its name may be another file than was just looked at
-        columns = {}
         expected = self._lengths[first_row : first_row + table.num_rows]
-        for one in self._stored:
-            if not is_list(table[one.name].type):
-                raise DamagedError(
-                    f"`{file.path}`: column `{one.name}` is {table[one.name].type}, packed was {one.type}"
-                )
-            try:
-                lists = plain_lists(table[one.name], one.name, lambda row: self._where(first_row + row))
-                with naming(file.path):
-                    columns[one.name] = lists if lists.type.equals(one.type) else lists.cast(one.type)
-            except SourceError as error:
-                raise DamagedError(f"{error}: restore the file, or pack again") from error
-            found = values_in_rows(lists)
-            if not (np.array_equal(found, expected) if self._first is None else (found >= expected).all()):
-                row = int(np.argmax(found != expected if self._first is None else found < expected))
-                raise DamagedError(
-                    f"{self._where(first_row + row)}: column `{one.name}` has {found[row]} values, "
-                    f"{expected[row]} were packed: restore the file, or pack again"
-                )
-        return pa.table(columns)
+        return checked_block(
+            table, file.path, self._stored, expected, self._first is not None, lambda row: self._where(first_row + row)
+        )
 
     def _where(self, row: int) -> str:
         index = next(at for at, end in enumerate(self._ends) if row < end)
         return f"`{self._files[index].path}` row {row - self._ends[index] + self._files[index].rows}"
-
-
-def block_bytes(stored: pa.Schema, lengths: NDArray[Any]) -> int:
-    """Return the memory that rows take once they are decoded.
-
-    Args:
-        stored: The columns.
-        lengths: Tokens of each row: (rows,).
-    """
-    tokens = int(lengths.sum(dtype=np.int64))
-    return sum(tokens * one.type.value_type.bit_width // 8 + 4 * len(lengths) for one in stored)
 
 
 def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

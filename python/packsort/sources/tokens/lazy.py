@@ -6,6 +6,7 @@ it opens a source, and the tokens of a pack when it gathers them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -180,18 +181,29 @@ class TokenColumns:
         return position, self.source.where(int(ids[piece]))
 
 
-def list_column(lists: pa.ChunkedArray) -> tuple[_core.ListColumn, np.dtype[Any]]:
+FillerValues = Callable[[str, Any], tuple[NDArray[Any], NDArray[Any]]]
+"""From the name and the dtype of a column to the values of padding and separators, (1,) each."""
+
+
+def list_column(
+    lists: pa.ChunkedArray, name: str = "", fillers: FillerValues | None = None
+) -> tuple[_core.ListColumn, np.dtype[Any]]:
     """Return a column to gather from, and the dtype of its values.
 
     Args:
         lists: `list` or `large_list` without nulls.
+        name: Name of the column, for the fillers.
+        fillers: Values of padding and separators, or None where there are neither.
     """
     kind = lists.type.value_type
     dtype = np.dtype(kind.to_pandas_dtype())
     if types.is_boolean(kind):  # Arrow stores eight to a byte, and the gather moves bytes
         list_type = pa.large_list if types.is_large_list(lists.type) else pa.list_
         lists, dtype = lists.cast(list_type(pa.uint8())), np.dtype(np.bool_)
-    return _core.ListColumn(lists), dtype
+    if fillers is None:
+        return _core.ListColumn(lists), dtype
+    padding, separator = fillers(name, dtype)
+    return _core.ListColumn(lists, (padding.tobytes(), separator.tobytes())), dtype
 
 
 def plain_lists(column: pa.ChunkedArray, name: str, where: rules.Where) -> pa.ChunkedArray:

@@ -82,9 +82,9 @@ class DirectoryPacks:
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.shards, self.seed, self.kept)
 
-    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+    def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number, without the columns that are left out."""
-        packs = self.shards.take(numbers)
+        packs = self.shards.take(numbers, pieces=pieces)
         return [{name: pack[name] for name in self.columns} for pack in packs] if self._left_out else [*packs]
 
 
@@ -96,13 +96,13 @@ class _DirectoryEpoch:
         self._epoch = epoch
         self._shard_order: list[int] = []
 
-    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
+    def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number."""
         self._packs.check_now_and_then()
         self._packs.shards.check_packs(numbers)
         if self._packs.shards.is_remote and len(numbers):
             self._prefetch(self._packs.shards.shard_of(numbers[-1]))
-        return self._packs.take(numbers)
+        return self._packs.take(numbers, pieces=pieces)
 
     def _prefetch(self, index: int) -> None:
         """Copy the shard that follows one in the order of the epoch."""

@@ -155,8 +155,8 @@ class _PlannedEpoch:
         self._fillers = fillers
         self._block = lru_cache(16)(self._list_block)
 
-    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
-        """Return packs by number."""
+    def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
+        """Return packs by number. Their tokens are checked, and are arrays."""
         wanted = [self._block(number // _BLOCK).pack(number % _BLOCK) for number in numbers]
         joined = wanted[0] if len(wanted) == 1 else _concatenate(wanted)
         columns = gather_rows(self._tokens, joined.ids, joined.lengths, joined.starts, self._fillers)

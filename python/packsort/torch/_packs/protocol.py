@@ -18,8 +18,13 @@ PackArrays = Mapping[str, NDArray[Any]]
 class EpochPacks(Protocol):
     """Packs of one epoch."""
 
-    def take(self, numbers: Sequence[int]) -> list[PackArrays]:
-        """Return packs by number."""
+    def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
+        """Return packs by number.
+
+        Args:
+            numbers: Their numbers.
+            pieces: Whether tokens and labels may be `packsort._core.Pieces`, as a batch takes them.
+        """
 
     def pack_order(self) -> NDArray[np.int64] | None:
         """Return the numbers of all packs in the order of the epoch, int64 (num_packs,), or None for 0, 1, 2, ..."""

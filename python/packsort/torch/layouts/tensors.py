@@ -15,7 +15,10 @@ from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.torch.layouts.tail import write_tail
 
-CorePack = tuple[NDArray[np.int32], "NDArray[np.int32] | None", NDArray[np.int32], "NDArray[np.int64] | None"]
+CoreTokens = NDArray[np.int32] | _core.Pieces
+"""Tokens or labels as the core takes them: an array, or pieces of a column."""
+
+CorePack = tuple[CoreTokens, CoreTokens | None, NDArray[np.int32], NDArray[np.int64] | None]
 """A pack as the core takes it: tokens, labels or None, segment lengths, sequence ids or None."""
 
 
@@ -100,8 +103,8 @@ def core_packs(packs: Sequence[Mapping[str, Any]]) -> list[CorePack]:
     try:
         return [
             (
-                _contiguous(pack[INPUT_IDS], np.int32),
-                _contiguous(pack[LABELS], np.int32) if LABELS in pack else None,
+                _tokens(pack[INPUT_IDS]),
+                _tokens(pack[LABELS]) if LABELS in pack else None,
                 _contiguous(pack[SEQ_LENGTHS], np.int32),
                 _contiguous(pack[SEQUENCE_IDS], np.int64) if SEQUENCE_IDS in pack else None,
             )
@@ -214,6 +217,10 @@ def _pinned(shape: Any, kind: Any) -> NDArray[Any]:
     """Allocate an array in page-locked memory; tensors made of it are pinned as well."""
     dtype: torch.dtype = getattr(torch, np.dtype(kind).name)
     return torch.empty(shape, dtype=dtype, pin_memory=True).numpy()
+
+
+def _tokens(values: Any) -> CoreTokens:
+    return values if isinstance(values, _core.Pieces) else _contiguous(values, np.int32)
 
 
 def _contiguous(values: Any, kind: Any) -> NDArray[Any]:

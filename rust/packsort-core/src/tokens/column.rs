@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::Error;
-use crate::memory::with_room;
+use crate::memory::{prefetch, with_room};
 
 /// Offsets of the rows of a chunk: row `i` holds values `offsets[i]..offsets[i + 1]`.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +134,19 @@ impl<C: AsListChunk> ListColumn<C> {
             }
         }
         Ok(lengths)
+    }
+
+    /// Ask for the offsets of a row from memory.
+    #[inline(always)]
+    pub(crate) fn prefetch_row(&self, row: i64) {
+        let Ok(row) = usize::try_from(row) else { return };
+        let index = self.first_rows.partition_point(|&first| first <= row).saturating_sub(1);
+        let Some(chunk) = self.chunks.get(index) else { return };
+        let row = row - self.first_rows[index];
+        match chunk.as_list_chunk().offsets {
+            Offsets::I32(offsets) => prefetch(offsets.get(row..row + 1).unwrap_or_default()),
+            Offsets::I64(offsets) => prefetch(offsets.get(row..row + 1).unwrap_or_default()),
+        }
     }
 
     /// Look up a piece of a row, as bytes: `length` values from `start` on. `None` is the start, and the end, of the row.

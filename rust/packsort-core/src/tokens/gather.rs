@@ -87,7 +87,7 @@ pub fn gather<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> R
     let fillers = RepeatedFillers::new(column.width(), selection)?;
     let shares = (0..shares)
         .into_par_iter()
-        .map(|share| find_pieces(column, selection, &fillers, split(selection.ids.len(), shares, share)))
+        .map(|share| find_some(column, selection, &fillers, split(selection.ids.len(), shares, share)))
         .collect::<Result<Vec<_>, _>>()?;
     let lengths: Vec<usize> = shares.iter().map(|&(_, bytes)| bytes).collect();
     let mut out = zeroed::<u8>(TOKENS, lengths.iter().sum())?;
@@ -114,10 +114,41 @@ pub fn gather<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> R
 /// O(pieces x log chunks + bytes copied).
 pub fn gather_serial<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> Result<Vec<u8>, Error> {
     let fillers = RepeatedFillers::new(column.width(), selection)?;
-    let (pieces, bytes) = find_pieces(column, selection, &fillers, 0..selection.ids.len())?;
+    let (pieces, bytes) = find_some(column, selection, &fillers, 0..selection.ids.len())?;
     let mut out = with_room(TOKENS, bytes)?;
     for_each_prefetched(&pieces, |piece| out.extend_from_slice(piece));
     Ok(out)
+}
+
+/// Look up pieces: the values of each, as bytes, where the column or `fillers` hold them. Their first bytes are asked
+/// for from memory.
+///
+/// # Errors
+/// As [`gather()`].
+///
+/// # Complexity
+/// O(pieces x log chunks).
+///
+/// # Examples
+/// ```
+/// use packsort_core::{IdSlice, ListChunk, ListColumn, Offsets, RepeatedFillers, Selection, find_pieces};
+///
+/// let chunk = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: b"abcde" };
+/// let column = ListColumn::new(vec![chunk], 1.try_into()?);
+/// let rows = Selection::rows(IdSlice::U32(&[1, 0]));
+/// let fillers = RepeatedFillers::new(column.width(), rows).unwrap();
+/// assert_eq!(find_pieces(&column, rows, &fillers).unwrap(), [&b"cde"[..], b"ab"]);
+/// # Ok::<(), std::num::TryFromIntError>(())
+/// ```
+pub fn find_pieces<'a, C: AsListChunk>(
+    column: &'a ListColumn<C>,
+    selection: Selection,
+    fillers: &'a RepeatedFillers,
+) -> Result<Vec<&'a [u8]>, Error> {
+    (0..selection.ids.len()).for_each(|i| column.prefetch_row(selection.ids.get(i)));
+    let (pieces, _) = find_some(column, selection, fillers, 0..selection.ids.len())?;
+    pieces.iter().for_each(|piece| prefetch(piece));
+    Ok(pieces)
 }
 
 const TOKENS: &str = "gathered tokens";
@@ -140,7 +171,7 @@ fn for_each_prefetched<'a>(pieces: &[&'a [u8]], mut copy: impl FnMut(&'a [u8])) 
 }
 
 /// Look up the pieces of a range; returns them and the sum of their bytes.
-fn find_pieces<'a, C: AsListChunk>(
+fn find_some<'a, C: AsListChunk>(
     column: &'a ListColumn<C>,
     selection: Selection,
     fillers: &'a RepeatedFillers,
@@ -168,8 +199,9 @@ fn repeat(value: &[u8], times: usize) -> Result<Vec<u8>, Error> {
     Ok(values)
 }
 
-/// The values of fillers, repeated as often as the longest piece of each kind needs.
-struct RepeatedFillers {
+/// The values of the fillers of a selection, repeated as often as the longest piece of each kind needs.
+#[derive(Clone, Debug)]
+pub struct RepeatedFillers {
     width: usize,
     given: bool,
     padding: Vec<u8>,
@@ -177,8 +209,11 @@ struct RepeatedFillers {
 }
 
 impl RepeatedFillers {
-    /// Check the selection, and repeat its fillers.
-    fn new(width: usize, selection: Selection) -> Result<Self, Error> {
+    /// Check a selection from a column of values of `width` bytes, and repeat its fillers.
+    ///
+    /// # Errors
+    /// `starts` or `lengths` of another number than `ids`; a filler that is not one value; [`Error::OutOfMemory`].
+    pub fn new(width: usize, selection: Selection) -> Result<Self, Error> {
         let Selection { ids, starts, lengths, fillers } = selection;
         let check = |array, found: usize, expected: usize| {
             let (found, expected) = (found as u64, expected as u64);

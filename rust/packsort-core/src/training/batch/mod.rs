@@ -12,12 +12,14 @@
 mod pack;
 mod row;
 mod segments;
+mod tokens;
 mod weights;
 
 use rayon::prelude::*;
 
 pub use pack::PackView;
 pub use segments::Segments;
+pub use tokens::Tokens;
 pub use weights::{LossWeights, step_total};
 
 use crate::Error;
@@ -143,9 +145,10 @@ impl BatchArrays<'_> {
 ///
 /// # Examples
 /// ```
-/// use packsort_core::batch::{BatchArrays, BatchOptions, NO_LOSS, PackView, write_batch};
+/// use packsort_core::batch::{BatchArrays, BatchOptions, NO_LOSS, PackView, Tokens, write_batch};
 ///
-/// let pack = PackView { input_ids: &[5, 6, 7, 8, 9], labels: None, seq_lengths: &[3, 2], sequence_ids: None };
+/// let tokens = Tokens::Whole(&[5, 6, 7, 8, 9]);
+/// let pack = PackView { input_ids: tokens, labels: None, seq_lengths: &[3, 2], sequence_ids: None };
 /// let (mut input_ids, mut labels, mut position_ids, mut cu_seqlens) = ([0; 5], [0; 5], [0; 5], [0; 3]);
 /// let arrays = BatchArrays {
 ///     input_ids: &mut input_ids,

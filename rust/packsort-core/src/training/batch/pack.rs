@@ -1,14 +1,15 @@
 //! Packs as shards hold them.
 
+use crate::training::batch::tokens::Tokens;
 use crate::{Error, PackFault};
 
 /// One pack, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct PackView<'a> {
     /// Token ids.
-    pub input_ids: &'a [i32], // (tokens,)
+    pub input_ids: Tokens<'a>, // (tokens,)
     /// Unshifted labels; `None` takes the tokens themselves.
-    pub labels: Option<&'a [i32]>, // (tokens,)
+    pub labels: Option<Tokens<'a>>, // (tokens,)
     /// Tokens of each segment.
     pub seq_lengths: &'a [i32], // (segments,)
     /// Sequence id of each segment, negative for filler: [`PADDING`](crate::PADDING) or
@@ -17,7 +18,7 @@ pub struct PackView<'a> {
 }
 
 impl<'a> PackView<'a> {
-    pub(super) fn labels(&self) -> &'a [i32] {
+    pub(super) fn labels(&self) -> Tokens<'a> {
         self.labels.unwrap_or(self.input_ids)
     }
 
@@ -37,6 +38,9 @@ impl<'a> PackView<'a> {
         if let Some(labels) = self.labels.filter(|labels| labels.len() as u64 != tokens) {
             let found = labels.len() as u64;
             return damaged(PackFault::Column { column: "labels", found, of: "input_ids", expected: tokens });
+        }
+        if !self.input_ids.fit(self.seq_lengths) || !self.labels().fit(self.seq_lengths) {
+            return damaged(PackFault::SeqLengths { sum, tokens });
         }
         let expected = self.seq_lengths.len() as u64;
         if let Some(ids) = self.sequence_ids.filter(|ids| ids.len() as u64 != expected) {

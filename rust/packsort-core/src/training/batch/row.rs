@@ -1,5 +1,7 @@
 //! Write one pack into its place in the arrays of a batch.
 
+use std::ops::Range;
+
 use crate::PADDING;
 use crate::training::attention::Attention;
 use crate::training::batch::pack::PackView;
@@ -37,7 +39,6 @@ impl<'a> Row<'a> {
 
     /// Write `pack`, whose first segment has number `first`.
     pub(super) fn write(mut self, pack: &PackView, options: &BatchOptions, first: i32) {
-        self.write_tokens(pack, options);
         let (number, segment) = self.write_segments(pack, options, first);
         self.write_padding(pack.input_ids.len(), options, number, segment);
         if let Some(mask) = &mut self.loss_mask {
@@ -57,33 +58,32 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Write tokens and labels, and padding behind them.
-    fn write_tokens(&mut self, pack: &PackView, options: &BatchOptions) {
-        let tokens = pack.input_ids.len();
-        widen(&mut self.input_ids[..tokens], pack.input_ids);
-        self.input_ids[tokens..].fill(options.pad_token_id);
-        let labels = pack.labels();
-        if options.labels == Labels::Unshifted {
-            widen(&mut self.labels[..tokens], labels);
-        } else {
-            widen(&mut self.labels[..tokens.saturating_sub(1)], labels.get(1..).unwrap_or(&[]));
+    /// Write one segment's tokens and labels.
+    fn write_tokens(&mut self, pack: &PackView, options: &BatchOptions, segment: usize, range: Range<usize>) {
+        pack.input_ids.of_segment(segment, range.clone()).write(0, &mut self.input_ids[range.clone()]);
+        let labels = &mut self.labels[range.clone()];
+        if pack.id(segment) < 0 {
+            labels.fill(NO_LOSS);
+            return;
         }
-        self.labels[tokens..].fill(NO_LOSS);
+        // Nothing predicts the first token of a segment: shifted, its place is that of the last.
+        let own = pack.labels().of_segment(segment, range);
+        if options.labels == Labels::Unshifted {
+            labels[0] = NO_LOSS;
+            own.write(1, &mut labels[1..]);
+        } else {
+            own.write(1, labels);
+            labels[labels.len() - 1] = NO_LOSS;
+        }
     }
 
-    /// Write what depends on segments; returns how many are not padding, and the number of the next.
+    /// Write the segments of the pack; returns how many are not padding, and the number of the next.
     fn write_segments(&mut self, pack: &PackView, options: &BatchOptions, first: i32) -> (i32, i32) {
         let (mut start, mut segment, mut number) = (0, first, 0);
         for (piece, &length) in pack.seq_lengths.iter().enumerate() {
             let end = start + length as usize;
             let id = pack.id(piece);
-            if id < 0 {
-                self.labels[start..end].fill(NO_LOSS);
-            } else if options.labels == Labels::Unshifted {
-                self.labels[start] = NO_LOSS;
-            } else {
-                self.labels[end - 1] = NO_LOSS;
-            }
+            self.write_tokens(pack, options, piece, start..end);
             if options.attention == Attention::Document {
                 count_from(0, &mut self.position_ids[start..end]);
                 number += i32::from(id != PADDING);
@@ -119,8 +119,10 @@ impl<'a> Row<'a> {
         (number, segment)
     }
 
-    /// Write positions, segments and weights of the padding behind the pack's tokens.
+    /// Write the padding behind the pack's tokens.
     fn write_padding(&mut self, tokens: usize, options: &BatchOptions, number: i32, segment: i32) {
+        self.input_ids[tokens..].fill(options.pad_token_id);
+        self.labels[tokens..].fill(NO_LOSS);
         let joins = options.padding_joins && tokens > 0;
         let next = self.position_ids[..tokens].last().map_or(0, |&position| position + 1);
         count_from(if options.positions_run_on { next } else { 0 }, &mut self.position_ids[tokens..]);
@@ -133,12 +135,6 @@ impl<'a> Row<'a> {
         if let Some(weights) = &mut self.loss_weights {
             weights[tokens..].fill(0.0);
         }
-    }
-}
-
-fn widen(to: &mut [i64], from: &[i32]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = from.into();
     }
 }
 

@@ -40,9 +40,10 @@ impl LossWeights {
 ///
 /// # Examples
 /// ```
-/// use packsort_core::batch::{LossWeights, PackView, step_total};
+/// use packsort_core::batch::{LossWeights, PackView, Tokens, step_total};
 ///
-/// let pack = PackView { input_ids: &[5, 6, 7, 8, 9], labels: None, seq_lengths: &[3, 2], sequence_ids: None };
+/// let input_ids = Tokens::Whole(&[5, 6, 7, 8, 9]);
+/// let pack = PackView { input_ids, labels: None, seq_lengths: &[3, 2], sequence_ids: None };
 /// // The first token of a sequence carries no loss: 2 + 1 tokens are left.
 /// assert_eq!(step_total(&[pack], LossWeights::Token)?, 3.0);
 /// assert_eq!(step_total(&[pack], LossWeights::Sample)?, 2.0);
@@ -57,7 +58,7 @@ pub fn step_total(packs: &[PackView], weights: LossWeights) -> Result<f64, Error
         for (segment, &length) in pack.seq_lengths.iter().enumerate() {
             let end = start + length as usize;
             if pack.id(segment) >= 0 {
-                let with_loss = labels[start + 1..end].iter().filter(|&&label| i64::from(label) != NO_LOSS).count();
+                let with_loss = labels.of_segment(segment, start..end).count_others(1, NO_LOSS);
                 sum += weights.of_sequence(with_loss);
             }
             start = end;
