@@ -184,6 +184,13 @@ def test_a_file_that_changes_is_named(nodes: Any, tmp_path: Path, when: str) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
+def test_options_of_files_do_not_go_with_a_dataset(nodes: Any, tmp_path: Path) -> None:
+    for options in ({"split": "train"}, {"on_error": "skip"}):
+        with pytest.raises(packsort.OptionError, match=r"does not go with a Ray dataset.*leave it out"):
+            ray_pack(dataset(rows(9)), tmp_path / "out", 400, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_memory_of_tasks_is_limited_or_the_limit_is_refused(nodes: Any, tmp_path: Path, capsys: Any) -> None:
     table = rows(700)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)

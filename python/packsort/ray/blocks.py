@@ -123,6 +123,11 @@ def open_blocks(source: Any, config: InputConfig, keep: Sequence[str], stretch_b
 
     if config.split is not None:
         raise OptionError(f"split={config.split!r} does not go with a Ray dataset: leave it out")
+    if config.on_error != "error":
+        raise OptionError(
+            f"on_error={config.on_error!r} does not go with a Ray dataset, whose files Ray reads: pass the files "
+            "themselves, or leave it out"
+        )
     blocks = []
     for bundle in _in_order(source):
         for ref, metadata in ((entry.ref, entry.metadata) for entry in bundle.blocks):

@@ -28,32 +28,11 @@ from packsort.tokenization.limits import TemplateLimitError, of_row
 from packsort.tokenization.messages import Conversation, Message, RowError
 from packsort.tokenization.render import Rendered, Renderer
 from packsort.tokenization.spans import Span
+from packsort.tokenization.tally import SplitCounts
 
 _HEAD_ROLES = {"system", "developer"}
 # Token ids and labels of a window: int32, (tokens,) each.
 _WindowTokens = tuple[NDArray[np.int32], NDArray[np.int32]]
-
-
-@dataclass
-class SplitCounts:
-    """Counts of conversations that were cut, and of turns that were too long.
-
-    Attributes:
-        split: Number of conversations cut.
-        windows: Number of windows that they were cut into.
-        turns_left_out: Number of turns that are too long for a window.
-        tokens_left_out: Tokens of these turns, without system messages. A conversation that is left out counts with all
-            its tokens.
-        rows_shortened: Number of conversations that lack some of their turns.
-        rows_left_out: Number of conversations that lack all of their turns.
-    """
-
-    split: int = 0
-    windows: int = 0
-    turns_left_out: int = 0
-    tokens_left_out: int = 0
-    rows_shortened: int = 0
-    rows_left_out: int = 0
 
 
 @dataclass

@@ -11,8 +11,30 @@ from packsort.tokenization.notes import NoteKind
 
 
 @dataclass
-class Tally:
-    """Counts of tokenized rows.
+class SplitCounts:
+    """Counts of conversations that were cut, and of turns that were too long.
+
+    Attributes:
+        split: Number of conversations cut.
+        windows: Number of windows that they were cut into.
+        turns_left_out: Number of turns that are too long for a window.
+        tokens_left_out: Tokens of these turns, without system messages. A conversation that is left out counts with all
+            its tokens.
+        rows_shortened: Number of conversations that lack some of their turns.
+        rows_left_out: Number of conversations that lack all of their turns.
+    """
+
+    split: int = 0
+    windows: int = 0
+    turns_left_out: int = 0
+    tokens_left_out: int = 0
+    rows_shortened: int = 0
+    rows_left_out: int = 0
+
+
+@dataclass
+class Tally(SplitCounts):
+    """Counts of tokenized rows, those of `SplitCounts` among them.
 
     Attributes:
         sequences: Number of sequences.
@@ -20,13 +42,6 @@ class Tally:
         loss_tokens: Number of tokens that carry loss.
         without_loss: Number of sequences in which no token carries loss.
         empty: Number of rows without tokens.
-        split: Number of conversations cut between turns.
-        windows: Number of windows that they were cut into.
-        turns_left_out: Number of turns that are too long for a window.
-        tokens_left_out: Tokens of these turns, without system messages. A conversation that is left out counts with all
-            its tokens.
-        rows_shortened: Number of conversations that lack some of their turns.
-        rows_left_out: Number of conversations that lack all of their turns.
         merged: Number of rows whose prompt alone has other tokens than the start of their sequence.
         by_contents: Number of conversations whose turns their contents gave.
         dated: Number of batches in which the chat template had read the date.
@@ -45,12 +60,6 @@ class Tally:
     loss_tokens: int = 0
     without_loss: int = 0
     empty: int = 0
-    split: int = 0
-    windows: int = 0
-    turns_left_out: int = 0
-    tokens_left_out: int = 0
-    rows_shortened: int = 0
-    rows_left_out: int = 0
     merged: int = 0
     by_contents: int = 0
     dated: int = 0

@@ -27,8 +27,7 @@ from packsort.sources.source import Source, open_source
 from packsort.tokenization.batches import Place, TokenBatch
 from packsort.tokenization.notes import Note
 from packsort.tokenization.processes import Recipe, in_processes, num_processes
-from packsort.tokenization.split_turns import SplitCounts
-from packsort.tokenization.tally import Tally
+from packsort.tokenization.tally import SplitCounts, Tally
 from packsort.tokenization.threads import Chunk, in_threads
 from packsort.tokenization.tokenizer import as_tokenizer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, cast
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from packsort._ahead import run_ahead
 from packsort._arrow import value_bytes
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
@@ -113,10 +115,28 @@ class ParquetReader:
         return table
 
     def parts(self, columns: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
-        """Read some columns in tables of consecutive rows, which take a number of bytes in memory on average."""
+        """Read some columns in tables of consecutive rows, which take a number of bytes in memory on average.
+
+        Row groups are decoded several at a time: one column alone would keep one processor busy.
+        """
         rows = self.rows * most_bytes // max(1, self.decoded_bytes(columns))
-        for batch in self.batches(columns, min(max(1, rows), max(1, self.rows))):
-            yield pa.Table.from_batches([batch])
+        rows = min(max(1, rows), max(1, self.rows))
+        with naming(self.path), self._open() as file:
+            metadata, groups = file.metadata, self._groups_of(file)
+
+        def decode(some: list[int]) -> list[pa.RecordBatch]:
+            with naming(self.path), self._open(metadata, _BUFFER) as file:
+                return list(file.iter_batches(batch_size=rows, columns=list(columns), row_groups=some))
+
+        calls = (partial(decode, some) for some in _some_groups(metadata, groups))
+        first = 0
+        for batch in chain.from_iterable(run_ahead(calls, pa.cpu_count())):
+            selected = batch.select(list(columns))
+            check_columns(selected, self.path, first)
+            first += batch.num_rows
+            if batch.num_rows:
+                yield pa.Table.from_batches([selected])
+        check_rows(first, self.rows, self.path)
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Read some columns in record batches, as `Reader.batches`."""
