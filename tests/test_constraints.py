@@ -36,7 +36,7 @@ def cases(draw: Any) -> tuple[list[int], int, dict[str, Any]]:
     rows = draw(st.integers(0, 70))
     column = lambda values: draw(st.lists(values, min_size=rows, max_size=rows))  # noqa: E731
     max_length = draw(st.integers(4, 60))
-    strategy = draw(st.sampled_from(["ffd", "bfd", "padding", "hybrid", "optimal"]))
+    strategy = draw(st.sampled_from(["ffd", "bfd", "padding", "hybrid", "in_order", "optimal"]))
     options: dict[str, Any] = {
         "strategy": strategy,
         "overlong": draw(st.sampled_from(["drop", "truncate", "split"])),

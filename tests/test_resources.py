@@ -81,6 +81,7 @@ calls = {
     "groups": lambda n: listed(plan(n, grouped=True)),
     "split": lambda n: listed(plan(n, 100, overlong="split")),
     "hybrid": lambda n: listed(plan(n, 3000, strategy="hybrid")),
+    "in order": lambda n: listed(plan(n, strategy="in_order", window=1024)),
     "random": lambda n: listed(plan(n, strategy="random", seed=1)),
     "long": lambda n: listed(plan(n, 1 << 26, times=1 + n // 10)),
     "bound": lambda n: plan(n, 1 << 26, times=1 + n // 10).lower_bound,
@@ -105,7 +106,7 @@ def test_too_little_memory_is_a_memory_error() -> None:
     # The allocator would reserve addresses for a gigabyte once, so that no limit were met.
     out = outcome(MEMORY, MIMALLOC_DISALLOW_ARENA_ALLOC="1")
     found = dict(line.split(": ", 1) for line in out.splitlines())
-    assert len(found) == 12
+    assert len(found) == 13
     for name, results in found.items():
         assert set(results.split(": ")) <= {"right", "MemoryError"}, (name, results)
         assert results.endswith("right"), (name, results)  # 4 GB are enough for each

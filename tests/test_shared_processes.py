@@ -149,6 +149,7 @@ def test_lengths_that_another_thread_changes_are_planned_whole_or_refused() -> N
         {"overlong": "split", "max_length": 1500},
         {"overlong": "truncate", "truncation_side": "left", "max_length": 1500},
         {"strategy": "random", "seed": 0},
+        {"strategy": "in_order"},
         {"strategy": "hybrid", "splittable": np.arange(len(lengths)) % 2 == 0},
     ]
     refused = whole = 0

@@ -74,6 +74,23 @@ def to_numpy(values: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     return np.frombuffer(data, dtype, len(values), values.offset * dtype.itemsize)
 
 
+def fill_null(values: pa.Array | pa.ChunkedArray, value: int) -> pa.Array | pa.ChunkedArray:
+    """Replace nulls by a number without importing pandas, as `pyarrow.compute.fill_null` does to convert it.
+
+    Args:
+        values: Numbers, (n,).
+        value: The number.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> fill_null(pa.array([3, None]), -1).to_pylist()
+        [3, -1]
+    """
+    import pyarrow.compute as pc
+
+    return pc.fill_null(values, from_numpy(np.array([value], values.type.to_pandas_dtype()))[0])
+
+
 def as_array(values: Any) -> pa.Array:
     """Convert a NumPy array or a sequence to an Arrow array; integers and booleans without importing pandas.
 

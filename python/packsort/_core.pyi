@@ -10,6 +10,7 @@ __all__ = [
     "NO_LOSS",
     "PADDING",
     "SEPARATOR",
+    "InOrder",
     "ListColumn",
     "Packing",
     "Pieces",

@@ -99,7 +99,7 @@ class PackedDataset(Dataset[dict[str, NDArray[Any]]]):
         self.max_length = self._packs.max_length
         self.dictionaries = dict(self._packs.dictionaries)
         if isinstance(self._packs, DirectoryPacks):
-            self._refuse_order("seed" in options and packing.config.seed is not None, "seed")
+            self._refuse_order(not packing.auto_seed and packing.config.seed is not None, "seed")
             self._refuse_order(epoch != 0, "epoch")
         self._choose(epoch)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._arrow import to_numpy
+from packsort._arrow import fill_null, to_numpy
 from packsort.sources.formats.reader import Reader
 
 _ROWS = 512  # few enough that long rows take little memory
@@ -54,6 +54,6 @@ def list_lengths_of_batches(reader: Reader, columns: Sequence[str]) -> dict[str,
     parts: dict[str, list[NDArray[np.int64]]] = {name: [np.empty(0, np.int64)] for name in columns}
     for batch in reader.batches(columns, _ROWS):
         for name in columns:
-            found = pc.fill_null(pc.list_value_length(batch.column(name)), -1)
+            found = fill_null(pc.list_value_length(batch.column(name)), -1)
             parts[name].append(to_numpy(found).astype(np.int64))
     return {name: np.concatenate(found) for name, found in parts.items()}

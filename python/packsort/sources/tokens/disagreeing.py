@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from packsort._arrow import to_numpy
+from packsort._arrow import fill_null, to_numpy
 from packsort.schema import INPUT_IDS, LABELS
 from packsort.sources.source import Source
 from packsort.sources.tokens.roles import MASKS, fits
@@ -21,7 +21,7 @@ from packsort.sources.tokens.roles import MASKS, fits
 
 def values_in_rows(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return the number of values of a list column in each row, -1 where it is null: int64 (rows,)."""
-    return to_numpy(pc.fill_null(pc.list_value_length(column), -1)).astype(np.int64)
+    return to_numpy(fill_null(pc.list_value_length(column), -1)).astype(np.int64)
 
 
 def uneven_across_files(source: Source, lists: Sequence[str]) -> dict[str, int]:

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use crate::histogram::cuts::Cuts;
 use crate::ids::{Id, SequenceIds};
-use crate::memory::{collected, copied, filled, push, with_room, zeros};
+use crate::memory::{collected, copied, filled, make_room, push, with_room, zeros};
 use crate::packing::in_order::InOrder;
 use crate::plan::build::SortedItems;
 use crate::{Classes, Error, Options, Patterns, Room, Slot};
@@ -72,7 +72,7 @@ fn pack_items<I: Id>(
             let own = grouped[ends[0]..ends[1]].iter().map(|item| item.to_usize());
             pack_group(own, classes, &class_of, room, most, options.window, &mut items, &mut packs)?;
         }
-        packs.sort_by_cached_key(|pack| order.place(items[pack.start].to_u64()));
+        packs.sort_unstable_by_key(|pack| order.place(items[pack.start].to_u64()));
     }
     split_to_multiple(&mut packs, options.num_packs_multiple_of, |first| order.place(items[first].to_u64()))?;
     let mut patterns = Patterns::default();
@@ -122,7 +122,7 @@ fn pack_group<I: Id>(
     if before == 0 {
         *items = found;
     } else {
-        crate::memory::make_room(items, ITEMS, found.len())?;
+        make_room(items, ITEMS, found.len())?;
         items.extend_from_slice(&found);
     }
     Ok(())
@@ -216,13 +216,16 @@ fn split_to_multiple(
         return Ok(());
     }
     let ordered = |pack: Range<usize>| (pack.len(), std::cmp::Reverse(place(pack.start)), pack.start);
-    let mut heap: BinaryHeap<_> = collected(PACKS, packs.drain(..).map(ordered))?.into();
+    let mut all = with_room(PACKS, goal as usize)?;
+    all.extend(packs.drain(..).map(ordered));
+    let mut heap = BinaryHeap::from(all);
     for _ in found..goal {
         let Some((sequences, _, start)) = heap.pop() else { break };
         let middle = start + sequences.div_ceil(2);
         heap.push(ordered(start..middle));
         heap.push(ordered(middle..start + sequences));
     }
+    make_room(packs, PACKS, goal as usize)?;
     let mut split = heap.into_vec();
     split.sort_unstable_by_key(|&(_, place, _)| std::cmp::Reverse(place));
     packs.extend(split.into_iter().map(|(sequences, _, start)| start..start + sequences));
