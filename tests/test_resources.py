@@ -182,4 +182,13 @@ def test_every_entry_point_of_the_core_turns_a_panic_into_an_exception() -> None
             if ("#[pyfunction]" in before or in_class) and "entry(" not in match[2]:
                 bare.append(re.search(r"fn (\w+)", match[2])[1])
     # These read a number that is there.
-    assert sorted(bare) == ["capacity", "facts", "group_packs", "num_groups", "num_packs", "num_threads", "packs"]
+    assert sorted(bare) == [
+        "__len__",
+        "capacity",
+        "facts",
+        "group_packs",
+        "num_groups",
+        "num_packs",
+        "num_threads",
+        "packs",
+    ]
