@@ -18,6 +18,7 @@ from packsort._arrow import to_numpy
 from packsort._options.choices import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles, StoreOptions
 from packsort.shards.verify import Verification, verify
@@ -194,6 +195,18 @@ class Shards(ShardFiles):
         """
         self._checks.check(range(len(self.manifest.shards)))
 
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        """Start to read what an index gathers the packs of some shards from, as far as the cache holds it.
+
+        Args:
+            indices: The shards, in the order in which they will be needed.
+
+        Raises:
+            DamagedError: A file was changed or cannot be read.
+        """
+        if self.tokens is not None:
+            self.tokens.read_ahead([self._columns(index)[SEQUENCE_IDS][1] for index in indices])
+
     def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Read the segment lengths of shard `index`, whose checksum holds; see `ShardFiles`."""
         self._checks.check({index})
@@ -224,6 +237,9 @@ class Shards(ShardFiles):
         shard = bisect_right(self._ends, number)
         row = number - (self._ends[shard - 1] if shard else 0)
         columns = self._columns(shard)
+        if self.tokens is not None:  # all columns have one value for each segment
+            first, last = columns[SEQ_LENGTHS][0][row : row + 2].tolist()
+            return {name: values[first:last] for name, (_, values) in columns.items()}
         return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
 
     def _columns(self, index: int) -> _ListColumns:
