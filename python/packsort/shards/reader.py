@@ -244,12 +244,12 @@ class Shards(ShardFiles):
 
     def _columns(self, index: int) -> _ListColumns:
         """Return the columns of a shard: all mapped shards are kept, and the last two decoded or copied ones."""
-        # A mapped copy takes room on the disk even when the cache has removed it.
-        if not self.manifest.shards[index].is_mapped or self.is_remote:
-            return self._decoded(index)
-        if index not in self._mapped:
-            self._mapped[index] = self._list_columns(index)
-        return self._mapped[index]
+        if (columns := self._mapped.get(index)) is None:
+            # A mapped copy takes room on the disk even when the cache has removed it.
+            if not self.manifest.shards[index].is_mapped or self.is_remote:
+                return self._decoded(index)
+            columns = self._mapped[index] = self._list_columns(index)
+        return columns
 
     def _list_columns(self, index: int) -> _ListColumns:
         self._checks.check({index})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 
 _MOST_THREADS = 4
 
+K = TypeVar("K", bound=Hashable)
 Read = Callable[[], pa.Table]
 
 
-class BlockReads:
+class BlockReads(Generic[K]):
     """Reads of blocks, some of which run before their results are asked for.
 
     Errors of a read are raised where its result is asked for. A forked child, which has none of the threads, reads
@@ -24,24 +26,24 @@ class BlockReads:
         self._process = -1
 
     @property
-    def waiting(self) -> frozenset[Hashable]:
+    def waiting(self) -> frozenset[K]:
         """Blocks whose read was started, and whose result was not asked for yet."""
         return frozenset(self._started) if self._process == os.getpid() else frozenset()
 
-    def start(self, reads: Mapping[Hashable, Read]) -> None:
+    def start(self, reads: Mapping[K, Read]) -> None:
         """Start reads in their order."""
         self._begin()
         for block, read in reads.items():
             if block not in self._started and (started := self._submit(read)) is not None:
                 self._started[block] = started
 
-    def forget(self, but: Collection[Hashable] = ()) -> None:
+    def forget(self, but: Collection[K] = ()) -> None:
         """Forget reads that were started, but for those of some blocks."""
         for block in self.waiting - frozenset(but):
             if (future := self._started.pop(block, None)) is not None:
                 future.cancel()
 
-    def results(self, reads: Mapping[Hashable, Read]) -> dict[Hashable, pa.Table]:
+    def results(self, reads: Mapping[K, Read]) -> dict[K, pa.Table]:
         """Return what some reads give, of which those that were not started yet run now.
 
         Raises:
@@ -58,7 +60,7 @@ class BlockReads:
 
     def _begin(self) -> None:
         if self._process != os.getpid():
-            self._started: dict[Hashable, Future[pa.Table]] = {}
+            self._started: dict[K, Future[pa.Table]] = {}
             threads = min(_MOST_THREADS, pa.cpu_count())
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packsort-read")
             self._process = os.getpid()

@@ -72,7 +72,7 @@ class TokenBlocks:
         self._ends = list(accumulate(file.rows for file in files))
         self._opened: dict[int, Blocks] = {}
         self._time = 0
-        self._reads = BlockReads()
+        self._reads = BlockReads[BlockKey]()
         self._view = self._known()
 
     def gather(
