@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import pyarrow as pa
@@ -61,8 +62,7 @@ class BlockReads(Generic[K]):
     def _begin(self) -> None:
         if self._process != os.getpid():
             self._started: dict[K, Future[pa.Table]] = {}
-            threads = min(_MOST_THREADS, pa.cpu_count())
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packsort-read")
+            self._pool = _pool_of(os.getpid())
             self._process = os.getpid()
 
     def _submit(self, read: Read) -> Future[pa.Table] | None:
@@ -70,3 +70,9 @@ class BlockReads(Generic[K]):
             return self._pool.submit(read)
         except RuntimeError:  # the system has no thread left, or the interpreter ends
             return None
+
+
+@lru_cache(1)
+def _pool_of(process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process. Memory that one of them freed is taken for its next block, and not by others."""
+    return ThreadPoolExecutor(min(_MOST_THREADS, pa.cpu_count()), thread_name_prefix="packsort-read")
