@@ -205,6 +205,26 @@ def test_an_epoch_reads_each_row_group_once(tmp_path: Path, monkeypatch: pytest.
         shards.tokens._blocks._view = shards.tokens._blocks._known()  # an epoch of its own
 
 
+@pytest.mark.parametrize("stretches", [1, 2])
+def test_the_next_stretch_is_decoded_ahead_if_the_cache_holds_it(stretches: int, tmp_path: Path) -> None:
+    source = write(plain(300), tmp_path / "data", "parquet", group=10)
+    index = packsort.write_shards(source, tmp_path / "index", WIDTH, index_only=True, shard_size="4kB")
+    limit = stretches * index.index.block_bytes
+    shards = packsort.open_shards(tmp_path / "index", cache_size=limit)
+    blocks = shards.tokens._blocks
+    following = shards._columns(1)["sequence_ids"][1].min()
+    found = digests(PackedLoader(tmp_path / "index", batch_size=1, seed=None))
+    ahead = []
+    for number, batch in enumerate(PackedLoader(shards, batch_size=1, seed=None)):
+        assert digests([batch]) == found[number : number + 1]
+        view, waiting = blocks._view, blocks._reads.waiting
+        held = [at for at, key in enumerate(view.keys) if key in waiting or view.base[at] >= 0]
+        assert view.bytes[held].sum() <= limit
+        ahead.append(bool(waiting) and bool(view.starts[held].max() >= following))
+    assert ahead[0] == (stretches == 2)
+    assert not blocks._reads.waiting
+
+
 def test_the_cache_is_bounded_in_any_order(tmp_path: Path) -> None:
     source = write(plain(300), tmp_path / "data", "parquet", group=10)
     index = packsort.write_shards(source, tmp_path / "index", WIDTH, index_only=True, shard_size="4kB")

@@ -29,7 +29,7 @@ def misplaced(table: Any) -> None:
     """Pass an option of another callable."""
     packsort.plan([1], 8, layout="rows")  # type: ignore[call-arg]
     PackedDataset(table, 8, layout="rows")  # type: ignore[call-arg]
-    PackedStream(table, 8, strategy="bfd")  # type: ignore[call-arg]
+    PackedStream(table, 8, splittable=[True])  # type: ignore[call-arg]
     Batcher("rows", 8, strategy="bfd")  # type: ignore[call-overload]
     PackedCollator("rows")  # type: ignore[call-overload]
 

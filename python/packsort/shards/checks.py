@@ -36,6 +36,7 @@ class ShardChecks:
     def __init__(self, files: ShardFiles, when: Verify, passed: Iterable[tuple[int, Any]] = ()) -> None:
         self.when = when
         self._files = files
+        self._seen: set[int] = set()  # of those that are marked: a look at it takes no Python for each shard
         self._marks = mmap.mmap(-1, max(1, len(files.manifest.shards)))  # shared with processes that are forked
         for index, stamp in passed:
             if stamp == files.stamp(index):
@@ -49,8 +50,9 @@ class ShardChecks:
         Raises:
             DamagedError: A shard was changed or cannot be read.
         """
-        if self.when != "never":
+        if self.when != "never" and not self._seen.issuperset(indices):
             self._check_all(indices)
+            self._seen.update(indices)
 
     def passed(self) -> Passed:
         """Return what was checked, for a process that opens the same directory."""

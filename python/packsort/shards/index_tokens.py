@@ -97,6 +97,11 @@ class IndexTokens:
         ]
         self.check_unchanged()
 
+    @property
+    def decodes(self) -> bool:
+        """Whether files are decoded, and not all are mapped."""
+        return self._record.block_bytes > 0
+
     def check_unchanged(self) -> None:
         """Raise a `DamagedError` if a file is gone or was changed."""
         for file in self.files:
@@ -154,6 +159,18 @@ class IndexTokens:
         except IndexError as error:
             raise _damaged(where(), str(error)) from error
         return _cut(packs, columns)
+
+    def read_ahead(self, stretches: Sequence[NDArray[np.int64]]) -> None:
+        """Start to decode the row groups of some segments, as far as they may be kept together.
+
+        Args:
+            stretches: Rows of segments, in the order in which they will be needed: int64 (segments,) each.
+
+        Raises:
+            DamagedError: As for `gather`.
+        """
+        rows = [ids[ids >= 0] for ids in stretches]
+        self._blocks.read_ahead(*(range(int(ids.min()), int(ids.max()) + 1) for ids in rows if len(ids)))
 
     def check_packs(self, packs: pa.Table, where: str) -> None:
         """Check the segments of packs, by which memory is taken.
@@ -222,12 +239,14 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 def _in_pieces(packs: Sequence[dict[str, Any]], found: BlockRows) -> list[dict[str, Any]]:
     """Return packs with their token columns, in pieces where a batch takes these."""
-    direct = found.columns.direct
-    others = [name for name in found.columns.names if name not in direct]
-    rest = _cut(packs, found.gather(others)) if others else packs
-    ends = list(accumulate(len(pack[SEQ_LENGTHS]) for pack in packs))
-    cut = [found.cut(name, ends) for name in direct]
-    return [dict(zip(direct, columns, strict=True)) | pack for *columns, pack in zip(*cut, rest, strict=True)]
+    columns = found.columns
+    rest = _cut(packs, found.gather(columns.others)) if columns.others else packs
+    if len(packs) == 1:
+        end = [len(packs[0][SEQ_LENGTHS])]
+        return [{name: found.cut(name, end)[0] for name in columns.direct} | rest[0]]
+    ends = list(accumulate([len(pack[SEQ_LENGTHS]) for pack in packs]))
+    cut = {name: found.cut(name, ends) for name in columns.direct}
+    return [{name: pieces[at] for name, pieces in cut.items()} | pack for at, pack in enumerate(rest)]
 
 
 def _cut(packs: Sequence[dict[str, Any]], columns: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from packsort._arrow import to_numpy
 from packsort._options.choices import Verify
 from packsort._pickles import restoring
 from packsort._progress import Stage, no_progress
+from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles, StoreOptions
 from packsort.shards.verify import Verification, verify
@@ -194,6 +195,18 @@ class Shards(ShardFiles):
         """
         self._checks.check(range(len(self.manifest.shards)))
 
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        """Start to read what an index gathers the packs of some shards from, as far as the cache holds it.
+
+        Args:
+            indices: The shards, in the order in which they will be needed.
+
+        Raises:
+            DamagedError: A file was changed or cannot be read.
+        """
+        if self.tokens is not None:
+            self.tokens.read_ahead([self._columns(index)[SEQUENCE_IDS][1] for index in indices])
+
     def segment_lengths(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Read the segment lengths of shard `index`, whose checksum holds; see `ShardFiles`."""
         self._checks.check({index})
@@ -224,16 +237,19 @@ class Shards(ShardFiles):
         shard = bisect_right(self._ends, number)
         row = number - (self._ends[shard - 1] if shard else 0)
         columns = self._columns(shard)
+        if self.tokens is not None:  # all columns have one value for each segment
+            first, last = columns[SEQ_LENGTHS][0][row : row + 2].tolist()
+            return {name: values[first:last] for name, (_, values) in columns.items()}
         return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
 
     def _columns(self, index: int) -> _ListColumns:
         """Return the columns of a shard: all mapped shards are kept, and the last two decoded or copied ones."""
-        # A mapped copy takes room on the disk even when the cache has removed it.
-        if not self.manifest.shards[index].is_mapped or self.is_remote:
-            return self._decoded(index)
-        if index not in self._mapped:
-            self._mapped[index] = self._list_columns(index)
-        return self._mapped[index]
+        if (columns := self._mapped.get(index)) is None:
+            # A mapped copy takes room on the disk even when the cache has removed it.
+            if not self.manifest.shards[index].is_mapped or self.is_remote:
+                return self._decoded(index)
+            columns = self._mapped[index] = self._list_columns(index)
+        return columns
 
     def _list_columns(self, index: int) -> _ListColumns:
         self._checks.check({index})

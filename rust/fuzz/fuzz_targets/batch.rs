@@ -144,7 +144,9 @@ fuzz_target!(|input: Input| {
         return;
     };
     assert!(total.unwrap() >= 0.0);
-    assert!(packs.iter().all(|pack| pack.input_ids.len() as i64 == pack.seq_lengths.iter().map(|&n| i64::from(n)).sum()));
+    assert!(
+        packs.iter().all(|pack| pack.input_ids.len() as i64 == pack.seq_lengths.iter().map(|&n| i64::from(n)).sum())
+    );
     let mut at = 0;
     for pack in &input.packs {
         if !is_whole(pack) {

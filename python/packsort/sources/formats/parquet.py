@@ -173,7 +173,8 @@ class ParquetReader:
 
         def read(index: int, columns: Sequence[str]) -> pa.Table:
             with naming(self.path), self._open(metadata) as file:
-                table = file.read_row_group(index, columns=list(columns)).select(list(columns))
+                # Threads read row groups. One for each column besides would take a fifth more of the processor.
+                table = file.read_row_group(index, columns=list(columns), use_threads=False).select(list(columns))
             check_rows(table.num_rows, rows[index], self.path)
             check_columns(table, self.path, sum(rows[:index]))
             return table

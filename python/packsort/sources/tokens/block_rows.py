@@ -40,6 +40,11 @@ class BlockColumns:
         plain = (np.dtype(np.int32), np.dtype(np.int64))
         return tuple(name for name in (INPUT_IDS, LABELS) if name in self.lists and self.lists[name][1] in plain)
 
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """Columns of packs that are gathered before a batch is written."""
+        return tuple(name for name in self.names if name not in self.direct)
+
 
 class BlockRows(NamedTuple):
     """Pieces of rows.

@@ -11,9 +11,10 @@ both are right. There is no lock that a fork could find held.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,63 +23,11 @@ from numpy.typing import NDArray
 from packsort.errors import DamagedError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
 from packsort.sources.formats.reader import Blocks
+from packsort.sources.tokens.block_reads import BlockReads, Read
 from packsort.sources.tokens.block_rows import BlockColumns, BlockRows
 from packsort.sources.tokens.block_table import block_bytes, checked_block
+from packsort.sources.tokens.block_view import BlockFile, BlockKey, BlockView
 from packsort.sources.tokens.lazy import FillerValues, list_column
-
-
-class BlockFile(Protocol):
-    """A file that token columns are gathered from.
-
-    Attributes:
-        path: The file.
-        rows: Number of its rows.
-    """
-
-    path: str
-    rows: int
-
-    def open(self) -> Blocks:
-        """Return the blocks of the file.
-
-        Raises:
-            DamagedError: It is not the file that was meant.
-        """
-
-    def check(self) -> None:
-        """Raise a `DamagedError` if the file is not the one that was opened."""
-
-
-class _Key(NamedTuple):
-    """A block of a file; a file that is not open yet is one block of number -1."""
-
-    file: int
-    block: int
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """Blocks that are known, those of them that are in memory or mapped, and columns made of these.
-
-    Attributes:
-        keys: All blocks, in order of their rows.
-        starts: First row of each block: int64 (blocks,).
-        base: First row of each block in `columns`, or -1: int64 (blocks,).
-        bytes: Memory that each block takes once it is read; 0 for those that are mapped: int64 (blocks,).
-        used: Time of the last call that used each block: int64 (blocks,), changed in place.
-        tables: Tables of the blocks in `columns`.
-        columns: Columns of these blocks.
-        whole: Whether `columns` have all rows, so that rows keep their numbers.
-    """
-
-    keys: tuple[_Key, ...]
-    starts: NDArray[np.int64]
-    base: NDArray[np.int64]
-    bytes: NDArray[np.int64]
-    used: NDArray[np.int64]
-    tables: dict[_Key, pa.Table]
-    columns: BlockColumns
-    whole: bool
 
 
 class TokenBlocks:
@@ -123,6 +72,7 @@ class TokenBlocks:
         self._ends = list(accumulate(file.rows for file in files))
         self._opened: dict[int, Blocks] = {}
         self._time = 0
+        self._reads = BlockReads[BlockKey]()
         self._view = self._known()
 
     def gather(
@@ -192,6 +142,32 @@ class TokenBlocks:
             rows = spread
         return BlockRows(view.columns, ids, rows, lengths, starts)
 
+    def read_ahead(self, *stretches: range) -> None:
+        """Start to read blocks on threads, as far as they may be kept together.
+
+        Args:
+            stretches: Rows, in the order in which they will be needed.
+
+        Raises:
+            DamagedError: A file was changed or is gone.
+        """
+        known = self._view.starts
+        for rows in stretches:
+            inside = known[(known > rows.start) & (known < rows.stop)]
+            self._open(np.array([rows.start, rows.stop - 1, *inside], np.int64))
+        view, blocks = self._view, np.zeros(0, np.int64)
+        for rows in stretches:
+            first, last = np.searchsorted(view.starts, [rows.start, rows.stop - 1], side="right") - 1
+            more = np.concatenate([blocks, np.setdiff1d(np.arange(first, last + 1), blocks)])
+            if int(view.bytes[more].sum()) > self.most_bytes:
+                break
+            blocks = more
+        reads = self._reads_of(view, blocks[(view.base[blocks] < 0) & (view.bytes[blocks] > 0)])
+        self._reads.forget(but=reads)
+        if reads:
+            self._view = self._with_room(view, blocks)
+            self._reads.start(reads)
+
     def check_unchanged(self) -> None:
         """Raise a `DamagedError` if a file that was opened is gone or was changed."""
         for index in tuple(self._opened):
@@ -230,7 +206,7 @@ class TokenBlocks:
             spread[name][places] = values
         return spread
 
-    def _open(self, ids: NDArray[np.int64]) -> tuple[_View, NDArray[np.int64]]:
+    def _open(self, ids: NDArray[np.int64]) -> tuple[BlockView, NDArray[np.int64]]:
         """Open the files of some rows, and return a view that knows them, and the block of each row in it."""
         while True:
             view = self._view
@@ -248,36 +224,47 @@ class TokenBlocks:
                 self._opened[index] = opened
             self._view = self._with_columns(self._known(), view.tables)
 
-    def _read(self, view: _View, needed: NDArray[np.int64]) -> _View:
+    def _read(self, view: BlockView, needed: NDArray[np.int64]) -> BlockView:
         """Read blocks that are missing, and return a view that has all that are needed."""
         self._time += 1
         missing = needed[view.base[needed] < 0]
         if len(missing):
-            tables = dict(view.tables)
-            kept = np.flatnonzero((view.base >= 0) & (view.bytes > 0))
-            kept = np.setdiff1d(kept, needed)
-            room = self.most_bytes - int(view.bytes[needed].sum())
-            for at in kept[np.argsort(-view.used[kept], kind="stable")].tolist():  # last used first
-                room -= int(view.bytes[at])
-                if room < 0:
-                    del tables[view.keys[at]]
-            self._view = view = self._with_columns(view, tables)  # what goes is gone before more comes
-            for at in missing.tolist():
-                tables[view.keys[at]] = self._table(view.keys[at], int(view.starts[at]))
-            self._view = view = self._with_columns(view, tables)
+            self._view = view = self._with_room(view, needed)  # what goes is gone before more comes
+            found = self._reads.results(self._reads_of(view, missing))
+            self._view = view = self._with_columns(view, view.tables | found)
         view.used[needed] = self._time
         return view
 
-    def _known(self) -> _View:
+    def _with_room(self, view: BlockView, needed: NDArray[np.int64]) -> BlockView:
+        """Return a view with room for some blocks, and for those that are read ahead: what was used last stays."""
+        waiting = self._reads.waiting
+        ahead = np.array([at for at, key in enumerate(view.keys) if key in waiting], np.int64)
+        together = np.union1d(needed, ahead)
+        if int(view.bytes[together].sum()) > self.most_bytes:
+            self._reads.forget()
+            together = needed
+        room = self.most_bytes - int(view.bytes[together].sum())
+        kept = np.setdiff1d(np.flatnonzero((view.base >= 0) & (view.bytes > 0)), together)
+        tables = dict(view.tables)
+        for at in kept[np.argsort(-view.used[kept], kind="stable")].tolist():  # last used first
+            room -= int(view.bytes[at])
+            if room < 0:
+                del tables[view.keys[at]]
+        return view if len(tables) == len(view.tables) else self._with_columns(view, tables)
+
+    def _reads_of(self, view: BlockView, blocks: NDArray[np.int64]) -> dict[BlockKey, Read]:
+        return {view.keys[at]: partial(self._table, view.keys[at], int(view.starts[at])) for at in blocks.tolist()}
+
+    def _known(self) -> BlockView:
         """Return a view of the blocks of files that are open, without any of them in memory."""
-        keys: list[_Key] = []
+        keys: list[BlockKey] = []
         rows: list[int] = []
         size: list[int] = []
         for index, file in enumerate(self._files):
             blocks = self._opened.get(index)
             first = self._ends[index] - file.rows
             for number, count in enumerate((file.rows,) if blocks is None else blocks.rows):
-                keys.append(_Key(index, -1 if blocks is None else number))
+                keys.append(BlockKey(index, -1 if blocks is None else number))
                 rows.append(count)
                 decoded = blocks is not None and blocks.decoded
                 size.append(block_bytes(self._stored, self._lengths[first : first + count]) if decoded else 0)
@@ -285,9 +272,9 @@ class TokenBlocks:
         starts = np.cumsum([0, *rows], dtype=np.int64)[:-1]
         none = np.zeros(len(keys), np.int64)
         columns = BlockColumns(self.names, {}, self._masks, self._where)
-        return _View(tuple(keys), starts, none - 1, np.array(size, np.int64), none, {}, columns, False)
+        return BlockView(tuple(keys), starts, none - 1, np.array(size, np.int64), none, {}, columns, False)
 
-    def _with_columns(self, view: _View, tables: dict[_Key, pa.Table]) -> _View:
+    def _with_columns(self, view: BlockView, tables: dict[BlockKey, pa.Table]) -> BlockView:
         """Return the view with other blocks in memory."""
         here = [at for at, key in enumerate(view.keys) if key in tables]
         base = np.full(len(view.keys), -1, np.int64)
@@ -296,11 +283,11 @@ class TokenBlocks:
         for name, source in self._made_of.items() if here else ():
             chunks = [chunk for at in here for chunk in tables[view.keys[at]][source].chunks]
             lists[name] = list_column(pa.chunked_array(chunks, self._stored.field(source).type), name, self._fillers)
-        whole = len(here) == len(view.keys) and not view.bytes.any()
+        whole = len(here) == len(view.keys)
         columns = BlockColumns(self.names, lists, self._masks, self._where)
         return replace(view, base=base, tables=dict(tables), columns=columns, whole=whole)
 
-    def _table(self, key: _Key, first_row: int) -> pa.Table:
+    def _table(self, key: BlockKey, first_row: int) -> pa.Table:
         """Read a block, and check that it has the rows that were packed."""
         file = self._files[key.file]
         file.check()

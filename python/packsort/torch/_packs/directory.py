@@ -95,24 +95,37 @@ class _DirectoryEpoch:
         self._packs = packs
         self._epoch = epoch
         self._shard_order: list[int] = []
+        self._now = -1  # the shard whose packs were taken last
+        tokens = packs.shards.tokens
+        self._prefetches = packs.shards.is_remote or (tokens is not None and tokens.decodes)
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number."""
         self._packs.check_now_and_then()
         self._packs.shards.check_packs(numbers)
-        if self._packs.shards.is_remote and len(numbers):
-            self._prefetch(self._packs.shards.shard_of(numbers[-1]))
+        if self._prefetches and len(numbers):
+            self._prefetch(numbers)
         return self._packs.take(numbers, pieces=pieces)
 
-    def _prefetch(self, index: int) -> None:
-        """Copy the shard that follows one in the order of the epoch."""
+    def _prefetch(self, numbers: Sequence[int]) -> None:
+        """Copy the shard of a store, or read the row groups of an index, that follow in the order of the epoch."""
+        shards = self._packs.shards
+        if shards.is_remote:
+            following = self._following(shards.shard_of(numbers[-1]))
+            if following is not None:
+                shards.prefetch(following)
+        elif (now := shards.shard_of(numbers[0])) != self._now:
+            self._now, following = now, self._following(now)
+            shards.read_ahead([now] if following is None else [now, following])
+
+    def _following(self, index: int) -> int | None:
+        """Return the shard that follows one in the order of the epoch."""
         count, seed = len(self._packs.shards.manifest.shards), self._packs.seed
         if not self._shard_order:
             order = range(count) if seed is None else _core.shuffled(count, seed, self._epoch, 0).tolist()
             self._shard_order = list(order)
         after = self._shard_order.index(index) + 1
-        if after < count:
-            self._packs.shards.prefetch(self._shard_order[after])
+        return self._shard_order[after] if after < count else None
 
     def pack_order(self) -> NDArray[np.int64] | None:
         """Return the numbers of all packs in the order of the epoch, or None for 0, 1, 2, ..."""
