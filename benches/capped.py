@@ -109,10 +109,18 @@ def measure(case: str, lengths: NDArray[np.int64], rounds: int, seconds: float) 
         fewest = packsort.plan(lengths, MAX_LENGTH, max_sequences=cap, strategy="optimal", max_seconds=seconds)
         spent = time.perf_counter() - start
         assert all(np.diff(plan.pack_offsets).max() <= cap for plan in (*plans[1:], fewest))
-        packs = [plan.num_packs for plan in plans[1:]]
-        greedy = first_fit(lengths, MAX_LENGTH, cap)
-        found = (*packs, greedy, fewest.num_packs, fewest.lower_bound)
-        yield Row(case, cap, *found, (own[0], own[1]), max(own) / base, spent)
+        yield Row(
+            case=case,
+            cap=cap,
+            ffd=plans[1].num_packs,
+            bfd=plans[2].num_packs,
+            first_fit=first_fit(lengths, MAX_LENGTH, cap),
+            optimal=fewest.num_packs,
+            bound=fewest.lower_bound,
+            milliseconds=(own[0], own[1]),
+            times=max(own) / base,
+            seconds=spent,
+        )
 
 
 def cases(number: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -135,7 +143,7 @@ def cases(number: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--sequences", type=int, default=20_000, help="sequences of each drawn case (default: 20000)")
-    parser.add_argument("--seconds", type=float, default=30, help="seconds that `optimal` may take (default: 30)")
+    parser.add_argument("--seconds", type=float, default=8, help="seconds that `optimal` may take (default: 8)")
     args = parser.parse_args()
     table = Table("case")
     for name in ("cap", "ffd", "bfd", "first-fit", "optimal", "bound", "ffd ms", "bfd ms", "x ffd", "optimal s", ""):

@@ -32,7 +32,8 @@ def balanced(
     lengths: Sequence[int],
     capacity: int,
     max_sequences: int,
-    late: bool,
+    late: int,
+    kept: int,
     taken: Callable[[int], int] = lambda length: length,
 ) -> list[list[int]]:
     """Pack so that each pack gets short sequences beside long ones: the lengths of each pack, longest first.
@@ -41,7 +42,9 @@ def balanced(
         lengths: Lengths to pack.
         capacity: Room of a pack.
         max_sequences: Most sequences of a pack.
-        late: Whether packs are filled by longest first for as long as the rest can still be spread.
+        late: Fill packs by longest first until the average of later packs is this part of the way from the average to
+            the cap; 0 for packs of average numbers of sequences.
+        kept: Room kept for each later place, in tenths of what average sequences take.
         taken: Room that a sequence takes, by its length.
     """
     left = Counter(lengths)
@@ -50,12 +53,13 @@ def balanced(
         sequences, room = left.total(), sum(taken(n) * copies for n, copies in left.items())
         needed = max(-(-room // capacity), -(-sequences // max_sequences))
         places = (2 * sequences + needed) // (2 * needed)
-        kept = 256 * room // sequences
         if late:
             spare = max_sequences * (needed - 1)
-            places = -(-max(0, -(-7 * sequences // needed) + sequences - spare) // 8)
-            kept = 4 * 256 * room // (5 * sequences)
-        pack = _balanced_pack(left.copy(), capacity, max_sequences, min(max(places, 1), max_sequences), kept, taken)
+            places = -(-max(0, -(-(late - 1) * sequences // needed) + sequences - spare) // late)
+        room_of_place = 256 * room * kept // (10 * sequences)
+        pack = _balanced_pack(
+            left.copy(), capacity, max_sequences, min(max(places, 1), max_sequences), room_of_place, taken
+        )
         copies = Counter(pack)
         repeat = min(left[n] // copies[n] for n in copies)
         if late:
@@ -121,6 +125,8 @@ def capped(
 ) -> list[list[int]]:
     """Pack by first-fit decreasing under a cap, or balanced where that takes fewer packs: the lengths of each pack.
 
+    The first way that comes near the fewest packs possible is as good as any.
+
     Args:
         lengths: Lengths to pack.
         capacity: Room of a pack.
@@ -129,17 +135,14 @@ def capped(
     """
     ordered = sorted(lengths, reverse=True)
     rooms = [taken(length) for length in ordered]
-    best = [[ordered[i] for i in pack] for pack in first_fit(rooms, capacity, max_sequences)]
+    longest_first = [[ordered[i] for i in pack] for pack in first_fit(rooms, capacity, max_sequences)]
     if not lengths or max_sequences >= capacity // min(rooms):
-        return best
+        return longest_first
     by_room, by_cap = -(-sum(rooms) // capacity), -(-len(rooms) // max_sequences)
-    near = fewest = max(by_room, by_cap)
-    even_first = 3 * max_sequences * fewest < 4 * len(rooms)
-    for late in [True] if by_cap >= by_room else [not even_first, even_first]:
-        if len(best) > near:
-            best = min(best, balanced(lengths, capacity, max_sequences, late, taken), key=len)
-        near = fewest + fewest // 512
-    return best
+    near = by_room + by_room // 512 if by_room > by_cap else by_cap
+    aims = [(8, 10), (16, 5), (0, 10), (8, 8)]
+    ways = [longest_first, *(balanced(lengths, capacity, max_sequences, *aim, taken) for aim in aims)]
+    return min(ways, key=lambda packs: max(near, len(packs)))
 
 
 def in_order(

@@ -141,7 +141,7 @@ json_rows_ = st.lists(
 
 
 @given(rows=json_rows_, form=st.sampled_from(["lines", "list", "indented", "following"]), size=st.integers(1, 300))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_no_value_changes(tmp_path_factory, rows, form, size):
     path = tmp_path_factory.mktemp("x") / "a.json"
     made = {

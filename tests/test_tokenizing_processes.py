@@ -118,7 +118,7 @@ def test_processes_fit_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None
     assert processes.num_processes("auto", 10**9, 10**12) == 16
     with pytest.raises(OptionError, match=r"memory_limit must be at least .*GB for 8 processes, got .*:.* `num_proc`"):
         processes.num_processes(8, 1, used + 1_500_000_000)
-    with pytest.raises(OptionError, match=r"memory_limit must be at least .*MB for tokenizing, got 1MB: raise it"):
+    with pytest.raises(OptionError, match=r"memory_limit must be at least .*[MG]B for tokenizing, got 1MB: raise it"):
         processes.num_processes(None, 1, 10**6)
 
 

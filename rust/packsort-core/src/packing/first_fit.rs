@@ -16,15 +16,15 @@
 //! more, so there are at most about twice as many patterns as distinct lengths. The next shorter length that is left
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
-use crate::memory::{copied, make_room, push, zeros};
-use crate::packing::balanced::fewer_than;
+use crate::memory::{make_room, push, zeros};
+use crate::packing::balanced::{can_be_reached, capped};
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
 
 impl Patterns {
-    /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes. Where a cap on
-    /// sequences makes balanced packs fewer, these are added.
+    /// Add the patterns of a group, by first-fit decreasing of `left` sequences of each of its classes; balanced where a
+    /// cap on sequences makes these packs fewer.
     pub(crate) fn add_first_fit(
         &mut self,
         classes: &Classes,
@@ -36,43 +36,47 @@ impl Patterns {
     ) -> Result<(), Error> {
         let own = classes.of_group(group);
         let first = own.start as u32;
-        let first_pattern = self.len();
-        let counts = if max_sequences < room.capacity().into() { copied(SLOTS, &left)? } else { vec![] };
-        first_fit(&classes.lengths[own], &mut left, room, max_sequences, scratch, |slots, repeat| {
+        let lengths = &classes.lengths[own];
+        let Scratch { ranks, left: present, slots } = scratch;
+        ranks.set(lengths);
+        let limits = Limits { lengths, ranks, room, max_sequences };
+        let mut add = |slots: &[Slot], repeat| {
             make_room(&mut self.slots, SLOTS, slots.len())?;
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
             self.end_pattern(repeat)
-        })?;
-        let packs = self.repeats[first_pattern..].iter().sum();
-        if let Some(found) =
-            fewer_than(packs, &classes.lengths[classes.of_group(group)], &counts, room, max_sequences, scratch)?
-        {
-            self.truncate(first_pattern);
-            for (p, &repeat) in found.repeats.iter().enumerate() {
-                for slot in found.slots_of(p) {
-                    push(&mut self.slots, SLOTS, Slot { class: first + slot.class, ..*slot })?;
-                }
-                self.end_pattern(repeat)?;
-            }
+        };
+        let shortest = lengths.iter().zip(&left).find(|&(_, &left)| left > 0);
+        if shortest.is_some_and(|(&shortest, _)| can_be_reached(max_sequences, shortest, room)) {
+            let found = capped(&limits, &left)?;
+            (0..found.len()).try_for_each(|p| add(found.slots_of(p), found.repeats[p]))?;
+        } else {
+            first_fit(&limits, &mut left, present, slots, add)?;
         }
+        ranks.clear(lengths);
         Ok(())
     }
 }
 
-/// Pack `left` sequences of each of `lengths`, which ascend, by first-fit decreasing.
+/// The lengths of a group, which ascend, and what a pack of them can hold.
+pub(crate) struct Limits<'a> {
+    pub lengths: &'a [u32],
+    pub ranks: &'a Ranks, // of these lengths
+    pub room: Room,
+    pub max_sequences: u64,
+}
+
+/// Pack `left` sequences of each length by first-fit decreasing.
 ///
-/// Calls `take` with the slots of each pattern, longest first, and its repeats. Slots hold indices of `lengths` as
-/// classes. Nothing is left afterwards.
+/// Calls `take` with the slots of each pattern, longest first, and its repeats. Slots hold indices of lengths as classes.
+/// Nothing is left afterwards. `lengths_left` has room for all classes and is empty; `slots` is scratch.
 pub(crate) fn first_fit(
-    lengths: &[u32],
+    limits: &Limits,
     left: &mut [u64],
-    room: Room,
-    max_sequences: u64,
-    scratch: &mut Scratch,
+    lengths_left: &mut Bits,
+    slots: &mut Vec<Slot>,
     mut take: impl FnMut(&[Slot], u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let Scratch { ranks, left: lengths_left, slots } = scratch;
-    ranks.set(lengths);
+    let &Limits { lengths, ranks, room, max_sequences } = limits;
     lengths_left.insert_below(lengths.len());
     (0..lengths.len()).filter(|&class| left[class] == 0).for_each(|class| lengths_left.remove(class));
     let mut longest = lengths.len();
@@ -119,7 +123,6 @@ pub(crate) fn first_fit(
         }
         take(slots, repeat)?;
     }
-    ranks.clear(lengths);
     Ok(())
 }
 
@@ -161,7 +164,11 @@ pub(crate) struct Ranks {
 }
 
 impl Ranks {
-    fn new(top: u32) -> Result<Self, Error> {
+    /// Build an empty list of lengths up to `top`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(top: u32) -> Result<Self, Error> {
         let words = top as usize / 64 + 1;
         Ok(Self { words: zeros(SLOTS, words)?, before: zeros(SLOTS, words)?, len: 0 })
     }

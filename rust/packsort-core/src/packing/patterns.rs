@@ -157,13 +157,6 @@ impl Patterns {
         push(&mut self.slot_offsets, PATTERNS, self.slots.len())
     }
 
-    /// Keep the first `number` patterns.
-    pub(crate) fn truncate(&mut self, number: usize) {
-        self.slots.truncate(self.slot_offsets[number]);
-        self.slot_offsets.truncate(number + 1);
-        self.repeats.truncate(number);
-    }
-
     /// Number of patterns.
     pub fn len(&self) -> usize {
         self.repeats.len()

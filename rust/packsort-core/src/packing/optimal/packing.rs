@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry;
 
 use super::bin_slack::BinSlack;
 use super::{Knapsack, Search, SizePatterns, pack_few};
+use crate::Error;
 use crate::error::PlanFault;
 use crate::memory::{collected, copied, push, with_room};
-use crate::packing::balanced::fewer_than;
-use crate::packing::first_fit::{Scratch, first_fit};
+use crate::packing::balanced::capped;
+use crate::packing::first_fit::{Limits, Ranks};
 use crate::packing::room::Room;
-use crate::{Error, Patterns};
 
 /// A packing that is being built: packs so far, and the sequences left.
 ///
@@ -194,16 +194,10 @@ impl Packing {
     /// O(distinct sizes x sequences of a pack).
     pub fn finish_first_fit(&mut self) -> Result<(), Error> {
         let room = Room::plain(self.capacity);
-        let mut scratch = Scratch::new(self.sizes.len(), self.sizes.last().copied().unwrap_or(0))?;
-        let mut found = Patterns::default();
-        let mut left = copied(SIZES, &self.left)?;
-        first_fit(&self.sizes, &mut left, room, self.max_sequences, &mut scratch, |slots, repeat| {
-            found.add(slots, repeat)
-        })?;
-        let packs = found.num_packs();
-        if let Some(fewer) = fewer_than(packs, &self.sizes, &self.left, room, self.max_sequences, &mut scratch)? {
-            found = fewer;
-        }
+        let mut ranks = Ranks::new(self.sizes.last().copied().unwrap_or(0))?;
+        ranks.set(&self.sizes);
+        let limits = Limits { lengths: &self.sizes, ranks: &ranks, room, max_sequences: self.max_sequences };
+        let found = capped(&limits, &self.left)?;
         for (p, &repeat) in found.repeats.iter().enumerate() {
             let slots = found.slots_of(p).iter().rev().map(|slot| (slot.class as usize, slot.copies.into()));
             self.add(slots, repeat);
