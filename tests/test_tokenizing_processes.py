@@ -58,8 +58,8 @@ def facts(tokens: Tokenization) -> tuple[Any, ...]:
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_processes_give_what_threads_give(chats: list[Path], tokenizer: Any) -> None:
-    tokenizer.chat_template = "{{ strftime_now('%Y') }}" + UNMARKED_TEMPLATE
+def test_processes_give_what_threads_give(chats: list[Path], tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ strftime_now('%Y') }}" + UNMARKED_TEMPLATE)
     options: dict[str, Any] = {"split_turns": 60, "keep": ["n"], "template_date": "2024-07-26"}
     alone = facts(packsort.tokenize(chats, tokenizer, **options))
     assert alone[2].split
