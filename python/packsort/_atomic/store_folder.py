@@ -200,7 +200,7 @@ class StoreFolder:
 
     @property
     def _place(self) -> str:
-        """Where objects wait that replace others, before their names; else nothing."""
+        """Beginning of the names under which objects wait that replace others; empty where they replace none."""
         return _NEW if self._replaced is not None and not self.finished else ""
 
     def object_of(self, name: str) -> StorePath:

@@ -46,7 +46,7 @@ def token_schema(schema: pa.Schema, packed: Sequence[str]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Reading:
-    """What all tasks that cut stretches are told.
+    """Facts that all tasks which cut stretches share.
 
     Attributes:
         config: Options of what goes in.

@@ -279,7 +279,7 @@ def _known(folder: Path, config: ShardConfig, out: Path) -> tuple[TokenSurvey, t
         trained=facts.trained,
         uses=ColumnUses(masks=manifest.masks, uneven=manifest.uneven, padding=facts.padding),
     )
-    files = tuple(replace(refer(file.path, file.rows, out), sample=file.reference.sample) for file in tokens.files)
+    files = tuple(refer(file.path, file.rows, out, file.reference.sample) for file in tokens.files)
     return survey, files, replace(config, input=input)
 
 

@@ -25,13 +25,14 @@ _BEGIN, _END = 1 << 16, 1 << 20  # footers of Parquet and Arrow are at the end
 _STRETCHES, _STRETCH = 64, 4096
 
 
-def refer(path: str, rows: int, folder: Path) -> FileReference:
+def refer(path: str, rows: int, folder: Path, sample: str | None = None) -> FileReference:
     """Record a file as it is now.
 
     Args:
         path: The file.
         rows: Rows in it.
         folder: Packed directory that refers to it.
+        sample: Checksum that another directory has recorded of it; None computes it.
 
     Raises:
         SourceError: It cannot be read.
@@ -39,13 +40,13 @@ def refer(path: str, rows: int, folder: Path) -> FileReference:
     absolute = os.path.abspath(path)
     try:
         found = os.stat(absolute)
-        sample = sample_checksum(Path(absolute))
+        known = sample_checksum(Path(absolute)) if sample is None else sample
         relative = os.path.relpath(absolute, os.path.realpath(folder))
     except OSError as error:
         raise SourceError(f"`{path}` cannot be read: {error.strerror}") from error
     except ValueError:  # on another drive
         relative = absolute
-    return FileReference(relative.replace(os.sep, "/"), absolute, rows, found.st_size, _time_of(found), sample)
+    return FileReference(relative.replace(os.sep, "/"), absolute, rows, found.st_size, _time_of(found), known)
 
 
 def sample_checksum(path: Path) -> str:
