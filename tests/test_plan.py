@@ -369,7 +369,8 @@ def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
         ),
         (
             {"max_length": 8, "strategy": "best"},
-            "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal', got 'best'",
+            "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal' "
+            "('greedy' is 'ffd'), got 'best'",
         ),
     ],
 )

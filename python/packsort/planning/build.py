@@ -41,7 +41,7 @@ def plan(
             Strategy
 
             - **strategy** (str, default `ffd`): Rule that puts sequences into packs.
-                `ffd`: first-fit decreasing.
+                `ffd`, or `greedy`: first-fit decreasing.
                 `bfd`: best-fit decreasing; packs have the lengths that TRL's `bfd` gives.
                 `hybrid`: `ffd` that also cuts `splittable` sequences to fill the room that whole ones leave, where
                 that takes fewer packs.
