@@ -11,6 +11,8 @@ from packsort._options.choices import OverlongInComparison
 from packsort._options.input import take_input_options
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
 from packsort.cli.output import say_json, shown
+from packsort.cli.parser import OUTPUT, PACKING, Subparsers, add_command, group
+from packsort.cli.plan_options import add_max_length
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -23,51 +25,56 @@ if TYPE_CHECKING:
     from packsort.tokenization.choice import TokenizerChoice
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "compare",
+        usage="SOURCE... --max-length N...",
         help="compare padding, random packing and greedy packing",
         description="Compare padding, random packing and greedy packing of the same sequences by packs, steps, "
         "padding, cut sequences, attention, estimated time and idle ranks, and advise which to choose. Reads the "
         "column `length`, or the lengths of `input_ids`; with --tokenizer, conversations or text.",
+        examples=(
+            "packsort compare tokens.parquet --max-length 4k 8k 16k",
+            "packsort compare chats.jsonl --max-length 8k\n--tokenizer ./tokenizer --html report.html",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
-        "--max-length", type=int, nargs="+", required=True, metavar="N", help="most tokens of a pack; one or more"
-    )
-    parser.add_argument(
+    add_max_length(parser, nargs="+", help="most tokens of a pack, such as 4096 or 8k, which is 8192; one or more")
+    packing, output = group(parser, PACKING), group(parser, OUTPUT)
+    packing.add_argument(
         "--batch-size", type=int, default=4, metavar="N", help="packs of a step on one rank (default: 4)"
     )
-    parser.add_argument("--world-size", type=int, default=8, metavar="N", help="ranks (default: 8)")
-    parser.add_argument(
+    packing.add_argument("--world-size", type=int, default=8, metavar="N", help="ranks (default: 8)")
+    packing.add_argument(
         "--turns",
         metavar="COLUMN",
         help="column that tells multi-turn conversations: numbers of turns, booleans, `messages`, or `labels`, whose "
         "runs of tokens with loss are counted (default: `messages` or `labels`)",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--model",
         default="8B",
         metavar="SIZE|DIR",
         help="model whose cost estimates the time: 1B, 3B, 8B, 70B, 405B (Llama 3), or a folder with a config.json "
         "(default: 8B)",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--overlong",
         choices=get_args(OverlongInComparison),
         default="truncate",
         help="treatment of sequences longer than a max length (default: truncate)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
-    parser.add_argument(
+    packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
+    packing.add_argument(
         "--window",
         type=int,
         metavar="N",
         help="compare packing in the order of SOURCE as well, with a look-ahead of N rows (0 is plain next-fit)",
     )
-    parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
-    parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    output.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
+    output.add_argument("--overwrite", action="store_true", help="replace that file")
     add_memory_limit(parser)
     add_json(parser)
     add_input_options(parser, text=False)
@@ -142,13 +149,10 @@ def _tokenized(
 
 
 def _show(comparison: Comparison, read: list[tuple[str, str]], html: str | None, watch: Stopwatch) -> None:
-    from rich.console import Console
-
+    from packsort.cli.console import open_console
     from packsort.comparison import figures
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 110
+    console = open_console()
     batch = f"{comparison.batch_size:,} packs on each of {comparison.world_size:,} ranks"
     facts = [
         *read,
