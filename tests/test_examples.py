@@ -61,6 +61,8 @@ def test_the_trainers_of_hugging_face(path, model_folder, trained, tmp_path, nam
     assert trainer.state.global_step == len(trained)
 
 
+# Without a GPU's toolchain, Megatron-Core says at import what it does without.
+@pytest.mark.filterwarnings("ignore::UserWarning:megatron", "ignore::DeprecationWarning")
 def test_megatron(path):
     class Model(torch.nn.Module):
         """Takes what `GPTModel` takes, and looks at single tokens."""
