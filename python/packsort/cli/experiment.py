@@ -8,7 +8,7 @@ from typing import Any
 
 from packsort.cli.options import add_json, add_source
 from packsort.cli.output import say_json
-from packsort.cli.parser import OUTPUT, PACKING, READING, REQUIRED, RUNNING, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.parser import PACKING, READING, REQUIRED, RUNNING, TOKENIZING, Subparsers, add_command, group
 from packsort.cli.sizes import tokens
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines
@@ -26,8 +26,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "greedy packing and their variants, and report time, memory and held-out loss of each (arXiv 2410.08081). "
         "A run that was stopped goes on where it was. Needs packsort[experiment].",
         examples=(
-            "packsort experiment chats.jsonl --max-length 4k -o report\n--tokenizer ./tokenizer --minutes 10",
-            "packsort experiment chats.jsonl --max-length 2k 4k -o report\n--model ./model --conversations 2000 20000",
+            "packsort experiment chats.jsonl --max-length 4k\n-o report --tokenizer ./tokenizer --minutes 10",
+            "packsort experiment chats.jsonl --max-length 2k 4k\n-o report --model ./model --conversations 2000 20000",
         ),
     )
     add_source(parser)
@@ -71,7 +71,6 @@ def add_parser(subparsers: Subparsers) -> None:
     group(parser, TOKENIZING).add_argument(
         "--tokenizer", metavar="DIR", help="folder or name of the tokenizer (default: that of the checkpoint)"
     )
-    group(parser, OUTPUT)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -81,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from packsort import experiment
     except ImportError as error:
-        raise OptionError(
-            f"an experiment needs torch and transformers ({error}): pip install 'packsort[experiment]'"
-        ) from error
+        raise OptionError(str(error)) from error
 
     if args.study is not None:
         study = experiment.load_study(Path(args.study))

@@ -18,9 +18,10 @@ try:
     import torch as _torch  # noqa: F401
     import transformers as _transformers  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        f"packsort.experiment needs torch and transformers ({error}): pip install 'packsort[experiment]'"
-    ) from error
+    from packsort._install import pip_install as _pip_install
+
+    _line = _pip_install("packsort[experiment]")
+    raise ImportError(f"packsort.experiment needs torch and transformers ({error}): {_line}") from error
 
 from packsort.experiment.experiment import Experiment, run
 from packsort.experiment.settings import RunSettings

@@ -96,7 +96,7 @@ def method_work(
     if packing.masked:
         return float(costs.of(cut).sum())
     packed = cut[~multi_turn] if packing.alone else cut
-    return row * (packed.sum() / limit + (multi_turn.sum() if packing.alone else 0))
+    return row * float(packed.sum() / limit + (multi_turn.sum() if packing.alone else 0))
 
 
 def _fewest(every: Conversations, run: RunSettings) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -104,7 +103,7 @@ def seconds_per_token(run: Run) -> float | None:
 
 
 def _after(run: Run, name: str) -> float | None:
-    found: Any = None if run.after is None else run.after[name]
+    found: float | None = None if run.after is None else run.after[name]
     return found
 
 

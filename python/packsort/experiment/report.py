@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packsort._atomic import output_file
+from packsort._install import pip_install
 from packsort.errors import OptionError
 from packsort.experiment.groups import Group, group_runs
 from packsort.experiment.methods import FIXED_STEPS
@@ -29,7 +30,7 @@ def check_report() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise OptionError(f"the report needs matplotlib ({error}): pip install 'packsort[experiment]'") from error
+        raise OptionError(f"the report needs matplotlib ({error}): {pip_install('packsort[experiment]')}") from error
 
 
 def write_report(folder: Path, study: Study, runs: Sequence[Run], data: Mapping[str, Any]) -> Path:

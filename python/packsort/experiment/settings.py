@@ -58,7 +58,7 @@ class RunSettings:
 
     Example:
         >>> RunSettings(method="ffd", model="5M", max_length=1024, conversations=500).key
-        'ffd-e1c3fd0b61c0'
+        'ffd-20d7d55a2076'
     """
 
     method: MethodName
