@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress fuzz check format bench wheel clean
+.PHONY: help demo test faults stress fuzz check docs format bench wheel clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
@@ -14,7 +14,8 @@ help:
 	@echo "make faults  a fault at every system call of every command that writes, and damaged files, for about 20 minutes"
 	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make fuzz    every fuzz target of the core for SECONDS=60, with a nightly compiler and cargo-fuzz"
-	@echo "make check   formatters, linters, types, the docs and the package of the crate"
+	@echo "make check   formatters, linters, types, the site and the package of the crate"
+	@echo "make docs    the site, in site/"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
 
@@ -79,6 +80,13 @@ check: $(VENV)/.tools
 	$(BIN)/mypy tests/typos.py
 	$(BIN)/python -m mypy.stubtest packsort._core
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/zensical build --clean --strict
+
+docs: $(VENV)/.tools
+	$(BIN)/zensical build --clean --strict
 
 format: $(VENV)/.tools
 	cargo fmt --all
@@ -94,4 +102,4 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --profile wheel --out dist
 
 clean:
-	rm -rf $(VENV) target demo dist python/packsort/*.so
+	rm -rf $(VENV) target demo dist site .cache python/packsort/*.so

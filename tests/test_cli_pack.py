@@ -334,7 +334,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, sent: signal.Signals) -> No
     wait_for_shards(out, process)
     process.send_signal(sent)
     stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout) == (1, "")
+    assert (process.returncode, stdout) == (128 + sent, "")
     assert stderr == "error: interrupted, nothing was written\n"
     assert not (tmp_path / "new").exists()
 
@@ -347,7 +347,7 @@ def test_an_interrupt_leaves_the_old_output_whole(tmp_path: Path, run: Run) -> N
     wait_for_shards(out, process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout, stderr) == (1, "", "error: interrupted, nothing was written\n")
+    assert (process.returncode, stdout, stderr) == (130, "", "error: interrupted, nothing was written\n")
     assert files(out) == before
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, get_args
 
 from packsort._options.choices import ComparedMethod, OverlongInComparison
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
-from packsort.cli.output import say_json, shown
+from packsort.cli.output import line_width, say_json, shown
+from packsort.cli.parser import OUTPUT, PACKING, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.plan_options import add_max_length
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -17,27 +19,32 @@ if TYPE_CHECKING:
     from packsort.comparison.compare import Comparison
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "compare",
+        usage="SOURCE... --max-length N...",
         help="compare padding, random packing and greedy packing",
         description="Compare padding, random packing and greedy packing of the same sequences by packs, steps, "
         "padding, cut sequences, attention, estimated time and idle ranks, and advise which to choose. Reads the "
         "column `length`, or the lengths of `input_ids`; with --tokenizer, conversations or text.",
+        examples=(
+            "packsort compare tokens.parquet --max-length 4k 8k 16k",
+            "packsort compare chats.jsonl --max-length 8k\n--tokenizer ./tokenizer --tokens kept",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
-        "--max-length", type=int, nargs="+", required=True, metavar="N", help="most tokens of a pack; one or more"
-    )
-    parser.add_argument(
+    add_max_length(parser, nargs="+", help="most tokens of a pack, such as 4096 or 8k, which is 8192; one or more")
+    packing, output = group(parser, PACKING), group(parser, OUTPUT)
+    packing.add_argument(
         "--batch-size", type=int, default=4, metavar="N", help="packs of a step on one rank (default: 4)"
     )
-    parser.add_argument("--world-size", type=int, default=8, metavar="N", help="ranks (default: 8)")
-    parser.add_argument(
+    packing.add_argument("--world-size", type=int, default=8, metavar="N", help="ranks (default: 8)")
+    packing.add_argument(
         "--epochs", type=int, default=1, metavar="N", help="epochs of the run, in which steps are counted (default: 1)"
     )
-    parser.add_argument(
+    packing.add_argument(
         "--methods",
         nargs="+",
         choices=get_args(ComparedMethod),
@@ -46,40 +53,41 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "in_order, random. only_single: multi-turn conversations alone. padding_best: batches of like length. "
         "padding_fixed: to the limit (default: random padding_best padding_fixed)",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--turns",
         metavar="COLUMN",
         help="column that tells multi-turn conversations: numbers of turns, booleans, `messages`, or `labels`, whose "
         "runs of tokens with loss are counted (default: `messages` or `labels`)",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--model",
         default="8B",
         metavar="SIZE|DIR",
         help="model whose cost estimates the time: 1B, 3B, 8B, 70B, 405B (Llama 3), or a folder with a config.json "
         "(default: 8B)",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--overlong",
         choices=get_args(OverlongInComparison),
         default="truncate",
         help="treatment of sequences longer than a max length. split_turns: cut conversations between turns (default: "
         "truncate)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
-    parser.add_argument(
+    packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle (default: 0)")
+    packing.add_argument(
         "--window",
         type=int,
         metavar="N",
         help="compare packing in the order of SOURCE as well, with a look-ahead of N rows (0 is plain next-fit)",
     )
-    parser.add_argument("--details", action="store_true", help="show every figure")
-    parser.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
-    parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    output.add_argument("--details", action="store_true", help="show every figure")
+    output.add_argument("--html", metavar="FILE", help="write a report with plots, one file that needs no network")
+    output.add_argument("--overwrite", action="store_true", help="replace that file")
     add_memory_limit(parser)
     add_json(parser)
     add_input_options(parser, text=True)
-    add_tokenizer_options(parser, required=False).add_argument(
+    add_tokenizer_options(parser, required=False)
+    group(parser, TOKENIZING).add_argument(
         "--tokens",
         metavar="DIR",
         help="folder that keeps the tokens: `packsort pack --tokens DIR` with the same files, tokenizer and options of "
@@ -129,11 +137,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(comparison: Comparison, args: argparse.Namespace, watch: Stopwatch) -> None:
     """Print the answer first, then what it rests on."""
+    from packsort.cli.console import PIPE
     from packsort.comparison import figures
     from packsort.comparison.answer import answer, answer_at
-    from packsort.comparison.text import find_width, render_at
+    from packsort.comparison.text import render_at
 
-    width = find_width()
+    width = line_width() or PIPE
     _say(width, answer(comparison))
     for at in comparison.at:
         if len(comparison.at) > 1:

@@ -7,20 +7,27 @@ which returns the exit status. Slow imports are inside `run`, so that `--help` i
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-from packsort.cli import check, compare, export, inspect, pack, plan, tokenize, verify
+from packsort.cli import check, compare, completion, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
-from packsort.cli.interrupts import FAILED, Interrupts
-from packsort.cli.output import give_up, prepare_streams, shown, tell
+from packsort.cli.interrupts import Interrupts
+from packsort.cli.output import give_up, prepare_streams, tell
+from packsort.cli.parser import Formatter, Parser, WrongCallError, in_examples
 from packsort.errors import PacksortError
 
-COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export)
-OK, WRONG_CALL = 0, 2
+COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export, completion)
+_EXAMPLES = (
+    "packsort pack chats.jsonl -o packed --max-length 8k\n--tokenizer Qwen/Qwen3-0.6B",
+    "packsort verify packed --source chats.jsonl",
+)
+OK, FAILED, WRONG_CALL = 0, 1, 2
 
 
 def run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
@@ -36,18 +43,21 @@ def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     parser = None
     try:
         try:
-            args = _parser().parse_args(argv)
-        except SystemExit as stop:
+            args = _parse(argv)
+        except SystemExit:  # after --help and --version
             sys.stdout.flush()
-            return stop.code if isinstance(stop.code, int) else WRONG_CALL
+            return OK
         parser = args.parser
         with _warnings_as_lines(parser):
             status: int = args.run(args)
             sys.stdout.flush()
         return status
+    except WrongCallError as error:
+        tell(*error.parser.format_usage().splitlines(), f"error: {error}")
+        return WRONG_CALL
     except KeyboardInterrupt:
         tell(f"error: {interrupts.message()}")
-        return FAILED
+        return interrupts.status
     except BrokenPipeError:
         # The reader of the results, such as `head`, needs no more.
         _drop_stdout()
@@ -67,14 +77,38 @@ def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
         return FAILED
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse arguments.
+
+    Raises:
+        WrongCallError: They cannot be parsed.
+        SystemExit: The help or the version was asked for, and is printed.
+    """
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what comes next
+        from packsort.cli.completion import complete
+
+        complete(parser)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in args.parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise WrongCallError(f"unrecognized arguments: {' '.join(unknown)}{hint}", args.parser)
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
     import packsort
 
-    parser = _Parser(
+    parser = Parser(
         prog="packsort",
+        usage="packsort COMMAND ... [options]",
         description="Pack tokenized sequences for supervised fine-tuning.",
-        epilog="Results go to stdout, progress and errors to stderr. Exit status: 0 success, 1 failure, 2 wrong "
-        "arguments.",
+        epilog="`packsort COMMAND --help` shows the options of a command, with examples. Results go to stdout, "
+        "progress and errors to stderr. Exit status: 0 success, 1 failure, 2 wrong arguments, 130 after Ctrl-C. "
+        + in_examples(_EXAMPLES),
+        formatter_class=Formatter,
     )
     parser.add_argument("--version", action="version", version=f"packsort {packsort.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -83,14 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     for subparser in subparsers.choices.values():
         subparser.set_defaults(parser=subparser)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Parser of commands and their options."""
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse arguments, which the message repeats."""
-        super().error(shown(message))
 
 
 @contextmanager

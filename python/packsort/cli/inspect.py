@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import add_input_options, add_json
 from packsort.cli.output import say_json, shown
+from packsort.cli.parser import REQUIRED, SHOWING, Subparsers, add_command, group
 from packsort.cli.text import index_files, lines, order_of_rows
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS, PADDING, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
@@ -16,26 +17,35 @@ if TYPE_CHECKING:
     from packsort.shards.reader import Shards
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "inspect",
+        usage="DIR|SOURCE...",
         help="show rows of a source before they are packed, or the sequences of one pack",
         description="With --rows, show rows of SOURCE before anything is packed: how they are read and rendered, and "
         "which tokens carry loss. Without it, show where each sequence of a pack begins and ends, and which row of the "
         "source it is; with a tokenizer, show its text and mark the text that carries loss.",
+        examples=(
+            "packsort inspect packed --pack 7",
+            "packsort inspect --rows chats.jsonl --row 100\n--tokenizer ./tokenizer",
+        ),
     )
-    parser.add_argument(
+    group(parser, REQUIRED).add_argument(
         "packed", nargs="+", metavar="DIR|SOURCE", help="packed directory; with --rows, files, folders or patterns"
     )
-    parser.add_argument("--pack", type=int, metavar="N", help="number of the pack, from 0; -1 is the last (default: 0)")
-    parser.add_argument("--rows", action="store_true", help="show rows of a source instead of a pack")
-    parser.add_argument("--row", type=int, metavar="N", help="with --rows, the first row to show, from 0 (default: 0)")
-    parser.add_argument("--count", type=int, metavar="K", help="with --rows, the most rows to show (default: 3)")
-    parser.add_argument("--full", action="store_true", help="show whole texts instead of their beginnings and ends")
+    showing = group(parser, SHOWING)
+    showing.add_argument(
+        "--pack", type=int, metavar="N", help="number of the pack, from 0; -1 is the last (default: 0)"
+    )
+    showing.add_argument("--rows", action="store_true", help="show rows of a source instead of a pack")
+    showing.add_argument("--row", type=int, metavar="N", help="with --rows, the first row to show, from 0 (default: 0)")
+    showing.add_argument("--count", type=int, metavar="K", help="with --rows, the most rows to show (default: 3)")
+    showing.add_argument("--full", action="store_true", help="show whole texts instead of their beginnings and ends")
     add_json(parser)
-    add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=False)
+    add_input_options(parser, text=True)
     parser.set_defaults(run=run)
 
 

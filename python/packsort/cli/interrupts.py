@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn, Self
 
-FAILED = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLEAR_LINE_SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"
 
@@ -32,11 +31,13 @@ class Interrupts:
 
     Attributes:
         outputs: What the command has written.
+        status: Exit status of a command that a signal ended, as shells count it: 128 and the number of the signal.
     """
 
     def __init__(self, *, program: bool) -> None:
         self._program = program
         self.outputs = Outputs()
+        self.status = 128 + signal.SIGINT
 
     def __enter__(self) -> Self:
         self._token = OUTPUTS.set(self.outputs)
@@ -53,6 +54,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.outputs.whole:
             return
+        self.status = 128 + number
         if self._program and not self.outputs.begun:
             self._end()
         raise KeyboardInterrupt
@@ -61,7 +63,7 @@ class Interrupts:
         if os.isatty(2):  # of a progress bar
             os.write(2, _CLEAR_LINE_SHOW_CURSOR)
         os.write(2, f"error: {self.message()}\n".encode("ascii", "backslashreplace"))
-        os._exit(FAILED)
+        os._exit(self.status)
 
     def message(self) -> str:
         """Say what an interrupted command has written."""

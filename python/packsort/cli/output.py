@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,13 @@ def shown(text: object) -> str:
         'red\\x1b[31m\\nok: 3 packs'
     """
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def line_width() -> int | None:
+    """Return the columns of stdout: `COLUMNS`, or those of the terminal, or None for a pipe without `COLUMNS`."""
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def say(*lines: object) -> None:

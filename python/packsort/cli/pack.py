@@ -13,12 +13,12 @@ from packsort.cli.options import (
     add_input_options,
     add_json,
     add_memory_limit,
-    add_plan_options,
     add_source,
     input_options,
-    plan_options,
     token,
 )
+from packsort.cli.parser import GENERAL, OUTPUT, PACKING, REQUIRED, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.plan_options import add_plan_options, plan_options
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -28,41 +28,53 @@ if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "pack",
+        usage="SOURCE... -o DIR --max-length N",
         help="pack token files, or conversations, into shards",
         description="Pack whole sequences into packs of at most --max-length tokens, and write shards and a manifest. "
         "With --tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized first.",
+        examples=(
+            "packsort pack chats.jsonl -o packed --max-length 8k\n--tokenizer Qwen/Qwen3-0.6B",
+            "packsort pack 'tokens/*.parquet' -o packed\n--max-length 4096 --overlong truncate --shard-size 1GB",
+        ),
     )
     add_source(parser)
-    out = parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
-    parser.add_argument(
+    output = group(parser, OUTPUT)
+    out = group(parser, REQUIRED).add_argument(
+        "-o", "--out", required=True, metavar="DIR", help="packed directory to write"
+    )
+    output.add_argument(
         "--dry-run",
         action=_without(out),
         help="tokenize and plan, print the summary, and write nothing; --out may be left out",
     )
-    parser.add_argument(
+    output.add_argument(
         "--format",
         choices=get_args(ShardFormat),
         default="arrow",
         help="file format of the shards: arrow is memory-mapped (default: arrow)",
     )
-    parser.add_argument(
-        "--shard-size", default="256MB", metavar="SIZE", help="bytes of a shard before compression (default: 256MB)"
+    output.add_argument(
+        "--shard-size",
+        default="256MB",
+        metavar="SIZE",
+        help="bytes of a shard before compression, such as 256MB or 1GiB (default: 256MB)",
     )
     add_memory_limit(
         parser, "; tokens that do not fit pass through a hidden file beside --out; with --engine ray, of each task"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
-    parser.add_argument(
+    output.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
+    output.add_argument(
         "--index-only",
         action="store_true",
         help="write which rows each pack holds, and no tokens: packs are gathered from SOURCE, Parquet or uncompressed "
         "Arrow, which must stay as it is; SOURCE may be an index already, whose tokens are not read",
     )
-    parser.add_argument(
+    group(parser, GENERAL).add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
@@ -70,23 +82,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "nodes see SOURCE and --out (default: local)",
     )
     add_json(parser)
+    add_tokenizer_options(parser, required=False)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
-    parser.add_argument_group("columns").add_argument(
+    packing = group(parser, PACKING)
+    packing.add_argument(
         "--keep",
         nargs="+",
         default=[],
         metavar="COLUMN",
         help="columns with one value for each row, such as its source or reward, that packs keep",
     )
-    tokens = parser.add_argument_group("tokens between sequences")
-    tokens.add_argument(
+    packing.add_argument(
         "--separator", type=token, metavar="TOKEN", help="token between two sequences of a pack: its id or its text"
     )
-    tokens.add_argument(
+    packing.add_argument(
         "--pad-token-id", type=int, metavar="N", help="token id of padding (default: the tokenizer's, or 0)"
     )
-    add_tokenizer_options(parser, required=False).add_argument(
+    group(parser, TOKENIZING).add_argument(
         "--tokens",
         metavar="DIR",
         help="folder that keeps the tokens for further calls with the same files, tokenizer and options of rows and "

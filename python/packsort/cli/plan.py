@@ -7,32 +7,38 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
+from packsort.cli.options import add_input_options, add_json, add_source, input_options
 from packsort.cli.output import say_json
+from packsort.cli.parser import OUTPUT, Subparsers, add_command, group
+from packsort.cli.plan_options import add_plan_options, plan_options
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, in_order, lines, rows_read
-
-if TYPE_CHECKING:
-    from packsort.planning.plan import Plan
 
 if TYPE_CHECKING:
     from packsort.planning.plan import Plan
     from packsort.sources.source import Source
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "plan",
+        usage="SOURCE... --max-length N",
         help="decide which sequences share a pack, and save the plan",
         description="Plan the column `length`, or the lengths of `input_ids`, and save the plan to a file that "
         "packsort.load_plan reads.",
+        examples=(
+            "packsort plan tokens.parquet --max-length 8k",
+            "packsort plan 'lengths/*.parquet' --max-length 8k\n--strategy optimal --max-seconds 60 -o plan.arrow",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
+    output = group(parser, OUTPUT)
+    output.add_argument(
         "-o", "--out", metavar="FILE", help="file of the plan, such as plan.arrow; without it, nothing is saved"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    output.add_argument("--overwrite", action="store_true", help="replace the file")
     add_json(parser)
     add_input_options(parser, text=False)
     add_plan_options(parser)

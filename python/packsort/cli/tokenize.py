@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
+from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
@@ -16,30 +17,37 @@ if TYPE_CHECKING:
     from packsort.tokenization.files import TokenizedFiles
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "tokenize",
+        usage="SOURCE... -o PATH --tokenizer DIR",
         help="turn conversations or text into token files",
         description="Tokenize the column `messages` (with the chat template), `prompt` and `completion`, or `text` of "
         "any source. The column `labels` marks the tokens that carry loss.",
+        examples=(
+            "packsort tokenize chats.jsonl -o tokens\n--tokenizer Qwen/Qwen3-0.6B",
+            "packsort tokenize hf:owner/name:train -o tokens\n--tokenizer ./tokenizer --keep source",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
+    group(parser, REQUIRED).add_argument(
         "-o",
         "--out",
         required=True,
         metavar="PATH",
         help="folder that gets one file for each file of SOURCE; or one .parquet or .arrow file",
     )
-    parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
-    parser.add_argument(
+    output = group(parser, OUTPUT)
+    output.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
+    output.add_argument(
         "--overwrite", action="store_true", help="replace the file, or what packsort wrote in --out before"
     )
     add_memory_limit(parser, ", those of --num-proc included")
     add_json(parser)
-    add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=True)
+    add_input_options(parser, text=True)
     parser.set_defaults(run=run)
 
 

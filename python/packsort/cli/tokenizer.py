@@ -7,24 +7,28 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packsort.cli.parser import REQUIRED, TOKENIZING, group
 from packsort.errors import OptionError, TokenizerError
 
 if TYPE_CHECKING:
     from packsort.tokenization.choice import TokenizerChoice
 
 
-def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
-    """Add the options that choose a tokenizer, and return their group."""
-    group = parser.add_argument_group("tokenizer")
-    group.add_argument(
+def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options that choose a tokenizer."""
+    tokenizing = group(parser, TOKENIZING)
+    group(parser, REQUIRED if required else TOKENIZING).add_argument(
         "--tokenizer",
         required=required,
         metavar="DIR",
         help="folder of a tokenizer, or its name on the Hugging Face Hub",
     )
-    group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's")
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer")
-    return group
+    tokenizing.add_argument(
+        "--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's"
+    )
+    tokenizing.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer"
+    )
 
 
 def load_chosen_tokenizer(args: argparse.Namespace) -> object:

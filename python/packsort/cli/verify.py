@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
 from packsort.cli.output import say, say_json, tell
+from packsort.cli.parser import READING, REQUIRED, Subparsers, add_command, group
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
 
@@ -16,17 +17,20 @@ if TYPE_CHECKING:
     from packsort.shards.verify import Verification
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "verify",
+        usage="DIR",
         help="prove that packs hold their source, every token once",
         description="Check the files, checksums and counts of a packed directory. With --source, prove that every "
         "token of every sequence is in exactly one pack, in order, with its labels. Conversations and text are "
         "tokenized again, with --tokenizer, or with the tokenizer that the manifest names if this machine has it.",
+        examples=("packsort verify packed", "packsort verify packed --source chats.jsonl"),
     )
-    parser.add_argument("packed", metavar="DIR", help="packed directory")
-    parser.add_argument(
+    group(parser, REQUIRED).add_argument("packed", metavar="DIR", help="packed directory")
+    group(parser, READING).add_argument(
         "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
     )
     add_memory_limit(parser, "; tokens of text that do not fit wait in a temporary file")

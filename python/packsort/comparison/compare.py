@@ -115,8 +115,8 @@ def compare(
         methods: Methods to compare; `ffd` and `padding` are always among them. None is `ffd`, `random` and the three
             ways to pad.
 
-            - `ffd`, `bfd`, `optimal`, `in_order`: strategies of `packsort.plan`: whole sequences. `optimal` needs
-              `packsort[optimal]`.
+            - `ffd` (or `greedy`), `bfd`, `optimal`, `in_order`: strategies of `packsort.plan`: whole sequences.
+              `optimal` needs `packsort[optimal]`.
             - `hybrid`: that strategy, with single-turn conversations as those that may be cut.
             - `only_single`: single-turn conversations packed as by `ffd`, multi-turn ones alone in a pack, as in the
               paper's code.

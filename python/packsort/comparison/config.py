@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort._options.choices import DEFAULT_WINDOW, ComparedMethod, OverlongInComparison
+from packsort._options.choices import DEFAULT_WINDOW, STRATEGY_ALIASES, ComparedMethod, OverlongInComparison
 from packsort._options.plan import PlanConfig
 from packsort.balance.schedule import MOST_PACKS_A_STEP
 from packsort.comparison.models import ComparedModel, find_model
 from packsort.errors import OptionError
 from packsort.planning.optimal.program import solver
 
-METHODS: tuple[str, ...] = get_args(ComparedMethod)
+METHODS: tuple[str, ...] = tuple(name for name in get_args(ComparedMethod) if name not in STRATEGY_ALIASES)
 """Every method, in the order of the table."""
 DEFAULT_METHODS = ("ffd", "random", "padding", "padding_best", "padding_fixed")
 _ALWAYS = ("ffd", "padding")
@@ -119,9 +119,8 @@ def _methods(methods: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names with those that are always compared, each once, greedy packing first."""
     if methods is None:
         return DEFAULT_METHODS
-    names = (methods,) if isinstance(methods, str) else tuple(methods)
-    for name in names:
-        _checks.one_of("methods", name, METHODS)
+    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    names = [_checks.one_of("methods", name, METHODS, STRATEGY_ALIASES) for name in given]
     return tuple(name for name in METHODS if name in names or name in _ALWAYS)
 
 
