@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress fuzz check docs format bench wheel clean
+.PHONY: help demo test faults stress fuzz check docs format bench paper wheel clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   formatters, linters, types, the site and the package of the crate"
 	@echo "make docs    the site, in site/"
 	@echo "make bench   the benchmarks of benches/README.md"
+	@echo "make paper   the experiment of arXiv 2410.08081 on CHATS=... with TOKENIZER=..., by default on the demo's, in 10 minutes"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
 
 # The package itself, and what only some targets need, in separate steps: the demo needs no test tools.
@@ -98,8 +99,19 @@ bench: $(VENV)/.tools
 	cargo bench --package packsort-core
 	$(BIN)/python benches/run.py
 
+# CHATS=chats.jsonl TOKENIZER=./tokenizer MAX_LENGTH=4096 trains on other conversations; MODEL may be a checkpoint.
+CHATS ?= demo/chats.parquet
+TOKENIZER ?= demo/tokenizer
+MAX_LENGTH ?= 1024
+MODEL ?= 5M
+MINUTES ?= 10
+paper: $(VENV)/.tools
+	test -e $(CHATS) || $(BIN)/python examples/make_chats.py demo
+	$(BIN)/packsort experiment $(CHATS) --tokenizer $(TOKENIZER) --max-length $(MAX_LENGTH) --model $(MODEL) \
+		--minutes $(MINUTES) -o paper
+
 wheel: $(BIN)/maturin
 	$(BIN)/maturin build --profile wheel --out dist
 
 clean:
-	rm -rf $(VENV) target demo dist site .cache python/packsort/*.so
+	rm -rf $(VENV) target demo dist paper site .cache python/packsort/*.so
