@@ -34,6 +34,14 @@ def test_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in headings(found), target
 
 
+def test_the_files_that_contributors_are_sent_to_exist() -> None:
+    page = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    named = re.findall(r"`((?:python|rust|tests|docs|examples|benches)/[\w./-]*)`", page)
+    assert len(named) > 20
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+    assert [name for name in named if not (ROOT / name).parent.exists()] == []
+
+
 def pages_of(nav: Any) -> Iterator[str]:
     if isinstance(nav, str):
         yield nav
