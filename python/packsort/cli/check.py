@@ -8,6 +8,7 @@ from dataclasses import asdict
 from packsort.cli.options import add_json
 from packsort.cli.output import say, say_json, tell
 from packsort.cli.parser import REQUIRED, RUNNING, Subparsers, add_command, group
+from packsort.cli.stopwatch import Stopwatch
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -59,12 +60,15 @@ def run(args: argparse.Namespace) -> int:
     loader = PackedLoader(
         args.packed, layout=args.layout, seq_idx=False if args.no_seq_idx else None, device=args.device or "auto"
     )
-    model = load_model(args.model, weights=args.weights, attention=args.attention)
-    batch, _ = first_batch(loader)
-    if not args.weights:
-        batch["input_ids"] = known_tokens(batch["input_ids"])
-    device: torch.device = batch["input_ids"].device
-    found = check_isolation(model.to(device), batch)
+    watch = Stopwatch()
+    with watch.stage("loading the model"):
+        model = load_model(args.model, weights=args.weights, attention=args.attention)
+    with watch.stage("running the model"):
+        batch, _ = first_batch(loader)
+        if not args.weights:
+            batch["input_ids"] = known_tokens(batch["input_ids"])
+        device: torch.device = batch["input_ids"].device
+        found = check_isolation(model.to(device), batch)
     if args.json:
         say_json({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)})
         return 0 if found else 1

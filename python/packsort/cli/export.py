@@ -9,6 +9,7 @@ from packsort._options.choices import ExportFormat
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
 from packsort.cli.output import say, say_json, tell
 from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
+from packsort.cli.stopwatch import Stopwatch
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
 
     shards = ShardFiles(args.packed, memory_map=args.memory_map)
+    watch = Stopwatch()
     written = export(
         shards,
         args.out,
@@ -60,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         pad_token_id=args.pad_token_id,
         overwrite=args.overwrite,
         memory_limit=args.memory_limit,
+        stage=watch.stage,
     )
     files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None

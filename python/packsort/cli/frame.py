@@ -18,6 +18,7 @@ from typing import Any
 from packsort.cli import check, compare, completion, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
 from packsort.cli.interrupts import Interrupts
+from packsort.cli.logs import add_verbosity, show_logs
 from packsort.cli.output import give_up, prepare_streams, tell
 from packsort.cli.parser import Formatter, Parser, WrongCallError, in_examples
 from packsort.errors import PacksortError
@@ -48,7 +49,8 @@ def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
             sys.stdout.flush()
             return OK
         parser = args.parser
-        with _warnings_as_lines(parser):
+        quiet, verbose = (getattr(args, name, False) for name in ("quiet", "verbose"))
+        with _warnings_as_lines(parser), show_logs(quiet=quiet, verbose=verbose):
             status: int = args.run(args)
             sys.stdout.flush()
         return status
@@ -116,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_parser(subparsers)
     for subparser in subparsers.choices.values():
         subparser.set_defaults(parser=subparser)
+        add_verbosity(subparser)
     return parser
 
 

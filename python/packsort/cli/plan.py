@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     with output_file(place(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
 
         def plan(source: Source) -> tuple[Source, Plan]:
-            with watch.stage("reading"):
-                lengths, column = source_lengths(source)
+            with watch.stage("reading", total=source.num_rows, unit="rows") as advance:
+                lengths, column = source_lengths(source, advance=advance)
             with watch.stage("planning") as advance:
                 options = replace(config, on_progress=note_search(advance))
                 return source, plan_lengths(source, lengths, column, options)

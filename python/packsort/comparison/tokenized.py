@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from packsort._arrow import to_numpy
 from packsort._options.input import InputConfig
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.schema import LENGTH
 from packsort.sources.source import Source
 from packsort.tokenization.choice import TokenizerChoice
@@ -20,7 +20,7 @@ def tokenized_lengths(
     source: Source,
     choice: TokenizerChoice,
     config: InputConfig,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
     *,
     memory_limit: int | None = None,
 ) -> NDArray[np.int64]:
