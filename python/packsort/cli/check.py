@@ -6,8 +6,9 @@ import argparse
 from dataclasses import asdict
 
 from packsort.cli.options import add_json
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say, tell
 from packsort.cli.parser import REQUIRED, RUNNING, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 
 
@@ -70,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         device: torch.device = batch["input_ids"].device
         found = check_isolation(model.to(device), batch)
     if args.json:
-        say_json({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)})
+        facts = {**asdict(found), "weights": args.weights, "device": str(device)}
+        say_result(args, facts, watch, status=0 if found else 1)
         return 0 if found else 1
     if found:
         say(*str(found).splitlines())

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from packsort._options.choices import OverlongInComparison
 from packsort._options.input import take_input_options
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
-from packsort.cli.output import say_json, shown
+from packsort.cli.output import shown
 from packsort.cli.parser import OUTPUT, PACKING, Subparsers, add_command, group
 from packsort.cli.plan_options import add_max_length
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -124,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
             with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
-        say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})
+        facts = {name.removeprefix("num_"): value for name, value in comparison.to_dict().items()}
+        say_result(args, {**facts, "html": args.html}, watch)
     else:
         _show(comparison, rows_read(rows.rows_by_split, comparison.skipped), args.html, watch)
     return 0

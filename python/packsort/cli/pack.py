@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,6 +18,7 @@ from packsort.cli.options import (
 )
 from packsort.cli.parser import GENERAL, OUTPUT, PACKING, REQUIRED, TOKENIZING, Subparsers, add_command, group
 from packsort.cli.plan_options import add_plan_options, plan_options
+from packsort.cli.results import manifest_facts, say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -148,8 +148,7 @@ def run(args: argparse.Namespace) -> int:
         from packsort.cli.ray_engine import pack_with_ray
 
         manifest = pack_with_ray(args, config, watch.stage)
-        print(_as_json(manifest, watch) if args.json else summary(manifest, _written(manifest, args.out), watch))
-        return 0
+        return _say(args, manifest, _written(manifest, args.out), watch)
     choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
@@ -166,7 +165,14 @@ def run(args: argparse.Namespace) -> int:
             stage=watch.stage,
         )
         wrote = _written(manifest, args.out)
-    print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
+    return _say(args, manifest, wrote, watch)
+
+
+def _say(args: argparse.Namespace, manifest: Manifest, wrote: str, watch: Stopwatch) -> int:
+    if args.json:
+        say_result(args, {"out": args.out, "dry_run": args.dry_run, **manifest_facts(manifest)}, watch)
+    else:
+        print(summary(manifest, wrote, watch))
     return 0
 
 
@@ -177,11 +183,6 @@ def _shards(count: int) -> str:
 def _written(manifest: Manifest, out: str) -> str:
     size = sum(shard.bytes for shard in manifest.shards) + (manifest.index.bytes if manifest.index else 0)
     return f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {out}"
-
-
-def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
-    seconds = {name: round(value, 3) for name, value in watch.seconds.items()}
-    return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
 
 
 def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packsort.cli.parser import REQUIRED, TOKENIZING, group
-from packsort.errors import OptionError, TokenizerError
+from packsort.errors import OptionError
 
 if TYPE_CHECKING:
     from packsort.tokenization.choice import TokenizerChoice
@@ -39,7 +39,7 @@ def load_chosen_tokenizer(args: argparse.Namespace) -> object:
 def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
     """Load the tokenizer that a manifest names, from this machine only, and without its code.
 
-    Whoever wrote the manifest chose the name.
+    Whoever wrote the manifest chose the name, so it is not looked for on the Hub.
 
     Args:
         args: Arguments with the options of `add_tokenizer_options`, but no tokenizer.
@@ -49,13 +49,7 @@ def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
         TokenizerError: It cannot be loaded.
     """
     args.tokenizer, args.trust_remote_code = name, False
-    try:
-        return choose_tokenizer(args, download=False).load()
-    except TokenizerError as error:
-        raise TokenizerError(
-            f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
-            f"manifest is not looked for on the Hub ({error}): pass `tokenizer` to name one"
-        ) from error
+    return choose_tokenizer(args, download=False).load()
 
 
 def choose_tokenizer(args: argparse.Namespace, *, download: bool = True) -> TokenizerChoice:

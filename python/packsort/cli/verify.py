@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say, tell
 from packsort.cli.parser import READING, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
 
@@ -52,18 +53,32 @@ def run(args: argparse.Namespace) -> int:
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:
         with watch.stage("loading the tokenizer"):
-            if args.tokenizer:
-                tokenizer = load_chosen_tokenizer(args)
-            else:
-                tokenizer = load_recorded_tokenizer(args, manifest.tokenizer.name)
+            tokenizer = load_chosen_tokenizer(args) if args.tokenizer else _recorded(args, manifest.tokenizer.name)
     result = verify(shards, source, tokenizer=tokenizer, memory_limit=args.memory_limit, stage=watch.stage)
     if args.json:
-        say_json({"ok": result.ok, **asdict(result), "seconds": watch.seconds})
+        say_result(args, asdict(result), watch, status=0 if result else 1)
     elif result:
         _show(result, manifest, watch)
     else:
         _show_problems(result, args.packed)
     return 0 if result else 1
+
+
+def _recorded(args: argparse.Namespace, name: str) -> object:
+    """Load the tokenizer that the manifest names.
+
+    Raises:
+        TokenizerError: This machine does not have it.
+    """
+    from packsort.errors import TokenizerError
+
+    try:
+        return load_recorded_tokenizer(args, name)
+    except TokenizerError as error:
+        raise TokenizerError(
+            f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
+            f"manifest is not looked for on the Hub ({error}): pass `tokenizer` to name one"
+        ) from error
 
 
 def _show_problems(result: Verification, packed: str) -> None:
