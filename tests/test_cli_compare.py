@@ -65,7 +65,7 @@ def test_the_command_tokenizes_conversations(
     options = ("--max-length", 256, "--tokenizer", tokenizer_folder, "--json")
     assert command(tmp_path / "chats.parquet", *options) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["num_sequences"], facts["multi_turn"]) == (60, 45)
+    assert (facts["sequences"], facts["multi_turn"]) == (60, 45)
     with pytest.raises(packsort.OptionError, match="batch_size must be at least 1, got 0"):
         command(tmp_path / "chats.parquet", *options, "--batch-size", 0)
 

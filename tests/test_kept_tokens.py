@@ -48,7 +48,7 @@ def pack(run: Run, source: Path, out: Path, tokenizer_folder: Path):
 
 def stages(result) -> list[str]:
     """Return the stages of a call that printed JSON."""
-    return list(json.loads(result.stdout)["seconds"])
+    return list(json.loads(result.stdout)["stages"])
 
 
 READ = ["reading kept tokens", "planning", "packing"]

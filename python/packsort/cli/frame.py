@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from packsort.cli import check, compare, completion, export, inspect, pack, plan, tokenize, verify
+from packsort.cli.config import add_config, find_config, use_config
 from packsort.cli.hints import hint, named_options
 from packsort.cli.interrupts import Interrupts
 from packsort.cli.logs import add_verbosity, show_logs
@@ -109,6 +110,9 @@ def _parse(argv: Sequence[str], args: argparse.Namespace) -> None:
         from packsort.cli.completion import complete
 
         complete(parser)
+    commands = parser.get_default("commands")
+    if (path := find_config(argv)) is not None and argv[0] in commands:
+        use_config(commands[argv[0]], path)
     _, unknown = parser.parse_known_args(argv, args)
     if unknown:
         known = [option for action in args.parser._actions for option in action.option_strings]
@@ -136,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     for subparser in subparsers.choices.values():
         subparser.set_defaults(parser=subparser)
         add_verbosity(subparser)
+        add_config(subparser)
+    parser.set_defaults(commands=subparsers.choices)
     return parser
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from packsort.cli.options import add_input_options, add_json
-from packsort.cli.parser import REQUIRED, SHOWING, Subparsers, add_command, group
+from packsort.cli.parser import OUTPUT, REQUIRED, SHOWING, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.tokenizer import add_tokenizer_options
 
 
@@ -41,6 +42,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--count", type=int, metavar="K", help="the most rows or sequences to show (default: 3; 1 with --sequence)"
     )
     showing.add_argument("--full", action="store_true", help="show whole texts instead of their beginnings and ends")
+    group(parser, OUTPUT).add_argument(
+        "--as-config",
+        action="store_true",
+        help="print the options of the packed directory as a file for `packsort pack --config`",
+    )
     add_json(parser)
     add_tokenizer_options(parser, required=False)
     add_input_options(parser, text=True)
@@ -63,6 +69,17 @@ def run(args: argparse.Namespace) -> int:
     packed, *more = args.packed
     if more or (place(packed).exists() and not (place(packed) / NAME).exists()):
         raise OptionError(f"`{more[0] if more else packed}` is no packed directory; to see rows, pass rows=True")
+    if args.as_config:
+        from packsort.cli.config_text import config_text
+        from packsort.shards.files import ShardFiles
+
+        manifest = ShardFiles(packed, memory_map=args.memory_map).manifest
+        text = config_text(manifest, packed)
+        if args.json:
+            say_result(args, {"shows": "config", "config": text})
+        else:
+            print(text, end="")
+        return 0
     from packsort.cli.inspect_packs import show_pack
 
     return show_pack(args)

@@ -52,6 +52,7 @@ def show_rows(args: argparse.Namespace) -> int:
     tokenizer = None if args.tokenizer is None else load_chosen_tokenizer(args)
     facts = describe_rows(SlicedSource(source, first, count), tokenizer, config)
     if args.json:
+        facts["columns_read"] = facts.pop("columns")
         say_result(args, {"shows": "rows", **facts})
     else:
         print(lines(_summary(facts, rows_read(source.rows_by_split, count_skipped(source.skipped)))))
@@ -77,9 +78,8 @@ def describe_rows(rows: SlicedSource, tokenizer: Any, config: InputConfig) -> di
         own = None if labels is None else labels[index].values.to_numpy()
         one: dict[str, Any] = {"row": rows.first + index, "file": path, "file_row": file_row, "tokens": len(ids)}
         one["loss_tokens"] = len(ids) if own is None else int((own >= 0).sum())
-        if tokenizer is None:
-            one |= {"input_ids": ids.tolist(), "labels": None if own is None else own.tolist()}
-        else:
+        one |= {"input_ids": ids.tolist(), "labels": None if own is None else own.tolist()}
+        if tokenizer is not None:
             one["runs"] = decoded_runs(tokenizer, ids, own, special=True)
         shown.append(one)
     return {

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from packsort._options.choices import ShardFormat
 from packsort.cli.options import (
@@ -44,13 +43,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_source(parser)
     output = group(parser, OUTPUT)
-    out = group(parser, REQUIRED).add_argument(
-        "-o", "--out", required=True, metavar="DIR", help="packed directory to write"
+    group(parser, REQUIRED).add_argument(
+        "-o", "--out", metavar="DIR", help="packed directory to write; --dry-run needs none"
     )
     output.add_argument(
         "--dry-run",
-        action=_without(out),
-        help="tokenize and plan, print the summary, and write nothing; --out may be left out",
+        action="store_true",
+        help="tokenize and plan, say what would be written, and write nothing",
     )
     output.add_argument(
         "--format",
@@ -108,26 +107,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def _without(required: argparse.Action) -> type[argparse.Action]:
-    """Return the action of a switch that makes another argument optional."""
-
-    class Switch(argparse.Action):
-        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-            super().__init__(option_strings, dest, nargs=0, default=False, help=help)
-
-        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
-            setattr(namespace, self.dest, True)
-            required.required = False
-
-    return Switch
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
     from packsort.shards.dry_run import dry_run
     from packsort.shards.writer import write_shards_of_config
 
+    if args.out is None and not args.dry_run:
+        args.parser.error("the following arguments are required: -o/--out")
     own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
     options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.output import say_json
@@ -52,9 +52,8 @@ def say_failure(
 
 def manifest_facts(manifest: Manifest) -> dict[str, Any]:
     """Return what a manifest records, its counts under the names that every command uses."""
-    facts = json.loads(manifest.to_json())
-    for name in ("format", "format_version", "packsort_version"):
-        del facts[name]
+    facts = asdict(manifest)
+    del facts["packsort_version"]
     counts, fingerprint = facts.pop("counts"), facts.pop("plan")
     return {**counts, "efficiency": manifest.efficiency, "fingerprint": fingerprint, **facts}
 

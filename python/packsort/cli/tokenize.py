@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     options = input_options(args)
     source = open_readable(args.source, take_input_options(dict(options)))
     del options["on_error"]  # every file has been read
-    tokenizer = load_chosen_tokenizer(args)
     watch = Stopwatch()
+    tokenizer = load_chosen_tokenizer(args, watch.stage)
     with watch.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         written = write_tokens(
             source,

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packsort._progress import Stage
+from packsort.cli import progress
 from packsort.cli.parser import REQUIRED, TOKENIZING, group
 from packsort.errors import OptionError
 
@@ -31,12 +33,14 @@ def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) ->
     )
 
 
-def load_chosen_tokenizer(args: argparse.Namespace) -> object:
-    """Load the tokenizer that the options of `add_tokenizer_options` choose."""
-    return choose_tokenizer(args).load()
+def load_chosen_tokenizer(args: argparse.Namespace, stage: Stage = progress.stage) -> object:
+    """Load the tokenizer that the options of `add_tokenizer_options` choose, as a stage of the command."""
+    choice = choose_tokenizer(args)
+    with stage("loading the tokenizer"):
+        return choice.load()
 
 
-def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
+def load_recorded_tokenizer(args: argparse.Namespace, name: str, stage: Stage = progress.stage) -> object:
     """Load the tokenizer that a manifest names, from this machine only, and without its code.
 
     Whoever wrote the manifest chose the name, so it is not looked for on the Hub.
@@ -44,12 +48,15 @@ def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
     Args:
         args: Arguments with the options of `add_tokenizer_options`, but no tokenizer.
         name: The name or folder.
+        stage: Progress reporter.
 
     Raises:
         TokenizerError: It cannot be loaded.
     """
     args.tokenizer, args.trust_remote_code = name, False
-    return choose_tokenizer(args, download=False).load()
+    choice = choose_tokenizer(args, download=False)
+    with stage("loading the tokenizer"):
+        return choice.load()
 
 
 def choose_tokenizer(args: argparse.Namespace, *, download: bool = True) -> TokenizerChoice:

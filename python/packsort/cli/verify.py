@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from packsort._progress import Stage
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
 from packsort.cli.output import say, tell
 from packsort.cli.parser import READING, REQUIRED, Subparsers, add_command, group
@@ -52,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:
-        with watch.stage("loading the tokenizer"):
-            tokenizer = load_chosen_tokenizer(args) if args.tokenizer else _recorded(args, manifest.tokenizer.name)
+        if args.tokenizer:
+            tokenizer = load_chosen_tokenizer(args, watch.stage)
+        else:
+            tokenizer = _recorded(args, manifest.tokenizer.name, watch.stage)
     result = verify(shards, source, tokenizer=tokenizer, memory_limit=args.memory_limit, stage=watch.stage)
     if args.json:
         say_result(args, asdict(result), watch, status=0 if result else 1)
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result else 1
 
 
-def _recorded(args: argparse.Namespace, name: str) -> object:
+def _recorded(args: argparse.Namespace, name: str, stage: Stage) -> object:
     """Load the tokenizer that the manifest names.
 
     Raises:
@@ -73,7 +76,7 @@ def _recorded(args: argparse.Namespace, name: str) -> object:
     from packsort.errors import TokenizerError
 
     try:
-        return load_recorded_tokenizer(args, name)
+        return load_recorded_tokenizer(args, name, stage)
     except TokenizerError as error:
         raise TokenizerError(
             f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
