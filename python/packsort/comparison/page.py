@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from packsort._core import __version__
+from packsort._install import pip_install
 from packsort.comparison import figures
 from packsort.comparison.results import AtLength, ComparisonFigures
 from packsort.errors import OptionError
@@ -22,7 +23,7 @@ def check_report() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise OptionError(
-            f"the report needs matplotlib and jinja2 ({error}): pip install 'packsort[report]'"
+            f"the report needs matplotlib and jinja2 ({error}): {pip_install('packsort[report]')}"
         ) from error
 
 

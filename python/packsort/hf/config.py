@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from packsort._install import pip_install
 from packsort.errors import OptionError
 
 _LEAST_TRL = "1.10"
@@ -99,11 +100,11 @@ def _config_class() -> Any:
     try:
         import trl
     except ImportError as error:
-        raise ImportError(f"packsort.hf.sft_config needs TRL: pip install 'trl>={_LEAST_TRL}'") from error
+        raise ImportError(f"packsort.hf.sft_config needs TRL: {pip_install(f'trl>={_LEAST_TRL}')}") from error
     release = tuple(int(part) for part in trl.__version__.split(".")[:2])
     if release < tuple(int(part) for part in _LEAST_TRL.split(".")):
         raise ImportError(
             f"packsort.hf.sft_config needs TRL {_LEAST_TRL} or later, got {trl.__version__}: "
-            f"pip install 'trl>={_LEAST_TRL}'"
+            f"{pip_install(f'trl>={_LEAST_TRL}')}"
         )
     return trl.SFTConfig
