@@ -39,7 +39,7 @@ class Interrupts:
     def __init__(self, *, program: bool) -> None:
         self._program = program
         self.outputs = Outputs()
-        self.say: Callable[[str, int], None] | None = None
+        self.say: Callable[[str, int], object] | None = None
         self.status = 128 + signal.SIGINT
 
     def __enter__(self) -> Self:
