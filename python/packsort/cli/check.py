@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from packsort.cli.options import add_json
-from packsort.cli.output import say, tell
+from packsort.cli.output import say_text, tell
 from packsort.cli.parser import REQUIRED, RUNNING, Subparsers, add_command, group
 from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
         say_result(args, facts, watch, status=0 if found else 1)
         return 0 if found else 1
     if found:
-        say(*str(found).splitlines())
+        say_text(*str(found).splitlines())
     else:
         tell(*f"error: {found}".splitlines())
     if not args.weights:
         small = f"two layers and random weights, built as `{args.model}` says, on {device}"
-        say(f"tried with {small}: pass --weights to load it")
+        say_text(f"tried with {small}: pass --weights to load it")
     return 0 if found else 1

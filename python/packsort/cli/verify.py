@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packsort._progress import Stage
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
-from packsort.cli.output import say, tell
+from packsort.cli.output import say_text, tell
 from packsort.cli.parser import READING, REQUIRED, Subparsers, add_command, group
 from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
@@ -97,15 +97,15 @@ def _show(result: Verification, manifest: Manifest, watch: Stopwatch) -> None:
     sequences = f"{result.sequences:,} sequences"
     if counts.split:
         sequences = f"{result.sequences:,} pieces of sequences, {counts.split:,} of them cut"
-    say(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
+    say_text(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
     if result.against_source:
         left_out = [f"{counts.dropped:,} sequences that are too long"] if counts.dropped else []
         left_out += [f"{counts.turns_left_out:,} turns that are too long alone"] if counts.turns_left_out else []
         but = f", except {' and '.join(left_out)}" if left_out else ""
-        say(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
+        say_text(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
         if counts.truncated:
             kept = "last" if manifest.options.truncation_side == "left" else "first"
-            say(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
+            say_text(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
     else:
-        say("pass --source to compare the packs with what was packed")
-    say(f"time: {watch.text()}")
+        say_text("pass --source to compare the packs with what was packed")
+    say_text(f"time: {watch.text()}")
