@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from packsort.cli import check, compare, completion, export, inspect, pack, plan, tokenize, verify
+from packsort.cli import check, compare, completion, experiment, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.config import add_config, find_config, use_config
 from packsort.cli.hints import hint, named_options
 from packsort.cli.interrupts import Interrupts
@@ -26,7 +26,7 @@ from packsort.cli.parser import Formatter, Parser, WrongCallError, in_examples
 from packsort.cli.results import say_failure
 from packsort.errors import PacksortError
 
-COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export, completion)
+COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export, experiment, completion)
 _EXAMPLES = (
     "packsort pack chats.jsonl -o packed --max-length 8k\n--tokenizer Qwen/Qwen3-0.6B",
     "packsort verify packed --source chats.jsonl",
