@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pyarrow as pa
@@ -15,18 +13,10 @@ import pytest
 from transformers import LlamaConfig
 
 from commands import Run
+from json_results import SCHEMA, valid
 from packsort.cli.frame import COMMANDS
 
-SCHEMA = json.loads((Path(__file__).parent.parent / "docs/schema-1.json").read_text())
 CHAT = [{"role": "user", "content": "where is the cat"}, {"role": "assistant", "content": "on the mat"}]
-
-
-def valid(text: str, name: str) -> dict[str, Any]:
-    """Return the object that a command printed, checked against a definition and the whole schema."""
-    found: dict[str, Any] = json.loads(text)
-    jsonschema.Draft202012Validator({**SCHEMA, "oneOf": [{"$ref": f"#/$defs/{name}"}]}).validate(found)
-    jsonschema.Draft202012Validator(SCHEMA).validate(found)
-    return found
 
 
 @pytest.fixture(scope="module")

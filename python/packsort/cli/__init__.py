@@ -11,8 +11,8 @@
 - `stopwatch`, `progress`, `bar`: the time of each stage, and its progress. `logs`: the logger `packsort` on stderr.
 - `text`: numbers and pairs as a person reads them.
 - `decoded`: text of tokens, with marks around what carries loss.
-- `pack`, `tokenize`, `plan`, `compare`, `inspect`, `verify`, `check`, `export`, `completion`: one module per command;
-  `inspect_packs` and `inspect_rows` show what `inspect` was asked for.
+- `pack`, `tokenize`, `plan`, `compare`, `inspect`, `verify`, `check`, `export`, `experiment`, `completion`: one module
+  per command; `inspect_packs` and `inspect_rows` show what `inspect` was asked for.
 """
 
 from packsort.cli.entry import main
