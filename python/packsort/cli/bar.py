@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,14 +13,30 @@ from rich.text import Text
 
 from packsort._progress import StageReport
 
+_FREE = threading.Lock()
+
 
 @contextmanager
 def show_bar(report: StageReport) -> Iterator[None]:
     """Show a bar with the figures of a stage, or the time that it takes where it has no total.
 
+    A stage inside another has no bar of its own: before version 14.1, rich shows one at a time.
+
     Args:
         report: The stage.
     """
+    if not _FREE.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _bar(report):
+            yield
+    finally:
+        _FREE.release()
+
+
+@contextmanager
+def _bar(report: StageReport) -> Iterator[None]:
     console = Console(stderr=True)
     bar = [BarColumn(bar_width=20)] if report.total else []
     columns = (
