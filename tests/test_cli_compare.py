@@ -38,7 +38,7 @@ def test_the_command_answers_first(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command(*given, "--details") == 0
     assert "samples per pack" in capsys.readouterr().out
     assert command(*given, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)["at"][1]["methods"]["ffd"]["rows"]
+    rows = json.loads(capsys.readouterr().out)["at"][1]["methods"]["ffd"]["packs"]
     assert re.search(rf"^packs +{rows:,} ", shown.split("max_length 128: ")[1], re.MULTILINE)
 
 

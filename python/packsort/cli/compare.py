@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options.choices import ComparedMethod, OverlongInComparison
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
@@ -18,6 +18,8 @@ from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
     from packsort.comparison.compare import Comparison
+
+_NAMES = {"rows": "packs", "padding_tokens": "padding", "above_lower_bound": "gap"}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -130,11 +132,19 @@ def run(args: argparse.Namespace) -> int:
             with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
-        facts = {name.removeprefix("num_"): value for name, value in comparison.to_dict().items()}
-        say_result(args, {**facts, "html": args.html}, watch)
+        say_result(args, {**_facts(comparison), "html": args.html, "tokens_kept": args.tokens}, watch)
     else:
         _show(comparison, args, watch)
     return 0
+
+
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    """Return the figures under the names that every command uses."""
+    facts = {name.removeprefix("num_"): value for name, value in comparison.to_dict().items()}
+    for at in facts["at"]:
+        for name, method in at["methods"].items():
+            at["methods"][name] = {_NAMES.get(own, own): value for own, value in method.items()}
+    return facts
 
 
 def _show(comparison: Comparison, args: argparse.Namespace, watch: Stopwatch) -> None:
