@@ -54,10 +54,10 @@ def export(
     `megatron` is the packed Parquet of Megatron-Bridge and NeMo (`GPTSFTPackedParquetDataset`), which take a folder or
     a pattern as data set:
 
-    - `input_ids`, list<int32>: the tokens.
-    - `seq_start_id`, list<int32>: the first token of each sequence. Padding and separators belong to the sequence
+    - `input_ids`, `list<int32>`: the tokens.
+    - `seq_start_id`, `list<int32>`: the first token of each sequence. Padding and separators belong to the sequence
       before them.
-    - `loss_mask`, list<int8>: 1 where the *next* token carries loss.
+    - `loss_mask`, `list<int8>`: 1 where the *next* token carries loss.
 
     The reader removes the last token of each sequence from its input and the first from its labels. Packs made with
     `pad_to_multiple_of` therefore get one token of padding more for each sequence, so that the reader's sequences are
