@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from packsort.cli.options import add_json, add_source
-from packsort.cli.output import say_json
 from packsort.cli.parser import PACKING, READING, REQUIRED, RUNNING, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.sizes import tokens
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines
@@ -52,7 +52,13 @@ def add_parser(subparsers: Subparsers) -> None:
     running.add_argument(
         "--study", metavar="FILE", help="TOML file that lists the runs, in place of the options of runs and of packing"
     )
-    packing.add_argument("--methods", nargs="+", metavar="NAME", help="methods to run (default: all)")
+    packing.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="methods to run: padding, padding_fixed, padding_best, random, ffd, optimal, single_only, ffd_sample, "
+        "hybrid, and those with document masks also with _unmasked (default: all but hybrid)",
+    )
     packing.add_argument("--batch-size", type=int, default=4, metavar="N", help="rows of a step (default: 4)")
     reading = group(parser, READING)
     reading.add_argument(
@@ -113,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     )
     paths = {"report": str(found.report), "results": str(found.results)}
     if args.json:
-        say_json({**paths, "runs": len(found.runs), "seconds": watch.seconds})
+        say_result(args, {"out": args.out, **paths, "runs": len(found.runs)}, watch)
     else:
         print(lines([("runs", f"{len(found.runs):,}"), *paths.items(), ("time", watch.text())]))
     return 0

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from packsort._options.choices import Seed
 from packsort._options.keywords import PackOptions
-from packsort._progress import no_progress
+from packsort._progress import log_stage
 from packsort._warn import warn
 from packsort.gathering.fillers import token_config
 from packsort.gathering.gather import gather_packs
@@ -122,7 +122,7 @@ def pack_with_codes(
     config = token_config(caller, max_length, options, choice=choice, seed=seed, epoch=epoch)
     source = open_source(table, config.input)
     kept = read_sequence_columns(source, config.keep)
-    tokens, info = load_tokens(source, choice and choice.load(), no_progress, config.input)
+    tokens, info = load_tokens(source, choice and choice.load(), log_stage, config.input)
     warn(tokens.uses.in_words() if info is None else info.remarks())
     planned = plan_tokens(tokens, info, config.plan)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)
