@@ -1,0 +1,66 @@
+"""Check what is in a wheel: `python packaging/check_wheel.py WHEEL...`, from the root of the repository."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+# Unpacked 7 MB in 0.1; a wheel with debug information has 40.
+MOST_BYTES = 16 * 2**20
+NEEDED = ("packsort/py.typed", "packsort/_core.pyi", "packsort/__init__.pyi", "packsort/cli/__init__.py")
+NEEDED_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+
+
+def crates() -> set[tuple[str, str]]:
+    """Return names and versions of the crates that are compiled into a wheel, on any platform."""
+    command = "cargo tree --package packsort-py --edges normal --target all --prefix none --locked --format {p}".split()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    parts = [line.split() for line in done.stdout.splitlines() if line]
+    return {(part[0], part[1].removeprefix("v")) for part in parts}
+
+
+def faults(path: Path) -> list[str]:
+    """Return what is wrong with a wheel, one sentence each."""
+    with zipfile.ZipFile(path) as wheel:
+        sizes = {info.filename: info.file_size for info in wheel.infolist()}
+        info = next(name.partition("/")[0] for name in sizes if ".dist-info/" in name)
+        found = []
+        for name in (*NEEDED, *(f"{info}/{name}" for name in NEEDED_INFO)):
+            if not sizes.get(name) and name != "packsort/py.typed":
+                found.append(f"{name} is missing or empty")
+        if "packsort/py.typed" not in sizes:
+            found.append("packsort/py.typed is missing")
+        libraries = [name for name in sizes if name.endswith((".so", ".pyd", ".dylib"))]
+        if len(libraries) != 1:
+            found.append(f"one compiled module is expected, got {libraries}")
+        if sum(sizes.values()) > MOST_BYTES:
+            found.append(f"it unpacks to {sum(sizes.values()):,} bytes, more than {MOST_BYTES:,}")
+        tags = [line[5:] for line in wheel.read(f"{info}/WHEEL").decode().splitlines() if line.startswith("Tag: ")]
+        if any(not path.stem.endswith(tag.split("-")[-1]) for tag in tags):
+            found.append(f"its tags {tags} are not those of its name")
+        bills = [name for name in sizes if name.startswith(f"{info}/sboms/")]
+        if not bills:
+            return [*found, "it has no software bill of materials"]
+        bill = json.loads(wheel.read(bills[0]))
+    listed = {(part["name"], part["version"]) for part in bill["components"]}
+    listed.add((bill["metadata"]["component"]["name"], bill["metadata"]["component"]["version"]))
+    found += [f"crate {name} {version} is not in {bills[0]}" for name, version in sorted(crates() - listed)]
+    found += [f"{part['name']} has no licence in {bills[0]}" for part in bill["components"] if not part.get("licenses")]
+    return found
+
+
+def main() -> int:
+    """Check all wheels that are named."""
+    status = 0
+    for name in sys.argv[1:]:
+        found = faults(Path(name))
+        status |= bool(found)
+        print("\n".join(f"{name}: {fault}" for fault in found) or f"{name}: complete, with a bill of its crates")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
