@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress fuzz check format bench wheel wheel-test audit clean
+.PHONY: help demo test faults stress fuzz check docs format bench paper wheel wheel-test audit clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
@@ -14,8 +14,10 @@ help:
 	@echo "make faults  a fault at every system call of every command that writes, and damaged files, for about 20 minutes"
 	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make fuzz    every fuzz target of the core for SECONDS=60, with a nightly compiler and cargo-fuzz"
-	@echo "make check   formatters, linters, types, the docs and the package of the crate"
+	@echo "make check   formatters, linters, types, the site and the package of the crate"
+	@echo "make docs    the site, in site/"
 	@echo "make bench   the benchmarks of benches/README.md"
+	@echo "make paper   the experiment of arXiv 2410.08081 on CHATS=... with TOKENIZER=..., by default on the demo's, in 10 minutes"
 	@echo "make wheel   the wheel that is uploaded, in dist/, and its audit; TARGET and ABI choose another one"
 	@echo "make wheel-test  the wheel of dist/, installed and tested in each Python from 3.11 on that is here"
 	@echo "make audit   licences and known vulnerabilities of all that packsort depends on"
@@ -81,8 +83,15 @@ check: $(VENV)/.tools
 	$(BIN)/mypy tests/typos.py
 	$(BIN)/python -m mypy.stubtest packsort._core
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zensical build --clean --strict
+
+docs: $(VENV)/.tools
+	$(BIN)/zensical build --clean --strict
 
 format: $(VENV)/.tools
 	cargo fmt --all
@@ -93,6 +102,17 @@ bench: $(VENV)/.tools
 	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --quiet --extras bench
 	cargo bench --package packsort-core
 	$(BIN)/python benches/run.py
+
+# CHATS=chats.jsonl TOKENIZER=./tokenizer MAX_LENGTH=4096 trains on other conversations; MODEL may be a checkpoint.
+CHATS ?= demo/chats.parquet
+TOKENIZER ?= demo/tokenizer
+MAX_LENGTH ?= 1024
+MODEL ?= 5M
+MINUTES ?= 10
+paper: $(VENV)/.tools
+	test -e $(CHATS) || $(BIN)/python examples/make_chats.py demo
+	$(BIN)/packsort experiment $(CHATS) --tokenizer $(TOKENIZER) --max-length $(MAX_LENGTH) --model $(MODEL) \
+		--minutes $(MINUTES) -o paper
 
 # docs/releasing.md lists the wheels. zig links against the C library that the tag names, whatever this machine has, so
 # any Linux makes the wheels of every Linux.
@@ -142,4 +162,4 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) target demo dist python/packsort/*.so
+	rm -rf $(VENV) target demo dist paper site .cache python/packsort/*.so

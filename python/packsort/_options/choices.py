@@ -22,8 +22,23 @@ OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
 OverlongInStream = Literal["error", "drop", "truncate"]
 """Treatment of sequences longer than `max_length` in a stream."""
 
-OverlongInComparison = Literal["error", "drop", "truncate"]
-"""Treatment of sequences longer than `max_length` in padding and greedy packing."""
+OverlongInComparison = Literal["error", "drop", "truncate", "split_turns"]
+"""Treatment of sequences longer than `max_length` in every compared method but `random`."""
+
+ComparedMethod = Literal[
+    "ffd",
+    "bfd",
+    "optimal",
+    "hybrid",
+    "only_single",
+    "in_order",
+    "random",
+    "padding",
+    "padding_best",
+    "padding_fixed",
+    "greedy",
+]
+"""Way to make training rows; `packsort.compare` describes each. `greedy` is another name of `ffd`."""
 
 EmptySequences = Literal["error", "drop"]
 """Treatment of sequences without tokens."""

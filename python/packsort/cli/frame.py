@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from packsort.cli import check, compare, completion, export, inspect, pack, plan, tokenize, verify
+from packsort.cli import check, compare, completion, experiment, export, inspect, pack, plan, tokenize, verify
 from packsort.cli.hints import hint
 from packsort.cli.interrupts import Interrupts
 from packsort.cli.output import give_up, prepare_streams, tell
 from packsort.cli.parser import Formatter, Parser, WrongCallError, in_examples
 from packsort.errors import PacksortError
 
-COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export, completion)
+COMMANDS = (pack, tokenize, plan, compare, inspect, verify, check, export, experiment, completion)
 _EXAMPLES = (
     "packsort pack chats.jsonl -o packed --max-length 8k\n--tokenizer Qwen/Qwen3-0.6B",
     "packsort verify packed --source chats.jsonl",

@@ -35,7 +35,8 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
 
     It is `SFTConfig(output_dir, padding_free=True, packing=False, max_length=None, dataset_kwargs={
     "skip_prepare_dataset": True}, **arguments)`. With TRL's defaults packs lose their boundaries, and tokens after the
-    1,024th; with `packing=True` each pack becomes one sequence.
+    1,024th; with `packing=True` each pack becomes one sequence. On a machine without an accelerator `bf16` is False, as
+    transformers refuses TRL's default there.
 
     Args:
         output_dir: Directory of checkpoints, as for `SFTConfig`.
@@ -50,7 +51,7 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
 
     Example:
         >>> from packsort.hf import sft_config
-        >>> config = sft_config("run", per_device_train_batch_size=2, bf16=False)
+        >>> config = sft_config("run", per_device_train_batch_size=2)
         >>> config.padding_free, config.packing, config.max_length, config.per_device_train_batch_size
         (True, False, None, 2)
         >>> sft_config("run", packing=True)
@@ -74,6 +75,7 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
         raise OptionError(f"dataset_kwargs must have {_SKIP!r}: True for packs, got {prepare!r}: leave it out")
     config = _config_class()
     settings = {name: needed for name, (needed, _) in _SETTINGS.items()} | _checkpointing(config, arguments)
+    settings |= _precision(arguments)
     return config(output_dir, **arguments | settings, dataset_kwargs={**prepare, _SKIP: True})
 
 
@@ -89,6 +91,15 @@ def _checkpointing(config: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if new not in defaults or old in arguments or new in arguments:
         return {}
     return {new: defaults[old]}
+
+
+def _precision(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out TRL's default of bfloat16 on a CPU, where transformers refuses it."""
+    import torch
+
+    if torch.accelerator.is_available() or not {"bf16", "fp16", "use_cpu"}.isdisjoint(arguments):
+        return {}
+    return {"bf16": False}
 
 
 def _config_class() -> Any:

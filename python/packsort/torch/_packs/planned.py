@@ -64,7 +64,7 @@ class PlannedPacks:
             _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
         self.first = plan
         self.seed = options.config.seed
-        self.in_order = plan.strategy == "in_order" and plan.seed is None
+        self.in_order = plan.strategy in ("in_order", "given") and plan.seed is None
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
         self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
