@@ -125,13 +125,13 @@ ABI_cp314t = --interpreter python3.14t --no-default-features
 wheel: $(VENV)/.wheel
 	rustup target add $(TARGET)
 	rm -rf target/wheel
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --profile wheel --zig --target $(TARGET) \
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --profile wheel --zig --target $(TARGET) \
 	    --compatibility $(TAG) $(ABI_$(ABI)) --out target/wheel
 	$(BIN)/auditwheel show target/wheel/*.whl
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
 	    --wheel-dir target/wheel/audited target/wheel/*.whl
 	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --report target/wheel/audited/*.whl)
-	$(BIN)/python packaging/check_wheel.py target/wheel/audited/*.whl
+	$(BIN)/python packaging/check_wheel.py $(TARGET) target/wheel/audited/*.whl
 	mkdir -p dist
 	mv target/wheel/audited/*.whl dist
 

@@ -1,4 +1,7 @@
-"""Check what is in a wheel: `python packaging/check_wheel.py WHEEL...`, from the root of the repository."""
+"""Check what is in a wheel: `python packaging/check_wheel.py TARGET WHEEL`, in the root of the repository.
+
+TARGET is the platform that it was built for, as Rust names it.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,21 @@ NEEDED = ("packsort/py.typed", "packsort/_core.pyi", "packsort/__init__.pyi", "p
 NEEDED_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
 
 
-def crates() -> set[tuple[str, str]]:
-    """Return names and versions of the crates that are compiled into a wheel, on any platform."""
-    command = "cargo tree --package packsort-py --edges normal --target all --prefix none --locked --format {p}".split()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def crates(target: str) -> set[tuple[str, str]]:
+    """Return names and versions of the crates that are compiled into a wheel."""
+    command = "cargo tree --package packsort-py --edges normal --prefix none --locked --format {p} --target".split()
+    done = subprocess.run([*command, target], capture_output=True, text=True, check=True)
     parts = [line.split() for line in done.stdout.splitlines() if line]
     return {(part[0], part[1].removeprefix("v")) for part in parts}
 
 
-def faults(path: Path) -> list[str]:
+def faults(path: Path, target: str) -> list[str]:
     """Return what is wrong with a wheel, one sentence each."""
     with zipfile.ZipFile(path) as wheel:
         sizes = {info.filename: info.file_size for info in wheel.infolist()}
         info = next(name.partition("/")[0] for name in sizes if ".dist-info/" in name)
-        found = []
-        for name in (*NEEDED, *(f"{info}/{name}" for name in NEEDED_INFO)):
-            if not sizes.get(name) and name != "packsort/py.typed":
-                found.append(f"{name} is missing or empty")
-        if "packsort/py.typed" not in sizes:
-            found.append("packsort/py.typed is missing")
+        wanted = (*NEEDED, *(f"{info}/{name}" for name in NEEDED_INFO))
+        found = [f"{name} is missing" for name in wanted if name not in sizes]
         libraries = [name for name in sizes if name.endswith((".so", ".pyd", ".dylib"))]
         if len(libraries) != 1:
             found.append(f"one compiled module is expected, got {libraries}")
@@ -45,21 +44,19 @@ def faults(path: Path) -> list[str]:
         if not bills:
             return [*found, "it has no software bill of materials"]
         bill = json.loads(wheel.read(bills[0]))
-    listed = {(part["name"], part["version"]) for part in bill["components"]}
-    listed.add((bill["metadata"]["component"]["name"], bill["metadata"]["component"]["version"]))
-    found += [f"crate {name} {version} is not in {bills[0]}" for name, version in sorted(crates() - listed)]
-    found += [f"{part['name']} has no licence in {bills[0]}" for part in bill["components"] if not part.get("licenses")]
+    parts = [bill["metadata"]["component"], *bill["components"]]
+    listed = {(part["name"], part["version"]) for part in parts}
+    found += [f"crate {name} {version} is not in {bills[0]}" for name, version in sorted(crates(target) - listed)]
+    found += [f"crate {part['name']} has no licence in {bills[0]}" for part in parts if not part.get("licenses")]
     return found
 
 
 def main() -> int:
-    """Check all wheels that are named."""
-    status = 0
-    for name in sys.argv[1:]:
-        found = faults(Path(name))
-        status |= bool(found)
-        print("\n".join(f"{name}: {fault}" for fault in found) or f"{name}: complete, with a bill of its crates")
-    return status
+    """Check the wheel that is named."""
+    target, name = sys.argv[1:]
+    found = faults(Path(name), target)
+    print("\n".join(f"{name}: {fault}" for fault in found) or f"{name}: complete, with a bill of its crates")
+    return int(bool(found))
 
 
 if __name__ == "__main__":
