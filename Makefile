@@ -125,8 +125,8 @@ ABI_cp314t = --interpreter python3.14t --no-default-features
 wheel: $(VENV)/.wheel
 	rustup target add $(TARGET)
 	rm -rf target/wheel
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --profile wheel --zig --target $(TARGET) \
-	    --compatibility $(TAG) $(ABI_$(ABI)) --out target/wheel
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(abspath $(BIN)):$$PATH" \
+	    $(BIN)/maturin build --profile wheel --zig --target $(TARGET) --compatibility $(TAG) $(ABI_$(ABI)) --out target/wheel
 	$(BIN)/auditwheel show target/wheel/*.whl
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
 	    --wheel-dir target/wheel/audited target/wheel/*.whl
@@ -145,8 +145,8 @@ PYTHONS ?= $(foreach minor,11 12 13 14 15,$(firstword $(wildcard $(HOME)/.pyenv/
 wheel-test:
 	for python in $(PYTHONS); do $$python packaging/test_wheel.py dist || exit 1; done
 
-# The first run compiles cargo-deny, for minutes. Advisories are asked for over the network; without one, OFFLINE=1 takes
-# the copy of the last run for crates, and says that packages of Python are not looked up.
+# The first run compiles cargo-deny, for minutes. Advisories are asked for over the network; without one, OFFLINE=1
+# takes the copy of the last run for crates, and says that packages of Python are not looked up.
 DENY := target/tools/bin/cargo-deny
 $(DENY):
 	cargo install --locked --quiet --root target/tools cargo-deny

@@ -19,8 +19,8 @@ NEEDED_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICE
 
 def crates(target: str) -> set[tuple[str, str]]:
     """Return names and versions of the crates that are compiled into a wheel."""
-    command = "cargo tree --package packsort-py --edges normal --prefix none --locked --format {p} --target".split()
-    done = subprocess.run([*command, target], capture_output=True, text=True, check=True)
+    tree = ["cargo", "tree", "--locked", "--package", "packsort-py", "--target", target, "--edges", "normal"]
+    done = subprocess.run([*tree, "--prefix", "none", "--format", "{p}"], capture_output=True, text=True, check=True)
     parts = [line.split() for line in done.stdout.splitlines() if line]
     return {(part[0], part[1].removeprefix("v")) for part in parts}
 

@@ -1,7 +1,7 @@
 """Install the wheel of a folder into an environment of its own, and test it: `PYTHON packaging/test_wheel.py DIST`.
 
-The environment has what a wheel brings with it, HiGHS and the test tools, but no trainer: between versions of Python, it is
-the compiled module that may break. Batches of tensors need torch, so `make test` alone runs them.
+The environment has what a wheel brings with it, HiGHS and the test tools, but no trainer: between versions of Python,
+it is the compiled module that may break. Batches of tensors need torch, so `make test` alone runs them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Plans under every option, shards written, proven and damaged, lengths of Parquet, and the commands: a minute or two.
 # They need neither torch nor transformers.
-TESTS = """
-test_constraints test_counts test_saved_plans test_hostile_plans test_hostile_arguments test_schedule test_list_lengths
-test_checksums test_compare test_megatron_documents test_cli_options test_install_lines
-""".split()
+TESTS = (
+    "test_constraints",
+    "test_counts",
+    "test_saved_plans",
+    "test_hostile_plans",
+    "test_hostile_arguments",
+    "test_schedule",
+    "test_list_lengths",
+    "test_checksums",
+    "test_compare",
+    "test_megatron_documents",
+    "test_cli_options",
+    "test_install_lines",
+)
 INSTALLED = """
 import sys, sysconfig, importlib.metadata
 import packsort, packsort._core as core
@@ -26,7 +36,7 @@ assert locked == (not sysconfig.get_config_var("Py_GIL_DISABLED")), "importing p
 assert packsort.plan([3, 5, 2], 7).num_packs == 2
 bills = [str(path) for path in importlib.metadata.files("packsort") if "/sboms/" in path.as_posix()]
 assert bills and "site-packages" in packsort.__file__, (bills, packsort.__file__)
-print(sys.version.split()[0], "with" if locked else "without", "the lock:", core.__file__.replace("\\\\", "/").split("/")[-1])
+print(sys.version.split()[0], "with" if locked else "without", "the lock:", core.__spec__.origin)
 """
 
 
