@@ -131,7 +131,7 @@ wheel: $(VENV)/.wheel
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
 	    --wheel-dir target/wheel/audited target/wheel/*.whl
 	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --report target/wheel/audited/*.whl)
-	$(BIN)/python packaging/check_wheel.py $(TARGET) target/wheel/audited/*.whl
+	$(BIN)/python wheels/check.py $(TARGET) target/wheel/audited/*.whl
 	mkdir -p dist
 	mv target/wheel/audited/*.whl dist
 
@@ -143,7 +143,7 @@ $(VENV)/.wheel: $(BIN)/maturin pyproject.toml
 PYTHONS ?= $(foreach minor,11 12 13 14 15,$(firstword $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python3 \
     /usr/local/bin/python3.$(minor) /usr/bin/python3.$(minor))))
 wheel-test:
-	for python in $(PYTHONS); do $$python packaging/test_wheel.py dist || exit 1; done
+	for python in $(PYTHONS); do $$python wheels/test.py dist || exit 1; done
 
 # The first run compiles cargo-deny, for minutes. Advisories are asked for over the network; without one, OFFLINE=1
 # takes the copy of the last run for crates, and says that packages of Python are not looked up.

@@ -1,4 +1,4 @@
-"""Check what is in a wheel: `python packaging/check_wheel.py TARGET WHEEL`, in the root of the repository.
+"""Check what is in a wheel: `python wheels/check.py TARGET WHEEL`, in the root of the repository.
 
 TARGET is the platform that it was built for, as Rust names it.
 """

@@ -1,4 +1,4 @@
-"""Install the wheel of a folder into an environment of its own, and test it: `PYTHON packaging/test_wheel.py DIST`.
+"""Install the wheel of a folder into an environment of its own, and test it: `PYTHON wheels/test.py DIST`.
 
 The environment has what a wheel brings with it, HiGHS and the test tools, but no trainer: between versions of Python,
 it is the compiled module that may break. Batches of tensors need torch, so `make test` alone runs them.
