@@ -14,7 +14,7 @@ TOKENS = [775, 752, 545, 420, 341, 306, 272, 257, 238, 206, 177, 166, 139, 131, 
 LENGTH, SCALE, LINE, TOP, LEFT, GAP = 1024, 0.34, 12, 50, 16, 40
 STYLE = """
   .card { fill: #ffffff; stroke: #d0d7de }
-  text { fill: #1f2328; font: 15px system-ui, -apple-system, "Segoe UI", sans-serif }
+  text { fill: #1f2328; font: 21px system-ui, -apple-system, "Segoe UI", sans-serif }
   .head { font-weight: 600 }
   .waste { fill: #d8dee4 }
   .a { fill: #0a62c4 } .b { fill: #1a7f5a } .c { fill: #b3541e }
@@ -49,7 +49,7 @@ def draw() -> str:
     width, height = right + LENGTH * SCALE + LEFT, TOP + padded.num_packs * (LINE + 3) + 8
     heads = [
         f'<text class="head" x="{x:.1f}" y="32">'
-        f"{name}: {plan.num_packs} rows, {100 * plan.efficiency:.0f} % tokens</text>"
+        f"{name}: {plan.num_packs} rows, {100 * plan.efficiency:.0f} % full</text>"
         for x, name, plan in ((LEFT, "Padding", padded), (right, "packsort", packed))
     ]
     said = (

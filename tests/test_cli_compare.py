@@ -38,7 +38,7 @@ def test_the_command_answers_first(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command(*given, "--details") == 0
     assert "samples per pack" in capsys.readouterr().out
     assert command(*given, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)["at"][1]["methods"]["ffd"]["rows"]
+    rows = json.loads(capsys.readouterr().out)["at"][1]["methods"]["ffd"]["packs"]
     assert re.search(rf"^packs +{rows:,} ", shown.split("max_length 128: ")[1], re.MULTILINE)
 
 
@@ -74,7 +74,7 @@ def test_the_command_tokenizes_conversations(
     options = ("--max-length", 256, "--tokenizer", tokenizer_folder, "--json")
     assert command(tmp_path / "chats.parquet", *options) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["num_sequences"], facts["multi_turn"]) == (60, 45)
+    assert (facts["sequences"], facts["multi_turn"]) == (60, 45)
     with pytest.raises(packsort.OptionError, match="batch_size must be at least 1, got 0"):
         command(tmp_path / "chats.parquet", *options, "--batch-size", 0)
 

@@ -31,6 +31,12 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 COMMANDS = tuple(parsers())
 
 
+def parsed(*argv: str) -> argparse.Namespace:
+    args = argparse.Namespace()
+    _parse(argv, args)
+    return args
+
+
 def parser_of(command: str) -> argparse.ArgumentParser:
     return parsers()[command]
 
@@ -78,13 +84,14 @@ def test_help_fits_and_has_groups_and_examples(command: str, width: int, monkeyp
 def test_examples_can_be_parsed(command: str) -> None:
     text = (parser_of(command).epilog or "").partition("examples:\n")[2].replace("\\\n", "")
     for line in text.splitlines():
-        assert _parse(shlex.split(line)[1:]).run
+        assert parsed(*shlex.split(line)[1:]).run
 
 
 def test_a_wrong_call_prints_one_line_of_usage_and_the_error(run: Run) -> None:
     usage = "usage: packsort pack SOURCE... -o DIR --max-length N [options]"
     for args, said in (
-        (("x",), "the following arguments are required: -o/--out, --max-length"),
+        (("x",), "the following arguments are required: --max-length"),
+        (("x", "--max-length", 8), "the following arguments are required: -o/--out"),
         (("x", "-o", "y", "--max-length", "many"), "must be a number of tokens, such as 8192 or 8k, got 'many'"),
         (("x", "-o", "y", "--max-length", 8, "--stratgy", "bfd"), "--stratgy bfd: did you mean --strategy?"),
         (("x", "-o", "y", "--max-length", 8, "--strategy", "best"), "'optimal' ('greedy' is 'ffd'), got 'best'"),
@@ -100,14 +107,13 @@ def test_a_wrong_call_prints_one_line_of_usage_and_the_error(run: Run) -> None:
 
 def test_sizes_are_written_alike() -> None:
     for text, number in (("4096", 4096), ("8k", 8192), ("8K", 8192), ("1.5k", 1536), ("1m", 1 << 20), ("-5", -5)):
-        args = _parse(
-            ["pack", "x", "-o", "y", "--max-length", text, "--pad-to-multiple-of", text, "--shard-size", "8k"]
-        )
+        sizes = ("--max-length", text, "--pad-to-multiple-of", text, "--shard-size", "8k")
+        args = parsed("pack", "x", "-o", "y", *sizes)
         assert (args.max_length, args.pad_to_multiple_of, args.shard_size) == (number, number, "8k")
-    assert _parse(["compare", "x", "--max-length", "4k", "8192"]).max_length == [4096, 8192]
+    assert parsed("compare", "x", "--max-length", "4k", "8192").max_length == [4096, 8192]
     for wrong in ("8kB", "k", "1.0001k", ""):
         with pytest.raises(WrongCallError, match="must be a number of tokens"):
-            _parse(["plan", "x", "--max-length", wrong])
+            parsed("plan", "x", "--max-length", wrong)
 
 
 def test_greedy_is_ffd(tmp_path: Path, run: Run) -> None:

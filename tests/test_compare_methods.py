@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import packsort
 import reference
-from packsort._progress import no_progress
+from packsort._progress import log_stage
 from packsort.comparison.packs import best_padded_packs
 
 LENGTHS = [int(n) for n in np.random.default_rng(5).lognormal(3, 1, 300).clip(1, 200)]
@@ -153,7 +153,7 @@ class Stages(list[str]):
 
     def __call__(self, name: str, *, total: int | None = None, unit: str = "") -> AbstractContextManager[object]:
         self.append(name)
-        return no_progress(name, total=total, unit=unit)
+        return log_stage(name, total=total, unit=unit)
 
 
 @pytest.mark.parametrize("overlong", ["truncate", "split_turns"])

@@ -18,6 +18,7 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from commands import Run
+from json_results import valid
 from packsort.errors import IsolationError, OptionError, OutputError, SourceError, TokenizerError
 from packsort.experiment import RunSettings, Study, compare_methods, load_study, run
 from packsort.experiment import checkpoints as checkpoints_module
@@ -95,7 +96,8 @@ def test_one_command_trains_every_method_and_reports(chats: Path, tokenizer: Pat
         assert text in report
     assert (out / "loss-0.svg").read_bytes().startswith(b"<?xml")
     assert not (out / "unfinished").exists()
-    assert run(*call, "--json").returncode == 0  # finished runs are not run again
+    again = run(*call, "--json")  # finished runs are not run again
+    assert valid(again.stdout, "experiment")["runs"] == len(records)
     assert (out / "results.jsonl").read_text().splitlines() == lines
 
 

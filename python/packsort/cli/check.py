@@ -6,8 +6,10 @@ import argparse
 from dataclasses import asdict
 
 from packsort.cli.options import add_json
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say_text, tell
 from packsort.cli.parser import REQUIRED, RUNNING, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -59,20 +61,24 @@ def run(args: argparse.Namespace) -> int:
     loader = PackedLoader(
         args.packed, layout=args.layout, seq_idx=False if args.no_seq_idx else None, device=args.device or "auto"
     )
-    model = load_model(args.model, weights=args.weights, attention=args.attention)
-    batch, _ = first_batch(loader)
-    if not args.weights:
-        batch["input_ids"] = known_tokens(batch["input_ids"])
-    device: torch.device = batch["input_ids"].device
-    found = check_isolation(model.to(device), batch)
+    watch = Stopwatch()
+    with watch.stage("loading the model"):
+        model = load_model(args.model, weights=args.weights, attention=args.attention)
+    with watch.stage("running the model"):
+        batch, _ = first_batch(loader)
+        if not args.weights:
+            batch["input_ids"] = known_tokens(batch["input_ids"])
+        device: torch.device = batch["input_ids"].device
+        found = check_isolation(model.to(device), batch)
     if args.json:
-        say_json({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)})
+        facts = {**asdict(found), "weights": args.weights, "device": str(device)}
+        say_result(args, facts, watch, status=0 if found else 1)
         return 0 if found else 1
     if found:
-        say(*str(found).splitlines())
+        say_text(*str(found).splitlines())
     else:
         tell(*f"error: {found}".splitlines())
     if not args.weights:
         small = f"two layers and random weights, built as `{args.model}` says, on {device}"
-        say(f"tried with {small}: pass --weights to load it")
+        say_text(f"tried with {small}: pass --weights to load it")
     return 0 if found else 1

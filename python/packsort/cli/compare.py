@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from packsort._options.choices import ComparedMethod, OverlongInComparison
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
-from packsort.cli.output import line_width, say_json, shown
+from packsort.cli.output import line_width, shown
 from packsort.cli.parser import OUTPUT, PACKING, TOKENIZING, Subparsers, add_command, group
 from packsort.cli.plan_options import add_max_length
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
 
 if TYPE_CHECKING:
     from packsort.comparison.compare import Comparison
+
+_NAMES = {"rows": "packs", "padding_tokens": "padding", "above_lower_bound": "gap"}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -129,10 +132,19 @@ def run(args: argparse.Namespace) -> int:
             with watch.stage("plotting"), output_errors(place(args.html)):
                 output.file.write(render(comparison).encode())
     if args.json:
-        say_json({**comparison.to_dict(), "html": args.html, "seconds": watch.seconds})
+        say_result(args, {**_facts(comparison), "html": args.html, "tokens_kept": args.tokens}, watch)
     else:
         _show(comparison, args, watch)
     return 0
+
+
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    """Return the figures under the names that every command uses."""
+    facts = {name.removeprefix("num_"): value for name, value in comparison.to_dict().items()}
+    for at in facts["at"]:
+        for name, method in at["methods"].items():
+            at["methods"][name] = {_NAMES.get(own, own): value for own, value in method.items()}
+    return facts
 
 
 def _show(comparison: Comparison, args: argparse.Namespace, watch: Stopwatch) -> None:

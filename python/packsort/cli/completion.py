@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from packsort.cli.options import add_json
 from packsort.cli.parser import REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -26,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     group(parser, REQUIRED).add_argument(
         "shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish"
     )
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -33,7 +36,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from argcomplete.shell_integration import shellcode
 
-    print(shellcode(["packsort"], shell=args.shell, use_defaults=False))
+    script = shellcode(["packsort"], shell=args.shell, use_defaults=False)
+    if args.json:
+        say_result(args, {"shell": args.shell, "script": script})
+    else:
+        print(script)
     return 0
 
 

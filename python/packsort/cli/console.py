@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from rich.console import Console
+from rich.table import Table
 
 from packsort.cli.output import line_width
 
@@ -15,6 +16,13 @@ PIPE = 110
 def open_console() -> Console:
     """Return a console that prints to stdout as it is: foreign text is neither markup nor coloured."""
     return _Console(highlight=False, markup=False, emoji=False, width=line_width() or PIPE)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table without the spaces that rich leaves at the ends of lines."""
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 class _Console(Console):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from packsort.cli.options import add_json, add_source
-from packsort.cli.output import say_json
 from packsort.cli.parser import PACKING, READING, REQUIRED, RUNNING, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.sizes import tokens
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     )
     paths = {"report": str(found.report), "results": str(found.results)}
     if args.json:
-        say_json({**paths, "runs": len(found.runs), "seconds": watch.seconds})
+        say_result(args, {"out": args.out, **paths, "runs": len(found.runs)}, watch)
     else:
         print(lines([("runs", f"{len(found.runs):,}"), *paths.items(), ("time", watch.text())]))
     return 0

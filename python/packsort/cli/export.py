@@ -7,8 +7,10 @@ from typing import get_args
 
 from packsort._options.choices import ExportFormat
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say, tell
 from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
 
     shards = ShardFiles(args.packed, memory_map=args.memory_map)
+    watch = Stopwatch()
     written = export(
         shards,
         args.out,
@@ -60,11 +63,16 @@ def run(args: argparse.Namespace) -> int:
         pad_token_id=args.pad_token_id,
         overwrite=args.overwrite,
         memory_limit=args.memory_limit,
+        stage=watch.stage,
     )
     files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:
-        say_json({"files": files} | ({"metadata": metadata} if metadata else {}))
+        counts = shards.manifest.counts
+        facts = {"out": args.out, "format": args.format, "files": files, "metadata": metadata}
+        say_result(
+            args, {**facts, "packs": counts.packs, "sequences": counts.sequences, "tokens": counts.tokens}, watch
+        )
         return 0
     say(*files)
     if metadata:

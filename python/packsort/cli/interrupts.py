@@ -16,6 +16,7 @@ from packsort._interrupts import OUTPUTS, Outputs
 
 TYPE_CHECKING = False  # `typing` takes a third of the time until signals are handled
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn, Self
 
@@ -31,12 +32,14 @@ class Interrupts:
 
     Attributes:
         outputs: What the command has written.
+        say: Called with the message and the status where the command ends at once; None says it on stderr only.
         status: Exit status of a command that a signal ended, as shells count it: 128 and the number of the signal.
     """
 
     def __init__(self, *, program: bool) -> None:
         self._program = program
         self.outputs = Outputs()
+        self.say: Callable[[str, int], object] | None = None
         self.status = 128 + signal.SIGINT
 
     def __enter__(self) -> Self:
@@ -63,6 +66,8 @@ class Interrupts:
         if os.isatty(2):  # of a progress bar
             os.write(2, _CLEAR_LINE_SHOW_CURSOR)
         os.write(2, f"error: {self.message()}\n".encode("ascii", "backslashreplace"))
+        if self.say is not None:
+            self.say(self.message(), self.status)
         os._exit(self.status)
 
     def message(self) -> str:

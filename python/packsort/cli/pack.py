@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from packsort._options.choices import ShardFormat
 from packsort.cli.options import (
@@ -19,6 +17,7 @@ from packsort.cli.options import (
 )
 from packsort.cli.parser import GENERAL, OUTPUT, PACKING, REQUIRED, TOKENIZING, Subparsers, add_command, group
 from packsort.cli.plan_options import add_plan_options, plan_options
+from packsort.cli.results import manifest_facts, say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -44,13 +43,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_source(parser)
     output = group(parser, OUTPUT)
-    out = group(parser, REQUIRED).add_argument(
-        "-o", "--out", required=True, metavar="DIR", help="packed directory to write"
+    group(parser, REQUIRED).add_argument(
+        "-o", "--out", metavar="DIR", help="packed directory to write; --dry-run needs none"
     )
     output.add_argument(
         "--dry-run",
-        action=_without(out),
-        help="tokenize and plan, print the summary, and write nothing; --out may be left out",
+        action="store_true",
+        help="tokenize and plan, say what would be written, and write nothing",
     )
     output.add_argument(
         "--format",
@@ -108,26 +107,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def _without(required: argparse.Action) -> type[argparse.Action]:
-    """Return the action of a switch that makes another argument optional."""
-
-    class Switch(argparse.Action):
-        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-            super().__init__(option_strings, dest, nargs=0, default=False, help=help)
-
-        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
-            setattr(namespace, self.dest, True)
-            required.required = False
-
-    return Switch
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
     from packsort.shards.dry_run import dry_run
     from packsort.shards.writer import write_shards_of_config
 
+    if args.out is None and not args.dry_run:
+        args.parser.error("the following arguments are required: -o/--out")
     own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
     options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")
@@ -148,8 +135,7 @@ def run(args: argparse.Namespace) -> int:
         from packsort.cli.ray_engine import pack_with_ray
 
         manifest = pack_with_ray(args, config, watch.stage)
-        print(_as_json(manifest, watch) if args.json else summary(manifest, _written(manifest, args.out), watch))
-        return 0
+        return _say(args, manifest, _written(manifest, args.out), watch)
     choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
@@ -166,7 +152,14 @@ def run(args: argparse.Namespace) -> int:
             stage=watch.stage,
         )
         wrote = _written(manifest, args.out)
-    print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
+    return _say(args, manifest, wrote, watch)
+
+
+def _say(args: argparse.Namespace, manifest: Manifest, wrote: str, watch: Stopwatch) -> int:
+    if args.json:
+        say_result(args, {"out": args.out, "dry_run": args.dry_run, **manifest_facts(manifest)}, watch)
+    else:
+        print(summary(manifest, wrote, watch))
     return 0
 
 
@@ -177,11 +170,6 @@ def _shards(count: int) -> str:
 def _written(manifest: Manifest, out: str) -> str:
     size = sum(shard.bytes for shard in manifest.shards) + (manifest.index.bytes if manifest.index else 0)
     return f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {out}"
-
-
-def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
-    seconds = {name: round(value, 3) for name, value in watch.seconds.items()}
-    return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
 
 
 def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:

@@ -62,6 +62,7 @@ def add_command(
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=help,
+        prog=f"packsort {name}",
         usage=f"packsort {name} {usage} [options]",
         description=description,
         epilog=in_examples(examples),

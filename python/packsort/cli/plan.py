@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packsort.cli.options import add_input_options, add_json, add_source, input_options
-from packsort.cli.output import say_json
 from packsort.cli.parser import OUTPUT, Subparsers, add_command, group
 from packsort.cli.plan_options import add_plan_options, plan_options
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, in_order, lines, rows_read
 
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     with output_file(place(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
 
         def plan(source: Source) -> tuple[Source, Plan]:
-            with watch.stage("reading"):
-                lengths, column = source_lengths(source)
+            with watch.stage("reading", total=source.num_rows, unit="rows") as advance:
+                lengths, column = source_lengths(source, advance=advance)
             with watch.stage("planning") as advance:
                 options = replace(config, on_progress=note_search(advance))
                 return source, plan_lengths(source, lengths, column, options)
@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         "fingerprint": planned.fingerprint,
     }
     if args.json:
-        say_json({**facts, "skipped": [vars(one) for one in skipped], "out": args.out, "seconds": watch.seconds})
+        more = {"rows_by_split": source.rows_by_split, "skipped": [vars(one) for one in skipped]}
+        say_result(args, {"out": args.out, "max_length": args.max_length, **facts, **more}, watch)
         return 0
     shown = facts | {
         "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
 from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
@@ -54,7 +54,6 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._options.input import take_input_options
-    from packsort.cli import progress
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.unreadable import open_readable
     from packsort.tokenization.files import write_tokens
@@ -62,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     options = input_options(args)
     source = open_readable(args.source, take_input_options(dict(options)))
     del options["on_error"]  # every file has been read
-    tokenizer = load_chosen_tokenizer(args)
-    start = time.perf_counter()
-    with progress.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
+    watch = Stopwatch()
+    tokenizer = load_chosen_tokenizer(args, watch.stage)
+    with watch.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         written = write_tokens(
             source,
             args.out,
@@ -75,15 +74,15 @@ def run(args: argparse.Namespace) -> int:
             on_progress=advance,
             **options,
         )
-    seconds = time.perf_counter() - start
-    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
-    print(_as_json(written, seconds) if args.json else lines([*read, *_summary(written, seconds)]))
+    skipped = count_skipped(source.skipped)
+    if args.json:
+        files = [str(path) for path in written.files]
+        more = {"out": args.out, "rows_by_split": source.rows_by_split, "skipped": [vars(one) for one in skipped]}
+        say_result(args, {**asdict(written), "files": files, **more}, watch)
+    else:
+        read = rows_read(source.rows_by_split, skipped)
+        print(lines([*read, *_summary(written, watch.seconds["tokenizing"])]))
     return 0
-
-
-def _as_json(written: TokenizedFiles, seconds: float) -> str:
-    files = [str(path) for path in written.files]
-    return json.dumps({**asdict(written), "files": files, "seconds": round(seconds, 3)})
 
 
 def _summary(written: TokenizedFiles, seconds: float) -> list[tuple[str, str]]:

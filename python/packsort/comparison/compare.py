@@ -14,7 +14,7 @@ from packsort._options.choices import ComparedMethod, OnError, OverlongInCompari
 from packsort._options.input import InputConfig
 from packsort._options.keywords import InputOptions, names
 from packsort._options.memory import find_memory_limit
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.comparison.advice import LEARNING_RATE, choose_limit
 from packsort.comparison.at_length import Counter
 from packsort.comparison.config import ComparisonConfig, comparison_config
@@ -99,7 +99,7 @@ def compare(
     on_error: OnError = "error",
     memory_limit: int | str | None = None,
     tokens: str | os.PathLike[str] | None = None,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
     **options: Unpack[InputOptions],
 ) -> Comparison:
     """Compare ways to make training rows of the same sequences, and recommend one (Wang et al., arXiv 2410.08081).
@@ -207,8 +207,12 @@ def _compared(sequences: Sequences, config: ComparisonConfig, stage: Stage) -> C
     sequences.check_turns(config.methods)
     counters = [Counter(sequences, limit, config, stage) for limit in config.limits]
     sequences.check_lengths(min(config.limits) * _MOST_PACKS_A_SEQUENCE if config.overlong == "truncate" else 2**40)
-    with stage("comparing"):
-        at = tuple(counter.count() for counter in counters)
+    found = []
+    with stage("comparing", total=len(counters), unit="lengths") as advance:
+        for counter in counters:
+            found.append(counter.count())
+            advance(1)
+    at = tuple(found)
     filled = sequences.filled
     lengths = sequences.lengths[filled]
     flags, source = sequences.multi_turn, sequences.source

@@ -189,11 +189,11 @@ def read_sequences(
         f"{source.num_rows:,} rows",
     )
     if turns is None or isinstance(turns, str):
-        with stage("counting turns"):
-            turns = source_turns(source, turns)[0]
+        with stage("counting turns", total=source.num_rows, unit="rows") as advance:
+            turns = source_turns(source, turns, advance)[0]
     if choice is None:
-        with stage("reading lengths"):
-            found, name = source_lengths(source, "; to make it of conversations or text, pass `tokenizer`")
+        with stage("reading lengths", total=source.num_rows, unit="rows") as advance:
+            found, name = source_lengths(source, "; to make it of conversations or text, pass `tokenizer`", advance)
             column = as_chunked(as_lengths(found)) if not found.null_count else found
         return _sequences(column, turns, config.seed, source=source, name=name)
     tokenized = TokenizedRows(

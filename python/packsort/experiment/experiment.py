@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from packsort._atomic import output_file
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.errors import IsolationError, OutputError
 from packsort.experiment.budget import choose_conversations
 from packsort.experiment.checkpoints import Checkpoint
@@ -77,7 +77,7 @@ def run(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     device: Any = "auto",
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
 ) -> Experiment:
     """Train a model by each method from the same initial weights on the same conversations, and report the figures.
 

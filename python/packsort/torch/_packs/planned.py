@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort._pickles import rebuild
-from packsort._progress import no_progress
+from packsort._progress import log_stage
 from packsort._warn import warn
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
@@ -129,7 +129,7 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
     """Return the token columns of a source, in memory if they have to be made, and how they were made."""
     if options.choice is None:
         return source, None
-    tokens, info = load_tokens(source, options.choice.load(), no_progress, options.input)
+    tokens, info = load_tokens(source, options.choice.load(), log_stage, options.input)
     assert info is not None
     warn(info.remarks())
     if info.template_date is not None and options.input.template_date is None:
