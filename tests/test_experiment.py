@@ -92,7 +92,7 @@ def test_one_command_trains_every_method_and_reports(chats: Path, tokenizer: Pat
     assert 0 <= records["ffd"]["after"]["calibration"] <= 1
     assert records["padding"]["waiting"] > 1
     report = (out / "report.md").read_text()
-    for text in ("padding at its best", "66.7% of them", "Methods that were not run", "timed on 8 steps", "one seed"):
+    for text in ("padding at its best", "66.7% of them", "Methods that were not run", "timed on 4 steps", "one seed"):
         assert text in report
     assert (out / "loss-0.svg").read_bytes().startswith(b"<?xml")
     assert not (out / "unfinished").exists()

@@ -52,7 +52,13 @@ def add_parser(subparsers: Subparsers) -> None:
     running.add_argument(
         "--study", metavar="FILE", help="TOML file that lists the runs, in place of the options of runs and of packing"
     )
-    packing.add_argument("--methods", nargs="+", metavar="NAME", help="methods to run (default: all)")
+    packing.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="methods to run: padding, padding_fixed, padding_best, random, ffd, optimal, single_only, ffd_sample, "
+        "hybrid, and those with document masks also with _unmasked (default: all but hybrid)",
+    )
     packing.add_argument("--batch-size", type=int, default=4, metavar="N", help="rows of a step (default: 4)")
     reading = group(parser, READING)
     reading.add_argument(

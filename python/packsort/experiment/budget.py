@@ -45,19 +45,21 @@ def choose_conversations(
     model = make_model(runs[0].model, 0, max(run.max_length for run in runs), "sdpa")
     costs = packsort.CostModel.from_config(model.config)
     speeds: dict[tuple[str, int], float] = {}
+    sample = np.random.default_rng(0).permutation(len(every))[:_SAMPLE]
+    lengths, multi = every.lengths[sample], every.multi_turn[sample]
     each = fixed = 0.0
     for run in runs:
         family = _family(run.method)
         if (family, run.max_length) not in speeds:
             speeds[family, run.max_length] = _speed(every, run, family, least, costs, device)
         speed = speeds[family, run.max_length]
-        lengths, multi = every.lengths[:_SAMPLE], every.multi_turn[:_SAMPLE]
         work = method_work(run, lengths, multi, costs)
         if run.method == "padding_fixed":
             fixed += work / speed
         else:
             each += run.epochs * work / len(lengths) / speed
-        fixed += _EVALUATION * run.held_out * float(costs.of(lengths).mean()) / speed
+        evaluated = float(costs.of(np.minimum(lengths, run.max_length)).mean()) * run.held_out
+        fixed += _EVALUATION * evaluated / speed
     most = len(every) - max(run.held_out for run in runs)
     found = int((seconds * _MARGIN - fixed) / each)
     if found < least:
@@ -121,18 +123,17 @@ def _speed(
     batches = make_batches(divide(every, trial)[0], trial, device)
     model = make_model(run.model, 0, run.max_length, batches.attention).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
-    work, begin = 0.0, 0.0
+    begin, speeds = time.perf_counter(), []
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        for place, batch in enumerate(batches.epoch(0)):
+        for batch in batches.epoch(0):
+            start = time.perf_counter()
             loss = model(**batch.tensors).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             float(loss.detach())
-            if place == 0:  # it also sets up the device
-                begin = time.perf_counter()
-                continue
-            work += costs.linear * batch.tokens + costs.quadratic * batch.squares
-            if time.perf_counter() - begin > _TRIAL_SECONDS:
+            done = time.perf_counter()
+            speeds.append((costs.linear * batch.tokens + costs.quadratic * batch.squares) / (done - start))
+            if done - begin > _TRIAL_SECONDS and len(speeds) > 1:
                 break
-    return work / (time.perf_counter() - begin)
+    return float(np.median(speeds[1:]))  # the first step also sets up the device

@@ -33,7 +33,7 @@ from packsort.torch import Batcher, PackedDataset, PackedLoader, attention
 
 SDPA = "sdpa"
 _COUNTED = "counted"
-FIXED_STEPS = 8
+FIXED_STEPS = 4
 """Steps of `padding_fixed` that are run: all of them have the same shape, and the losses of `padding`."""
 
 

@@ -31,6 +31,8 @@ Labels = Literal["own", "shuffled"]
 """Answers of the conversations: their own, or those of others."""
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
+DEFAULT_METHODS = METHODS[:-1]
+"""Those of the paper and their rivals; `hybrid` is for mixes of single- and multi-turn conversations."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from typing import Any
 from packsort import _checks
 from packsort.errors import OptionError, SourceNotFoundError
 from packsort.experiment.models import is_size
-from packsort.experiment.settings import METHODS, MethodName, RunSettings
+from packsort.experiment.settings import DEFAULT_METHODS, MethodName, RunSettings
 
 _TABLES = {"title", "by", "times", "run", "vary", "variants"}
 _SETTINGS = {field.name for field in fields(RunSettings)}
@@ -60,7 +60,7 @@ def compare_methods(
     max_length: Sequence[int],
     *,
     model: str = "5M",
-    methods: Sequence[MethodName] = METHODS,
+    methods: Sequence[MethodName] = DEFAULT_METHODS,
     conversations: Sequence[int] | None = None,
     minutes: float = 10.0,
     batch_size: int = 4,
@@ -74,7 +74,7 @@ def compare_methods(
     Args:
         max_length: Most tokens of a row; one or more limits.
         model: A size, `50K` to `1B`, for random weights, or the folder of a checkpoint.
-        methods: Ways to put conversations into steps.
+        methods: Ways to put conversations into steps. The default is all but `hybrid`.
         conversations: Numbers of conversations to train on. None takes as many as `minutes` allow.
         minutes: Time for all runs together, where `conversations` is None.
         batch_size: Rows of a step.

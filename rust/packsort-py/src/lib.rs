@@ -19,7 +19,10 @@ mod pool;
 mod reserve;
 mod schedule;
 
-#[pymodule]
+// Importing a module that does not say so turns the lock of free-threaded Python on. This one can do without: the core
+// runs without the lock in every Python, so arrays that another thread changes meanwhile are met in each, all its state
+// is atomic or belongs to one thread, and PyO3 refuses a call on an object that is being changed.
+#[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use super::batch::{fill_batch, fill_blocks, step_total};
