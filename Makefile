@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress fuzz check format bench wheel clean
+.PHONY: help demo test faults stress fuzz check docs format bench paper wheel clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
@@ -14,8 +14,10 @@ help:
 	@echo "make faults  a fault at every system call of every command that writes, and damaged files, for about 20 minutes"
 	@echo "make stress  hostile arguments, forks, threads and properties of the core, many times"
 	@echo "make fuzz    every fuzz target of the core for SECONDS=60, with a nightly compiler and cargo-fuzz"
-	@echo "make check   formatters, linters, types, the docs and the package of the crate"
+	@echo "make check   formatters, linters, types, the site and the package of the crate"
+	@echo "make docs    the site, in site/"
 	@echo "make bench   the benchmarks of benches/README.md"
+	@echo "make paper   the experiment of arXiv 2410.08081 on CHATS=... with TOKENIZER=..., by default on the demo's, in 10 minutes"
 	@echo "make wheel   the wheel that is uploaded, in dist/"
 
 # The package itself, and what only some targets need, in separate steps: the demo needs no test tools.
@@ -79,6 +81,13 @@ check: $(VENV)/.tools
 	$(BIN)/mypy tests/typos.py
 	$(BIN)/python -m mypy.stubtest packsort._core
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/zensical build --clean --strict
+
+docs: $(VENV)/.tools
+	$(BIN)/zensical build --clean --strict
 
 format: $(VENV)/.tools
 	cargo fmt --all
@@ -90,8 +99,19 @@ bench: $(VENV)/.tools
 	cargo bench --package packsort-core
 	$(BIN)/python benches/run.py
 
+# CHATS=chats.jsonl TOKENIZER=./tokenizer MAX_LENGTH=4096 trains on other conversations; MODEL may be a checkpoint.
+CHATS ?= demo/chats.parquet
+TOKENIZER ?= demo/tokenizer
+MAX_LENGTH ?= 1024
+MODEL ?= 5M
+MINUTES ?= 10
+paper: $(VENV)/.tools
+	test -e $(CHATS) || $(BIN)/python examples/make_chats.py demo
+	$(BIN)/packsort experiment $(CHATS) --tokenizer $(TOKENIZER) --max-length $(MAX_LENGTH) --model $(MODEL) \
+		--minutes $(MINUTES) -o paper
+
 wheel: $(BIN)/maturin
 	$(BIN)/maturin build --profile wheel --out dist
 
 clean:
-	rm -rf $(VENV) target demo dist python/packsort/*.so
+	rm -rf $(VENV) target demo dist paper site .cache python/packsort/*.so

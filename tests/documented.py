@@ -1,21 +1,14 @@
-"""Code of the documentation, to be run as it is written."""
+"""Files of `examples/`, whose code the pages of the site include."""
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def code_of(page: str, heading: str) -> str:
-    """Return the first Python block below a heading."""
-    text = (DOCS / page).read_text().split(f"\n## {heading}\n", 1)[1]
-    return text.split("```python\n", 1)[1].split("```", 1)[0]
-
-
-def run(page: str, heading: str, packed: Path | str, model: Any) -> dict[str, Any]:
-    """Run that block with a packed directory and a model, and return its names."""
-    names = {"model": model, "__name__": "documented"}
-    exec(compile(code_of(page, heading).replace('"packed/"', repr(str(packed))), page, "exec"), names)
-    return names
+def example(name: str) -> dict[str, Any]:
+    """Return the names of an example, which runs only what follows `if __name__ == "__main__"`."""
+    return runpy.run_path(str(EXAMPLES / name))

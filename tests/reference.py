@@ -145,6 +145,26 @@ def capped(
     return min(ways, key=lambda packs: max(near, len(packs)))
 
 
+def like_lengths(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Pad sequences in batches of like length: the lengths of each batch, which has room for `budget` tokens.
+
+    The longest sequence left opens a batch, and the next ones follow as long as all fit, each padded to the longest.
+    """
+    batches: list[list[int]] = []
+    for length in sorted(lengths, reverse=True):
+        if not batches or (len(batches[-1]) + 1) * batches[-1][0] > budget:
+            batches.append([])
+        batches[-1].append(length)
+    return batches
+
+
+def only_single(lengths: Sequence[int], multi_turn: Sequence[bool], max_length: int) -> list[list[int]]:
+    """Pack single-turn conversations longest first, and give each multi-turn one a pack: the lengths of each pack."""
+    single = [length for length, many in zip(lengths, multi_turn, strict=True) if not many]
+    alone = [[length] for length, many in zip(lengths, multi_turn, strict=True) if many]
+    return alone + [[single[i] for i in pack] for pack in first_fit_decreasing(single, max_length)]
+
+
 def in_order(
     lengths: Sequence[int],
     max_length: int,

@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-import documented
 import packsort
+from documented import example
 from packed_rows import VOCABULARY, packed, rows
 from packsort.torch import Batcher, PackedCollator, PackedDataset, PackedLoader, weighted_loss
 from ranks import launch
@@ -61,7 +61,7 @@ def train(path: str, out: str) -> None:
 
 def loop(path: str) -> dict[str, Any]:
     """Run the documented loop; return the batches of this rank, the optimizer's steps and the weights."""
-    names = documented.run("loops.md", "Accelerate", path, llama(VOCABULARY))
+    names = example("trainers/accelerate_loop.py")["train"](path, llama(VOCABULARY))
     weights = torch.cat([parameter.detach().flatten() for parameter in names["model"].parameters()])
     (steps,) = {int(state["step"]) for state in names["optimizer"].state.values()}
     return {"batches": len(names["loader"]), "epoch": names["loader"].epoch, "steps": steps, "weights": weights}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import get_args
 
@@ -10,20 +13,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands import Run
+import packsort
+from commands import Run, command
 from packsort import options
 from packsort._options.keywords import names
-from packsort.cli.frame import _parser
+from packsort.cli.frame import _parse, _parser
 from packsort.cli.hints import hint
+from packsort.cli.parser import WrongCallError
 from packsort.cli.text import lines
 
-COMMANDS = ("pack", "tokenize", "plan", "compare", "inspect", "verify", "export")
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    (found,) = (one.choices for one in _parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return dict(found)
+
+
+COMMANDS = tuple(parsers())
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    args = argparse.Namespace()
+    _parse(argv, args)
+    return args
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    groups = [one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction)]
-    found: argparse.ArgumentParser = groups[0].choices[command]
-    return found
+    return parsers()[command]
 
 
 def actions(command: str) -> dict[str, argparse.Action]:
@@ -47,12 +62,88 @@ def test_names_and_choices_are_those_of_the_library(command: str, declared: type
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_fits_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    text = parser_of(command).format_help()
-    assert all(len(line) <= 80 for line in text.splitlines())
-    for action in parser_of(command)._actions:
+@pytest.mark.parametrize("width", [60, 80])
+def test_help_fits_and_has_groups_and_examples(command: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    parser = parser_of(command)
+    text = parser.format_help()
+    # The usage is one line, and argparse breaks no list of choices.
+    assert all(len(line) <= width or line.endswith("}") for line in text.splitlines()[1:])
+    for action in parser._actions:
         assert action.help, f"{command} {action.dest}"
+    assert text.startswith(f"usage: packsort {command} ")
+    assert len(parser.format_usage().splitlines()) == 1
+    assert text.index("\nrequired:") < text.index("\ngeneral:") < text.index("\nexamples:\n")
+    assert not {"options:", "positional arguments:"} & set(text.splitlines())
+    calls = [line for line in text.partition("examples:\n")[2].splitlines() if line.startswith("  ") and line[2] != " "]
+    assert len(calls) >= 2
+    assert all(f"packsort {command}" in call for call in calls)
+
+
+@pytest.mark.parametrize("command", set(COMMANDS) - {"completion"})
+def test_examples_can_be_parsed(command: str) -> None:
+    text = (parser_of(command).epilog or "").partition("examples:\n")[2].replace("\\\n", "")
+    for line in text.splitlines():
+        assert parsed(*shlex.split(line)[1:]).run
+
+
+def test_a_wrong_call_prints_one_line_of_usage_and_the_error(run: Run) -> None:
+    usage = "usage: packsort pack SOURCE... -o DIR --max-length N [options]"
+    for args, said in (
+        (("x",), "the following arguments are required: --max-length"),
+        (("x", "--max-length", 8), "the following arguments are required: -o/--out"),
+        (("x", "-o", "y", "--max-length", "many"), "must be a number of tokens, such as 8192 or 8k, got 'many'"),
+        (("x", "-o", "y", "--max-length", 8, "--stratgy", "bfd"), "--stratgy bfd: did you mean --strategy?"),
+        (("x", "-o", "y", "--max-length", 8, "--strategy", "best"), "'optimal' ('greedy' is 'ffd'), got 'best'"),
+    ):
+        done = run("pack", *args)
+        assert (done.returncode, done.stdout) == (2, "")
+        lines_ = done.stderr.splitlines()
+        assert lines_[0] == usage
+        assert len(lines_) == 2
+        assert lines_[1].startswith("error: ")
+        assert said in lines_[1]
+
+
+def test_sizes_are_written_alike() -> None:
+    for text, number in (("4096", 4096), ("8k", 8192), ("8K", 8192), ("1.5k", 1536), ("1m", 1 << 20), ("-5", -5)):
+        sizes = ("--max-length", text, "--pad-to-multiple-of", text, "--shard-size", "8k")
+        args = parsed("pack", "x", "-o", "y", *sizes)
+        assert (args.max_length, args.pad_to_multiple_of, args.shard_size) == (number, number, "8k")
+    assert parsed("compare", "x", "--max-length", "4k", "8192").max_length == [4096, 8192]
+    for wrong in ("8kB", "k", "1.0001k", ""):
+        with pytest.raises(WrongCallError, match="must be a number of tokens"):
+            parsed("plan", "x", "--max-length", wrong)
+
+
+def test_greedy_is_ffd(tmp_path: Path, run: Run) -> None:
+    pq.write_table(pa.table({"input_ids": [[1, 2, 3], [4]]}), tmp_path / "t.parquet")
+    made = packsort.write_shards(tmp_path / "t.parquet", tmp_path / "out", 4, strategy="greedy")
+    assert made.options.strategy == "ffd"
+    assert packsort.plan([1, 2], 4, strategy="greedy").strategy == "ffd"
+    found = run("plan", tmp_path / "t.parquet", "--max-length", 4, "--strategy", "greedy")
+    assert made.plan in found.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(run: Run, shell: str) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "_ARGCOMPLETE" in done.stdout
+    assert "packsort" in done.stdout
+
+
+def test_a_shell_is_told_what_comes_next() -> None:
+    for line, expected in (
+        ("packsort pl", {"plan "}),
+        ("packsort pack --strat", {"--strategy "}),
+        ("packsort export --format ", {"megatron", "megatron-bin", "trl"}),
+        ("packsort pack x --max-length ", {""}),
+    ):
+        shell = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        asked = ["sh", "-c", f"exec {' '.join(command())} 8>&1 9>&2 1>/dev/null"]
+        done = subprocess.run(asked, env=os.environ | shell, capture_output=True, text=True, timeout=60)
+        assert set(done.stdout.split("\n")) == expected, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_existing_output_fails_until_it_may_be_overwritten(tmp_path, chats, toke
     [
         ([], 2, "required: COMMAND"),
         (["tokenize"], 2, "required: SOURCE"),
-        (["pack-it"], 2, "invalid choice"),
+        (["pack-it"], 2, "invalid choice: 'pack-it'"),
         (["tokenize", "x.parquet", "-o", "t", "--tokenizer", "."], 1, "error: no file or folder `x.parquet`"),
         (["tokenize", "{chats}", "-o", "{tmp}/t", "--tokenizer", "{tmp}"], 1, "holds no tokenizer"),
         (["tokenize", "{chats}", "-o", "{tmp}/t", "--tokenizer", "{tok}", "--keep", "length"], 1, "cannot be kept"),
@@ -144,7 +144,7 @@ def test_interruption_leaves_nothing_behind(tmp_path, tokenizer_folder):
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)  # SIGINT is the same to every command: test_cli_pack.py sends both
         stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout) == (1, "")
+    assert (process.returncode, stdout) == (128 + signal.SIGTERM, "")
     assert stderr == "error: interrupted, nothing was written\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.parquet"]
 

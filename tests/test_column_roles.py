@@ -207,7 +207,7 @@ def test_plans_and_comparisons_count_no_padding(command, tmp_path, capsys):
     found = []
     for name in ("padded", "lengths"):
         assert main([command, str(tmp_path / f"{name}.parquet"), "--max-length", "4", "--json"]) == 0
-        found.append(json.loads(capsys.readouterr().out) | {"seconds": 0})
+        found.append(json.loads(capsys.readouterr().out) | {"seconds": 0, "stages": {}})
     assert found[0] == found[1]
 
 

@@ -68,24 +68,24 @@ def test_counts_are_those_made_by_hand() -> None:
     assert filled(at.padding) == {12: 1, 7: 1, 15: 1, 5: 1, 19: 1, 10: 1, 2: 1}
 
     # Padded to 8: 7 x 8 - 29 = 27. Step 1: 16 and 16; step 2: 16 and 8. The slowest take 32, the mean is 16 + 12.
-    assert figures(at.padding_fixed) == {**cut, "padding_tokens": 27, "broken": 1, "dropped": 0, "samples": single}
-    assert (at.padding_fixed.efficiency, at.padding_fixed.above_lower_bound) == (29 / 56, 7 / 4 - 1)
-    assert work(at.padding_fixed.with_masks) == (squares, 32, 32 / 28, 28 / 32)
-    assert work(at.padding_fixed.without_masks) == (7 * 64, 32, 32 / 28, 28 / 32)
-    assert filled(at.padding_fixed) == filled(at.padding)
+    assert figures(at["padding_fixed"]) == {**cut, "padding_tokens": 27, "broken": 1, "dropped": 0, "samples": single}
+    assert (at["padding_fixed"].efficiency, at["padding_fixed"].above_lower_bound) == (29 / 56, 7 / 4 - 1)
+    assert work(at["padding_fixed"].with_masks) == (squares, 32, 32 / 28, 28 / 32)
+    assert work(at["padding_fixed"].without_masks) == (7 * 64, 32, 32 / 28, 28 / 32)
+    assert filled(at["padding_fixed"]) == filled(at.padding)
 
     # Random: 5 3 | 6 2 | 8 | 2 4 1: the 10 continues in the next pack, the last pack lacks one token: 31 of 32.
-    assert figures(at.random) == {
+    assert figures(at["random"]) == {
         **{"rows": 4, "steps": 1, "tokens": 31, "padding_tokens": 1, "lower_bound": 4, "dropped": 0},
         **{"split": 1, "truncated": 0, "tokens_lost": 0, "broken": 1},
         "samples": Spread(2, pytest.approx(0.5**0.5), 1, 3),
     }
-    assert (at.random.efficiency, at.random.above_lower_bound) == (31 / 32, 0)
-    assert at.random.samples_counts == Histogram((1, 2, 3, 4), (1, 2, 1))
+    assert (at["random"].efficiency, at["random"].above_lower_bound) == (31 / 32, 0)
+    assert at["random"].samples_counts == Histogram((1, 2, 3, 4), (1, 2, 1))
     # Ranks do 16 and 15 tokens, or 16 and 16 with the padding.
-    assert work(at.random.with_masks) == (25 + 9 + 36 + 4 + 64 + 4 + 16 + 1, 16, 16 / 28, 15.5 / 16)
-    assert work(at.random.without_masks) == (4 * 64, 16, 16 / 28, 1)
-    assert filled(at.random) == {17: 1, 19: 3}
+    assert work(at["random"].with_masks) == (25 + 9 + 36 + 4 + 64 + 4 + 16 + 1, 16, 16 / 28, 15.5 / 16)
+    assert work(at["random"].without_masks) == (4 * 64, 16, 16 / 28, 1)
+    assert filled(at["random"]) == {17: 1, 19: 3}
 
     # Greedy: 8 | 6 2 | 5 3 | 4 1. The one pack of 5 and a full one make 13, the other rank does 16.
     assert figures(at.ffd) == {
@@ -150,15 +150,18 @@ def slow_rows(name: str, lengths: Sequence[int], limit: int, batch_size: int) ->
     return [([min(one, limit)], min(max(batch), limit)) for batch in batches for one in batch]
 
 
-def slow_work(costs: Sequence[float], batch_size: int, world_size: int) -> tuple[float, float]:
+def slow_work(batches: Sequence[Sequence[float]], world_size: int) -> tuple[float, float]:
     """Return the cost of all steps, and the share of it in which ranks work."""
     mean = slowest = 0.0
-    step = batch_size * world_size
-    for at in range(0, len(costs), step):
-        ranks = [sum(costs[at + i * batch_size : at + (i + 1) * batch_size][:step]) for i in range(world_size)]
+    for at in range(0, len(batches), world_size):
+        ranks = [sum(batch) for batch in batches[at : at + world_size]]
         mean += sum(ranks) / world_size
         slowest += max(ranks)
     return slowest, mean / slowest
+
+
+def in_batches(costs: Sequence[float], batch_size: int) -> list[Sequence[float]]:
+    return [costs[at : at + batch_size] for at in range(0, len(costs), batch_size)]
 
 
 @given(
@@ -190,7 +193,9 @@ def test_figures_are_those_of_slow_readable_code(
         "random": slow_rows("random", shuffled, limit, batch_size),
         "ffd": [(pack, sum(pack)) for pack in packs],
     }
-    for method in at.methods:
+    for method in at.methods.values():
+        if method.name == "padding_best":  # test_compare_methods.py
+            continue
         made = rows[method.name]
         packed = method.name in ("random", "ffd")
         assert method.rows == len(made)
@@ -203,7 +208,7 @@ def test_figures_are_those_of_slow_readable_code(
         masked = [3 * width + 0.25 * sum(length**2 for length in row) for row, width in made]
         whole = [3 * width + 0.25 * width**2 for width in room]
         for work, costs in ((method.with_masks, masked), (method.without_masks, whole)):
-            cost, busy = slow_work(costs, batch_size, world_size)
+            cost, busy = slow_work(in_batches(costs, batch_size), world_size)
             assert (work.cost, work.utilization) == (pytest.approx(cost), pytest.approx(busy))
             assert work.relative_time == pytest.approx(cost / at.padding.with_masks.cost)
         after = method.with_masks.scheduled
@@ -217,13 +222,13 @@ def test_figures_are_those_of_slow_readable_code(
         assert sum(method.samples_counts.counts) == sum(method.fill.counts) == method.rows
         assert method.above_lower_bound >= 0
     long = [i for i in range(len(lengths)) if lengths[i] > limit]
-    assert {m.dropped for m in at.methods} == {len(long) if overlong == "drop" else 0}
+    assert {m.dropped for m in at.methods.values()} == {len(long) if overlong == "drop" else 0}
     assert at.ffd.truncated == at.padding.truncated == (len(long) if overlong == "truncate" else 0)
     cut = [i for i in long if turns[i] > 1] if overlong == "truncate" else []
-    assert at.ffd.broken == at.padding.broken == at.padding_fixed.broken == len(cut)
+    assert at.ffd.broken == at.padding.broken == at["padding_fixed"].broken == len(cut)
     in_rows = Counter(i for row in row_ids(shuffled, limit) for i in row)
     split = [order[i] for i, number in in_rows.items() if number > 1]
-    assert (at.random.split, at.random.broken) == (len(split), sum(turns[i] > 1 for i in split))
+    assert (at["random"].split, at["random"].broken) == (len(split), sum(turns[i] > 1 for i in split))
 
 
 def over(length: int, limit: int, overlong: str) -> bool:
@@ -243,20 +248,22 @@ def test_a_comparison_is_plain_data() -> None:
     found = compare(chat_shaped(2_000), [1024, 4096], model=COSTS)
     facts = json.loads(json.dumps(found.to_dict()))
     assert [one["max_length"] for one in facts["at"]] == [1024, 4096]
-    assert facts["at"][1]["ffd"]["rows"] == packsort.plan(chat_shaped(2_000), 4096).num_packs
+    assert facts["at"][1]["methods"]["ffd"]["rows"] == packsort.plan(chat_shaped(2_000), 4096).num_packs
     assert facts["multi_turn"] is None
-    assert facts["at"][0]["random"]["broken"] is None
+    assert facts["at"][0]["methods"]["random"]["broken"] is None
     assert sum(facts["lengths"]["counts"]) == 2_000
     assert len(repr(found)) < 200
     assert found == compare(chat_shaped(2_000), [1024, 4096], model=COSTS)
     with pytest.raises(KeyError, match="max_length 2048 was not compared; there are 1024, 4096"):
         found[2048]
+    with pytest.raises(KeyError, match="method 'bfd' was not compared; there are 'ffd', 'random', 'padding'"):
+        found[1024]["bfd"]
 
 
 def test_large_lengths_do_not_overflow() -> None:
     found = compare(np.full(20_000, 2**25), [2**25, 2**24], model=TOKENS_ONLY)
     assert found[2**25].ffd.with_masks.attention == pytest.approx(20_000 * 2.0**50), "more than 64 bits hold"
-    assert found[2**24].random.split == 20_000
+    assert found[2**24]["random"].split == 20_000
     assert sum(found.lengths.counts) == 20_000
 
 
@@ -267,6 +274,7 @@ def test_advice_follows_the_papers_findings() -> None:
 
     small, text = choice(25_000, "8B")
     assert small == "padding"
+    assert "pad at its best" in text
     assert "small model (8B) on a small dataset (20 K to 30 K" in text
     assert "is a guess" not in text
     assert "is a guess" in choice(5_000, "1B")[1]
@@ -279,7 +287,7 @@ def test_advice_follows_the_papers_findings() -> None:
     assert "few-shot" in choice(60_000, "8B", np.ones(60_000, int))[1]
     assert "following instructions" in choice(60_000, "8B", np.full(60_000, 2))[1]
     full = compare(np.full(100, 4000), 4096, model="70B")[4096].advice
-    assert full.choice == "padding"
+    assert (full.choice, full.is_tentative) == ("padding", False)
     assert "fills a pack of 4,096 tokens by itself" in full.reasons[0]
     # Two sequences of 60 do not fit into 100, so greedy packing leaves nearly half of each pack empty.
     loose = compare(np.array([60] * 400 + [10] * 100), 100, model="70B", turns=[1] * 500)[100]
@@ -331,7 +339,18 @@ def test_a_model_is_a_size_its_numbers_or_its_config(tmp_path: Path) -> None:
             *([3], 8, {"batch_size": 2**20, "world_size": 32}),
             f"batch_size x world_size must be at most {2**24} packs per step, got {2**20} x 32",
         ),
-        ([3], 8, {"overlong": "split"}, "overlong must be one of 'error', 'drop', 'truncate', got 'split'"),
+        (
+            [3],
+            8,
+            {"overlong": "split"},
+            "overlong must be one of 'error', 'drop', 'truncate', 'split_turns', got 'split'",
+        ),
+        ([3], 8, {"overlong": "split_turns"}, "overlong='split_turns' cuts conversations while they are tokenized"),
+        ([3], 8, {"methods": ["best"]}, "methods must be one of 'ffd', 'bfd', 'optimal', 'hybrid', 'only_single'"),
+        ([3], 8, {"methods": "hybrid"}, "methods='hybrid' treats multi-turn conversations apart, and turns are not"),
+        ([3], 8, {"epochs": 0}, "epochs must be at least 1, got 0"),
+        ([3], 8, {"tokens": "kept"}, "tokens='kept' does not go with tokenizer=None: it keeps what a tokenizer made"),
+        ([3], 8, {"loss": "all"}, "loss='all' does not go with tokenizer=None"),
         ([3], 8, {"seed": -1}, "seed must be between 0 and 2**64 - 1, got -1"),
         ([3], 8, {"turns": [1, 2]}, "turns must have a value for each of 1 sequences, got 2"),
         ([3], 8, {"turns": [None]}, "turns has a null at sequence 0; every sequence needs a number of turns"),

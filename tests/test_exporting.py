@@ -44,4 +44,4 @@ def test_command_prints_the_files_it_wrote(tmp_path, run):
     (file,) = json.loads(done.stdout)["files"]
     assert pq.read_table(file).num_rows == len(packsort.open_shards(path))
     again = run(*command)
-    assert (again.returncode, again.stdout) == (1, "")
+    assert (again.returncode, json.loads(again.stdout)["error"]["hints"]) == (1, ["--overwrite"])

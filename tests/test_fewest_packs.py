@@ -235,4 +235,4 @@ def test_without_highspy_the_command_says_what_to_install(tmp_path: Path) -> Non
     script = f"import sys; from packsort.cli import main; sys.exit(main({arguments!r}))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("strategy='optimal' needs highspy: pip install 'packsort[optimal]'")
+    assert done.stderr.strip().endswith("""strategy='optimal' needs highspy: pip install "packsort[optimal]\"""")

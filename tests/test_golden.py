@@ -85,6 +85,23 @@ def test_directories_of_version_0_1_hold_their_source(name: str) -> None:
     assert result.against_source
 
 
+def test_the_reader_of_the_page_reads_directories_of_version_0_1_and_of_today(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "format.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    exec(page.rsplit("```python\n", 1)[1].split("```", 1)[0], names)
+    packsort.write_shards(tokens(), tmp_path / "packed", 32, pad_to_multiple_of=8, separator=7)
+    for path in (GOLDEN / "chats", GOLDEN / "tokens", tmp_path / "packed"):
+        expected = []
+        for pack in packsort.open_shards(path):
+            start = 0
+            for row, length in zip(pack["sequence_ids"].tolist(), pack["seq_lengths"].tolist(), strict=True):
+                part = slice(start, start + length)
+                if row >= 0:
+                    expected.append((row, pack["input_ids"][part].tolist(), pack["labels"][part].tolist()))
+                start += length
+        assert list(names["read"](path)) == expected != []
+
+
 def test_manifests_of_version_0_1_are_read_as_dataclasses() -> None:
     facts = json.loads((GOLDEN / "chats" / "manifest.json").read_text("utf-8"))
     manifest = packsort.open_shards(GOLDEN / "chats").manifest

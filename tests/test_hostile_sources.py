@@ -192,7 +192,7 @@ def test_compare_takes_no_memory_by_a_length(tmp_path: Path) -> None:
         for overlong in ("truncate", "drop"):
             with pytest.raises(LengthError, match=rf"rows\.parquet` row 1 has length {length:,}, more than"):
                 packsort.compare(tmp_path / "rows.parquet", 16, overlong=overlong)
-    assert packsort.compare([2**20, 3], 16, batch_size=1, world_size=1)[16].random.rows == 2**16 + 1
+    assert packsort.compare([2**20, 3], 16, batch_size=1, world_size=1)[16]["random"].rows == 2**16 + 1
 
 
 @pytest.mark.parametrize("suffix", ["arrow", "parquet"])

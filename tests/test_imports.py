@@ -26,7 +26,7 @@ except ImportError as error:
 
 def test_nothing_imports_a_framework_unasked_and_without_torch_the_error_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "[]\npacksort.torch needs PyTorch: pip install 'packsort[torch]'\n"
+    assert done.stdout == '[]\npacksort.torch needs PyTorch: pip install "packsort[torch]"\n'
 
 
 INDEX = """

@@ -350,11 +350,10 @@ def test_the_command_line_tells_the_order(tmp_path: Path, run: Run) -> None:
 
 
 def test_compare_has_a_column_where_a_window_is_given() -> None:
-    found = packsort.compare(LENGTHS, 64, window=7, batch_size=1, world_size=2)[64]
+    found = packsort.compare(LENGTHS, 64, window=7, batch_size=1, world_size=2)[64]["in_order"]
     plan = packsort.plan(LENGTHS, 64, strategy="in_order", window=7)
-    assert found.in_order is not None
-    assert (found.in_order.rows, found.in_order.efficiency) == (plan.num_packs, plan.efficiency)
-    assert found.in_order.max_displacement == plan.max_displacement
-    assert found.in_order.mean_displacement == plan.mean_displacement
-    assert found.in_order.with_masks.scheduled is None
-    assert packsort.compare(LENGTHS, 64)[64].in_order is None
+    assert (found.rows, found.efficiency) == (plan.num_packs, plan.efficiency)
+    assert found.max_displacement == plan.max_displacement
+    assert found.mean_displacement == plan.mean_displacement
+    assert found.with_masks.scheduled is None
+    assert "in_order" not in packsort.compare(LENGTHS, 64)[64].methods

@@ -162,9 +162,10 @@ def test_the_command_keeps_and_says_so(run, tmp_path):
     assert "kept        columns with a value for each sequence: `source` (3 texts), `pair`" in done.stdout
     assert packsort.open_shards(tmp_path / "out").column_names[-2:] == ("source", "pair")
     shown = run("inspect", tmp_path / "out", "--json")
-    first = json.loads(shown.stdout)["sequences"][0]
+    first = json.loads(shown.stdout)["segments"][0]
     assert first["kept"] == {"source": SOURCES[first["row"]], "pair": first["row"]}
-    assert f", source {SOURCES[first['row']]!r}, pair {first['row']}" in run("inspect", tmp_path / "out").stdout
+    shown = run("inspect", tmp_path / "out").stdout
+    assert f"source  {SOURCES[first['row']]!r}\npair    {first['row']}\n" in shown
     done = run("pack", tmp_path / "rows.parquet", "-o", tmp_path / "out2", "--max-length", 8, "--keep", "sauce")
     assert (done.returncode, "keep='sauce' names no column" in done.stderr) == (1, True)
 

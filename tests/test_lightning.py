@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-import documented
+from documented import example
 from loading import digest, digests
 from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
@@ -84,7 +84,7 @@ def test_lightning_trains_on_each_epoch_and_resumes_anywhere(tmp_path):
 def test_the_documented_loop_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = packed(tmp_path)
-    trainer = documented.run("loops.md", "Lightning", path, llama(VOCABULARY))["trainer"]
+    trainer = example("trainers/lightning_module.py")["train"](str(path), llama(VOCABULARY))
     assert trainer.global_step == 2 * len(PackedLoader(path, accumulation=4)) // 4
 
 

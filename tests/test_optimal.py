@@ -205,5 +205,5 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 def test_without_highspy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highspy", None)
     solver.cache_clear()
-    with pytest.raises(OptionError, match=r"pip install 'packsort\[optimal\]'"):
+    with pytest.raises(OptionError, match=r'pip install "packsort\[optimal\]"'):
         solve(conversations(2000, 614, 50, 2048), 2048)

@@ -1,5 +1,4 @@
 """Loops around a loader: what would batch or share out its batches again is refused, and what leaves them alone works.
-The documented loop of PyTorch runs as it is written.
 
 Two ranks are in `test_accelerate.py`.
 """
@@ -17,10 +16,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Trainer, TrainingArguments
 
-import documented
 import packsort
 from loading import digest, digests
-from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
+from packed_rows import MAX_LENGTH, VOCABULARY, rows
 from packsort.torch import PackedCollator, PackedLoader, PackedStream
 from tiny_models import llama
 
@@ -170,12 +168,6 @@ def test_a_trainer_tells_a_loader_and_what_accelerate_makes_of_it_the_epoch(tmp_
         trainer.model.register_forward_pre_hook(note, with_kwargs=True)
         trainer.train()
         assert seen == expected
-
-
-def test_the_documented_loop_runs(tmp_path):
-    names = documented.run("loops.md", "PyTorch", packed(tmp_path), llama(VOCABULARY))
-    (steps,) = {int(state["step"]) for state in names["optimizer"].state.values()}
-    assert (steps, names["loader"].epoch) == (2 * len(names["loader"]) // 4, 2)
 
 
 @pytest.mark.parametrize("asks_for_more", [True, False])

@@ -369,7 +369,8 @@ def test_what_is_not_integers_is_refused(lengths: object, part: str) -> None:
         ),
         (
             {"max_length": 8, "strategy": "best"},
-            "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal', got 'best'",
+            "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal' "
+            "('greedy' is 'ffd'), got 'best'",
         ),
     ],
 )
@@ -428,32 +429,46 @@ def test_packs_are_of_one_type_and_read_only(strategy: packsort.options.Strategy
     assert plan[0] is not plan[0], "each array is the caller's"
 
 
-def test_planning_imports_no_more_than_it_needs() -> None:
+def test_planning_needs_numpy_alone_and_imports_no_more() -> None:
     code = """
     import sys
 
-    def imported():
-        return [name for name in ("numpy", "pyarrow", "pandas", "torch", "transformers") if name in sys.modules]
+    class OnlyNumPy:  # a machine where nothing else is installed
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] not in {*sys.stdlib_module_names, "packsort", "numpy"}:
+                raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
+    def imported():
+        names = ("numpy", "pyarrow", "rich", "xxhash", "pandas", "torch", "transformers")
+        return [name for name in names if name in sys.modules]
+
+    only = OnlyNumPy()
+    sys.meta_path.insert(0, only)
     import packsort
     print(imported())
     packsort.plan([3, 5, 2, 2], 7, seed=0).sequence_ids
     import numpy as np, pickle, tempfile
     plan = packsort.plan(np.array([3, 5, 2, 2]), 7)
-    plan.sequence_ids, plan[0], list(plan), repr(plan), plan == pickle.loads(pickle.dumps(plan)), plan.with_epoch(1)
+    plan.sequence_ids, plan[0], list(plan), repr(plan), pickle.loads(pickle.dumps(plan)), plan.with_epoch(1)
     packsort.plan(np.array([3, 5]), 7, strategy="random").piece_lengths
-    print(imported())
-    grouped = packsort.plan(np.array([3, 5, 2]), 7, groups=np.array([0, 9, 9]), alone=[True, False, False])
-    grouped.patterns.num_rows, packsort.plan((3, 5), 7, strategy="random").patterns
-    packsort.plan([3, 5], 7, strategy="hybrid", splittable=[True, True], groups=[1, 1]).patterns
+    packsort.plan_counts(np.array([0, 3, 5]), 7).list_packs(0, 2)
     packsort.schedule(plan, 2)
+    groups, flags = np.array([0, 5, 5]), np.array([True, False, False])
+    packsort.plan(np.array([3, 5, 2]), 7, groups=groups, alone=flags).sequence_ids
+    packsort.plan([3, 5, 2], 7, strategy="hybrid", splittable=[True, True, False], groups=[1, 1, 0]).sequence_ids
+    try:
+        packsort.plan(np.array([3, 9]), 7)
+    except packsort.LengthError:
+        print(imported())
+    sys.meta_path.remove(only)
+    packsort.plan(np.array([3, 5]), 7, groups=np.array([0, 9])).patterns
     with tempfile.TemporaryDirectory() as folder:
         plan.save(folder + "/plan.arrow")
         assert packsort.load_plan(folder + "/plan.arrow") == plan
     print(imported())
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[]", "['numpy']", "['numpy', 'pyarrow']"]
+    assert done.stdout.splitlines() == ["[]", "['numpy']", "['numpy', 'pyarrow', 'xxhash']"]
 
 
 class Waiting:

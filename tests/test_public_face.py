@@ -16,6 +16,7 @@ import packsort
 FACES = [
     "packsort",
     "packsort.errors",
+    "packsort.experiment",
     "packsort.hf",
     "packsort.options",
     "packsort.schema",

@@ -153,7 +153,7 @@ def test_an_interrupted_command_says_what_stays(server: FaultyServer, out: str, 
     fault = Fault(of("PUT", "train-00002"), "call", lambda: os.kill(os.getpid(), signal.SIGINT))
     with server.faulty(fault):
         done = run("pack", rows, "-o", out, "--max-length", 512, "--shard-size", 30_000)
-    assert done.returncode == 1
+    assert done.returncode == 130
     assert done.stderr.endswith(f"error: interrupted, `{out}` is unfinished; the same command goes on with it\n")
     assert "manifest.json" not in _objects(out)
 

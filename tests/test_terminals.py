@@ -73,7 +73,7 @@ def test_json_holds_the_same_names_escaped(run: Run) -> None:
     run("pack", f"{HOSTILE}.parquet", "-o", out, "--max-length", 8, "--keep", HOSTILE)
     result = run("inspect", out, "--json")
     clean(result)
-    kept = [one["kept"][HOSTILE] for one in json.loads(result.stdout)["sequences"]]
+    kept = [one["kept"][HOSTILE] for one in json.loads(result.stdout)["segments"]]
     assert sorted(kept) == sorted(["x", HOSTILE])
 
 
@@ -122,7 +122,7 @@ def test_every_command_works_in_an_ascii_locale(tmp_path: Path) -> None:
     assert packsort.open_shards(tmp_path / out).manifest.sources[0].path.endswith(source)
     seen = call("inspect", out)
     assert (seen.returncode, seen.stderr) == (0, "")
-    assert "Zahlen-\\xe9.parquet row 0" in seen.stdout
+    assert "source   Zahlen-\\xe9.parquet" in seen.stdout
     failed = call("verify", "fehlt-ü")
     assert failed.returncode == 1
     assert "fehlt-\\xfc" in failed.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from packsort.errors import OptionError
@@ -110,10 +110,29 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def one_of(name: str, value: T, choices: Collection[Any]) -> T:
-    """Return `value`, one of `choices`."""
+def one_of(name: str, value: T, choices: Collection[Any], aliases: Mapping[str, Any] | None = None) -> T:
+    """Return `value`, one of `choices`.
+
+    Args:
+        name: The option's name.
+        value: The value to check.
+        choices: Values that are allowed.
+        aliases: Choices by their other names, or None; such a name becomes its choice.
+
+    Example:
+        >>> one_of("strategy", "greedy", ("ffd", "bfd"), {"greedy": "ffd"})
+        'ffd'
+        >>> one_of("strategy", "best", ("ffd", "bfd"), {"greedy": "ffd"})
+        Traceback (most recent call last):
+        packsort.errors.OptionError: strategy must be one of 'ffd', 'bfd' ('greedy' is 'ffd'), got 'best'
+    """
+    if aliases and isinstance(value, str) and value in aliases:
+        found: T = aliases[value]
+        return found
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise OptionError(f"{name} must be one of {listed(choices)}, got {shown(value)}")
+        also = "".join(f", {alias!r} is {choice!r}" for alias, choice in (aliases or {}).items())
+        also = f" ({also[2:]})" if also else ""
+        raise OptionError(f"{name} must be one of {listed(choices)}{also}, got {shown(value)}")
     return value
 
 

@@ -17,6 +17,7 @@ Example:
 
 from packsort._options.choices import (
     Attention,
+    ComparedMethod,
     EmptySequences,
     ExportFormat,
     LabelPlacement,
@@ -53,6 +54,7 @@ from packsort._options.plan import PlanConfig
 
 __all__ = [
     "Attention",
+    "ComparedMethod",
     "EmptySequences",
     "ExportFormat",
     "InputConfig",

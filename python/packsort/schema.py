@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 INPUT_IDS: _Final = "input_ids"
-"""Token ids: list<int32>."""
+"""Token ids: `list<int32>`."""
 
 LABELS: _Final = "labels"
-"""Unshifted labels: list<int32>, `NO_LOSS` where a token carries no loss."""
+"""Unshifted labels: `list<int32>`, `NO_LOSS` where a token carries no loss."""
 
 ATTENTION_MASK: _Final = "attention_mask"
 """Mask of an earlier step's padding, a list of 0 and 1: tokens where it is 0 are left out. It is not packed."""
@@ -49,13 +49,13 @@ POSITION_IDS: _Final = "position_ids"
 """Positions of an earlier step, one for each token. They must not start anew within a row; batches have their own."""
 
 SEQ_LENGTHS: _Final = "seq_lengths"
-"""Tokens of each segment of a pack: list<int32>."""
+"""Tokens of each segment of a pack: `list<int32>`."""
 
 SEQUENCE_IDS: _Final = "sequence_ids"
-"""Source row of each segment of a pack: list<int64>; `PADDING` and `SEPARATOR` mark segments that hold no sequence."""
+"""Source row of each segment of a pack: `list<int64>`; `PADDING` and `SEPARATOR` mark segments without a sequence."""
 
 PIECE_STARTS: _Final = "piece_starts"
-"""First token of each segment in its source row: list<int32>; only where sequences are cut."""
+"""First token of each segment in its source row: `list<int32>`; only where sequences are cut."""
 
 SEGMENT_COLUMNS: _Final = (SEQ_LENGTHS, SEQUENCE_IDS, PIECE_STARTS)
 """Columns with one value for each segment that every pack may have. Columns that were kept (`keep`) have one as well;

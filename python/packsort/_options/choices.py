@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias, get_args
 
-Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "in_order", "optimal"]
-"""Rule that puts sequences into packs; `packsort.plan` describes each."""
+Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "in_order", "optimal", "greedy"]
+"""Rule that puts sequences into packs; `packsort.plan` describes each. `greedy` is another name of `ffd`."""
 
-StreamStrategy = Literal["ffd", "in_order"]
-"""Rule that puts the sequences of a `PackedStream` into packs."""
+StreamStrategy = Literal["ffd", "in_order", "greedy"]
+"""Rule that puts the sequences of a `PackedStream` into packs. `greedy` is another name of `ffd`."""
 
 Seed: TypeAlias = int | Literal["auto"] | None
 """Seed of a shuffle. `auto` is 0, and None for packs in input order; None does not shuffle."""
@@ -22,8 +22,23 @@ OverlongInShards = Literal["error", "drop", "truncate", "split", "split_turns"]
 OverlongInStream = Literal["error", "drop", "truncate"]
 """Treatment of sequences longer than `max_length` in a stream."""
 
-OverlongInComparison = Literal["error", "drop", "truncate"]
-"""Treatment of sequences longer than `max_length` in padding and greedy packing."""
+OverlongInComparison = Literal["error", "drop", "truncate", "split_turns"]
+"""Treatment of sequences longer than `max_length` in every compared method but `random`."""
+
+ComparedMethod = Literal[
+    "ffd",
+    "bfd",
+    "optimal",
+    "hybrid",
+    "only_single",
+    "in_order",
+    "random",
+    "padding",
+    "padding_best",
+    "padding_fixed",
+    "greedy",
+]
+"""Way to make training rows; `packsort.compare` describes each. `greedy` is another name of `ffd`."""
 
 EmptySequences = Literal["error", "drop"]
 """Treatment of sequences without tokens."""
@@ -64,7 +79,10 @@ RowPadding = Literal["own", "last"]
 LossWeights = Literal["token", "sample", "sqrt"]
 """Weighting of the loss over a step."""
 
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
+STRATEGY_ALIASES: dict[str, str] = {"greedy": "ffd"}
+"""Strategies by their other names. Options are resolved when they are checked, so plans and manifests hold no alias."""
+STRATEGIES: tuple[str, ...] = tuple(one for one in get_args(Strategy) if one not in STRATEGY_ALIASES)
+STREAM_STRATEGIES: tuple[str, ...] = tuple(one for one in get_args(StreamStrategy) if one not in STRATEGY_ALIASES)
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "in_order", "optimal")
 """Strategies that can pack pieces that were cut beforehand."""

@@ -11,6 +11,7 @@ from packsort._options.choices import (
     DEFAULT_WINDOW,
     PIECEWISE_STRATEGIES,
     STRATEGIES,
+    STRATEGY_ALIASES,
     EmptySequences,
     Overlong,
     Strategy,
@@ -48,7 +49,7 @@ class PlanConfig:
 
     Attributes:
         max_length: Most tokens of a pack, 1 to 2**31 - 1.
-        strategy: Rule that puts sequences into packs.
+        strategy: Rule that puts sequences into packs, under its first name: `greedy` becomes `ffd`.
         overlong: Treatment of sequences longer than `max_length`.
         truncation_side: Side on which `overlong="truncate"` removes tokens.
         empty: Treatment of sequences without tokens.
@@ -90,7 +91,7 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         self._set("max_length", _checks.max_length(self.max_length))
-        _checks.one_of("strategy", self.strategy, STRATEGIES)
+        self._set("strategy", _checks.one_of("strategy", self.strategy, STRATEGIES, STRATEGY_ALIASES))
         if str(self.overlong) == "split_turns":
             raise OptionError(
                 "overlong='split_turns' cuts conversations while `packsort.write_shards` tokenizes them: "

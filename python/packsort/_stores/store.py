@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from packsort._install import pip_install
 from packsort._stores.retries import ShortAnswerError, repeated
 from packsort.errors import SourceError
 
@@ -235,7 +236,7 @@ class Store:
 
 
 def _needs(package: str, install: str, url: str, error: ImportError) -> SourceError:
-    return SourceError(f"`{url}` needs {package} ({error}): pip install {install}")
+    return SourceError(f"`{url}` needs {package} ({error}): {pip_install(install)}")
 
 
 def _creates(filesystem: Any) -> bool:

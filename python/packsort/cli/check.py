@@ -6,33 +6,43 @@ import argparse
 from dataclasses import asdict
 
 from packsort.cli.options import add_json
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say_text, tell
+from packsort.cli.parser import REQUIRED, RUNNING, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "check",
+        usage="MODEL DIR",
         help="check that the sequences of a pack do not see each other in a model",
         description="Change tokens of some sequences of a batch and look at the logits of the others, which may not "
         "change; run sequences alone, which must give the same. Without --weights only the model's configuration is "
         "read: a model of two layers with random weights and the same kinds of layers stands for it. The model makes "
         "no key-value cache, as in `transformers.Trainer`.",
+        examples=(
+            "packsort check Qwen/Qwen3-0.6B packed",
+            "packsort check ./model packed --weights\n--attention flash_attention_2",
+        ),
     )
-    parser.add_argument("model", metavar="MODEL", help="folder of a transformers model, or its name on the Hub")
-    parser.add_argument("packed", metavar="DIR", help="packed directory")
-    parser.add_argument("--weights", action="store_true", help="load the model itself instead of a small one")
-    parser.add_argument(
+    required, running = group(parser, REQUIRED), group(parser, RUNNING)
+    required.add_argument("model", metavar="MODEL", help="folder of a transformers model, or its name on the Hub")
+    required.add_argument("packed", metavar="DIR", help="packed directory")
+    running.add_argument("--weights", action="store_true", help="load the model itself instead of a small one")
+    running.add_argument(
         "--attention",
         metavar="NAME",
         help="implementation of attention: sdpa, eager, flex_attention, packsort_varlen, flash_attention_2, ... "
         "(default: the model's)",
     )
-    parser.add_argument(
+    running.add_argument(
         "--layout", choices=("flat", "rows"), default="flat", help="layout of the batch (default: flat)"
     )
-    parser.add_argument("--no-seq-idx", action="store_true", help="leave `seq_idx` out of the batch")
-    parser.add_argument("--device", metavar="NAME", help="device to run on (default: the accelerator, or the CPU)")
+    running.add_argument("--no-seq-idx", action="store_true", help="leave `seq_idx` out of the batch")
+    running.add_argument("--device", metavar="NAME", help="device to run on (default: the accelerator, or the CPU)")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -51,20 +61,24 @@ def run(args: argparse.Namespace) -> int:
     loader = PackedLoader(
         args.packed, layout=args.layout, seq_idx=False if args.no_seq_idx else None, device=args.device or "auto"
     )
-    model = load_model(args.model, weights=args.weights, attention=args.attention)
-    batch, _ = first_batch(loader)
-    if not args.weights:
-        batch["input_ids"] = known_tokens(batch["input_ids"])
-    device: torch.device = batch["input_ids"].device
-    found = check_isolation(model.to(device), batch)
+    watch = Stopwatch()
+    with watch.stage("loading the model"):
+        model = load_model(args.model, weights=args.weights, attention=args.attention)
+    with watch.stage("running the model"):
+        batch, _ = first_batch(loader)
+        if not args.weights:
+            batch["input_ids"] = known_tokens(batch["input_ids"])
+        device: torch.device = batch["input_ids"].device
+        found = check_isolation(model.to(device), batch)
     if args.json:
-        say_json({"ok": bool(found), **asdict(found), "weights": args.weights, "device": str(device)})
+        facts = {**asdict(found), "weights": args.weights, "device": str(device)}
+        say_result(args, facts, watch, status=0 if found else 1)
         return 0 if found else 1
     if found:
-        say(*str(found).splitlines())
+        say_text(*str(found).splitlines())
     else:
         tell(*f"error: {found}".splitlines())
     if not args.weights:
         small = f"two layers and random weights, built as `{args.model}` says, on {device}"
-        say(f"tried with {small}: pass --weights to load it")
+        say_text(f"tried with {small}: pass --weights to load it")
     return 0 if found else 1

@@ -7,35 +7,42 @@ from typing import get_args
 
 from packsort._options.choices import ExportFormat
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say, tell
+from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "export",
+        usage="DIR -o DIR",
         help="write packs as the files of another trainer",
         description="Write one Parquet file for each shard, with the columns of Megatron-Bridge's and NeMo's packed "
         "Parquet (megatron) or of TRL's pack_dataset (trl). For Megatron-Bridge, _PACK-SIZE_metadata.jsonl beside them "
         "holds what its reader needs for fixed shapes. Or write train.bin and train.idx for the GPT training of "
         "Megatron-Core (megatron-bin), each pack one document.",
+        examples=("packsort export packed -o megatron", "packsort export packed -o trl --format trl"),
     )
-    parser.add_argument("packed", metavar="DIR", help="packed directory")
-    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument(
+    required, output = group(parser, REQUIRED), group(parser, OUTPUT)
+    required.add_argument("packed", metavar="DIR", help="packed directory")
+    required.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write to")
+    output.add_argument(
         "--format",
         choices=get_args(ExportFormat),
         default="megatron",
         help="trainer that reads the files (default: megatron)",
     )
-    parser.add_argument(
+    output.add_argument(
         "--pad-token-id",
         type=int,
         metavar="ID",
         help="with megatron-bin, the padding token of Megatron's tokenizer, or -1 where it has none (default: that of "
         "the packs)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote in --out")
+    output.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote in --out")
     add_memory_limit(parser)
     add_memory_map(parser)
     add_json(parser)
@@ -48,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from packsort.shards.files import ShardFiles
 
     shards = ShardFiles(args.packed, memory_map=args.memory_map)
+    watch = Stopwatch()
     written = export(
         shards,
         args.out,
@@ -55,11 +63,16 @@ def run(args: argparse.Namespace) -> int:
         pad_token_id=args.pad_token_id,
         overwrite=args.overwrite,
         memory_limit=args.memory_limit,
+        stage=watch.stage,
     )
     files = [str(file) for file in written]
     metadata = str(metadata_path(shards, args.out)) if args.format == "megatron" else None
     if args.json:
-        say_json({"files": files} | ({"metadata": metadata} if metadata else {}))
+        counts = shards.manifest.counts
+        facts = {"out": args.out, "format": args.format, "files": files, "metadata": metadata}
+        say_result(
+            args, {**facts, "packs": counts.packs, "sequences": counts.sequences, "tokens": counts.tokens}, watch
+        )
         return 0
     say(*files)
     if metadata:

@@ -21,7 +21,7 @@ _PAIR = re.compile(r"'([^']+)': (?:'([^']+)'|\.\.\.)")
 
 
 def hint(message: str, parser: argparse.ArgumentParser) -> str | None:
-    """Return the options of a command that an error's way out names, or None if it names none.
+    """Return the options of a command that an error's way out names in words, or None if it names none.
 
     Args:
         message: The text of an error.
@@ -36,6 +36,17 @@ def hint(message: str, parser: argparse.ArgumentParser) -> str | None:
         >>> hint("50 tokens, more than max_length 40: pass overlong='drop' or 'split' to pack the others", parser)
         '`--overlong drop`'
     """
+    flags = [f"`{flag}`" for flag in named_options(message, parser)]
+    return " or ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags) or None
+
+
+def named_options(message: str, parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a command that an error's way out names, as they are typed.
+
+    Args:
+        message: The text of an error.
+        parser: Parser of the command.
+    """
     actions = {action.dest: action for action in parser._actions if action.option_strings}
     way_out = _CLAUSES.split(_COLUMNS.sub("", message))[-1]
     found: list[str] = []
@@ -47,8 +58,7 @@ def hint(message: str, parser: argparse.ArgumentParser) -> str | None:
         action = actions.get(match["name"] or match["bare"])
         if action is not None:
             found += _flags(action, match["values"])
-    flags = [f"`{flag}`" for flag in dict.fromkeys(found)]
-    return " or ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags) or None
+    return list(dict.fromkeys(found))
 
 
 def _flags(action: argparse.Action, values: str | None) -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from packsort.cli.decoded import decoded_runs, marked_text, shortened
 from packsort.cli.options import input_options
-from packsort.cli.output import say_json, shown
+from packsort.cli.output import line_width, shown
+from packsort.cli.results import say_result
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import load_chosen_tokenizer
 from packsort.schema import INPUT_IDS, LABELS
@@ -33,8 +34,11 @@ def show_rows(args: argparse.Namespace) -> int:
     from packsort.sources.sliced import SlicedSource
     from packsort.sources.source import open_source
 
-    if args.pack is not None:
-        raise OptionError("pack does not go with rows=True: rows have no packs yet; choose them with row and count")
+    for name in ("pack", "sequence"):
+        if getattr(args, name) is not None:
+            raise OptionError(
+                f"{name} does not go with rows=True: rows have no packs yet; choose them with row and count"
+            )
     for given in args.packed:
         if (place(given) / NAME).exists():
             raise OptionError(f"`{given}` is a packed directory, which holds no rows: look at its packs without --rows")
@@ -48,7 +52,8 @@ def show_rows(args: argparse.Namespace) -> int:
     tokenizer = None if args.tokenizer is None else load_chosen_tokenizer(args)
     facts = describe_rows(SlicedSource(source, first, count), tokenizer, config)
     if args.json:
-        say_json(facts)
+        facts["columns_read"] = facts.pop("columns")
+        say_result(args, {"shows": "rows", **facts})
     else:
         print(lines(_summary(facts, rows_read(source.rows_by_split, count_skipped(source.skipped)))))
         _show(facts, full=args.full)
@@ -73,9 +78,8 @@ def describe_rows(rows: SlicedSource, tokenizer: Any, config: InputConfig) -> di
         own = None if labels is None else labels[index].values.to_numpy()
         one: dict[str, Any] = {"row": rows.first + index, "file": path, "file_row": file_row, "tokens": len(ids)}
         one["loss_tokens"] = len(ids) if own is None else int((own >= 0).sum())
-        if tokenizer is None:
-            one |= {"input_ids": ids.tolist(), "labels": None if own is None else own.tolist()}
-        else:
+        one |= {"input_ids": ids.tolist(), "labels": None if own is None else own.tolist()}
+        if tokenizer is not None:
             one["runs"] = decoded_runs(tokenizer, ids, own, special=True)
         shown.append(one)
     return {
@@ -131,10 +135,11 @@ def _read_tokens(rows: SlicedSource, config: InputConfig) -> tuple[pa.Table, dic
 
 
 def _show(facts: dict[str, Any], *, full: bool) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from packsort.cli.console import open_console
+
+    console = open_console()
     for one in facts["shown"]:
         loss = f"{one['loss_tokens']:,} with loss" if one["loss_tokens"] else "none with loss"
         console.print()
@@ -142,7 +147,7 @@ def _show(facts: dict[str, Any], *, full: bool) -> None:
         if len(facts["files"]) > 1:
             console.print(Text(shown(f"{one['file']} row {one['file_row']:,}"), style="dim"), soft_wrap=True)
         text = marked_text(one["runs"]) if "runs" in one else _marked_ids(one)
-        console.print(text if full else shortened(text, _SHOWN_CHARACTERS), soft_wrap=not console.is_terminal)
+        console.print(text if full else shortened(text, _SHOWN_CHARACTERS), soft_wrap=line_width() is None)
 
 
 def _summary(facts: dict[str, Any], read: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -16,10 +16,10 @@ from packsort._interrupts import OUTPUTS, Outputs
 
 TYPE_CHECKING = False  # `typing` takes a third of the time until signals are handled
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn, Self
 
-FAILED = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLEAR_LINE_SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"
 
@@ -32,11 +32,15 @@ class Interrupts:
 
     Attributes:
         outputs: What the command has written.
+        say: Called with the message and the status where the command ends at once; None says it on stderr only.
+        status: Exit status of a command that a signal ended, as shells count it: 128 and the number of the signal.
     """
 
     def __init__(self, *, program: bool) -> None:
         self._program = program
         self.outputs = Outputs()
+        self.say: Callable[[str, int], object] | None = None
+        self.status = 128 + signal.SIGINT
 
     def __enter__(self) -> Self:
         self._token = OUTPUTS.set(self.outputs)
@@ -53,6 +57,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.outputs.whole:
             return
+        self.status = 128 + number
         if self._program and not self.outputs.begun:
             self._end()
         raise KeyboardInterrupt
@@ -61,7 +66,9 @@ class Interrupts:
         if os.isatty(2):  # of a progress bar
             os.write(2, _CLEAR_LINE_SHOW_CURSOR)
         os.write(2, f"error: {self.message()}\n".encode("ascii", "backslashreplace"))
-        os._exit(FAILED)
+        if self.say is not None:
+            self.say(self.message(), self.status)
+        os._exit(self.status)
 
     def message(self) -> str:
         """Say what an interrupted command has written."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -32,17 +34,42 @@ def shown(text: object) -> str:
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
+def line_width(stream: TextIO | None = None) -> int | None:
+    """Return the columns of a stream: `COLUMNS`, or those of the terminal, or None for a pipe without `COLUMNS`.
+
+    Args:
+        stream: The stream; None is stdout.
+    """
+    if os.environ.get("COLUMNS", "").isdecimal() or (stream or sys.stdout).isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Return a sentence in lines of a width, whole words only, further lines indented; None is one line."""
+    if width is None or len(text) <= width:
+        return text
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def say(*lines: object) -> None:
-    """Print lines on stdout."""
+    """Print lines on stdout, as they are: others may read them."""
     for line in lines:
         print(shown(line))
 
 
-def tell(*lines: object) -> None:
-    """Print lines on stderr; where it cannot be written, there is nobody to tell."""
+def say_text(*sentences: object) -> None:
+    """Print sentences on stdout, in lines that fit."""
+    for sentence in sentences:
+        print(wrapped(shown(sentence), line_width()))
+
+
+def tell(*sentences: object) -> None:
+    """Print sentences on stderr, on a terminal in lines that fit; where it cannot be written, nobody is told."""
     try:
-        for line in lines:
-            print(shown(line), file=sys.stderr)
+        width = line_width(sys.stderr) if sys.stderr.isatty() else None
+        for sentence in sentences:
+            print(wrapped(shown(sentence), width), file=sys.stderr)
         sys.stderr.flush()
     except OSError:
         give_up(sys.stderr)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from packsort._options.choices import ShardFormat
 from packsort.cli.options import (
     add_input_options,
     add_json,
     add_memory_limit,
-    add_plan_options,
     add_source,
     input_options,
-    plan_options,
     token,
 )
+from packsort.cli.parser import GENERAL, OUTPUT, PACKING, REQUIRED, TOKENIZING, Subparsers, add_command, group
+from packsort.cli.plan_options import add_plan_options, plan_options
+from packsort.cli.results import manifest_facts, say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, index_files, lines, order_of_rows, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, choose_tokenizer
@@ -28,41 +27,53 @@ if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "pack",
+        usage="SOURCE... -o DIR --max-length N",
         help="pack token files, or conversations, into shards",
         description="Pack whole sequences into packs of at most --max-length tokens, and write shards and a manifest. "
         "With --tokenizer, `messages`, `prompt` and `completion`, or `text` are tokenized first.",
+        examples=(
+            "packsort pack chats.jsonl -o packed --max-length 8k\n--tokenizer Qwen/Qwen3-0.6B",
+            "packsort pack 'tokens/*.parquet' -o packed\n--max-length 4096 --overlong truncate --shard-size 1GB",
+        ),
     )
     add_source(parser)
-    out = parser.add_argument("-o", "--out", required=True, metavar="DIR", help="packed directory to write")
-    parser.add_argument(
-        "--dry-run",
-        action=_without(out),
-        help="tokenize and plan, print the summary, and write nothing; --out may be left out",
+    output = group(parser, OUTPUT)
+    group(parser, REQUIRED).add_argument(
+        "-o", "--out", metavar="DIR", help="packed directory to write; --dry-run needs none"
     )
-    parser.add_argument(
+    output.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="tokenize and plan, say what would be written, and write nothing",
+    )
+    output.add_argument(
         "--format",
         choices=get_args(ShardFormat),
         default="arrow",
         help="file format of the shards: arrow is memory-mapped (default: arrow)",
     )
-    parser.add_argument(
-        "--shard-size", default="256MB", metavar="SIZE", help="bytes of a shard before compression (default: 256MB)"
+    output.add_argument(
+        "--shard-size",
+        default="256MB",
+        metavar="SIZE",
+        help="bytes of a shard before compression, such as 256MB or 1GiB (default: 256MB)",
     )
     add_memory_limit(
         parser, "; tokens that do not fit pass through a hidden file beside --out; with --engine ray, of each task"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
-    parser.add_argument(
+    output.add_argument("--overwrite", action="store_true", help="replace what packsort wrote in --out before")
+    output.add_argument(
         "--index-only",
         action="store_true",
         help="write which rows each pack holds, and no tokens: packs are gathered from SOURCE, Parquet or uncompressed "
         "Arrow, which must stay as it is; SOURCE may be an index already, whose tokens are not read",
     )
-    parser.add_argument(
+    group(parser, GENERAL).add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
@@ -70,23 +81,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "nodes see SOURCE and --out (default: local)",
     )
     add_json(parser)
+    add_tokenizer_options(parser, required=False)
     add_input_options(parser, text=True)
     add_plan_options(parser, conversations=True)
-    parser.add_argument_group("columns").add_argument(
+    packing = group(parser, PACKING)
+    packing.add_argument(
         "--keep",
         nargs="+",
         default=[],
         metavar="COLUMN",
         help="columns with one value for each row, such as its source or reward, that packs keep",
     )
-    tokens = parser.add_argument_group("tokens between sequences")
-    tokens.add_argument(
+    packing.add_argument(
         "--separator", type=token, metavar="TOKEN", help="token between two sequences of a pack: its id or its text"
     )
-    tokens.add_argument(
+    packing.add_argument(
         "--pad-token-id", type=int, metavar="N", help="token id of padding (default: the tokenizer's, or 0)"
     )
-    add_tokenizer_options(parser, required=False).add_argument(
+    group(parser, TOKENIZING).add_argument(
         "--tokens",
         metavar="DIR",
         help="folder that keeps the tokens for further calls with the same files, tokenizer and options of rows and "
@@ -95,26 +107,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
-def _without(required: argparse.Action) -> type[argparse.Action]:
-    """Return the action of a switch that makes another argument optional."""
-
-    class Switch(argparse.Action):
-        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-            super().__init__(option_strings, dest, nargs=0, default=False, help=help)
-
-        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
-            setattr(namespace, self.dest, True)
-            required.required = False
-
-    return Switch
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort.shards.config import shard_config
     from packsort.shards.dry_run import dry_run
     from packsort.shards.writer import write_shards_of_config
 
+    if args.out is None and not args.dry_run:
+        args.parser.error("the following arguments are required: -o/--out")
     own = {"separator": args.separator, "pad_token_id": args.pad_token_id, "keep": args.keep}
     options = plan_options(args) | input_options(args) | own
     seed, epoch = options.pop("seed"), options.pop("epoch")
@@ -135,8 +135,7 @@ def run(args: argparse.Namespace) -> int:
         from packsort.cli.ray_engine import pack_with_ray
 
         manifest = pack_with_ray(args, config, watch.stage)
-        print(_as_json(manifest, watch) if args.json else summary(manifest, _written(manifest, args.out), watch))
-        return 0
+        return _say(args, manifest, _written(manifest, args.out), watch)
     choice = None if args.tokenizer is None else choose_tokenizer(args)
     if args.dry_run:
         folder, out = (None if name is None else Path(name) for name in (args.tokens, args.out))
@@ -153,7 +152,14 @@ def run(args: argparse.Namespace) -> int:
             stage=watch.stage,
         )
         wrote = _written(manifest, args.out)
-    print(_as_json(manifest, watch) if args.json else summary(manifest, wrote, watch))
+    return _say(args, manifest, wrote, watch)
+
+
+def _say(args: argparse.Namespace, manifest: Manifest, wrote: str, watch: Stopwatch) -> int:
+    if args.json:
+        say_result(args, {"out": args.out, "dry_run": args.dry_run, **manifest_facts(manifest)}, watch)
+    else:
+        print(summary(manifest, wrote, watch))
     return 0
 
 
@@ -164,11 +170,6 @@ def _shards(count: int) -> str:
 def _written(manifest: Manifest, out: str) -> str:
     size = sum(shard.bytes for shard in manifest.shards) + (manifest.index.bytes if manifest.index else 0)
     return f"{_shards(len(manifest.shards))}, {size / 1e6:,.1f} MB in {out}"
-
-
-def _as_json(manifest: Manifest, watch: Stopwatch) -> str:
-    seconds = {name: round(value, 3) for name, value in watch.seconds.items()}
-    return json.dumps({**json.loads(manifest.to_json()), "efficiency": manifest.efficiency, "seconds": seconds})
 
 
 def summary(manifest: Manifest, wrote: str, watch: Stopwatch) -> str:

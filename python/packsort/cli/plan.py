@@ -7,32 +7,38 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from packsort.cli.options import add_input_options, add_json, add_plan_options, add_source, input_options, plan_options
-from packsort.cli.output import say_json
+from packsort.cli.options import add_input_options, add_json, add_source, input_options
+from packsort.cli.parser import OUTPUT, Subparsers, add_command, group
+from packsort.cli.plan_options import add_plan_options, plan_options
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import beside_bound, in_order, lines, rows_read
-
-if TYPE_CHECKING:
-    from packsort.planning.plan import Plan
 
 if TYPE_CHECKING:
     from packsort.planning.plan import Plan
     from packsort.sources.source import Source
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "plan",
+        usage="SOURCE... --max-length N",
         help="decide which sequences share a pack, and save the plan",
         description="Plan the column `length`, or the lengths of `input_ids`, and save the plan to a file that "
         "packsort.load_plan reads.",
+        examples=(
+            "packsort plan tokens.parquet --max-length 8k",
+            "packsort plan 'lengths/*.parquet' --max-length 8k\n--strategy optimal --max-seconds 60 -o plan.arrow",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
+    output = group(parser, OUTPUT)
+    output.add_argument(
         "-o", "--out", metavar="FILE", help="file of the plan, such as plan.arrow; without it, nothing is saved"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    output.add_argument("--overwrite", action="store_true", help="replace the file")
     add_json(parser)
     add_input_options(parser, text=False)
     add_plan_options(parser)
@@ -59,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     with output_file(place(args.out), overwrite=args.overwrite) if args.out else nullcontext() as output:
 
         def plan(source: Source) -> tuple[Source, Plan]:
-            with watch.stage("reading"):
-                lengths, column = source_lengths(source)
+            with watch.stage("reading", total=source.num_rows, unit="rows") as advance:
+                lengths, column = source_lengths(source, advance=advance)
             with watch.stage("planning") as advance:
                 options = replace(config, on_progress=note_search(advance))
                 return source, plan_lengths(source, lengths, column, options)
@@ -88,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         "fingerprint": planned.fingerprint,
     }
     if args.json:
-        say_json({**facts, "skipped": [vars(one) for one in skipped], "out": args.out, "seconds": watch.seconds})
+        more = {"rows_by_split": source.rows_by_split, "skipped": [vars(one) for one in skipped]}
+        say_result(args, {"out": args.out, "max_length": args.max_length, **facts, **more}, watch)
         return 0
     shown = facts | {
         "packs": f"{planned.num_packs:,}, {beside_bound(planned.strategy, planned.num_packs, bound)}",

@@ -1,20 +1,22 @@
-"""Progress bars on stderr, only where it is a terminal."""
+"""Progress on stderr: a bar on a terminal, else a line every 15 seconds."""
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+from packsort._progress import SECONDS_BETWEEN_LINES, Advance, StageReport, logger
 
-from packsort._progress import Advance
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
 
 
 @contextmanager
 def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-    """Show a progress bar for one stage of a command.
+    """Show the progress of one stage of a command.
 
     Args:
         name: Name of the stage, such as "tokenizing".
@@ -28,35 +30,35 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
         >>> with stage("tokenizing", total=3, unit="sequences") as advance:
         ...     advance(3)
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, note="": None
-        return
-    columns = (
-        SpinnerColumn("line" if console.options.ascii_only else "dots"),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        _Count(unit),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # The bar is erased at the end, so that only the result stays.
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=total, note="")
-        yield lambda done, note="": bar.update(task, advance=done, note=note)
+    report, log = StageReport(name, total, unit), logger()
+    shown = log.isEnabledFor(20)  # logging.INFO, which --quiet turns off
+    if shown and sys.stderr.isatty():
+        from packsort.cli.bar import show_bar as show
+    else:
+        show = _lines if shown else _nothing
+    with show(report):
+        yield report.advance
+    log.debug(report.summary())
 
 
-class _Count(TextColumn):
-    """Column with the units done, their total, and their number per second."""
+@contextmanager
+def _nothing(report: StageReport) -> Iterator[None]:
+    yield
 
-    def __init__(self, unit: str) -> None:
-        super().__init__("")
-        self._unit = unit
 
-    def render(self, task: Task) -> Text:
-        if not self._unit:
-            return Text()
-        of = f"/{task.total:,.0f}" if task.total is not None else ""
-        speed = f" {task.speed:,.0f}/s" if task.speed else ""
-        return Text(f"{task.completed:,.0f}{of} {self._unit}{speed}")
+@contextmanager
+def _lines(report: StageReport) -> Iterator[None]:
+    """Log a line every 15 seconds, also while the stage does not call back."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            logger().info(report.line())
+
+    thread = threading.Thread(target=tick, name="packsort-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

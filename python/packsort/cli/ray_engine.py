@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from packsort._install import pip_install
 from packsort._progress import Stage
 from packsort.errors import OptionError
 
@@ -40,7 +41,7 @@ def pack_with_ray(args: argparse.Namespace, config: ShardConfig, stage: Stage) -
 
         from packsort.ray.pack import pack_of_config
     except ImportError as error:
-        raise OptionError("engine='ray' needs Ray: pip install 'packsort[ray]'") from error
+        raise OptionError(f"engine='ray' needs Ray: {pip_install('packsort[ray]')}") from error
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, logging_level="error", configure_logging=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from packsort.cli.output import shown
+from packsort.cli.output import line_width, shown
 
 if TYPE_CHECKING:
     from packsort.shards.index_record import IndexRecord
@@ -22,7 +20,7 @@ _WORTH_SAYING = 0.002  # share of packs above the lower bound from which `optima
 def lines(pairs: list[tuple[str, str]]) -> str:
     """Return names and values, one pair per line, with the values in a column.
 
-    On a terminal, long values continue on further lines of their column. A pipe has one line for each pair.
+    Where lines have a width, long values continue on further lines of their column, else each pair has one line.
 
     Example:
         >>> print(lines([("packs", "3"), ("efficiency", "99.97%")]))
@@ -45,11 +43,6 @@ def lines(pairs: list[tuple[str, str]]) -> str:
         wrap.initial_indent = f"{name:<{names}}"
         found.append(wrap.fill(text))
     return "\n".join(found)
-
-
-def line_width() -> int | None:
-    """Return the columns of the terminal that stdout is, or None for a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def rows_read(rows_by_split: Mapping[str, int], skipped: Sequence[Skipped]) -> list[tuple[str, str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from packsort.cli.options import add_input_options, add_json, add_memory_limit, add_source, input_options
+from packsort.cli.parser import OUTPUT, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
+from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.text import lines, rows_read
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer
 
@@ -16,37 +17,43 @@ if TYPE_CHECKING:
     from packsort.tokenization.files import TokenizedFiles
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "tokenize",
+        usage="SOURCE... -o PATH --tokenizer DIR",
         help="turn conversations or text into token files",
         description="Tokenize the column `messages` (with the chat template), `prompt` and `completion`, or `text` of "
         "any source. The column `labels` marks the tokens that carry loss.",
+        examples=(
+            "packsort tokenize chats.jsonl -o tokens\n--tokenizer Qwen/Qwen3-0.6B",
+            "packsort tokenize hf:owner/name:train -o tokens\n--tokenizer ./tokenizer --keep source",
+        ),
     )
     add_source(parser)
-    parser.add_argument(
+    group(parser, REQUIRED).add_argument(
         "-o",
         "--out",
         required=True,
         metavar="PATH",
         help="folder that gets one file for each file of SOURCE; or one .parquet or .arrow file",
     )
-    parser.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
-    parser.add_argument(
+    output = group(parser, OUTPUT)
+    output.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="other columns to copy")
+    output.add_argument(
         "--overwrite", action="store_true", help="replace the file, or what packsort wrote in --out before"
     )
     add_memory_limit(parser, ", those of --num-proc included")
     add_json(parser)
-    add_input_options(parser, text=True)
     add_tokenizer_options(parser, required=True)
+    add_input_options(parser, text=True)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from packsort._options.input import take_input_options
-    from packsort.cli import progress
     from packsort.sources.files.skipped import count_skipped
     from packsort.sources.unreadable import open_readable
     from packsort.tokenization.files import write_tokens
@@ -54,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     options = input_options(args)
     source = open_readable(args.source, take_input_options(dict(options)))
     del options["on_error"]  # every file has been read
-    tokenizer = load_chosen_tokenizer(args)
-    start = time.perf_counter()
-    with progress.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
+    watch = Stopwatch()
+    tokenizer = load_chosen_tokenizer(args, watch.stage)
+    with watch.stage("tokenizing", total=source.num_rows, unit="sequences") as advance:
         written = write_tokens(
             source,
             args.out,
@@ -67,15 +74,15 @@ def run(args: argparse.Namespace) -> int:
             on_progress=advance,
             **options,
         )
-    seconds = time.perf_counter() - start
-    read = rows_read(source.rows_by_split, count_skipped(source.skipped))
-    print(_as_json(written, seconds) if args.json else lines([*read, *_summary(written, seconds)]))
+    skipped = count_skipped(source.skipped)
+    if args.json:
+        files = [str(path) for path in written.files]
+        more = {"out": args.out, "rows_by_split": source.rows_by_split, "skipped": [vars(one) for one in skipped]}
+        say_result(args, {**asdict(written), "files": files, **more}, watch)
+    else:
+        read = rows_read(source.rows_by_split, skipped)
+        print(lines([*read, *_summary(written, watch.seconds["tokenizing"])]))
     return 0
-
-
-def _as_json(written: TokenizedFiles, seconds: float) -> str:
-    files = [str(path) for path in written.files]
-    return json.dumps({**asdict(written), "files": files, "seconds": round(seconds, 3)})
 
 
 def _summary(written: TokenizedFiles, seconds: float) -> list[tuple[str, str]]:

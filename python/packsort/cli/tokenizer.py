@@ -7,51 +7,56 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packsort.errors import OptionError, TokenizerError
+from packsort._progress import Stage
+from packsort.cli import progress
+from packsort.cli.parser import REQUIRED, TOKENIZING, group
+from packsort.errors import OptionError
 
 if TYPE_CHECKING:
     from packsort.tokenization.choice import TokenizerChoice
 
 
-def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
-    """Add the options that choose a tokenizer, and return their group."""
-    group = parser.add_argument_group("tokenizer")
-    group.add_argument(
+def add_tokenizer_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options that choose a tokenizer."""
+    tokenizing = group(parser, TOKENIZING)
+    group(parser, REQUIRED if required else TOKENIZING).add_argument(
         "--tokenizer",
         required=required,
         metavar="DIR",
         help="folder of a tokenizer, or its name on the Hugging Face Hub",
     )
-    group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's")
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer")
-    return group
+    tokenizing.add_argument(
+        "--chat-template", metavar="FILE", help="Jinja chat template to use instead of the tokenizer's"
+    )
+    tokenizing.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the tokenizer"
+    )
 
 
-def load_chosen_tokenizer(args: argparse.Namespace) -> object:
-    """Load the tokenizer that the options of `add_tokenizer_options` choose."""
-    return choose_tokenizer(args).load()
+def load_chosen_tokenizer(args: argparse.Namespace, stage: Stage = progress.stage) -> object:
+    """Load the tokenizer that the options of `add_tokenizer_options` choose, as a stage of the command."""
+    choice = choose_tokenizer(args)
+    with stage("loading the tokenizer"):
+        return choice.load()
 
 
-def load_recorded_tokenizer(args: argparse.Namespace, name: str) -> object:
+def load_recorded_tokenizer(args: argparse.Namespace, name: str, stage: Stage = progress.stage) -> object:
     """Load the tokenizer that a manifest names, from this machine only, and without its code.
 
-    Whoever wrote the manifest chose the name.
+    Whoever wrote the manifest chose the name, so it is not looked for on the Hub.
 
     Args:
         args: Arguments with the options of `add_tokenizer_options`, but no tokenizer.
         name: The name or folder.
+        stage: Progress reporter.
 
     Raises:
         TokenizerError: It cannot be loaded.
     """
     args.tokenizer, args.trust_remote_code = name, False
-    try:
-        return choose_tokenizer(args, download=False).load()
-    except TokenizerError as error:
-        raise TokenizerError(
-            f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
-            f"manifest is not looked for on the Hub ({error}): pass `tokenizer` to name one"
-        ) from error
+    choice = choose_tokenizer(args, download=False)
+    with stage("loading the tokenizer"):
+        return choice.load()
 
 
 def choose_tokenizer(args: argparse.Namespace, *, download: bool = True) -> TokenizerChoice:

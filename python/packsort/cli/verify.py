@@ -6,8 +6,11 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from packsort._progress import Stage
 from packsort.cli.options import add_json, add_memory_limit, add_memory_map
-from packsort.cli.output import say, say_json, tell
+from packsort.cli.output import say_text, tell
+from packsort.cli.parser import READING, REQUIRED, Subparsers, add_command, group
+from packsort.cli.results import say_result
 from packsort.cli.stopwatch import Stopwatch
 from packsort.cli.tokenizer import add_tokenizer_options, load_chosen_tokenizer, load_recorded_tokenizer
 
@@ -16,17 +19,20 @@ if TYPE_CHECKING:
     from packsort.shards.verify import Verification
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "verify",
+        usage="DIR",
         help="prove that packs hold their source, every token once",
         description="Check the files, checksums and counts of a packed directory. With --source, prove that every "
         "token of every sequence is in exactly one pack, in order, with its labels. Conversations and text are "
         "tokenized again, with --tokenizer, or with the tokenizer that the manifest names if this machine has it.",
+        examples=("packsort verify packed", "packsort verify packed --source chats.jsonl"),
     )
-    parser.add_argument("packed", metavar="DIR", help="packed directory")
-    parser.add_argument(
+    group(parser, REQUIRED).add_argument("packed", metavar="DIR", help="packed directory")
+    group(parser, READING).add_argument(
         "--source", nargs="+", metavar="SOURCE", help="files, folders or patterns that were packed, in the same order"
     )
     add_memory_limit(parser, "; tokens of text that do not fit wait in a temporary file")
@@ -47,19 +53,35 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = None
     watch = Stopwatch()
     if source is not None and manifest.tokenizer is not None:
-        with watch.stage("loading the tokenizer"):
-            if args.tokenizer:
-                tokenizer = load_chosen_tokenizer(args)
-            else:
-                tokenizer = load_recorded_tokenizer(args, manifest.tokenizer.name)
+        if args.tokenizer:
+            tokenizer = load_chosen_tokenizer(args, watch.stage)
+        else:
+            tokenizer = _recorded(args, manifest.tokenizer.name, watch.stage)
     result = verify(shards, source, tokenizer=tokenizer, memory_limit=args.memory_limit, stage=watch.stage)
     if args.json:
-        say_json({"ok": result.ok, **asdict(result), "seconds": watch.seconds})
+        say_result(args, asdict(result), watch, status=0 if result else 1)
     elif result:
         _show(result, manifest, watch)
     else:
         _show_problems(result, args.packed)
     return 0 if result else 1
+
+
+def _recorded(args: argparse.Namespace, name: str, stage: Stage) -> object:
+    """Load the tokenizer that the manifest names.
+
+    Raises:
+        TokenizerError: This machine does not have it.
+    """
+    from packsort.errors import TokenizerError
+
+    try:
+        return load_recorded_tokenizer(args, name, stage)
+    except TokenizerError as error:
+        raise TokenizerError(
+            f"nothing was compared with the source: the packs were made with tokenizer `{name}`, and a name out of a "
+            f"manifest is not looked for on the Hub ({error}): pass `tokenizer` to name one"
+        ) from error
 
 
 def _show_problems(result: Verification, packed: str) -> None:
@@ -75,15 +97,15 @@ def _show(result: Verification, manifest: Manifest, watch: Stopwatch) -> None:
     sequences = f"{result.sequences:,} sequences"
     if counts.split:
         sequences = f"{result.sequences:,} pieces of sequences, {counts.split:,} of them cut"
-    say(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
+    say_text(f"ok: {result.packs:,} packs, {sequences}, {result.tokens:,} tokens; checksums match")
     if result.against_source:
         left_out = [f"{counts.dropped:,} sequences that are too long"] if counts.dropped else []
         left_out += [f"{counts.turns_left_out:,} turns that are too long alone"] if counts.turns_left_out else []
         but = f", except {' and '.join(left_out)}" if left_out else ""
-        say(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
+        say_text(f"ok: every token of every sequence is in exactly one pack, in order, with its labels{but}")
         if counts.truncated:
             kept = "last" if manifest.options.truncation_side == "left" else "first"
-            say(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
+            say_text(f"ok: {counts.truncated:,} sequences keep their {kept} {manifest.max_length:,} tokens")
     else:
-        say("pass --source to compare the packs with what was packed")
-    say(f"time: {watch.text()}")
+        say_text("pass --source to compare the packs with what was packed")
+    say_text(f"time: {watch.text()}")

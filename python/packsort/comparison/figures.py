@@ -1,19 +1,40 @@
-"""Table of a comparison as text, the same on a terminal and in the HTML report."""
+"""Table of a comparison as text, the same on a terminal, in a notebook and in the HTML report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from packsort.comparison.results import AtLength, ComparisonFigures, Method
 
-NAMES = {
-    "padding": "padding",
-    "padding_fixed": "padding",
-    "random": "random packing",
-    "ffd": "greedy packing",
-    "in_order": "in-order packing",
+FIRST_LINES = ("packs", "steps", "efficiency", "sequences cut", "multi-turn broken", "time")
+"""Lines of the table that everybody sees; the others are folded."""
+_NAMES = {
+    "ffd": ("greedy", "ffd", "greedy packing"),
+    "bfd": ("best fit", "bfd", "best-fit packing"),
+    "optimal": ("fewest", "optimal", "the fewest packs"),
+    "hybrid": ("hybrid", "cuts single", "hybrid packing"),
+    "only_single": ("only", "single-turn", "single-turn packed"),
+    "in_order": ("in order", "window {window:,}", "packing in order"),
+    "random": ("random", "cut at limit", "random packing"),
+    "padding": ("padding", "to longest", "padding to longest"),
+    "padding_best": ("padding", "at its best", "padding at its best"),
+    "padding_fixed": ("padding", "to {limit:,}", "padding to {limit:,}"),
 }
+MEANINGS = {
+    "ffd": "whole sequences, longest first; each pack takes the longest that still fits",
+    "bfd": "whole sequences, longest first; each goes into the fullest pack that has room, as in TRL",
+    "optimal": "whole sequences, in the fewest packs possible",
+    "hybrid": "as greedy packing, with single-turn conversations cut to fill the room that is left",
+    "only_single": "single-turn conversations packed greedily, multi-turn ones alone, as in the paper's code",
+    "in_order": "whole sequences in input order, each taken past few others",
+    "random": "sequences in random order, concatenated and cut into packs of exactly the limit",
+    "padding": "one sequence per pack, padded to the longest of the packs that one rank takes in a step",
+    "padding_best": "one sequence per pack, in batches of like length, as many as fit into the tokens of a batch of "
+    "packs with their padding",
+    "padding_fixed": "one sequence per pack, padded to the limit",
+}
+"""Description of each method."""
 
 
 @dataclass(frozen=True)
@@ -33,81 +54,126 @@ class Line:
 
 def heads(at: AtLength, window: int | None) -> list[tuple[str, str]]:
     """Return the heading of each method's column: its name, and a second line that tells it from the others."""
-    below = ("to longest", f"to {at.max_length:,}", "cut at limit", "whole (ffd)", f"window {window}")
-    return [(NAMES[method.name].split()[0], text) for method, text in zip(at.methods, below, strict=False)]
+    named = [_NAMES[name] for name in at.methods]
+    return [(name, below.format(window=window, limit=at.max_length)) for name, below, _ in named]
 
 
-def table(at: AtLength) -> list[Line]:
-    """Return the lines of the table of one `max_length`."""
-    methods = at.methods
+def full_name(name: str, limit: int) -> str:
+    """Return the name of a method as it stands alone.
+
+    Example:
+        >>> full_name("padding_fixed", 4096)
+        'padding to 4,096'
+    """
+    return _NAMES[name][2].format(limit=limit)
+
+
+def table(at: AtLength, epochs: int = 1) -> tuple[list[Line], list[Line]]:
+    """Return the lines of the table of one `max_length`: those that everybody sees, and the others."""
+    lines = _lines(tuple(at.methods.values()), epochs)
+    first = {line.name: line for line in lines if line.name in FIRST_LINES}
+    return [first[name] for name in FIRST_LINES], [line for line in lines if line.name not in FIRST_LINES]
+
+
+def _lines(methods: Sequence[Method], epochs: int) -> list[Line]:
     lines: list[Line] = []
 
     def add(name: str, cell: Callable[[Method], str], meaning: str) -> None:
         lines.append(Line(name, tuple(cell(method) for method in methods), meaning))
 
     add("packs", lambda m: f"{m.rows:,}", "packs in one epoch; padding has one sequence in each")
-    add("steps", lambda m: f"{m.steps:,}", "steps in one epoch, at the batch size and number of ranks above")
+    of_run = "in one epoch" if epochs == 1 else f"in all {epochs:,} epochs"
+    add("steps", lambda m: f"{m.steps * epochs:,}", f"steps {of_run}, at this batch size and number of ranks")
+    if epochs > 1:
+        add("steps an epoch", lambda m: f"{m.steps:,}", "steps in one epoch")
     add("padding tokens", lambda m: f"{m.padding_tokens:,}", "padding in all packs")
     add("efficiency", lambda m: f"{m.efficiency:.2%}", "tokens / (tokens + padding)")
     add(
-        "above the lower bound",
+        "above lower bound",
         lambda m: f"{m.above_lower_bound:.2%}" if m.above_lower_bound < 1 else f"{m.above_lower_bound:,.0%}",
         "packs above the fewest possible; random packing may cut sequences, so its bound is lower",
     )
     if any(m.max_displacement is not None for m in methods):
         add("most places moved", lambda m: _moved(m.max_displacement), "places of a sequence from its own in the input")
         add("mean places moved", lambda m: _moved(m.mean_displacement), "the mean of these over all sequences")
-    add("sequences split", lambda m: f"{m.split:,}", "sequences in more than one pack")
-    if any(m.truncated for m in methods):
-        add("sequences truncated", lambda m: f"{m.truncated:,}", "sequences cut at the limit")
+    add(
+        "sequences cut",
+        lambda m: f"{m.split + m.truncated:,}",
+        "sequences in more than one pack, or truncated at the limit",
+    )
+    if any(m.split for m in methods) and any(m.truncated for m in methods):
+        add("sequences split", lambda m: f"{m.split:,}", "sequences in more than one pack")
+        add("truncated", lambda m: f"{m.truncated:,}", "sequences truncated at the limit")
     if any(m.dropped for m in methods):
-        add("sequences dropped", lambda m: f"{m.dropped:,}", "sequences left out")
+        add("dropped", lambda m: f"{m.dropped:,}", "sequences left out")
     if any(m.tokens_lost for m in methods):
-        add("tokens lost", lambda m: f"{m.tokens_lost:,}", "tokens truncated or dropped")
+        add("tokens lost", lambda m: f"{m.tokens_lost:,}", "tokens truncated or left out")
     add("multi-turn broken", lambda m: _known(m.broken), "multi-turn conversations split or truncated")
+    _add_batches(add)
+    _add_work(add)
+    return lines
+
+
+def _add_batches(add: Callable[[str, Callable[[Method], str], str], None]) -> None:
     add(
         "samples per pack",
         lambda m: f"{m.samples.mean:,.1f} ± {m.samples.deviation:,.1f}",
         "sequences, or pieces of sequences, in a pack: mean ± standard deviation",
     )
     add("samples per step", lambda m: f"{m.samples.mean * m.rows / m.steps:,.0f}", "samples in a step, on average")
+
+
+def _add_work(add: Callable[[str, Callable[[Method], str], str], None]) -> None:
     add(
-        "attention, masked",
+        "time",
+        lambda m: f"{m.with_masks.relative_time:.3f}",
+        "estimated time, padding to the longest = 1; a token attends to its own sequence, and packs are not padded",
+    )
+    add(
+        "time, whole packs",
+        lambda m: f"{m.without_masks.relative_time:.3f}",
+        "the same where a token attends to the whole pack, padding included, as in the paper",
+    )
+    add("time, scheduled", _scheduled("relative_time", ".3f"), "the time in the order of packsort.schedule")
+    add(
+        "ranks busy",
+        lambda m: f"{m.with_masks.utilization:.1%}",
+        "mean cost over ranks / cost of the slowest rank, in shuffled order",
+    )
+    add("busy, whole packs", lambda m: f"{m.without_masks.utilization:.1%}", "the same for whole packs")
+    add("busy, scheduled", _scheduled("utilization", ".1%"), "the same in the order of packsort.schedule")
+    add(
+        "attention",
         lambda m: _si(m.with_masks.attention),
         "pairs of tokens that attention computes where a token attends to its own sequence",
     )
     add(
-        "attention, whole packs",
+        "same, whole packs",
         lambda m: _si(m.without_masks.attention),
         "pairs of tokens where a token attends to the whole pack, padding included",
     )
-    add(
-        "time, masked",
-        lambda m: f"{m.with_masks.relative_time:.3f}",
-        "estimated time, padding = 1; packs are not padded",
-    )
-    add("time, whole packs", lambda m: f"{m.without_masks.relative_time:.3f}", "estimated time on the same scale")
-    add(
-        "time, scheduled",
-        _scheduled("relative_time", ".3f"),
-        "estimated time, masked, in the order of packsort.schedule",
-    )
-    add(
-        "ranks busy, masked",
-        lambda m: f"{m.with_masks.utilization:.1%}",
-        "mean cost over ranks / cost of the slowest rank, in shuffled order",
-    )
-    add(
-        "ranks busy, whole packs",
-        lambda m: f"{m.without_masks.utilization:.1%}",
-        "mean cost over ranks / cost of the slowest rank, where a token attends to the whole pack",
-    )
-    add(
-        "ranks busy, scheduled",
-        _scheduled("utilization", ".1%"),
-        "mean cost over ranks / cost of the slowest rank, masked, in the order of packsort.schedule",
-    )
-    return lines
+
+
+def facts(comparison: ComparisonFigures) -> list[tuple[str, str]]:
+    """Return what was compared, as names and values."""
+    batch = f"{comparison.batch_size:,} packs on each of {comparison.world_size:,} ranks"
+    return [
+        ("sequences", f"{comparison.num_sequences:,}, the longest has {comparison.longest:,} tokens"),
+        ("tokens", f"{comparison.num_tokens:,}"),
+        *([("empty", f"{comparison.num_empty:,} more are left out")] if comparison.num_empty else []),
+        ("multi-turn", multi_turn_note(comparison)),
+        ("batch", batch + (f", {comparison.epochs:,} epochs" if comparison.epochs > 1 else "")),
+        ("model", comparison.model.name),
+        ("too long", _OVERLONG[comparison.overlong]),
+    ]
+
+
+_OVERLONG = {
+    "error": "an error",
+    "drop": "dropped",
+    "truncate": "truncated",
+    "split_turns": "cut between turns",
+}
 
 
 def time_note(comparison: ComparisonFigures) -> str:

@@ -30,12 +30,13 @@ def count_method(
         base: Cost that relative times refer to; None is the cost of these packs with document masks.
     """
     costs = np.asarray(model.linear * packs.width + model.quadratic * packs.squares, np.float64)
-    masked = count_steps(costs, batch_size, world_size, base)
+    starts = np.arange(0, len(costs), batch_size) if packs.batches is None else packs.batches
+    masked = count_steps(costs, starts, world_size, base)
     base = masked.cost if base is None else base
     scheduled = _scheduled(costs, batch_size, world_size, base) if packs.balanced else None
     width = packs.full_width.astype(np.float64 if limit > 2**24 else np.int64)
     pairs = width * width
-    whole = count_steps(np.asarray(model.linear * width + model.quadratic * pairs), batch_size, world_size, base)
+    whole = count_steps(np.asarray(model.linear * width + model.quadratic * pairs), starts, world_size, base)
     count, tokens, room = len(packs.tokens), int(packs.tokens.sum()), int(packs.room.sum())
     bins = np.minimum(packs.tokens * _FILL_BINS // limit, _FILL_BINS - 1)
     by_share = np.bincount(bins, minlength=_FILL_BINS)
@@ -44,7 +45,7 @@ def count_method(
     return Method(
         name=name,
         rows=count,
-        steps=-(-count // (batch_size * world_size)),
+        steps=-(-len(starts) // world_size),
         tokens=tokens,
         padding_tokens=room - tokens,
         efficiency=tokens / room,
@@ -65,18 +66,20 @@ def count_method(
     )
 
 
-def count_steps(costs: NDArray[np.float64], batch_size: int, world_size: int, base: float | None) -> StepCosts:
+def count_steps(
+    costs: NDArray[np.float64], batches: NDArray[np.int64], world_size: int, base: float | None
+) -> StepCosts:
     """Sum the cost of the steps.
 
     Args:
-        costs: Cost of each pack in training order, (packs,), as for `step_costs`.
-        batch_size: Packs of one rank in a step.
+        costs: Cost of each pack in training order, (packs,).
+        batches: First pack of each batch, as for `step_costs`.
         world_size: Number of ranks.
         base: Cost that the relative time refers to; None is the cost of these steps.
     """
-    mean, slowest = step_costs(costs, batch_size, world_size)
-    # The last step is hardly ever full, so it says nothing about the others.
-    shown = min(_STEPS_SHOWN, max(1, len(costs) // (batch_size * world_size)))
+    mean, slowest = step_costs(costs, batches, world_size)
+    # A last step in which ranks have no batch says nothing about the others.
+    shown = min(_STEPS_SHOWN, max(1, len(batches) // world_size))
     cost = float(slowest.sum())
     return StepCosts(
         cost=cost,
@@ -88,24 +91,24 @@ def count_steps(costs: NDArray[np.float64], batch_size: int, world_size: int, ba
 
 
 def step_costs(
-    costs: NDArray[np.float64], batch_size: int, world_size: int
+    costs: NDArray[np.float64], batches: NDArray[np.int64], world_size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute the cost of each step.
 
     Args:
-        costs: Cost of each pack, (packs,). A step takes `batch_size` consecutive packs for rank 0, then for rank 1, and
-            so on.
-        batch_size: Packs of one rank in a step.
-        world_size: Number of ranks. Ranks for which the last step has no pack cost nothing in it.
+        costs: Cost of each pack, (packs,).
+        batches: First pack of each batch, (batches,). A step takes one batch for rank 0, the next for rank 1, and so
+            on.
+        world_size: Number of ranks. Ranks for which the last step has no batch cost nothing in it.
 
     Returns:
         (mean over ranks (steps,), cost of the slowest rank (steps,)).
 
     Example:
-        >>> step_costs(np.array([1.0, 3.0, 2.0, 2.0, 4.0]), batch_size=1, world_size=2)
-        (array([2., 2., 2.]), array([3., 2., 4.]))
+        >>> step_costs(np.array([1.0, 3.0, 2.0, 2.0, 4.0]), np.array([0, 1, 2, 4]), world_size=2)
+        (array([2., 4.]), array([3., 4.]))
     """
-    ranks = np.add.reduceat(costs, np.arange(0, len(costs), batch_size))
+    ranks = np.add.reduceat(costs, batches)
     firsts = np.arange(0, len(ranks), world_size)
     return np.add.reduceat(ranks, firsts) / world_size, np.maximum.reduceat(ranks, firsts)
 
@@ -120,4 +123,4 @@ def _scheduled(costs: NDArray[np.float64], batch_size: int, world_size: int, bas
     places[: len(costs)] = costs
     # The packs are shuffled already. Without a seed, the schedule balances these very steps.
     balanced = schedule_costs(places, world_size, batch_size, WINDOW, "pad", None)
-    return count_steps(places[balanced.order.ravel()], batch_size, world_size, base)
+    return count_steps(places[balanced.order.ravel()], np.arange(0, len(places), batch_size), world_size, base)

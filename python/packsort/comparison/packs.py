@@ -1,4 +1,10 @@
-"""Packs of padding, random packing and greedy packing, as arrays that `packsort.compare` counts."""
+"""Packs of padding, random packing and plans, as arrays that `packsort.compare` counts.
+
+Padding at its best sorts sequences by length, longest first, and cuts them into batches. A batch takes the longest
+sequence left, and as many of the next ones as fit a budget of tokens if each is padded to that length. The budget is
+that of a batch of packs, `batch_size * max_length`, so both take the same memory. Batches are trained on in shuffled
+order. Trainers know this as bucketing, or as a sampler by length with a budget of tokens.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +30,7 @@ class Packs:
         room: Tokens and padding of each pack, as efficiency counts them, (packs,).
         balanced: Whether `packsort.schedule` can order these packs by cost.
         lower_bound: Packs that the method cannot go below.
+        batches: First pack of each batch of a rank, (batches,); None where every batch has the same number.
         split: Sequences in more than one pack.
         truncated: Sequences cut at the limit.
         dropped: Sequences left out.
@@ -41,6 +48,7 @@ class Packs:
     room: NDArray[np.int64]
     balanced: bool
     lower_bound: int
+    batches: NDArray[np.int64] | None = None
     split: int = 0
     truncated: int = 0
     dropped: int = 0
@@ -63,26 +71,62 @@ def padded_packs(
     Returns:
         (packs padded to the longest of their batch, packs padded to the limit).
     """
-    limit = planned.max_length
-    kept = np.minimum(lengths, limit)
+    kept = np.minimum(lengths, planned.max_length)
     firsts = np.arange(0, len(kept), batch_size)
     longest = np.maximum.reduceat(kept, firsts)
     width = np.repeat(longest, np.diff(firsts, append=len(kept)))
-    fixed = np.full_like(kept, limit)
-    facts: dict[str, Any] = {
-        "tokens": kept,
-        "pieces": np.ones_like(kept),
-        "balanced": False,
-        "squares": _squares(kept, limit),
+    facts = _facts(lengths, planned, multi_turn)
+    return _padded(kept, width, facts), _padded(kept, np.full_like(kept, planned.max_length), facts)
+
+
+def best_padded_packs(
+    lengths: NDArray[np.int64], planned: Plan, budget: int, seed: int, multi_turn: NDArray[np.bool_] | None
+) -> Packs:
+    """Put one sequence into each pack, and sequences of like length into each batch.
+
+    Args:
+        lengths: Tokens of the sequences, (n,), without those that are dropped.
+        planned: Greedy plan of the same sequences, as for `padded_packs`.
+        budget: Most tokens of a batch, padding included; at least the limit.
+        seed: Seed that shuffles the batches.
+        multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
+    """
+    kept = np.sort(np.minimum(lengths, planned.max_length))[::-1]
+    starts, at = [], 0
+    while at < len(kept):
+        starts.append(at)
+        at += budget // int(kept[at])
+    firsts = np.array(starts)
+    sizes = np.diff(firsts, append=len(kept))
+    order = np.random.default_rng([seed, 1]).permutation(len(firsts))  # another than that of the sequences
+    firsts, sizes = firsts[order], sizes[order]
+    batches = np.cumsum(sizes) - sizes
+    width = np.repeat(kept[firsts], sizes)
+    kept = kept[np.arange(len(kept)) + np.repeat(firsts - batches, sizes)]
+    return _padded(kept, width, {**_facts(lengths, planned, multi_turn), "batches": batches})
+
+
+def _facts(lengths: NDArray[np.int64], planned: Plan, multi_turn: NDArray[np.bool_] | None) -> dict[str, Any]:
+    """Count what whole sequences lose at the limit, in a plan and in padding alike."""
+    return {
         "lower_bound": planned.lower_bound,
         "truncated": planned.num_truncated,
         "dropped": planned.num_dropped,
         "tokens_lost": planned.tokens_lost,
-        "broken": None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
+        "broken": None if multi_turn is None else int((multi_turn & (lengths > planned.max_length)).sum()),
     }
-    return (
-        Packs(**facts, width=width, full_width=width, room=width),
-        Packs(**facts, width=fixed, full_width=fixed, room=fixed),
+
+
+def _padded(kept: NDArray[np.int64], width: NDArray[np.int64], facts: dict[str, Any]) -> Packs:
+    return Packs(
+        tokens=kept,
+        pieces=np.ones_like(kept),
+        squares=_squares(kept, int(width.max())),
+        width=width,
+        full_width=width,
+        room=width,
+        balanced=False,
+        **facts,
     )
 
 
@@ -126,15 +170,15 @@ def random_packs(lengths: NDArray[np.int64], planned: Plan, multi_turn: NDArray[
     )
 
 
-def greedy_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[np.bool_] | None) -> Packs:
+def planned_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[np.bool_] | None) -> Packs:
     """Take the packs of a plan in its order.
 
     Args:
-        planned: Plan of whole sequences.
+        planned: The plan.
         lengths: Tokens of the sequences, (n,), without those that are dropped.
         multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
     """
-    limit = planned.max_length
+    limit, in_order = planned.max_length, planned.strategy == "in_order"
     starts = planned.pack_offsets[:-1]
     pieces = planned.piece_lengths.astype(np.int64)
     tokens = np.add.reduceat(pieces, starts)
@@ -146,13 +190,10 @@ def greedy_packs(planned: Plan, lengths: NDArray[np.int64], multi_turn: NDArray[
         width=tokens,
         full_width=room,
         room=room,
-        balanced=planned.strategy != "in_order",  # balancing would give up the order
-        lower_bound=planned.lower_bound,
-        truncated=planned.num_truncated,
-        dropped=planned.num_dropped,
-        tokens_lost=planned.tokens_lost,
-        broken=None if multi_turn is None else int((multi_turn & (lengths > limit)).sum()),
-        moved=(planned.max_displacement, planned.mean_displacement) if planned.strategy == "in_order" else None,
+        balanced=not in_order,  # balancing would give up the order
+        split=planned.num_split,
+        moved=(planned.max_displacement, planned.mean_displacement) if in_order else None,
+        **_facts(lengths, planned, multi_turn),
     )
 
 

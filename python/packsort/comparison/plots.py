@@ -16,7 +16,7 @@ from packsort.comparison.histograms import Histogram
 from packsort.comparison.results import ComparisonFigures, Method, StepCosts
 
 # Placeholders for variables of the style sheet, whose colours differ between light and dark.
-_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
+_INK, _MUTED, _GRID, _NEUTRAL = "#010101", "#020202", "#030303", "#070707"
 _SERIES = {"padding": "#040404", "random": "#050505", "ffd": "#060606"}
 _VARIABLES = {
     _INK: "var(--ink)",
@@ -25,6 +25,7 @@ _VARIABLES = {
     "#040404": "var(--padding)",
     "#050505": "var(--random)",
     "#060606": "var(--greedy)",
+    "#070707": "var(--bars)",
 }
 _TITLES = {"padding": "padding", "random": "random packing", "ffd": "greedy packing"}
 
@@ -33,7 +34,7 @@ def length_plot(comparison: ComparisonFigures, *, wide: bool) -> str:
     """Plot the histogram of lengths, with the limits that were compared."""
     figure, axes = _axes((7.4 if wide else 3.5, 2.3))
     edges, counts = comparison.lengths.edges, comparison.lengths.counts
-    axes.stairs(counts, edges, fill=True, color=_MUTED, alpha=0.55)
+    axes.stairs(counts, edges, fill=True, color=_NEUTRAL)
     axes.set_xscale("log", base=2)
     axes.set_xlim(edges[0], max(edges[-1], *(one.max_length * 1.1 for one in comparison.at)))
     top = max(counts) * 1.16
@@ -135,7 +136,11 @@ def _relative(steps: StepCosts) -> tuple[list[float], list[float]]:
 
 
 def _axes(size: tuple[float, float], title: str | None = None) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, layout="constrained")
+    # Fixed margins, in inches: a layout by the size of labels draws everything twice.
+    width, height = size
+    figure = Figure(figsize=size)
+    top = 0.08 if title is None else 0.3
+    figure.subplots_adjust(left=0.68 / width, right=1 - 0.25 / width, bottom=0.46 / height, top=1 - top / height)
     figure.patch.set_visible(False)
     axes = figure.add_subplot()
     axes.patch.set_visible(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from packsort.comparison.histograms import Histogram
@@ -58,21 +58,20 @@ class Method:
     """Figures of one method.
 
     Attributes:
-        name: `padding` (one sequence per pack, padded to the longest of each rank's batch), `padding_fixed` (the same,
-            padded to `max_length`), `random` (shuffled, concatenated, cut at `max_length`), `ffd` (greedy packing) or
-            `in_order` (whole sequences in input order).
+        name: Name of the method; `packsort.compare` describes each.
         rows: Packs.
-        steps: Steps of `batch_size` packs on each of `world_size` ranks; the last one may not be full.
+        steps: Steps of one batch on each of `world_size` ranks in an epoch; the last one may not be full. A batch has
+            `batch_size` packs, or, for `padding_best`, as many as `batch_size * max_length` tokens have room for.
         tokens: Tokens trained on.
         padding_tokens: Padding up to the longest of the batch, or up to `max_length`.
         efficiency: tokens / (tokens + padding_tokens).
         lower_bound: Packs that the method cannot go below. `random` may cut sequences, so its bound is
             ceil(tokens / max_length).
         above_lower_bound: rows / lower_bound - 1.
-        split: Sequences in more than one pack.
+        split: Sequences in more than one pack, or cut between turns.
         truncated: Sequences cut to their first `max_length` tokens.
         dropped: Sequences left out.
-        tokens_lost: Tokens truncated or dropped.
+        tokens_lost: Tokens truncated, dropped, or in turns left out as too long.
         broken: Multi-turn conversations split or truncated; None where turns are not known.
         samples: Sequences, or pieces of sequences, in a pack.
         with_masks: Work where a token attends to its own sequence and packs are not padded, as in packsort's loaders.
@@ -112,10 +111,12 @@ class Advice:
 
     Attributes:
         choice: `padding`, `random` or `ffd`.
+        is_tentative: Whether the choice is a guess from the paper's findings rather than a count.
         reasons: Reasons and warnings, one or two sentences each.
     """
 
     choice: str
+    is_tentative: bool
     reasons: tuple[str, ...]
 
 
@@ -142,23 +143,40 @@ class MatchedBatch:
 class AtLength:
     """Figures of all methods at one `max_length`, the recommendation, and the batch that goes with it.
 
-    `in_order` is None where no window was given.
+    `at[name]` has the figures of one method.
+
+    Attributes:
+        max_length: The limit.
+        methods: Figures of the methods by name, in the order of the table. `padding`, `ffd` and the recommended method
+            are always among them.
+        advice: The recommendation.
+        batch: Batch of greedy packs with as many samples as a padded batch.
     """
 
     max_length: int
-    padding: Method
-    padding_fixed: Method
-    random: Method
-    ffd: Method
+    methods: dict[str, Method]
     advice: Advice
     batch: MatchedBatch
-    in_order: Method | None = None
+
+    def __getitem__(self, name: str) -> Method:
+        """Return the figures of one method.
+
+        Raises:
+            KeyError: This method was not compared.
+        """
+        if name not in self.methods:
+            raise KeyError(f"method {name!r} was not compared; there are {', '.join(map(repr, self.methods))}")
+        return self.methods[name]
 
     @property
-    def methods(self) -> tuple[Method, ...]:
-        """All methods, padding first."""
-        methods = (self.padding, self.padding_fixed, self.random, self.ffd)
-        return methods if self.in_order is None else (*methods, self.in_order)
+    def padding(self) -> Method:
+        """Padding to the longest of each batch, as trainers pad by default."""
+        return self.methods["padding"]
+
+    @property
+    def ffd(self) -> Method:
+        """Greedy packing of whole sequences."""
+        return self.methods["ffd"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,8 +196,11 @@ class ComparisonFigures:
     at: tuple[AtLength, ...]
     summary: tuple[str, ...]
     learning_rate: tuple[str, ...]
+    best_length: int
+    epochs: int = 1
     num_empty: int = 0
     window: int | None = None
+    rows_by_split: dict[str, int] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
 
     def __getitem__(self, max_length: int) -> AtLength:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from packsort._arrow import as_chunked, first_null, is_list, is_messages, to_numpy
+from packsort._progress import Advance, ignore
 from packsort.errors import OptionError, SourceError
 from packsort.schema import LABELS
 from packsort.sources.source import Source
@@ -75,13 +76,14 @@ def turns_of_messages(messages: pa.ChunkedArray) -> NDArray[np.int64]:
     return counted
 
 
-def source_turns(source: Source, column: str | None) -> tuple[Any, str | None]:
+def source_turns(source: Source, column: str | None, advance: Advance = ignore) -> tuple[Any, str | None]:
     """Count the turns of the rows of a source.
 
     Args:
         source: The rows.
         column: Column of integers, booleans, conversations (`messages`), or `labels`, whose runs of tokens with loss
             are counted. None takes the first of `messages` and `labels` that exists.
+        advance: Called with the rows whose turns were counted.
 
     Returns:
         (turns (rows,), name of their column). (None, None) where turns are not known: there is no such column, or every
@@ -91,10 +93,10 @@ def source_turns(source: Source, column: str | None) -> tuple[Any, str | None]:
         SourceError: There is no column `column`, or it does not tell turns.
     """
     with source.naming():
-        return _found(source, column)
+        return _found(source, column, advance)
 
 
-def _found(source: Source, column: str | None) -> tuple[Any, str | None]:
+def _found(source: Source, column: str | None, advance: Advance) -> tuple[Any, str | None]:
     names = source.schema.names
     if column is None:
         column = next((name for name in ("messages", LABELS) if name in names), None)
@@ -104,18 +106,20 @@ def _found(source: Source, column: str | None) -> tuple[Any, str | None]:
         raise SourceError(f"no column `{column}` to count turns by; there are {', '.join(f'`{n}`' for n in names)}")
     kind = source.schema.field(column).type
     if is_messages(kind):
-        found = [turns_of_messages(pa.chunked_array([batch.column(0)])) for batch in _batches(source, column)]
+        found = [turns_of_messages(pa.chunked_array([batch.column(0)])) for batch in _batches(source, column, advance)]
         return np.concatenate(found), column
     if is_list(kind) and pa.types.is_integer(kind.value_type):
-        counted = [_runs(batch.column(0)) for batch in _batches(source, column)]
+        counted = [_runs(batch.column(0)) for batch in _batches(source, column, advance)]
         if not any(masked for _, masked in counted):
             return None, None
         return np.concatenate([runs for runs, _ in counted]), column
     return source.read([column])[column], column
 
 
-def _batches(source: Source, column: str) -> Iterator[pa.RecordBatch]:
-    return (batch for _, _, batch in source.batches([column], _ROWS_A_BATCH))
+def _batches(source: Source, column: str, advance: Advance) -> Iterator[pa.RecordBatch]:
+    for _, _, batch in source.batches([column], _ROWS_A_BATCH):
+        yield batch
+        advance(batch.num_rows)
 
 
 def _runs(labels: pa.Array) -> tuple[NDArray[np.int64], bool]:

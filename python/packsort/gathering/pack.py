@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from packsort._options.choices import Seed
 from packsort._options.keywords import PackOptions
-from packsort._progress import no_progress
+from packsort._progress import log_stage
 from packsort._warn import warn
 from packsort.gathering.fillers import token_config
 from packsort.gathering.gather import gather_packs
@@ -53,14 +53,14 @@ def pack(
             one value for each sequence, such as its source or its reward, that packs keep.
 
     Returns:
-        One row for each pack:
+        A table with one row for each pack.
 
-        - `input_ids` and `labels`, list<int32>; other per-token columns in their own type.
-        - `seq_lengths`, list<int32>: tokens of each segment, in order.
-        - `sequence_ids`, list<int64>: the row of `table` that each segment comes from, -2 for a separator, -1 for
+        - `input_ids` and `labels`, `list<int32>`; other per-token columns in their own type.
+        - `seq_lengths`, `list<int32>`: tokens of each segment, in order.
+        - `sequence_ids`, `list<int64>`: the row of `table` that each segment comes from, -2 for a separator, -1 for
           padding.
-        - `piece_starts`, list<int32>: the first token of each segment in its row. Only where sequences are cut or keep
-          their end.
+        - `piece_starts`, `list<int32>`: the first token of each segment in its row. Only where sequences are cut or
+          keep their end.
         - the columns of `keep`, a list with one value for each segment: text as a dictionary type, integers as int64,
           floats and booleans in their own type. All pieces of a sequence have its value. Separators and padding have
           null in text, -1 in integers, 0 in floats, and False in booleans.
@@ -122,7 +122,7 @@ def pack_with_codes(
     config = token_config(caller, max_length, options, choice=choice, seed=seed, epoch=epoch)
     source = open_source(table, config.input)
     kept = read_sequence_columns(source, config.keep)
-    tokens, info = load_tokens(source, choice and choice.load(), no_progress, config.input)
+    tokens, info = load_tokens(source, choice and choice.load(), log_stage, config.input)
     warn(tokens.uses.in_words() if info is None else info.remarks())
     planned = plan_tokens(tokens, info, config.plan)
     step = max(1, _TOKENS_PER_CHUNK // planned.max_length)

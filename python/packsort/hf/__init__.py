@@ -15,7 +15,9 @@ import typing as _typing
 try:
     import datasets as _datasets  # noqa: F401
 except ImportError as error:
-    raise ImportError("packsort.hf needs datasets: pip install 'packsort[hf]'") from error
+    from packsort._install import pip_install as _pip_install
+
+    raise ImportError(f"packsort.hf needs datasets: {_pip_install('packsort[hf]')}") from error
 
 from packsort.hf.config import sft_config
 from packsort.hf.loading import load

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from packsort._hub import hub_is_reachable
+from packsort._install import pip_install
 from packsort.errors import OptionError
 from packsort.hf._small_models import build_small_model
 from packsort.torch.attention import register
@@ -31,7 +32,7 @@ def load_model(name_or_dir: str, *, weights: bool = False, attention: str | None
     try:
         from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError as error:
-        raise OptionError(f"models need transformers ({error}): pip install 'packsort[hf]'") from error
+        raise OptionError(f"models need transformers ({error}): {pip_install('packsort[hf]')}") from error
     path = Path(name_or_dir).expanduser()
     local = path.is_absolute() or name_or_dir.startswith((".", "~")) or name_or_dir.endswith(("/", os.sep))
     if path.is_dir() and not (path / "config.json").is_file():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from packsort._install import pip_install
 from packsort.errors import OptionError
 
 _LEAST_TRL = "1.10"
@@ -34,7 +35,8 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
 
     It is `SFTConfig(output_dir, padding_free=True, packing=False, max_length=None, dataset_kwargs={
     "skip_prepare_dataset": True}, **arguments)`. With TRL's defaults packs lose their boundaries, and tokens after the
-    1,024th; with `packing=True` each pack becomes one sequence.
+    1,024th; with `packing=True` each pack becomes one sequence. On a machine without an accelerator `bf16` is False, as
+    transformers refuses TRL's default there.
 
     Args:
         output_dir: Directory of checkpoints, as for `SFTConfig`.
@@ -49,7 +51,7 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
 
     Example:
         >>> from packsort.hf import sft_config
-        >>> config = sft_config("run", per_device_train_batch_size=2, bf16=False)
+        >>> config = sft_config("run", per_device_train_batch_size=2)
         >>> config.padding_free, config.packing, config.max_length, config.per_device_train_batch_size
         (True, False, None, 2)
         >>> sft_config("run", packing=True)
@@ -73,6 +75,7 @@ def sft_config(output_dir: str | None = None, **arguments: Any) -> Any:
         raise OptionError(f"dataset_kwargs must have {_SKIP!r}: True for packs, got {prepare!r}: leave it out")
     config = _config_class()
     settings = {name: needed for name, (needed, _) in _SETTINGS.items()} | _checkpointing(config, arguments)
+    settings |= _precision(arguments)
     return config(output_dir, **arguments | settings, dataset_kwargs={**prepare, _SKIP: True})
 
 
@@ -90,6 +93,15 @@ def _checkpointing(config: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {new: defaults[old]}
 
 
+def _precision(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out TRL's default of bfloat16 on a CPU, where transformers refuses it."""
+    import torch
+
+    if torch.accelerator.is_available() or not {"bf16", "fp16", "use_cpu"}.isdisjoint(arguments):
+        return {}
+    return {"bf16": False}
+
+
 def _config_class() -> Any:
     """Return TRL's class.
 
@@ -99,11 +111,11 @@ def _config_class() -> Any:
     try:
         import trl
     except ImportError as error:
-        raise ImportError(f"packsort.hf.sft_config needs TRL: pip install 'trl>={_LEAST_TRL}'") from error
+        raise ImportError(f"packsort.hf.sft_config needs TRL: {pip_install(f'trl>={_LEAST_TRL}')}") from error
     release = tuple(int(part) for part in trl.__version__.split(".")[:2])
     if release < tuple(int(part) for part in _LEAST_TRL.split(".")):
         raise ImportError(
             f"packsort.hf.sft_config needs TRL {_LEAST_TRL} or later, got {trl.__version__}: "
-            f"pip install 'trl>={_LEAST_TRL}'"
+            f"{pip_install(f'trl>={_LEAST_TRL}')}"
         )
     return trl.SFTConfig

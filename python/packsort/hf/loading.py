@@ -38,9 +38,9 @@ def load(path: str | os.PathLike[str], *, streaming: bool = False, verify: Liter
             read once, at the speed of memory or of its disk. `"never"` trusts the files.
 
     Returns:
-        A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack: `input_ids` int32, `labels`
-        int32 where there are labels, other columns in their own type, and `seq_lengths` int32. `sequence_ids` and
-        `piece_starts` are left out, as in TRL's packed datasets.
+        A `datasets.Dataset`, or a `datasets.IterableDataset`, with one row for each pack. It has `input_ids` int32,
+        `labels` int32 where there are labels, other columns in their own type, and `seq_lengths` int32. `sequence_ids`
+        and `piece_starts` are left out, as in TRL's packed datasets.
 
     Raises:
         OptionError: `verify` is not allowed.

@@ -56,7 +56,7 @@ def pack_dataset(
         **options: Further options of `packsort.pack`, such as `overlong`, `max_sequences`, `separator` and `keep`.
 
     Returns:
-        A dataset of the same kind and format with one row for each pack: `input_ids` and `labels` int32, other
+        A dataset of the same kind and format with one row for each pack. It has `input_ids` and `labels` int32, other
         per-token columns in their own type, `seq_lengths` int32, and the columns of `keep` with one value for each
         segment, text as `ClassLabel`, -1 for separators and padding.
 

@@ -59,8 +59,8 @@ def pack_stream(
         **options: Further options of `packsort.pack`, such as `overlong` and `separator`, without `on_progress`.
 
     Returns:
-        A `datasets.IterableDataset` with known features: `input_ids` and `labels` int32, other per-token columns in
-        their own type, `seq_lengths` int32, and the columns of `keep`.
+        A `datasets.IterableDataset` with known features. It has `input_ids` and `labels` int32, other per-token
+        columns in their own type, `seq_lengths` int32, and the columns of `keep`.
 
     Raises:
         TypeError: A keyword argument is unknown.

@@ -41,7 +41,7 @@ def plan(
             Strategy
 
             - **strategy** (str, default `ffd`): Rule that puts sequences into packs.
-                `ffd`: first-fit decreasing.
+                `ffd`, or `greedy`: first-fit decreasing.
                 `bfd`: best-fit decreasing; packs have the lengths that TRL's `bfd` gives.
                 `hybrid`: `ffd` that also cuts `splittable` sequences to fill the room that whole ones leave, where
                 that takes fewer packs.
@@ -172,7 +172,7 @@ def plan_of_config(lengths: Any, config: PlanConfig) -> Plan:
     options = core_options(config)
     groups = splittable = starts = None
     if any(column is not None for column in (config.groups, config.alone, config.splittable, config.piece_starts)):
-        from packsort.planning.constraints import as_constraints  # imports pyarrow, which most plans do without
+        from packsort.planning.constraints import as_constraints  # most plans have none
 
         groups, splittable, starts = as_constraints(config, len(checked))
     if starts is not None:

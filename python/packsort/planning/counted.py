@@ -119,7 +119,7 @@ class CountedPlan(PlanFacts):
             before: As for `numbers`.
 
         Returns:
-            Number of each sequence's pack: int64 (n,); -1 for sequences that are left out.
+            Number of each sequence's pack, int64 (n,); -1 for sequences that are left out.
 
         Raises:
             LengthError: As for `numbers`.

@@ -33,7 +33,7 @@ class PlanFacts:
 
     @property
     def strategy(self) -> str:
-        """Rule that put sequences into packs, one of `packsort.options.Strategy`."""
+        """Rule that put sequences into packs, one of `packsort.options.Strategy`, or `given` for `Plan.from_packs`."""
         return str(self._facts["strategy"])
 
     @property
@@ -69,7 +69,7 @@ class PlanFacts:
 
     @property
     def seed(self) -> int | None:
-        """Seed of the shuffle; None leaves packs unshuffled in epoch 0, and those of `in_order` in every epoch."""
+        """Seed of the shuffle; None leaves packs unshuffled in epoch 0, those of `in_order` and `given` in all."""
         seed: int | None = self._facts["seed"]
         return seed
 
@@ -163,8 +163,8 @@ class PlanFacts:
         """Lengths that share a pack, one row for each pattern and length, in the order in which packs are opened.
 
         Columns: `pattern` int32; `repeat` int64, the number of packs of this pattern; `length` int32, in tokens;
-        `copies` int32, the number of sequences of this length in each pack. Empty for `random`. For `in_order`,
-        every pack has a pattern of its own, with a row for each run of equal lengths.
+        `copies` int32, the number of sequences of this length in each pack. Empty for `random`. For `in_order`
+        and `given`, every pack has a pattern of its own, with a row for each run of equal lengths.
         """
         from packsort.planning.patterns import pattern_table
 

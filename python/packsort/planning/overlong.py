@@ -121,10 +121,14 @@ def find_overlong(lengths: NDArray[Any] | pa.ChunkedArray, config: PlanConfig, e
         return error
     import numpy as np
 
-    from packsort._arrow import to_numpy
     from packsort.planning.constraints import as_flags
 
-    values = lengths if isinstance(lengths, np.ndarray) else to_numpy(lengths)
+    if isinstance(lengths, np.ndarray):
+        values = lengths
+    else:
+        from packsort._arrow import to_numpy
+
+        values = to_numpy(lengths)
     too_long = values > limit
     if config.splittable is not None:
         too_long &= ~as_flags("splittable", config.splittable, len(values))

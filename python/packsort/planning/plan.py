@@ -37,6 +37,42 @@ class Plan(PlanFacts):
         [0, 3]
     """
 
+    @classmethod
+    def from_packs(cls, lengths: Any, packs: Any, *, max_length: int, seed: int | None = None, epoch: int = 0) -> Plan:
+        """Make a plan of packs that were decided elsewhere, such as by a strategy of your own.
+
+        Loaders, `save` and `schedule` take it like any other plan. Its `strategy` is `given`. Packs keep their
+        sequences, and the order of these, in every epoch; a seed shuffles the packs.
+
+        Args:
+            lengths: Tokens of each sequence, (n,), at least 1 each: whatever `packsort.plan` takes.
+            packs: Sequence ids of each pack, counted from 0: a list of lists or arrays, or an Arrow column of lists of
+                integers. Every sequence is in exactly one pack.
+            max_length: Most tokens of a pack, 1 to 2**31 - 1.
+            seed: Seed of the shuffle, 0 to 2**64 - 1. None keeps the order of the packs in every epoch.
+            epoch: Epoch of the shuffle.
+
+        Raises:
+            LengthError: A length is null, below 1, or over `max_length`. Its `row` is the sequence.
+            LengthTypeError: The lengths are not integers, or not one column.
+            OptionError: `packs` are not lists of integers; an id is out of range, there twice or missing; a pack is
+                empty or has more than `max_length` tokens; or another argument has a value that is not allowed.
+
+        Example:
+            >>> from packsort import Plan
+            >>> plan = Plan.from_packs([3, 5, 2, 2], [[1], [0, 3, 2]], max_length=7)
+            >>> plan
+            Plan(4 sequences, 12 tokens -> 2 packs of 7, efficiency 85.71 %, given)
+            >>> [ids.tolist() for ids in plan]
+            [[1], [0, 3, 2]]
+            >>> Plan.from_packs([3, 5], [[1], [0, 1]], max_length=9)
+            Traceback (most recent call last):
+            packsort.errors.OptionError: packs must hold each sequence once, got sequence 1 again (packs 0 and 1)
+        """
+        from packsort.planning.given import plan_of_packs
+
+        return cls(plan_of_packs(lengths, packs, max_length=max_length, seed=seed, epoch=epoch))
+
     @lazy_property
     def num_split(self) -> int:
         """Number of sequences cut into more than one piece."""
@@ -131,7 +167,8 @@ class Plan(PlanFacts):
 
         The patterns, and so the number of packs, stay. Sequences of equal length trade places, and packs come in
         another order. A plan without a seed stays unshuffled in epoch 0; in other epochs it is shuffled by seed 0.
-        The packs of `in_order` stay as they are: a seed shuffles their order, and without one it is kept.
+        The packs of `in_order` and of `from_packs` stay as they are: a seed shuffles their order, and without one it is
+        kept.
 
         Args:
             epoch: 0 to 2**64 - 1.

@@ -17,7 +17,9 @@ Inside:
 try:
     import ray as _ray  # noqa: F401
 except ImportError as error:
-    raise ImportError("packsort.ray needs Ray: pip install 'packsort[ray]'") from error
+    from packsort._install import pip_install as _pip_install
+
+    raise ImportError(f"packsort.ray needs Ray: {_pip_install('packsort[ray]')}") from error
 
 from packsort.ray.pack import pack
 

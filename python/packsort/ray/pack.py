@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
 from packsort._options.memory import find_memory_limit
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort._stores import place
 from packsort._warn import warn
 from packsort.errors import OptionError
@@ -42,7 +42,7 @@ def pack(
     shard_size: int | str = "256MB",
     memory_limit: int | str | None = None,
     overwrite: bool = False,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
     **options: Unpack[ShardOptions],
 ) -> Manifest:
     """Pack a source that no machine holds into a directory of shards and a manifest.
@@ -96,7 +96,7 @@ def pack_of_config(
     *,
     memory_limit: int | None = None,
     overwrite: bool = False,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
     stretch_bytes: int = STRETCH_BYTES,
     traffic: Traffic | None = None,
 ) -> Manifest:

@@ -57,8 +57,9 @@ def dry_run(
 
     def prepared(rows: Source) -> Preparation:
         found = prepare(rows, config, choice, stage, store)
-        with stage("counting" if found.input.in_memory else "reading"):
-            return found.counted()
+        name = "counting" if found.input.in_memory else "reading"
+        with stage(name, total=len(found.tokens.lengths), unit="rows") as advance:
+            return found.counted(advance)
 
     found = without_unreadable(opened, config.input, prepared)
     return found.manifest(), found.num_shards

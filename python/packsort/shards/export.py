@@ -17,6 +17,7 @@ from packsort._atomic import OutputFolder, StoreFolder, open_file, open_table, o
 from packsort._options.choices import ExportFormat
 from packsort._options.memory import find_memory_limit
 from packsort._paths import not_a_uri
+from packsort._progress import Advance, Stage, log_stage
 from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
@@ -44,6 +45,7 @@ def export(
     overwrite: bool = False,
     memory_limit: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    stage: Stage = log_stage,
 ) -> list[Path | StorePath]:
     """Write the packs of a packed directory as files that another trainer reads.
 
@@ -52,10 +54,10 @@ def export(
     `megatron` is the packed Parquet of Megatron-Bridge and NeMo (`GPTSFTPackedParquetDataset`), which take a folder or
     a pattern as data set:
 
-    - `input_ids`, list<int32>: the tokens.
-    - `seq_start_id`, list<int32>: the first token of each sequence. Padding and separators belong to the sequence
+    - `input_ids`, `list<int32>`: the tokens.
+    - `seq_start_id`, `list<int32>`: the first token of each sequence. Padding and separators belong to the sequence
       before them.
-    - `loss_mask`, list<int8>: 1 where the *next* token carries loss.
+    - `loss_mask`, `list<int8>`: 1 where the *next* token carries loss.
 
     The reader removes the last token of each sequence from its input and the first from its labels. Packs made with
     `pad_to_multiple_of` therefore get one token of padding more for each sequence, so that the reader's sequences are
@@ -84,6 +86,7 @@ def export(
         memory_limit: Bytes of memory that the call may take, such as "4GB"; None is half of what the machine and its
             limits (cgroup, ulimit) allow. One shard at a time is held.
         storage_options: Options of the fsspec file system of URLs.
+        stage: Progress reporter, as for `packsort.write_shards`.
 
     Returns:
         The files. They and the metadata appear in one step, also where they replace others; in an object store one
@@ -125,12 +128,15 @@ def export(
         raise OptionError(f"out `{folder}` is the packed directory itself: choose another folder")
     if format != "trl" and not shards.manifest.counts.packs:
         raise SourceError(f"`{shards.path}` holds no packs, and Megatron reads no empty data set")
-    with output_folder(folder, overwrite=overwrite, own=_own_files, names=_NAMES) as output:
+    with (
+        output_folder(folder, overwrite=overwrite, own=_own_files, names=_NAMES) as output,
+        stage("exporting", total=shards.manifest.counts.packs, unit="packs") as advance,
+    ):
         output.begin(digest(json.dumps([_core.__version__, format, pad_token_id, shards.manifest.to_json()])))
         if format == "megatron-bin":
-            files, others = _write_documents(shards, folder, output, pad_token_id)
+            files, others = _write_documents(shards, folder, output, advance, pad_token_id)
         else:
-            files, others = (_write_megatron if format == "megatron" else _write_trl)(shards, folder, output)
+            files, others = (_write_megatron if format == "megatron" else _write_trl)(shards, folder, output, advance)
         output.commit({*files, *others})
     return [folder / name for name in files]
 
@@ -141,7 +147,7 @@ def metadata_path(source: ShardFiles, out: str | os.PathLike[str]) -> Path | Sto
 
 
 def _write_megatron(
-    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder
+    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder, advance: Advance
 ) -> tuple[list[str], list[str]]:
     """Write the rows and the metadata, and return the names of both."""
     form = megatron.RowFormat.of(shards.manifest)
@@ -157,13 +163,18 @@ def _write_megatron(
                 rows = form.rows(table.slice(start, _PACKS_PER_GROUP), where, start)
                 metadata.add(rows)
                 write(rows)
+                advance(rows.num_rows)
         output.finish(name)
     write_bytes(output.path_of(form.metadata_name), folder / form.metadata_name, metadata.to_json().encode())
     return names, [form.metadata_name]
 
 
 def _write_documents(
-    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder, pad_token_id: int | None
+    shards: ShardFiles,
+    folder: Path | StorePath,
+    output: OutputFolder | StoreFolder,
+    advance: Advance,
+    pad_token_id: int | None,
 ) -> tuple[list[str], list[str]]:
     """Write the tokens and their index, and return the names of both."""
     manifest = shards.manifest
@@ -178,6 +189,7 @@ def _write_documents(
             for start in range(0, table.num_rows, _PACKS_PER_GROUP):
                 part = table.slice(start, _PACKS_PER_GROUP)
                 file.write(documents.of(part, f"`{shards.path / shard.name}`", start).data)
+                advance(part.num_rows)
     output.finish(tokens)
     with open_file(output.path_of(index), folder / index) as file:
         megatron_bin.write_index(file, documents.count, manifest.max_length)
@@ -193,7 +205,7 @@ def _write_documents(
 
 
 def _write_trl(
-    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder
+    shards: ShardFiles, folder: Path | StorePath, output: OutputFolder | StoreFolder, advance: Advance
 ) -> tuple[list[str], list[str]]:
     """Write the rows, and return the names of the files."""
     names = _names(shards, ".parquet")
@@ -202,7 +214,8 @@ def _write_trl(
         table = _trl(shards.table(index))
         with open_table(output.path_of(name), folder / name, table.schema) as write:
             for start in range(0, table.num_rows, _PACKS_PER_GROUP):
-                write(table.slice(start, _PACKS_PER_GROUP))
+                write(part := table.slice(start, _PACKS_PER_GROUP))
+                advance(part.num_rows)
         output.finish(name)
     return names, []
 

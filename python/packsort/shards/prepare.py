@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from packsort import _core
 from packsort._arrow import to_numpy
-from packsort._progress import Stage, note_search
+from packsort._progress import Advance, Stage, ignore, logger, note_search
 from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
@@ -125,8 +125,11 @@ class Preparation:
         a_segment = _BYTES_A_SEGMENT + 8 * len(self.kept.names)
         return packs * self.plan.max_length * token_bytes(pa.schema(self._token_fields)) + segments * a_segment
 
-    def counted(self) -> Preparation:
+    def counted(self, advance: Advance = ignore) -> Preparation:
         """Read all tokens, and return the same with counts of the sequences and packs without loss.
+
+        Args:
+            advance: Called with the rows that were read.
 
         Raises:
             SourceError: A token is wrong, where they were not checked before.
@@ -136,6 +139,7 @@ class Preparation:
         losses = LossCounter(self.plan, self.places)
         for first, table in self.tokens.batches(_BATCH_BYTES):
             losses.add(first, table, self.places.of_rows(first, first + table.num_rows))
+            advance(table.num_rows)
         return self.with_losses(losses)
 
     def with_losses(self, losses: LossCounter) -> Preparation:
@@ -197,6 +201,7 @@ def prepare(
             planned = plan_tokens(found.tokens, info, options, ways)
             counts, files = count_sequences(planned, found.tokens)
             prepared = Preparation(found, planned, config, kept, counts, files)
+            logger().debug(f"planned {planned.num_packs:,} packs of {counts.sequences:,} sequences")
             if not found.in_memory:
                 prepared.memory()
     except PacksortError as error:

@@ -17,7 +17,7 @@ from packsort import _checks
 from packsort._arrow import to_numpy
 from packsort._options.choices import Verify
 from packsort._pickles import restoring
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.schema import SEQ_LENGTHS, SEQUENCE_IDS
 from packsort.shards.checks import ShardChecks
 from packsort.shards.files import ShardFiles, StoreOptions
@@ -168,7 +168,7 @@ class Shards(ShardFiles):
         # A process that gets a pickle need not check again what this one has checked.
         return _reopen, (self.path, self._options, self._checks.passed())
 
-    def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = no_progress) -> Verification:
+    def verify(self, source: Any = None, *, tokenizer: Any = None, stage: Stage = log_stage) -> Verification:
         """Check the packs, and prove that they hold `source`; see `packsort.verify`."""
         return verify(self, source, tokenizer=tokenizer, stage=stage)
 

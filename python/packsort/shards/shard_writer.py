@@ -11,7 +11,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from packsort._atomic import output_errors
-from packsort._progress import Stage
+from packsort._progress import Stage, logger
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.manifest import ShardInfo, shard_names
 from packsort.shards.prepare import Preparation
@@ -46,6 +46,8 @@ class ShardWriter:
 
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[ShardInfo]:
         """Write all shards but those that are finished."""
+        if finished:
+            logger().info(f"{len(finished):,} shards were finished by an earlier run")
         shards: list[ShardInfo] = []
         writing: deque[Future[Future[ShardInfo]]] = deque()
         syncing: deque[Future[ShardInfo]] = deque()

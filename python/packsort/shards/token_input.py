@@ -62,8 +62,8 @@ def load_input(
         with source.naming():
             # Refused before any token is read.
             memory_use(config.memory_limit, source.num_rows, shard, columns, config.named_columns)
-        with stage("reading lengths"):
-            return TokenInput(StreamedTokens(source, config.input.empty), None, fillers)
+        with stage("reading lengths", total=source.num_rows, unit="rows") as advance:
+            return TokenInput(StreamedTokens(source, config.input.empty, advance), None, fillers)
     return TokenInput(*_tokenized(source, config, choice, stage, store, folder))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort._options.memory import find_memory_limit
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.errors import DamagedError, OptionError, SourceError
 from packsort.schema import INPUT_IDS, PIECE_STARTS
 from packsort.shards.coverage import CutSequences, WholeSequences
@@ -86,7 +86,7 @@ def verify(
     *,
     tokenizer: Any = None,
     memory_limit: int | str | None = None,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
 ) -> Verification:
     """Check a packed directory, and prove that it holds its source.
 
@@ -258,8 +258,8 @@ def _source_tokens(
     room: dict[str, Any] = {"most_bytes": most_bytes, "memory_limit": memory_limit}
     try:
         if tokenizer is None:
-            with stage("reading lengths"):
-                tokens = StreamedTokens(source, config.empty)
+            with stage("reading lengths", total=source.num_rows, unit="rows") as advance:
+                tokens = StreamedTokens(source, config.empty, advance)
         else:
             tokens, info = load_tokens(source, tokenizer, stage, config, split_turns=window, **room)
     except OptionError:

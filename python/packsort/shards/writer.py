@@ -15,7 +15,7 @@ import pyarrow as pa
 from packsort import _core
 from packsort._options.choices import Seed, ShardFormat
 from packsort._options.keywords import ShardOptions
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort._stores import StorePath, place
 from packsort._warn import warn
 from packsort.errors import OptionError
@@ -54,7 +54,7 @@ def write_shards(
     overwrite: bool = False,
     index_only: bool = False,
     tokens: str | os.PathLike[str] | None = None,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
     **options: Unpack[ShardOptions],
 ) -> Manifest:
     """Pack a source into a directory of shards and a manifest.
@@ -146,7 +146,7 @@ def write_shards_of_config(
     tokenizer: Any = None,
     overwrite: bool = False,
     tokens: str | os.PathLike[str] | None = None,
-    stage: Stage = no_progress,
+    stage: Stage = log_stage,
 ) -> Manifest:
     """Pack a source with options that are checked already; see `write_shards`."""
     choice = as_choice(tokenizer)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from packsort._arrow import is_list, wider
 from packsort._options.input import InputConfig
+from packsort._progress import logger
 from packsort._stores import StorePath
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
@@ -384,6 +385,7 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         ]
         opened = Source(_named(readers, config), splits, [*found.skipped, *broken])
         warn(found.doubts)
+        logger().debug(f"opened {len(opened.files):,} files with {opened.num_rows:,} rows")
         return opened
     readers, of_objects = open_object(source, config.split)
     return Source(_named(readers, config), of_objects)

@@ -16,7 +16,7 @@ from typing import Any
 import xxhash
 
 from packsort import _core
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.errors import TokenizerError
 from packsort.tokenization.tokenizer import as_tokenizer, load_tokenizer
 
@@ -53,7 +53,7 @@ class TokenizerChoice:
         self._download = download
         self._options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "chat_template": chat_template}
 
-    def load(self, stage: Stage = no_progress) -> Any:
+    def load(self, stage: Stage = log_stage) -> Any:
         """Return the tokenizer.
 
         Args:

@@ -24,7 +24,7 @@ from pyarrow import types
 from packsort._arrow import to_numpy
 from packsort._atomic import output_error, replace_file
 from packsort._options.input import InputConfig
-from packsort._progress import Stage
+from packsort._progress import Stage, logger
 from packsort.errors import OptionError
 from packsort.sources.source import Source
 from packsort.tokenization.choice import TokenizerChoice, stamps
@@ -107,6 +107,7 @@ class TokenFolder:
             if info.template_date not in (None, self._today):
                 return None
             left_out = tuple(facts.pop("left_out"))
+            logger().info(f"tokens that are kept in `{self._path}` are used")
             return KeptTokens(table.replace_schema_metadata(), info, left_out, **facts)
         return None
 

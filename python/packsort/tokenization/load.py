@@ -52,8 +52,8 @@ def load_tokens(
         TokenizerError: As for `tokenize`.
     """
     if tokenizer is None:
-        with stage("reading"):
-            return read_tokens(source, config.empty), None
+        with stage("reading", total=source.num_rows, unit="rows") as advance:
+            return read_tokens(source, config.empty, advance), None
     tokenizer = as_tokenizer(tokenizer)
     with stage("tokenizing" if kept is None else "cutting", total=source.num_rows, unit="sequences") as advance:
         tokenization = Tokenization(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from packsort._install import pip_install
 from packsort.errors import TokenizerError
 from packsort.tokenization.clock import Clock
 from packsort.tokenization.limits import Limits, TemplateLimitError
@@ -147,7 +148,7 @@ class ChatTemplate:
             from packsort.tokenization.bounded import BoundedTemplate
         except ImportError as error:
             raise TokenizerError(
-                f"rendering a chat template needs jinja2 ({error}): pip install 'packsort[hf]'"
+                f"rendering a chat template needs jinja2 ({error}): {pip_install('packsort[hf]')}"
             ) from error
         try:
             self._bounded = BoundedTemplate(self.text, self._limits, strftime_now=self._clock.strftime_now)

@@ -56,8 +56,8 @@ class Tokenization:
         loss_rule: Tokens that carry loss.
         columns: Columns of the source that are tokenized.
         form: Form of the rows.
-        schema: Schema of the tables: `input_ids` and `labels` list<int32>, `length` int32, `piece_starts` list<int32>
-            if turns are split, and the columns to keep.
+        schema: Schema of the tables: `input_ids` and `labels` `list<int32>`, `length` int32, `piece_starts`
+            `list<int32>` if turns are split, and the columns to keep.
         tally: All counts.
         split_by_file: Counts of conversations cut and turns left out, by name, for each of `source.files`.
     """
@@ -290,9 +290,9 @@ def tokenize(
               the template reads none.
 
     Returns:
-        An iterable of tables with `input_ids` list<int32>, `labels` list<int32> (-100 where a token carries no loss),
-        `length` int32, and the columns of `keep`. With `split_turns` also `piece_starts` list<int32>: the first token
-        of each window in its row, [0] for rows that are not cut. `read()` returns all rows in one table.
+        An iterable of tables with `input_ids` `list<int32>`, `labels` `list<int32>` (-100 where a token carries no
+        loss), `length` int32, and the columns of `keep`. With `split_turns` also `piece_starts` `list<int32>`: the
+        first token of each window in its row, [0] for rows that are not cut. `read()` returns all rows in one table.
 
     Raises:
         SourceError: There is no usable column, or no column to keep. Iterating raises it for rows that cannot be

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packsort._hub import hub_is_reachable
+from packsort._install import pip_install
 from packsort.errors import TokenizerError
 
 # Vocabularies of the tokenizers that transformers loads. It reads other names only where `tokenizer_config.json` or
@@ -61,7 +62,7 @@ def load_tokenizer(
     try:
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
     except ImportError as error:
-        raise TokenizerError(f"tokenizing needs transformers ({error}): pip install 'packsort[hf]'") from error
+        raise TokenizerError(f"tokenizing needs transformers ({error}): {pip_install('packsort[hf]')}") from error
     loader: Any = _mistral_loader(path) or AutoTokenizer
     if loader is AutoTokenizer and not _names_class(path):
         # transformers before 5 asks for the model of a folder that has nothing but this file.
@@ -178,6 +179,6 @@ def _reason(error: Exception, hub: str) -> str:
     if missing is not None:
         # Without sentencepiece, transformers tries a `tokenizer.model` as a file of tiktoken.
         package = "sentencepiece" if missing[1] == "tiktoken" and not find_spec("sentencepiece") else missing[1]
-        return f"it needs {package}: pip install {package}"
+        return f"it needs {package}: {pip_install(package)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines or [type(error).__name__])[0][:_LONGEST_REASON].rstrip(".")

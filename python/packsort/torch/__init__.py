@@ -15,7 +15,9 @@ import typing as _typing
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError("packsort.torch needs PyTorch: pip install 'packsort[torch]'") from error
+    from packsort._install import pip_install as _pip_install
+
+    raise ImportError(f"packsort.torch needs PyTorch: {_pip_install('packsort[torch]')}") from error
 
 from packsort.torch import attention, layouts
 from packsort.torch.collate import PackedCollator

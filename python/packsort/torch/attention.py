@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from packsort._install import pip_install
 from packsort.errors import OptionError
 from packsort.torch._varlen import attend
 
@@ -63,7 +64,7 @@ def register() -> str:
     try:
         from transformers import AttentionInterface, AttentionMaskInterface
     except ImportError as error:
-        raise ImportError("packsort.torch.attention needs transformers: pip install 'packsort[hf]'") from error
+        raise ImportError(f"packsort.torch.attention needs transformers: {pip_install('packsort[hf]')}") from error
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, _mask)
     return _NAME

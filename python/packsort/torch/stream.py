@@ -14,6 +14,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from packsort import _checks
 from packsort._options.choices import (
     DEFAULT_WINDOW,
+    STRATEGY_ALIASES,
+    STREAM_STRATEGIES,
     EmptySequences,
     Layout,
     LossChoice,
@@ -153,7 +155,7 @@ class PackedStream(IterableDataset[Batch]):
                 "over the packs of all ranks, and a stream sees its own; use `PackedLoader`"
             )
         self.max_length = config.max_length
-        self.strategy = _checks.one_of("strategy", strategy, get_args(StreamStrategy))
+        self.strategy = _checks.one_of("strategy", strategy, STREAM_STRATEGIES, STRATEGY_ALIASES)
         in_order = strategy == "in_order"
         for name, value, clashes in (("buffer_size", buffer_size, in_order), ("window", window, not in_order)):
             if value is not None and clashes:

@@ -310,7 +310,7 @@ fn check_refusal(error: &Error, rows: &[i128], sequences: &Sequences, options: O
         && (1..=max_length).contains(&pad_to_multiple_of)
         && max_sequences != Some(0)
         && num_packs_multiple_of == 1;
-    let plain = options.strategy != Strategy::Random && sequences.piece_starts.is_none();
+    let plain = !matches!(options.strategy, Strategy::Random | Strategy::Given) && sequences.piece_starts.is_none();
     let least = if options.empty == EmptySequences::Drop { 0 } else { 1 };
     let short = rows.iter().all(|row| (least..=i128::from(LONGEST)).contains(row));
     let longest = i128::from(max_length / pad_to_multiple_of.max(1) * pad_to_multiple_of);

@@ -11,7 +11,7 @@ use std::fmt;
 /// let error = "fdd".parse::<Strategy>().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal', got 'fdd'"
+///     "strategy must be one of 'ffd', 'bfd', 'hybrid', 'padding', 'random', 'in_order', 'optimal', 'given', got 'fdd'"
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -113,6 +113,15 @@ pub enum Strategy {
     /// The fewest packs that are found. [`Plan::new`](crate::Plan::new) starts with first-fit decreasing, and
     /// [`optimal`](crate::optimal) has the parts of the search for fewer packs.
     Optimal,
+    /// Packs that the caller made. Such a plan comes from [`Plan::from_parts`](crate::Plan::from_parts) alone.
+    Given,
+}
+
+impl Strategy {
+    /// Whether packs keep their sequences in every epoch: only the order of the packs is shuffled.
+    pub(crate) fn keeps_packs(self) -> bool {
+        matches!(self, Self::InOrder | Self::Given)
+    }
 }
 
 named!(Strategy, "strategy",
@@ -123,6 +132,7 @@ named!(Strategy, "strategy",
     Random => "random",
     InOrder => "in_order",
     Optimal => "optimal",
+    Given => "given",
 );
 
 /// Treatment of sequences longer than `max_length`.

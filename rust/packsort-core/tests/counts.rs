@@ -147,7 +147,7 @@ fn what_counts_cannot_tell_is_refused() {
         Plan::from_counts(LengthCounts { lengths, counts }, options, None, 0)
     };
     let options = Options::new(8);
-    for strategy in [Strategy::Random, Strategy::Hybrid, Strategy::InOrder] {
+    for strategy in [Strategy::Random, Strategy::Hybrid, Strategy::InOrder, Strategy::Given] {
         let error = planned(&[3], &[1], Options { strategy, ..options }).unwrap_err();
         assert_eq!(error, Error::NotOfCounts { option: "strategy", value: strategy.as_str() });
     }

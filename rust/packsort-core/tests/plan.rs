@@ -1,8 +1,8 @@
 //! Plans against the textbook, and what every plan must keep.
 
 use packsort_core::{
-    Chunk, EmptySequences, Error, Groups, LeftOut, Lengths, Options, Overlong, PackParts, PatternedParts, PieceStarts,
-    Plan, PlanFault, SequenceIds, Sequences, Strategy, TruncationSide,
+    Chunk, EmptySequences, Error, Groups, LeftOut, Lengths, Options, Overlong, PackParts, Parts, PatternedParts,
+    PieceStarts, Plan, PlanFault, SequenceIds, Sequences, Strategy, TruncationSide,
 };
 use proptest::prelude::*;
 
@@ -578,4 +578,22 @@ fn every_strategy_has_a_name_and_is_found_by_it() {
     }
     let unknown = "rightt".parse::<TruncationSide>().unwrap_err();
     assert_eq!(unknown.to_string(), "truncation_side must be one of 'right', 'left', got 'rightt'");
+}
+
+#[test]
+fn given_packs_keep_their_sequences_and_a_seed_shuffles_the_packs() {
+    let lengths = Lengths::from(&[3_u8, 5, 2, 2, 4][..]);
+    let options = Options { strategy: Strategy::Given, ..Options::new(7) };
+    assert!(matches!(Plan::new(&lengths.clone().into(), options, None, 0), Err(Error::Clash { .. })));
+    let ordered = Options { strategy: Strategy::InOrder, ..options };
+    let plan = Plan::new(&lengths.into(), ordered, None, 0).unwrap();
+    let packs = |plan: &Plan| (0..plan.num_packs()).map(|pack| plan.pack(pack).unwrap().ids).collect::<Vec<_>>();
+    let given = Plan::from_parts(Parts { options, ..plan.parts().unwrap() }).unwrap();
+    assert_eq!(packs(&given.with_epoch(3).unwrap()), packs(&plan));
+    let seeded = Plan::from_parts(Parts { options, seed: Some(1), ..plan.parts().unwrap() }).unwrap();
+    let mut shuffled = packs(&seeded);
+    shuffled.sort_unstable();
+    let mut known = packs(&plan);
+    known.sort_unstable();
+    assert_eq!(shuffled, known);
 }

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._install import pip_install
 from packsort.errors import OptionError
 
 _NEARLY = 0.02  # a smaller program leaves out patterns whose worth is this much below one pack
@@ -181,7 +182,7 @@ def solver() -> tuple[Any, Any]:
     try:
         import highspy
     except ImportError:
-        raise OptionError("strategy='optimal' needs highspy: pip install 'packsort[optimal]'") from None
+        raise OptionError(f"strategy='optimal' needs highspy: {pip_install('packsort[optimal]')}") from None
 
     class Quiet(highspy.Highs):
         def enableCallbacks(self) -> None:  # noqa: N802 - highspy's name

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from packsort._hub import hub_is_reachable
+from packsort._install import pip_install
 from packsort.errors import OptionError, SourceError, SourceNotFoundError
 from packsort.sources.files import splits
 from packsort.sources.formats.reader import Reader
@@ -73,7 +74,7 @@ def _load(source: str, split: str | None) -> tuple[list[Reader], list[str]]:
     try:
         import datasets
     except ImportError as error:
-        raise SourceError(f"reading `{source}` needs datasets ({error}): pip install 'packsort[hf]'") from error
+        raise SourceError(f"reading `{source}` needs datasets ({error}): {pip_install('packsort[hf]')}") from error
     base = source if found["split"] is None else source[: found.start("split") - 1]
     cached = not hub_is_reachable()
     with _loading(base, cached):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort._arrow import described, from_numpy, is_list, to_numpy
+from packsort._progress import Advance, ignore
 from packsort.errors import SourceError
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LENGTH
 from packsort.sources.source import Source
@@ -27,7 +28,7 @@ _TO_MAKE = "; `packsort.tokenize` makes it of conversations and text"
 _MASK_ROWS = 512  # few enough that long rows take little memory
 
 
-def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedArray, str]:
+def source_lengths(source: Source, to_make: str = _TO_MAKE, advance: Advance = ignore) -> tuple[pa.ChunkedArray, str]:
     """Read the tokens of each row: column `length` if there is one, else the lengths of the lists in `input_ids`.
 
     Where there is an `attention_mask`, it gives the lengths without padding.
@@ -35,6 +36,7 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
     Args:
         source: The rows.
         to_make: How to make such a column of conversations or text, for the message.
+        advance: Called with the rows whose lengths were read.
 
     Returns:
         Lengths, integers (rows,), as they are stored if there is no padding; and the name of the column they come from.
@@ -51,19 +53,19 @@ def source_lengths(source: Source, to_make: str = _TO_MAKE) -> tuple[pa.ChunkedA
         ([2, 1], 'input_ids')
     """
     with source.naming():
-        return _found(source, to_make)
+        return _found(source, to_make, advance)
 
 
-def _found(source: Source, to_make: str) -> tuple[pa.ChunkedArray, str]:
+def _found(source: Source, to_make: str, advance: Advance) -> tuple[pa.ChunkedArray, str]:
     refuse_packs(source.schema.names)
     for name in (LENGTH, INPUT_IDS):
         if name not in source.schema.names:
             continue
         kind = source.schema.field(name).type
         if types.is_integer(kind):
-            return _without_padding(source, source.read([name])[name], name)
+            return _without_padding(source, _column(source, name, advance), name)
         if is_list(kind):
-            return _without_padding(source, _list_lengths(source, name), name)
+            return _without_padding(source, _list_lengths(source, name, advance), name)
         if name == LENGTH:
             raise SourceError(f"column `{LENGTH}` must hold integers, got {kind}")
     raise SourceError(
@@ -72,9 +74,21 @@ def _found(source: Source, to_make: str) -> tuple[pa.ChunkedArray, str]:
     )
 
 
-def _list_lengths(source: Source, name: str) -> pa.ChunkedArray:
+def _column(source: Source, name: str, advance: Advance) -> pa.ChunkedArray:
+    parts = []
+    for index, file in enumerate(source.files):
+        parts.append(source.read_file(index, [name]))
+        advance(file.rows)
+    return pa.concat_tables(parts)[name]
+
+
+def _list_lengths(source: Source, name: str, advance: Advance) -> pa.ChunkedArray:
     """Count the values of lists, null where there is no list, without reading them where a format allows it."""
-    found = np.concatenate([source.list_lengths(index, [name])[name] for index in range(len(source.files))])
+    parts = []
+    for index, file in enumerate(source.files):
+        parts.append(source.list_lengths(index, [name])[name])
+        advance(file.rows)
+    found = np.concatenate(parts)
     lengths = from_numpy(found)
     return pa.chunked_array([lengths if found.min() >= 0 else pc.if_else(from_numpy(found >= 0), lengths, None)])
 

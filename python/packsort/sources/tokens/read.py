@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from packsort._ahead import read_ahead
 from packsort._arrow import to_numpy
 from packsort._options.choices import EmptySequences
+from packsort._progress import Advance, ignore
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LENGTH
 from packsort.sources.source import Source
@@ -73,7 +74,7 @@ class Tokens:
             first = stop
 
 
-def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
+def read_tokens(source: Source, empty: EmptySequences = "error", advance: Advance = ignore) -> Tokens:
     """Read all token columns of a source into memory and check them.
 
     Padding at an end of a row, where `attention_mask` is 0, is left out, and masks of the loss become labels. Other
@@ -82,6 +83,7 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
     Args:
         source: Rows with `input_ids`, lists of integers.
         empty: Treatment of sequences without tokens; `"drop"` keeps them as empty lists, which `plan` then drops.
+        advance: Called with the rows that were read.
 
     Raises:
         SourceError: There is no usable `input_ids`; or a value is wrong, and the message names file, row, column and
@@ -106,6 +108,7 @@ def read_tokens(source: Source, empty: EmptySequences = "error") -> Tokens:
         for part in _checked_parts(source, index, columns, first, empty):
             files.append(part)
             first += len(part.lengths)
+            advance(len(part.lengths))
     lengths = np.concatenate([file.lengths for file in files])
     for name in files[0].undecided:
         found = np.concatenate([file.found(name) for file in files])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from packsort._arrow import empty_table, from_numpy, to_numpy
 from packsort._options.choices import EmptySequences
+from packsort._progress import Advance, ignore
 from packsort.errors import SourceError
 from packsort.schema import INPUT_IDS, LABELS, LENGTH
 from packsort.sources.source import Source
@@ -34,6 +35,7 @@ class StreamedTokens:
     Args:
         source: Rows with `input_ids`, lists of integers.
         empty: Treatment of sequences without tokens.
+        advance: Called with the rows whose lengths were read.
 
     Attributes:
         source: As given.
@@ -59,7 +61,7 @@ class StreamedTokens:
     piece_starts: pa.ChunkedArray | None = None
     by_file: tuple[dict[str, int], ...] = ()
 
-    def __init__(self, source: Source, empty: EmptySequences = "error") -> None:
+    def __init__(self, source: Source, empty: EmptySequences = "error", advance: Advance = ignore) -> None:
         self.source = source
         self._empty = empty
         self._unchanged = Unchanged(source)
@@ -78,6 +80,7 @@ class StreamedTokens:
             for name, parts in found.items():
                 parts.append(_narrow(of_file.found[name]))
             first += file.rows
+            advance(file.rows)
         self._lengths = np.concatenate(kept)
         self.lengths = pa.chunked_array([from_numpy(self._lengths)])
         unpadded = np.concatenate(found.pop(INPUT_IDS))

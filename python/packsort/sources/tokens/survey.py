@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort._options.choices import EmptySequences
-from packsort._progress import Stage, no_progress
+from packsort._progress import Stage, log_stage
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LOSS_MASKS
 from packsort.sources.source import Source
 from packsort.sources.tokens.checked import CheckedRows
@@ -50,7 +50,7 @@ class TokenSurvey:
     uses: ColumnUses
 
 
-def survey_tokens(source: Source, empty: EmptySequences = "error", stage: Stage = no_progress) -> TokenSurvey:
+def survey_tokens(source: Source, empty: EmptySequences = "error", stage: Stage = log_stage) -> TokenSurvey:
     """Read and check all token columns of a source, and keep none of their tokens.
 
     Args:

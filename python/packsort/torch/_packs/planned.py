@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packsort._pickles import rebuild
-from packsort._progress import no_progress
+from packsort._progress import log_stage
 from packsort._warn import warn
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
@@ -64,7 +64,7 @@ class PlannedPacks:
             _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
         self.first = plan
         self.seed = options.config.seed
-        self.in_order = plan.strategy == "in_order" and plan.seed is None
+        self.in_order = plan.strategy in ("in_order", "given") and plan.seed is None
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
         self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
@@ -129,7 +129,7 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
     """Return the token columns of a source, in memory if they have to be made, and how they were made."""
     if options.choice is None:
         return source, None
-    tokens, info = load_tokens(source, options.choice.load(), no_progress, options.input)
+    tokens, info = load_tokens(source, options.choice.load(), log_stage, options.input)
     assert info is not None
     warn(info.remarks())
     if info.template_date is not None and options.input.template_date is None:

@@ -37,7 +37,7 @@ impl Plan {
     /// search for fewer packs starts (see [`optimal`](crate::optimal)).
     ///
     /// # Errors
-    /// An option out of range, or one that does not go with [`Strategy::Random`]; a length that is negative,
+    /// An option out of range, [`Strategy::Given`], or one that does not go with [`Strategy::Random`]; a length that is negative,
     /// zero under [`EmptySequences::Error`], or over `max_length` under [`Overlong::Error`]; groups, flags or piece starts of another number than the lengths.
     ///
     /// # Complexity
@@ -56,6 +56,9 @@ impl Plan {
     /// ```
     pub fn new(sequences: &Sequences, options: Options, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
         let room = options.check()?;
+        if options.strategy == Strategy::Given {
+            return Err(Error::Clash { option: "planning lengths", strategy: options.strategy.as_str() });
+        }
         if options.strategy == Strategy::Random {
             return concatenate(sequences, options, seed, epoch);
         }

@@ -42,7 +42,7 @@ impl Plan {
     ///
     /// # Errors
     /// An option out of range, or one that needs the lengths themselves: strategies [`Strategy::Random`],
-    /// [`Strategy::Hybrid`] and [`Strategy::InOrder`], and [`Overlong::Split`]. Sequences of no tokens under [`EmptySequences::Error`], or of over
+    /// [`Strategy::Hybrid`], [`Strategy::InOrder`] and [`Strategy::Given`], and [`Overlong::Split`]. Sequences of no tokens under [`EmptySequences::Error`], or of over
     /// `max_length` under [`Overlong::Error`]; more sequences or tokens than 63 bits count.
     ///
     /// # Complexity
@@ -65,7 +65,7 @@ impl Plan {
     /// ```
     pub fn from_counts(counts: LengthCounts, options: Options, seed: Option<u64>, epoch: u64) -> Result<Self, Error> {
         let room = options.check()?;
-        if matches!(options.strategy, Strategy::Random | Strategy::Hybrid | Strategy::InOrder) {
+        if matches!(options.strategy, Strategy::Random | Strategy::Hybrid | Strategy::InOrder | Strategy::Given) {
             return Err(Error::NotOfCounts { option: "strategy", value: options.strategy.as_str() });
         }
         if options.overlong == Overlong::Split {

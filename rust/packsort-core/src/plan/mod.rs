@@ -96,10 +96,10 @@ impl Plan {
         epoch: u64,
         patterned: Arc<Patterned>,
     ) -> Result<Self, Error> {
-        let in_order = options.strategy == Strategy::InOrder;
+        let keeps_packs = options.strategy.keeps_packs();
         let shuffle = match seed {
-            None if epoch == 0 || in_order => None,
-            Some(seed) if in_order => Some(Shuffle::of_packs(&patterned, seed, epoch)?),
+            None if epoch == 0 || keeps_packs => None,
+            Some(seed) if keeps_packs => Some(Shuffle::of_packs(&patterned, seed, epoch)?),
             seed => Some(Shuffle::new(&patterned, seed.unwrap_or(0), epoch)?),
         };
         let shuffle = shuffle.map(Arc::new);
@@ -107,8 +107,8 @@ impl Plan {
     }
 
     /// Shuffle for another epoch: the same packs by length, with other ids of these lengths, in another order. A plan
-    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0. The packs of [`Strategy::InOrder`] keep their
-    /// ids, and without a seed their order.
+    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0. The packs of [`Strategy::InOrder`] and
+    /// [`Strategy::Given`] keep their ids, and without a seed their order.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].

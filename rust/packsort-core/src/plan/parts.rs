@@ -135,7 +135,7 @@ impl Plan {
         let is_random = options.strategy == Strategy::Random;
         match packs {
             PackParts::Patterned(parts) if !is_random => {
-                let patterned = parts.check(room, options.strategy == Strategy::InOrder)?;
+                let patterned = parts.check(room, options.strategy.keeps_packs())?;
                 Self::from_patterned(options, left_out, seed, epoch, Arc::new(patterned))
             }
             PackParts::Concatenated(parts) if is_random => {
