@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust/packsort-* -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults stress fuzz check docs format bench paper wheel clean
+.PHONY: help demo test faults stress fuzz check docs format bench paper wheel wheel-test audit clean
 
 help:
 	@echo "make demo    make conversations and a tokenizer, pack them, prove it, look at a pack, train on it"
@@ -18,7 +18,9 @@ help:
 	@echo "make docs    the site, in site/"
 	@echo "make bench   the benchmarks of benches/README.md"
 	@echo "make paper   the experiment of arXiv 2410.08081 on CHATS=... with TOKENIZER=..., by default on the demo's, in 10 minutes"
-	@echo "make wheel   the wheel that is uploaded, in dist/"
+	@echo "make wheel   the wheel that is uploaded, in dist/, and its audit; TARGET and ABI choose another one"
+	@echo "make wheel-test  the wheel of dist/, installed and tested in each Python from 3.11 on that is here"
+	@echo "make audit   licences and known vulnerabilities of all that packsort depends on"
 
 # The package itself, and what only some targets need, in separate steps: the demo needs no test tools.
 $(BIN)/maturin:
@@ -84,6 +86,8 @@ check: $(VENV)/.tools
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zensical build --clean --strict
 
 docs: $(VENV)/.tools
@@ -110,8 +114,52 @@ paper: $(VENV)/.tools
 	$(BIN)/packsort experiment $(CHATS) --tokenizer $(TOKENIZER) --max-length $(MAX_LENGTH) --model $(MODEL) \
 		--minutes $(MINUTES) -o paper
 
-wheel: $(BIN)/maturin
-	$(BIN)/maturin build --profile wheel --out dist
+# docs/releasing.md lists the wheels. zig links against the C library that the tag names, whatever this machine has, so
+# any Linux makes the wheels of every Linux.
+TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+ABI ?= abi3
+TAG = $(if $(findstring musl,$(TARGET)),musllinux_1_2,manylinux_2_28)
+ABI_abi3 = --interpreter python3.11
+ABI_abi3t = --interpreter python3.15t --no-default-features --features abi3t
+ABI_cp314t = --interpreter python3.14t --no-default-features
+wheel: $(VENV)/.wheel
+	rustup target add $(TARGET)
+	rm -rf target/wheel
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(abspath $(BIN)):$$PATH" \
+	    $(BIN)/maturin build --profile wheel --zig --target $(TARGET) --compatibility $(TAG) $(ABI_$(ABI)) --out target/wheel
+	$(BIN)/auditwheel show target/wheel/*.whl
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
+	    --wheel-dir target/wheel/audited target/wheel/*.whl
+	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --report target/wheel/audited/*.whl)
+	$(BIN)/python wheels/check.py $(TARGET) target/wheel/audited/*.whl
+	mkdir -p dist
+	mv target/wheel/audited/*.whl dist
+
+$(VENV)/.wheel: $(BIN)/maturin pyproject.toml
+	$(BIN)/python -m pip install --quiet --group wheel
+	touch $@
+
+# Every Python that PATH or pyenv has; a shim of pyenv is none.
+PYTHONS ?= $(foreach minor,11 12 13 14 15,$(firstword $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python3 \
+    /usr/local/bin/python3.$(minor) /usr/bin/python3.$(minor))))
+wheel-test:
+	for python in $(PYTHONS); do $$python wheels/test.py dist || exit 1; done
+
+# The first run compiles cargo-deny, for minutes. Advisories are asked for over the network; without one, OFFLINE=1
+# takes the copy of the last run for crates, and says that packages of Python are not looked up.
+DENY := target/tools/bin/cargo-deny
+$(DENY):
+	cargo install --locked --quiet --root target/tools cargo-deny
+
+audit: $(VENV)/.tools $(DENY)
+	$(DENY) --locked --log-level error $(if $(OFFLINE),--offline) check
+ifdef OFFLINE
+	@echo "OFFLINE: known vulnerabilities of Python packages were not looked up"
+else
+	$(BIN)/python -m pip install --quiet --group audit
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > target/requirements.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement target/requirements.txt
+endif
 
 clean:
 	rm -rf $(VENV) target demo dist paper site .cache python/packsort/*.so

@@ -11,6 +11,7 @@ mod in_order;
 mod json_lines;
 mod lengths;
 mod list_levels;
+mod list_values;
 mod optimal;
 mod parts;
 mod pieces;
@@ -19,7 +20,10 @@ mod pool;
 mod reserve;
 mod schedule;
 
-#[pymodule]
+// Importing a module that does not say so turns the lock of free-threaded Python on. This one can do without: the core
+// runs without the lock in every Python, so arrays that another thread changes meanwhile are met in each, all its state
+// is atomic or belongs to one thread, and PyO3 refuses a call on an object that is being changed.
+#[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use super::batch::{fill_batch, fill_blocks, step_total};
@@ -31,6 +35,8 @@ mod _core {
     use super::json_lines::count_objects;
     #[pymodule_export]
     use super::list_levels::count_list_values;
+    #[pymodule_export]
+    use super::list_values::write_page_values;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]

@@ -31,7 +31,7 @@ mod shuffle;
 use std::sync::Arc;
 
 use crate::memory::collected;
-use crate::{Classes, Error, Options, Patterns, Strategy};
+use crate::{Classes, Error, Options, Patterns};
 use concatenated::Concatenated;
 use patterned::Patterned;
 use shuffle::Shuffle;
@@ -107,8 +107,9 @@ impl Plan {
     }
 
     /// Shuffle for another epoch: the same packs by length, with other ids of these lengths, in another order. A plan
-    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0. The packs of [`Strategy::InOrder`] and
-    /// [`Strategy::Given`] keep their ids, and without a seed their order.
+    /// without a seed is shuffled as by seed 0 in every epoch but epoch 0. The packs of
+    /// [`InOrder`](crate::Strategy::InOrder) and [`Given`](crate::Strategy::Given) keep their ids, and without a seed
+    /// their order.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
