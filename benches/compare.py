@@ -22,7 +22,7 @@ def run(rounds: int) -> list[Figure]:
     for at in found.at:
         plan = packsort.plan(lengths, at.max_length, overlong="truncate", seed=0)
         assert (at.ffd.rows, at.ffd.tokens) == (plan.num_packs, plan.num_tokens)
-        assert at.random.rows == -(-int(lengths.sum(dtype=np.int64)) // at.max_length)
+        assert at["random"].rows == -(-int(lengths.sum(dtype=np.int64)) // at.max_length)
     ways = [
         Way("four max_lengths", lambda: packsort.compare(lengths, LIMITS)),
         Way("four max_lengths, turns", lambda: packsort.compare(lengths, LIMITS, turns=turns)),

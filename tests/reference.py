@@ -136,10 +136,10 @@ def capped(
     ordered = sorted(lengths, reverse=True)
     rooms = [taken(length) for length in ordered]
     longest_first = [[ordered[i] for i in pack] for pack in first_fit(rooms, capacity, max_sequences)]
-    if not lengths or max_sequences >= capacity // min(rooms):
-        return longest_first
+    if not lengths:
+        return []
     by_room, by_cap = -(-sum(rooms) // capacity), -(-len(rooms) // max_sequences)
-    near = by_room + by_room // 512 if by_room > by_cap else by_cap
+    near = by_room + by_room // 448 if by_room > by_cap else by_cap
     aims = [(8, 10), (16, 5), (0, 10), (8, 8)]
     ways = [longest_first, *(balanced(lengths, capacity, max_sequences, *aim, taken) for aim in aims)]
     return min(ways, key=lambda packs: max(near, len(packs)))

@@ -110,6 +110,23 @@ def test_conversations_are_packed_again_with_their_tokenizer(source: Path, run: 
     assert (second.plan, second.options) == (first.plan, first.options)
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_another_chat_template_is_asked_for(source: Path, run: Run, tokenizer_folder: Path) -> None:
+    pq.write_table(pa.table({"messages": [[{"role": "user", "content": "where is the cat"}]] * 3}), source)
+    Path("mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    options = ("--tokenizer", tokenizer_folder, "--chat-template", "mine.jinja", "--loss", "all")
+    assert run("pack", source, "-o", "packed", "--max-length", 64, *options).returncode == 0
+    asked = run("inspect", "packed", "--as-config")
+    assert "warning: the packs were made with another chat template" in asked.stderr
+    assert "hint: use `--chat-template FILE`" in asked.stderr
+    given = run("inspect", "packed", "--as-config", "--chat-template", "mine.jinja")
+    assert given.stderr == ""
+    Path("run.toml").write_text(given.stdout)
+    assert run("pack", "--config", "run.toml", "-o", "again").returncode == 0
+    first, second = (packsort.open_shards(name).manifest for name in ("packed", "again"))
+    assert (second.plan, second.options) == (first.plan, first.options)
+
+
 def test_options_that_no_file_can_hold_are_named(source: Path, run: Run) -> None:
     packsort.write_shards(ROWS, "memory", 16)
     packsort.write_shards(source, "values", 16, groups=[0, 1] * 30)

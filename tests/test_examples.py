@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaModel
 
 from documented import EXAMPLES, example
-from packed_rows import VOCABULARY, packed, rows
+from packed_rows import MAX_LENGTH, VOCABULARY, packed, rows
 from packsort.torch import PackedLoader
 from tiny_models import llama
 
@@ -61,9 +64,13 @@ def test_the_trainers_of_hugging_face(path, model_folder, trained, tmp_path, nam
     assert trainer.state.global_step == len(trained)
 
 
-# Without a GPU's toolchain, Megatron-Core says at import what it does without.
-@pytest.mark.filterwarnings("ignore::UserWarning:megatron", "ignore::DeprecationWarning")
-def test_megatron(path):
+def test_megatron(path, monkeypatch):
+    # The file of Megatron-Core that the example needs, without the rest, which takes eight seconds to import.
+    core = ModuleType("megatron.core")
+    core.__path__ = [str(Path(folder) / "core") for folder in find_spec("megatron").submodule_search_locations]
+    monkeypatch.setitem(sys.modules, "megatron.core", core)
+    monkeypatch.delitem(sys.modules, "megatron.core.packed_seq_params", raising=False)
+
     class Model(torch.nn.Module):
         """Takes what `GPTModel` takes, and looks at single tokens."""
 
@@ -90,6 +97,25 @@ def test_torchtune(path):
     losses = example("trainers/torchtune_loop.py")["main"](str(path), VOCABULARY)
     assert len(losses) == len(PackedLoader(path, batch_size=2))
     assert losses[-1] < losses[0]
+
+
+def test_packs_in_input_order_are_those_of_torchtune():
+    packed_block_causal_mask = example("trainers/torchtune_loop.py")["packed_block_causal_mask"]
+    from torchtune.data import padded_collate_packed
+    from torchtune.datasets import PackedDataset
+
+    table = rows()
+    sequences = [{"tokens": row, "labels": row} for row in table["input_ids"].to_pylist()]
+    theirs = PackedDataset(sequences, max_seq_len=MAX_LENGTH, padding_idx=0, split_across_pack=False)
+    ours = PackedLoader(
+        table, MAX_LENGTH, layout="torchtune", strategy="in_order", window=0, pad_token_id=0, device=None
+    )
+    assert len(ours) == len(theirs)
+    for number, batch in enumerate(ours):
+        expected = padded_collate_packed([theirs[number]])
+        for name in ("tokens", "input_pos"):
+            assert torch.equal(batch[name], expected[name]), name
+        assert torch.equal(packed_block_causal_mask(batch["seq_lens"]), expected["mask"])
 
 
 def test_the_picture_is_what_its_command_draws():

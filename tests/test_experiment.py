@@ -19,6 +19,7 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from commands import Run
 from json_results import valid
+from packsort._interrupts import OUTPUTS, Outputs
 from packsort.errors import IsolationError, OptionError, OutputError, SourceError, TokenizerError
 from packsort.experiment import RunSettings, Study, compare_methods, load_study, run
 from packsort.experiment import checkpoints as checkpoints_module
@@ -221,7 +222,11 @@ def test_a_study_lists_every_combination(tmp_path: Path) -> None:
 
 def test_a_difference_inside_its_spread_is_none(conversations: Conversations, tmp_path: Path) -> None:
     runs = tuple(settings(method, seed=seed, conversations=12) for method in ("ffd", "random") for seed in (0, 1))
+    token = OUTPUTS.set(outputs := Outputs())
     found = run(conversations.table, tmp_path, Study("spread", runs))
+    OUTPUTS.reset(token)
+    assert not outputs.whole  # or Ctrl-C after the first run would be ignored
+    assert outputs.unfinished == [str(tmp_path)]
     one, other = group_runs(found.runs)
     assert [len(group.runs) for group in (one, other)] == [2, 2]
     # Both runs of a seed are compared with each other, so what both have in common cancels out.

@@ -1,4 +1,4 @@
-"""Lengths of lists from Parquet's levels are those that pyarrow decodes, and damage is never taken for lengths."""
+"""Lists of Parquet, and their lengths alone, are those that pyarrow decodes, and damage is never taken for lengths."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from packsort.errors import SourceError
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.parquet_footer import column_chunks
 from packsort.sources.formats.parquet_levels import count_lists
+from packsort.sources.formats.parquet_values import read_lists
 
 CODECS = ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]
 ENCODINGS = ["dictionary", "PLAIN", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"]
@@ -31,9 +32,10 @@ def lists(draw: Any) -> tuple[pa.Array, pa.Field]:
     nulls, nulls_inside = draw(st.booleans()), draw(st.booleans())
     longest = draw(st.sampled_from([1, 3, 40, 4000]))
     empty = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    least, most = draw(st.sampled_from([(0, 9), (-100, 100_000), (7, 8)]))
     rows: list[Any] = []
     for _ in range(draw(st.integers(0, 60))):
-        row: list[Any] = rng.integers(0, 9, 0 if rng.random() < empty else rng.integers(0, longest + 1)).tolist()
+        row: list[Any] = rng.integers(least, most, 0 if rng.random() < empty else rng.integers(0, longest + 1)).tolist()
         if nulls_inside:
             row = [None if rng.random() < 0.3 else value for value in row]
         rows.append(None if nulls and rng.random() < 0.3 else row)
@@ -73,6 +75,15 @@ def test_lengths_are_those_that_pyarrow_decodes(data: st.DataObject, codec: str,
         [(one.path_in_schema, one.compression, one.num_values, one.total_compressed_size) for one in group]
         for group in columns
     ]
+    whole = pq.ParquetFile(file)
+    for group, chunks in enumerate(column_chunks(file)):
+        expected = whole.read_row_group(group, columns=["input_ids"])["input_ids"].combine_chunks()
+        lists_found = read_lists(whole, file, ["input_ids"], chunks, len(expected))
+        if len(expected) and encoding in ("dictionary", "PLAIN") and codec in ("none", "snappy", "lz4"):
+            assert bool(lists_found) == (expected.null_count + expected.flatten().null_count == 0)
+        for found_lists in lists_found.values():
+            assert found_lists.type == expected.type
+            assert found_lists.equals(expected)
 
 
 def test_a_damaged_footer_ends_no_process(tmp_path: Path) -> None:
@@ -106,15 +117,35 @@ def test_damage_is_no_length(codec: str) -> None:
     whole = file.getvalue()
     file = pq.ParquetFile(io.BytesIO(whole))
     levels = sum(max(1, len(row)) for row in rows)
-    for _ in range(3000):
+    chunks = column_chunks(io.BytesIO(whole))[0]
+    for number in range(3000):
         damaged = bytearray(whole)
         for at in rng.integers(4, len(whole) - 8, rng.integers(1, 4)):
             damaged[at] = rng.integers(0, 256)
         found = count_lists(file, io.BytesIO(damaged), "input_ids")
         # Levels that were changed may be levels still, but of as many rows, and of no more values than levels.
         assert found is None or (len(found) == len(rows) and found.sum() <= levels)
+        if number % 10 == 0:
+            for lists_found in read_lists(file, io.BytesIO(damaged), ["input_ids"], chunks, len(rows)).values():
+                lists_found.validate(full=True)
+                assert len(lists_found) == len(rows)
     for end in range(0, len(whole), 97):
         assert count_lists(file, io.BytesIO(whole[:end]), "input_ids") is None or end > 0.9 * len(whole)
+
+
+def test_a_page_whose_checksum_differs_is_left_to_pyarrow() -> None:
+    table = pa.table({"input_ids": pa.array([[1, 2, 3], [4]], pa.list_(pa.int32()))})
+    file = io.BytesIO()
+    pq.write_table(table, file, write_page_checksum=True)
+    whole = file.getvalue()
+    ((chunk,),) = column_chunks(file)
+    right = read_lists(pq.ParquetFile(file), file, ["input_ids"], [chunk], 2)
+    assert right["input_ids"].to_pylist() == [[1, 2, 3], [4]]
+    for at in range(chunk.at, chunk.at + chunk.size):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        for lists_found in read_lists(pq.ParquetFile(file), io.BytesIO(damaged), ["input_ids"], [chunk], 2).values():
+            assert lists_found.to_pylist() == [[1, 2, 3], [4]]  # what was changed is a part that nothing needs
 
 
 def test_columns_that_are_no_lists_of_numbers_are_decoded() -> None:

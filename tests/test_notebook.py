@@ -18,5 +18,6 @@ def test_the_notebook_runs_and_its_page_shows_it():
     notebook = nbformat.read(ROOT / "examples" / "tour.ipynb", as_version=4)
     page = (ROOT / "docs" / "notebook.md").read_text("utf-8")
     assert script["page"](notebook) == page
+    assert "stderr" not in nbformat.writes(notebook)
     for cell in script["run"](notebook).cells:
         assert cell.source in page

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +16,10 @@ import pytest
 
 import packsort
 from commands import Run
+from packsort._progress import STAGE
 from packsort.cli import progress
 from packsort.cli.logs import show_logs
+from packsort.sources.source import open_source
 
 
 @pytest.fixture
@@ -118,3 +122,34 @@ def test_inspect_shows_one_sequence(rows: Path, tmp_path: Path, run: Run) -> Non
     wrong = run("inspect", tmp_path / "packed", "--sequence", 3000)
     assert "sequence must be between 0 and 2,999 in this pack, got 3,000" in wrong.stderr
     assert "sequence does not go with rows=True" in run("inspect", "--rows", rows, "--sequence", 1).stderr
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv"])
+def test_files_that_are_read_whole_to_open_them_tell_how_far(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("packsort.sources.files.opening._WORTH_SHOWING", 0)
+    text = b"text\n" + b"abc\n" * 9 if name.endswith("csv") else b'{"text": "abc"}\n' * 9
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    (tmp_path / "other.parquet").write_bytes(pq_bytes(pa.table({"text": ["x"]})))
+    done: list[int] = []
+    totals: dict[str, int | None] = {}
+
+    @contextmanager
+    def stage(stage: str, *, total: int | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+        totals[stage] = total
+        yield lambda count, note="": done.append(count)
+
+    token = STAGE.set(stage)
+    try:
+        open_source([tmp_path / name, tmp_path / "other.parquet"])
+    finally:
+        STAGE.reset(token)
+    assert totals == {"opening": sum(done)}
+    assert sum(done) == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def pq_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())

@@ -29,6 +29,7 @@ __all__ = [
     "schedule",
     "shuffled",
     "step_total",
+    "write_page_values",
 ]
 
 __version__: str
@@ -42,7 +43,10 @@ _Pack = tuple[_Values, _Values | None, NDArray[np.int32], NDArray[np.int64] | No
 def num_threads() -> int: ...
 def count_list_values(
     repetition: bytes, definition: bytes, values: int, levels: tuple[int, int, bool], rows: int
-) -> tuple[int, NDArray[np.int64]]: ...
+) -> tuple[int, NDArray[np.int64], int]: ...
+def write_page_values(
+    dictionary: bytes, page: bytes, first: int, plain: bool, width: int, values: NDArray[np.uint8]
+) -> None: ...
 def count_objects(text: bytes, max_depth: int) -> int | None: ...
 def price_patterns(
     sizes: NDArray[np.uint32],

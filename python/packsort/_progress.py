@@ -4,7 +4,8 @@ A function that works in stages takes `stage`, a callable that opens one: `stage
 manager, which yields a function to call with the units done since its last call and an optional note.
 
 By default stages are reported to the logger `packsort`: a line every 15 seconds at level INFO, and one at their end at
-level DEBUG. Where that logger shows neither, nothing is measured.
+level DEBUG. Where that logger shows neither, nothing is measured. A function that is called everywhere, such as the one
+that opens a source, uses `current_stage`, which a command replaces.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,12 +57,17 @@ class StageReport:
         'tokenizing 200/300, 50/s, 2 s left'
         >>> report.summary()
         'tokenizing took 4.00 s: 200 sequences, 50/s'
+        >>> report = StageReport("opening", 9_000_000, "bytes", clock=iter([0, 4]).__next__)
+        >>> report.advance(6_000_000)
+        >>> report.line()
+        'opening 6/9 MB, 2 MB/s, 2 s left'
     """
 
     def __init__(
         self, name: str, total: int | None = None, unit: str = "", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.name, self.total, self._unit, self._clock = name, total, unit, clock
+        self._size, self._sign = (1_000_000, " MB") if unit == "bytes" else (1, "")
         self.done, self._note, self._start = 0, "", clock()
 
     def advance(self, done: int, note: str = "") -> None:
@@ -77,11 +84,12 @@ class StageReport:
         seconds = self._clock() - self._start
         parts = []
         if self._unit or self.total is not None:
-            of = "" if self.total is None else f"/{self.total:,}"
-            parts.append(f"{self.done:,}{of}" + (f" {self._unit}" if self.total is None else ""))
+            of = "" if self.total is None else f"/{self.total // self._size:,}{self._sign}"
+            parts.append(f"{self.done // self._size:,}{of}" + (f" {self._unit}" if self.total is None else ""))
         if self.done and seconds:
             speed = self.done / seconds
-            parts.append(f"{speed:,.0f}/s" if speed >= 1 else f"{1 / speed:,.0f} s each")
+            slow = f"{1 / speed:,.0f} s each"
+            parts.append(f"{speed / self._size:,.0f}{self._sign}/s" if speed >= 1 else slow)
             if self.total is not None:
                 parts.append(f"{duration(max(0, self.total - self.done) / speed)} left")
         else:
@@ -91,8 +99,11 @@ class StageReport:
     def summary(self) -> str:
         """Say how long the stage took."""
         seconds = self._clock() - self._start
-        done = f": {self.done:,} {self._unit}, {self.done / seconds:,.0f}/s" if self.done and seconds else ""
-        return f"{self.name} took {seconds:.2f} s{done}"
+        if not self.done or not seconds:
+            return f"{self.name} took {seconds:.2f} s"
+        done, unit = self.done // self._size, self._sign.strip() or self._unit
+        speed = self.done / seconds / self._size
+        return f"{self.name} took {seconds:.2f} s: {done:,} {unit}, {speed:,.0f}{self._sign}/s"
 
 
 def duration(seconds: float) -> str:
@@ -126,6 +137,15 @@ def log_stage(name: str, *, total: int | None = None, unit: str = "") -> Iterato
 
     yield advance
     log.debug(report.summary())
+
+
+STAGE: ContextVar[Stage] = ContextVar("STAGE", default=log_stage)
+"""Progress reporter of functions that are given none."""
+
+
+def current_stage(name: str, *, total: int | None = None, unit: str = "") -> AbstractContextManager[Advance]:
+    """Open a stage of the reporter that is current."""
+    return STAGE.get()(name, total=total, unit=unit)
 
 
 def note_search(advance: Advance) -> SearchProgress:

@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from packsort.cli.output import shown
 from packsort.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
     from packsort.shards.manifest import Manifest
+    from packsort.tokenization.info import TokenizerInfo
 
 
-def config_text(manifest: Manifest, packed: str) -> str:
+def config_text(manifest: Manifest, packed: str, chat_template: str | None = None) -> str:
     """Return the TOML of the options that make the same packs.
 
     Args:
         manifest: Record of the packs.
         packed: The packed directory, for messages.
+        chat_template: File of the chat template, where it is not the tokenizer's.
 
     Raises:
         SourceError: Rows in memory were packed.
@@ -40,12 +43,38 @@ def config_text(manifest: Manifest, packed: str) -> str:
     info = manifest.tokenizer
     if info is not None:
         options["tokenizer"] = info.name
+        if chat_template is not None:
+            options["chat_template"] = chat_template
         if info.template_date is not None:
             options["template_date"] = info.template_date
     if manifest.index is not None:
         options["index_only"] = True
-    head = f"# Options of `{packed}`, fingerprint {manifest.plan}\n# packsort pack --config FILE --out DIR\n"
+    head = f"# Options of `{shown(packed)}`, fingerprint {manifest.plan}\n# packsort pack --config FILE --out DIR\n"
     return head + "".join(f"{name} = {_toml(value)}\n" for name, value in options.items())
+
+
+def template_doubt(info: TokenizerInfo, tokenizer: Any) -> str | None:
+    """Say what is to be done where packs were made with another chat template, or where that is not known.
+
+    Args:
+        info: How the source was tokenized.
+        tokenizer: The tokenizer that the options name, or None where this machine has none.
+    """
+    from packsort.tokenization.info import digest
+
+    if info.chat_template is None:
+        return None
+    if tokenizer is None:
+        return (
+            f"this machine has no tokenizer `{info.name}`, so its chat template was not compared with that of the packs"
+        )
+    template = getattr(tokenizer, "chat_template", None)
+    if template is not None and digest(template) == info.chat_template:
+        return None
+    return (
+        f"the packs were made with another chat template than that of tokenizer `{info.name}`: pass `chat_template`, "
+        "the file of it"
+    )
 
 
 def _toml(value: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from packsort.cli import check, compare, completion, experiment, export, inspect, pack, plan, tokenize, verify
+from packsort.cli import check, compare, completion, experiment, export, inspect, pack, plan, progress, tokenize, verify
 from packsort.cli.config import add_config, find_config, use_config
 from packsort.cli.hints import hint, named_options
 from packsort.cli.interrupts import Interrupts
@@ -54,7 +54,7 @@ def _run(argv: list[str], interrupts: Interrupts) -> int:
         except SystemExit:  # after --help and --version
             sys.stdout.flush()
             return OK
-        with _warnings_as_lines(args), show_logs(quiet=args.quiet, verbose=args.verbose):
+        with _warnings_as_lines(args), show_logs(quiet=args.quiet, verbose=args.verbose), progress.current():
             status: int = args.run(args)
             sys.stdout.flush()
         return status

@@ -7,7 +7,7 @@ import argparse
 from packsort.cli.options import add_input_options, add_json
 from packsort.cli.parser import OUTPUT, REQUIRED, SHOWING, Subparsers, add_command, group
 from packsort.cli.results import say_result
-from packsort.cli.tokenizer import add_tokenizer_options
+from packsort.cli.tokenizer import add_tokenizer_options, load_recorded_tokenizer
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -70,16 +70,31 @@ def run(args: argparse.Namespace) -> int:
     if more or (place(packed).exists() and not (place(packed) / NAME).exists()):
         raise OptionError(f"`{more[0] if more else packed}` is no packed directory; to see rows, pass rows=True")
     if args.as_config:
-        from packsort.cli.config_text import config_text
-        from packsort.shards.files import ShardFiles
-
-        manifest = ShardFiles(packed, memory_map=args.memory_map).manifest
-        text = config_text(manifest, packed)
-        if args.json:
-            say_result(args, {"shows": "config", "config": text})
-        else:
-            print(text, end="")
-        return 0
+        return _show_config(args, packed)
     from packsort.cli.inspect_packs import show_pack
 
     return show_pack(args)
+
+
+def _show_config(args: argparse.Namespace, packed: str) -> int:
+    """Print the options of a packed directory as a file for `packsort pack --config`."""
+    from packsort._warn import warn
+    from packsort.cli.config_text import config_text, template_doubt
+    from packsort.errors import TokenizerError
+    from packsort.shards.files import ShardFiles
+
+    manifest = ShardFiles(packed, memory_map=args.memory_map).manifest
+    text = config_text(manifest, packed, args.chat_template)
+    info = manifest.tokenizer
+    if info is not None and info.chat_template is not None:
+        try:
+            tokenizer = load_recorded_tokenizer(args, info.name)
+        except TokenizerError:
+            tokenizer = None
+        if doubt := template_doubt(info, tokenizer):
+            warn([doubt])
+    if args.json:
+        say_result(args, {"shows": "config", "config": text})
+    else:
+        print(text, end="")
+    return 0

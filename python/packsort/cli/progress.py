@@ -7,11 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from packsort._progress import SECONDS_BETWEEN_LINES, Advance, StageReport, logger
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
+from packsort._progress import SECONDS_BETWEEN_LINES, STAGE, Advance, StageReport, logger
 
 
 @contextmanager
@@ -39,6 +35,16 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
     with show(report):
         yield report.advance
     log.debug(report.summary())
+
+
+@contextmanager
+def current() -> Iterator[None]:
+    """Make this the progress reporter of functions that are given none."""
+    token = STAGE.set(stage)
+    try:
+        yield
+    finally:
+        STAGE.reset(token)
 
 
 @contextmanager

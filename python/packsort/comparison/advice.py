@@ -26,8 +26,10 @@ LEARNING_RATE = (
     "With as many packs per step as the padded run has sequences, a step has several times the samples. The paper "
     "trained this way, with 4 to 6.5 times the samples and the padded run's learning rate (1e-5). The average of its "
     "benchmarks was higher with greedy packing in every run.",
-    "How learning rate and batch size go together under packing is not known. The paper finds that they are no longer "
-    "proportional and leaves the question open. Rules that scale one with the other were made for padded batches.",
+    "How learning rate and batch size go together under packing is not known for large models. The paper finds that "
+    "they are no longer proportional and leaves the question open. In a study of models of up to 1 million weights, "
+    "the best learning rate followed the samples of a step, padded or packed, to the power of about 0.7, and neither "
+    "its packs nor its tokens (docs/paper.md).",
 )
 """Advice on learning rates of packed runs."""
 

@@ -59,7 +59,7 @@ class Counter:
             found[name] = count_method(
                 name, packs, self._limit, config.batch_size, config.world_size, config.model, base
             )
-        filled, flags = self._whole.lengths > 0, self._whole.multi_turn
+        filled, flags = self._whole.filled, self._whole.multi_turn
         multi_turn = None if flags is None else int(flags[filled].sum())
         advice = advise(found, self._limit, int(filled.sum()), multi_turn, config)
         # The recommended method stands beside greedy packing, so that no screen is too narrow for it.
@@ -77,8 +77,7 @@ class Counter:
             budget = config.batch_size * self._limit
             return best_padded_packs(lengths, self._greedy, budget, config.seed, flags)
         if name in ("padding", "padding_fixed"):
-            longest, fixed = padded_packs(lengths, self._greedy, config.batch_size, flags)
-            return longest if name == "padding" else fixed
+            return padded_packs(lengths, self._greedy, config.batch_size if name == "padding" else None, flags)
         return planned_packs(self._plan(name), lengths, flags)
 
     def _plan(self, name: str) -> Plan:
@@ -111,18 +110,14 @@ class Counter:
         )
 
     def _in_training_order(self, sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-        """Return lengths and turns in shuffled order, without sequences that are left out."""
-        filled = sequences.lengths > 0
-        lengths = sequences.lengths[filled]
-        order = np.random.default_rng(self._config.seed).permutation(len(lengths))
-        lengths = lengths[order]
-        flags = None if sequences.multi_turn is None else sequences.multi_turn[filled][order]
+        """Return lengths and turns in training order, without sequences that are dropped as too long."""
+        lengths, flags = sequences.shuffled
         if self._greedy.num_dropped:
             kept = lengths <= self._limit
             lengths, flags = lengths[kept], None if flags is None else flags[kept]
         if not len(lengths):
             raise LengthError(
-                f"all {filled.sum()} sequences are longer than max_length {self._limit}, and overlong='drop' leaves "
-                "nothing to compare: pass a longer max_length, or overlong='truncate'"
+                f"all {sequences.filled.sum()} sequences are longer than max_length {self._limit}, and overlong='drop' "
+                "leaves nothing to compare: pass a longer max_length, or overlong='truncate'"
             )
         return lengths, flags

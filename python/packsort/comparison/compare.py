@@ -191,7 +191,7 @@ def compare(
     check_folder(folder, choice)
     limit = find_memory_limit(memory_limit)
     if choice is None and not is_source(source):
-        return _compared(given_lengths(source, turns), config, stage)
+        return _compared(given_lengths(source, turns, config.seed), config, stage)
 
     def read(rows: Source) -> Comparison:
         sequences = read_sequences(
@@ -213,7 +213,7 @@ def _compared(sequences: Sequences, config: ComparisonConfig, stage: Stage) -> C
             found.append(counter.count())
             advance(1)
     at = tuple(found)
-    filled = sequences.lengths > 0  # others are dropped, or planning has refused them
+    filled = sequences.filled
     lengths = sequences.lengths[filled]
     flags, source = sequences.multi_turn, sequences.source
     best_length, summary = choose_limit(at, int(lengths.sum()))

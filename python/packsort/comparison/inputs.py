@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,6 +48,7 @@ class Sequences:
         column: Tokens of each sequence, (n,), as they were given.
         lengths: The same as integers, (n,).
         multi_turn: Whether each is a multi-turn conversation, (n,); None where turns are not known.
+        seed: Seed of their shuffle.
         source: Their source, or None.
         name: Column of the source that the lengths come from.
         tokenized: The tokenizer's rows, or None where the source holds tokens or lengths.
@@ -55,9 +57,22 @@ class Sequences:
     column: Any
     lengths: NDArray[np.int64]
     multi_turn: NDArray[np.bool_] | None
+    seed: int
     source: Source | None = None
     name: str = ""
     tokenized: TokenizedRows | None = field(default=None, compare=False)
+
+    @cached_property
+    def filled(self) -> NDArray[np.bool_]:
+        """Whether each sequence has tokens, (n,); others are dropped, or planning refuses them."""
+        return self.lengths > 0
+
+    @cached_property
+    def shuffled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """Lengths and turns of the sequences that have tokens, in training order."""
+        kept = np.flatnonzero(self.filled)
+        order = kept[np.random.default_rng(self.seed).permutation(len(kept))]
+        return self.lengths[order], None if self.multi_turn is None else self.multi_turn[order]
 
     def plan(self, config: PlanConfig) -> Plan:
         """Plan the sequences; errors name their rows."""
@@ -88,7 +103,7 @@ class Sequences:
         if not len(windows.lengths):
             raise LengthError(f"no turn of any conversation fits max_length {limit}: pass a longer one")
         flags = None if self.multi_turn is None else self.multi_turn[windows.rows]
-        return Sequences(windows.lengths, windows.lengths, flags), windows
+        return Sequences(windows.lengths, windows.lengths, flags, self.seed), windows
 
     def check_turns(self, methods: tuple[str, ...]) -> None:
         """Refuse methods that need turns where they are not known.
@@ -111,7 +126,7 @@ class Sequences:
         Raises:
             LengthError: All sequences are empty, or one is longer.
         """
-        if not (self.lengths > 0).any():
+        if not self.filled.any():
             raise LengthError(
                 f"all {len(self.lengths):,} sequences are empty, and empty='drop' leaves nothing to compare"
             )
@@ -126,7 +141,7 @@ class Sequences:
             )
 
 
-def given_lengths(lengths: Any, turns: Any) -> Sequences:
+def given_lengths(lengths: Any, turns: Any, seed: int) -> Sequences:
     """Take lengths that are passed as such.
 
     Raises:
@@ -138,7 +153,7 @@ def given_lengths(lengths: Any, turns: Any) -> Sequences:
         raise OptionError(
             f"turns={turns!r} names a column, and lengths have none: pass a value for each sequence instead"
         )
-    return _sequences(column, turns)
+    return _sequences(column, turns, seed)
 
 
 def read_sequences(
@@ -180,7 +195,7 @@ def read_sequences(
         with stage("reading lengths", total=source.num_rows, unit="rows") as advance:
             found, name = source_lengths(source, "; to make it of conversations or text, pass `tokenizer`", advance)
             column = as_chunked(as_lengths(found)) if not found.null_count else found
-        return _sequences(column, turns, source=source, name=name)
+        return _sequences(column, turns, config.seed, source=source, name=name)
     tokenized = TokenizedRows(
         source,
         choice,
@@ -190,15 +205,16 @@ def read_sequences(
         memory_limit=memory_limit,
         stage=stage,
     )
-    return _sequences(as_chunked(tokenized.lengths), turns, source=source, name=INPUT_IDS, tokenized=tokenized)
+    column = as_chunked(tokenized.lengths)
+    return _sequences(column, turns, config.seed, source=source, name=INPUT_IDS, tokenized=tokenized)
 
 
-def _sequences(column: pa.ChunkedArray, turns: Any, **more: Any) -> Sequences:
+def _sequences(column: pa.ChunkedArray, turns: Any, seed: int, **more: Any) -> Sequences:
     if not len(column):
         raise LengthError("lengths must not be empty, got 0 sequences")
     multi_turn = None if turns is None else multi_turn_flags(turns, len(column))
     lengths = to_numpy(column.fill_null(0)).astype(np.int64)
-    return Sequences(column, lengths, multi_turn, **more)
+    return Sequences(column, lengths, multi_turn, seed, **more)
 
 
 def is_source(source: Any) -> bool:

@@ -58,25 +58,23 @@ class Packs:
 
 
 def padded_packs(
-    lengths: NDArray[np.int64], planned: Plan, batch_size: int, multi_turn: NDArray[np.bool_] | None
-) -> tuple[Packs, Packs]:
+    lengths: NDArray[np.int64], planned: Plan, batch_size: int | None, multi_turn: NDArray[np.bool_] | None
+) -> Packs:
     """Put one sequence into each pack, truncated at the limit.
 
     Args:
         lengths: Tokens of the sequences in training order, (n,), without those that are dropped.
         planned: Greedy plan of the same sequences, which truncates the same ones and has the same lower bound.
-        batch_size: Consecutive packs that are padded together.
+        batch_size: Consecutive packs that are padded to the longest of them; None pads all to the limit.
         multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
-
-    Returns:
-        (packs padded to the longest of their batch, packs padded to the limit).
     """
     kept = np.minimum(lengths, planned.max_length)
-    firsts = np.arange(0, len(kept), batch_size)
-    longest = np.maximum.reduceat(kept, firsts)
-    width = np.repeat(longest, np.diff(firsts, append=len(kept)))
-    facts = _facts(lengths, planned, multi_turn)
-    return _padded(kept, width, facts), _padded(kept, np.full_like(kept, planned.max_length), facts)
+    if batch_size is None:
+        width = np.full_like(kept, planned.max_length)
+    else:
+        firsts = np.arange(0, len(kept), batch_size)
+        width = np.repeat(np.maximum.reduceat(kept, firsts), np.diff(firsts, append=len(kept)))
+    return _padded(kept, width, _facts(lengths, planned, multi_turn))
 
 
 def best_padded_packs(
@@ -91,7 +89,7 @@ def best_padded_packs(
         seed: Seed that shuffles the batches.
         multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
     """
-    kept = np.sort(np.minimum(lengths, planned.max_length))[::-1]
+    kept = _longest_first(np.minimum(lengths, planned.max_length))
     starts, at = [], 0
     while at < len(kept):
         starts.append(at)
@@ -104,6 +102,14 @@ def best_padded_packs(
     width = np.repeat(kept[firsts], sizes)
     kept = kept[np.arange(len(kept)) + np.repeat(firsts - batches, sizes)]
     return _padded(kept, width, {**_facts(lengths, planned, multi_turn), "batches": batches})
+
+
+def _longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sort lengths, by counting them where that is faster."""
+    most = int(lengths.max())
+    if most > 2**22:
+        return np.sort(lengths)[::-1]
+    return np.repeat(np.arange(most, -1, -1), np.bincount(lengths)[::-1])
 
 
 def _facts(lengths: NDArray[np.int64], planned: Plan, multi_turn: NDArray[np.bool_] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from packsort._atomic import output_file
+from packsort._atomic import replace_file
 
 FOLDER = "unfinished"
 _LEAST_SECONDS = 20.0
@@ -43,8 +43,8 @@ class Checkpoint:
         """Save a state in the place of the last; the file is whole at every moment."""
         begin = time.monotonic()
         self.path.parent.mkdir(exist_ok=True)
-        with output_file(self.path, overwrite=True) as output:
-            torch.save(state, output.file)
+        with replace_file(self.path) as file:
+            torch.save(state, file)
         took = time.monotonic() - begin
         self._next = time.monotonic() + max(_LEAST_SECONDS, took / _SHARE)
 

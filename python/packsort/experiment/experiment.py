@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from packsort._atomic import output_file
+from packsort._atomic import replace_file
+from packsort._interrupts import note_unfinished
+from packsort._paths import printable
 from packsort._progress import Stage, log_stage
 from packsort.errors import IsolationError, OutputError
 from packsort.experiment.budget import choose_conversations
@@ -124,6 +126,7 @@ def run(
             kept["conversations"] = count
         study = study.with_conversations(kept["conversations"])
     _remember(folder, facts, kept)
+    note_unfinished(printable(folder))
     found = _run_all(by_model, study, folder, chosen, stage)
     return Experiment(write_report(folder, study, found, asdict(facts)), folder / RESULTS, tuple(found))
 
@@ -205,5 +208,5 @@ def _recall(folder: Path, facts: Data) -> dict[str, Any]:
 
 
 def _remember(folder: Path, facts: Data, chosen: Mapping[str, Any]) -> None:
-    with output_file(folder / _FACTS, overwrite=True) as output:
-        output.file.write((json.dumps({"data": asdict(facts), "chosen": chosen}, indent=1) + "\n").encode())
+    with replace_file(folder / _FACTS) as file:
+        file.write((json.dumps({"data": asdict(facts), "chosen": chosen}, indent=1) + "\n").encode())

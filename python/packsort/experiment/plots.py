@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from packsort._atomic import output_file
+from packsort._atomic import replace_file
 from packsort.experiment import groups
 from packsort.experiment.groups import Group
 from packsort.experiment.tables import NAMES
@@ -46,8 +46,8 @@ def new_plot(title: str, across: str, up: str, size: tuple[float, float] = (7.2,
 
 def save_plot(figure: Figure, path: Path) -> None:
     """Write a plot; the same figures give the same file."""
-    with rc_context({"svg.hashsalt": path.name}), output_file(path, overwrite=True) as output:
-        figure.savefig(output.file, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": path.name}), replace_file(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def plot_curves(found: Sequence[Group], path: Path) -> None:

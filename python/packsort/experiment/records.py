@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from packsort._atomic import output_file
+from packsort._atomic import replace_file
 from packsort.errors import SourceError
 from packsort.experiment.settings import RunSettings
 
@@ -103,8 +103,8 @@ class Records:
     def add(self, run: Run) -> None:
         """Add a finished run; the file is whole at every moment."""
         self._lines[run.settings.key] = run.to_line()
-        with output_file(self.path, overwrite=True) as output:
-            output.file.write("".join(f"{self._lines[key]}\n" for key in sorted(self._lines)).encode())
+        with replace_file(self.path) as file:
+            file.write("".join(f"{self._lines[key]}\n" for key in sorted(self._lines)).encode())
 
 
 def _rounded(value: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from packsort._atomic import output_file
+from packsort._atomic import replace_file
 from packsort._install import pip_install
 from packsort.errors import OptionError
 from packsort.experiment.groups import Group, group_runs
@@ -82,8 +82,8 @@ def write_report(folder: Path, study: Study, runs: Sequence[Run], data: Mapping[
         parts += ["## Kinds", "Held-out loss by kind of conversation.", kinds]
     parts += pictures
     parts += ["## What this does not show", "\n".join(f"- {note}" for note in _notes(study, found, runs, data))]
-    with output_file(folder / NAME, overwrite=True) as output:
-        output.file.write(("\n\n".join(parts) + "\n").encode())
+    with replace_file(folder / NAME) as file:
+        file.write(("\n\n".join(parts) + "\n").encode())
     return folder / NAME
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,13 @@ from numpy.typing import NDArray
 
 from packsort._arrow import is_list, wider
 from packsort._options.input import InputConfig
-from packsort._progress import logger
-from packsort._stores import StorePath
+from packsort._progress import Advance, current_stage, logger
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceError
 from packsort.sources.files.find import find_files
+from packsort.sources.files.opening import open_files
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.splits import rows_by_split
-from packsort.sources.formats.detect import open_file
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.parts import read_parts
@@ -40,7 +37,6 @@ from packsort.sources.renamed import rename_columns
 
 _DEFAULTS = InputConfig()
 _ROWS_TO_TRY = 512
-_FILES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -292,7 +288,8 @@ class Source:
         Raises:
             SourceError: No file can be read.
         """
-        return self.without([_error_of(reader) for reader in self._readers])
+        with current_stage("reading every file", total=self.num_rows, unit="rows") as advance:
+            return self.without([_error_of(reader, advance) for reader in self._readers])
 
     def without(self, errors: Sequence[SourceError | None]) -> Source:
         """Return the source without the files that cannot be read; itself if all can.
@@ -372,7 +369,7 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         return Source(_named(readers, config), of_files)
     if isinstance(source, (str, os.PathLike, list, tuple)):
         found = find_files(source, config.split, config.storage_options)
-        tried = _open_files(found.paths, config)
+        tried = open_files(found.paths, config)
         readers = [reader for reader in tried if not isinstance(reader, SourceError)]
         share_types(readers)
         splits = found.splits and [
@@ -391,41 +388,12 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
     return Source(_named(readers, config), of_objects)
 
 
-def _open_files(paths: Sequence[Path], config: InputConfig) -> list[Reader | SourceError]:
-    """Open files, and objects of stores several at a time: each takes some requests, which mostly wait.
-
-    Returns:
-        Their readers, or the errors of files that are to be skipped.
-
-    Raises:
-        SourceError: A file cannot be opened, and none is to be skipped; or none can be opened.
-    """
-
-    def attempt(path: Path) -> Reader | SourceError:
-        try:
-            return open_file(path, memory_map=config.memory_map)
-        except SourceError as error:
-            if config.on_error != "skip":
-                raise
-            return error
-
-    if len(paths) == 1 or not isinstance(paths[0], StorePath):
-        tried = [attempt(path) for path in paths]
-    else:
-        with ThreadPoolExecutor(min(_FILES_AT_ONCE, len(paths))) as pool:
-            tried = list(pool.map(attempt, paths))
-    errors = [found for found in tried if isinstance(found, SourceError)]
-    if len(errors) == len(tried):
-        raise errors[0]
-    return tried
-
-
-def _error_of(reader: Reader) -> SourceError | None:
+def _error_of(reader: Reader, advance: Advance) -> SourceError | None:
     """Read a file to its end, and return the error if that fails."""
     names = [name for name in reader.schema.names if reader.schema.names.count(name) == 1]
     try:
-        for _ in reader.batches(names, _ROWS_TO_TRY):
-            pass
+        for batch in reader.batches(names, _ROWS_TO_TRY):
+            advance(batch.num_rows)
     except SourceError as error:
         return error
     return None

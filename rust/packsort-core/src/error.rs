@@ -5,7 +5,8 @@ use std::fmt;
 /// Why sequences cannot be planned, gathered, batched or scheduled.
 ///
 /// Variants that name a length, a source or an option blame what the caller passed. [`Error::DamagedPlan`],
-/// [`Error::DamagedPack`], [`Error::DamagedColumn`] and [`Error::DamagedLevels`] blame data that was read from a file.
+/// [`Error::DamagedPack`], [`Error::DamagedColumn`], [`Error::DamagedLevels`] and [`Error::DamagedValues`] blame data
+/// that was read from a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -175,6 +176,8 @@ pub enum Error {
     },
     /// The levels of a list column end too early, or tell of something that no list is.
     DamagedLevels,
+    /// A page of Parquet holds fewer values than it says, or values that its dictionary does not have.
+    DamagedValues,
     /// The offsets of a list column point outside its values, are negative, or descend.
     DamagedColumn {
         /// The first such row.
@@ -409,6 +412,7 @@ impl fmt::Display for Error {
                 write!(f, "the plan takes tokens {start} to {end} of sequence {row}, which has {found} tokens")
             }
             Self::DamagedLevels => f.write_str("its repetition and definition levels tell of no lists"),
+            Self::DamagedValues => f.write_str("a page holds other values than it says"),
             Self::DamagedColumn { row } => write!(f, "list column is damaged: row {row} lies outside the values"),
             Self::DamagedPack { pack, fault } => write!(f, "pack {pack} of the batch is damaged: {fault}"),
             Self::PackTooLong { pack, tokens, row_length } => {

@@ -7,6 +7,7 @@ mod input;
 pub mod json_lines;
 mod lengths;
 pub mod list_levels;
+pub mod list_values;
 mod memory;
 mod names;
 mod options;

@@ -32,6 +32,8 @@ pub struct PageLists {
     pub continued: i64,
     /// Number of values of each list that begins in the page, -1 where it is null.
     pub lengths: Vec<i64>, // (lists,)
+    /// Number of values that are null.
+    pub nulls: u64,
 }
 
 /// Count the values of each list of a page.
@@ -87,6 +89,7 @@ pub fn count_page(
         } else {
             return Err(Error::DamagedLevels); // a value that goes on a list, and is none
         }
+        page.nulls += if has_value && defined.number < levels.most { count } else { 0 };
         repetition.skip(count);
         definition.skip(count);
         left -= count;
@@ -167,16 +170,21 @@ impl<'a> Runs<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Error> {
-        let mut number = 0;
-        for (i, &byte) in self.bytes.iter().enumerate().take(10) {
-            number |= u64::from(byte & 0x7f) << (7 * i);
-            if byte < 0x80 {
-                self.bytes = &self.bytes[i + 1..];
-                return Ok(number);
-            }
-        }
-        Err(Error::DamagedLevels)
+        varint(&mut self.bytes).ok_or(Error::DamagedLevels)
     }
+}
+
+/// Take a number of seven bits a byte, the lowest first, from the beginning of `bytes`.
+pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for (i, &byte) in bytes.iter().enumerate().take(10) {
+        number |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            *bytes = &bytes[i + 1..];
+            return Some(number);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -189,7 +197,7 @@ mod tests {
     fn runs_and_groups_count_alike() {
         // [[a, b], null, [], [null]]: repetition 0 1 0 0 0, definition 3 3 0 1 2
         let packed = count_page(&[0b11, 0b0_0010], &[0b11, 0b0100_1111, 0b10], 5, NULLABLE, 9).unwrap();
-        assert_eq!(packed.lengths, [2, -1, 0, 1]);
+        assert_eq!((packed.nulls, &packed.lengths[..]), (1, &[2, -1, 0, 1][..]));
         let runs = count_page(&[2, 0, 2, 1, 6, 0], &[4, 3, 2, 0, 2, 1, 2, 2], 5, NULLABLE, 9).unwrap();
         assert_eq!(runs, packed);
     }
@@ -197,7 +205,7 @@ mod tests {
     #[test]
     fn a_list_goes_on_in_the_next_page() {
         let page = count_page(&[4, 1, 2, 0], &[6, 3], 3, NULLABLE, 9).unwrap();
-        assert_eq!(page, PageLists { continued: 2, lengths: vec![1] });
+        assert_eq!(page, PageLists { continued: 2, lengths: vec![1], nulls: 0 });
     }
 
     #[test]

@@ -226,6 +226,19 @@ pub(crate) fn prefetch<T>(data: &[T]) {
     let _ = data;
 }
 
+/// Ask the processor to bring the cache line at byte `at` of `data` into cache, unless it is behind its end.
+#[inline(always)]
+pub(crate) fn prefetch_line(data: &[u8], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if at < data.len() {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: as in `prefetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(at)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at);
+}
+
 /// Ask the processor to bring the cache line at `place` into cache, to write to it soon.
 #[inline(always)]
 pub(crate) fn prefetch_for_write<T>(place: *const T) {

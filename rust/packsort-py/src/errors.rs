@@ -48,9 +48,11 @@ pub fn to_py(error: Error) -> PyErr {
         Error::MoreThanCounted { length } => LengthError::new_err((text, None::<u64>, length)),
         Error::LengthsChanged => LengthError::new_err(text),
         Error::NoSuchRow { .. } | Error::PieceOutside { .. } => SourceError::new_err(text),
-        Error::DamagedPlan(_) | Error::DamagedPack { .. } | Error::DamagedColumn { .. } | Error::DamagedLevels => {
-            DamagedError::new_err(text)
-        }
+        Error::DamagedPlan(_)
+        | Error::DamagedPack { .. }
+        | Error::DamagedColumn { .. }
+        | Error::DamagedLevels
+        | Error::DamagedValues => DamagedError::new_err(text),
         _ => OptionError::new_err(text),
     }
 }

@@ -11,6 +11,7 @@ mod in_order;
 mod json_lines;
 mod lengths;
 mod list_levels;
+mod list_values;
 mod optimal;
 mod parts;
 mod pieces;
@@ -34,6 +35,8 @@ mod _core {
     use super::json_lines::count_objects;
     #[pymodule_export]
     use super::list_levels::count_list_values;
+    #[pymodule_export]
+    use super::list_values::write_page_values;
     #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
     #[pymodule_export]

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from threading import RLock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
+from packsort._progress import Advance
 from packsort.errors import SourceError
 from packsort.sources.formats.opening import Place
 from packsort.sources.formats.reader import naming
@@ -29,7 +30,7 @@ KEPT_BYTES = 512 << 20
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Block = TypeVar("_Block")
+_Block = TypeVar("_Block", bound="_Text")
 
 
 class _Room:
@@ -54,6 +55,14 @@ class _Room:
 
 
 _room = _Room()
+
+
+class _Text(Protocol):
+    """Block of a file."""
+
+    @property
+    def text(self) -> bytes:
+        """The text."""
 
 
 class BlockReader(ABC, Generic[_Block]):
@@ -96,6 +105,12 @@ class BlockReader(ABC, Generic[_Block]):
         self._kept.append(table if table is not None and _room.take(table.nbytes, self) else None)
         self._block_rows.append(rows)
         self.rows += rows
+
+    def _counted(self, advance: Advance) -> Iterator[_Block]:
+        """Read the file in blocks, and report the bytes of each."""
+        for block in self._split():
+            yield block
+            advance(len(block.text))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Read all rows of some columns, as `Reader.read`."""

@@ -9,6 +9,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.csv as csv
 
+from packsort._progress import Advance, ignore
 from packsort.errors import SourceError
 from packsort.schema import LENGTH
 from packsort.sources.formats.blocks import BlockReader, in_order
@@ -36,13 +37,15 @@ class CsvReader(BlockReader[CsvBlock]):
             UTF-8.
     """
 
-    def __init__(self, path: Place, size: int, delimiter: str = ",", compression: str | None = None) -> None:
+    def __init__(
+        self, path: Place, size: int, delimiter: str = ",", compression: str | None = None, advance: Advance = ignore
+    ) -> None:
         super().__init__(path, size)
         self._delimiter = delimiter
         self._compression = compression
         with naming(self.path, "is not a readable CSV file"):
             self.schema = self._header()
-            integers = self._scan()
+            integers = self._scan(advance)
         if integers and LENGTH in self.schema.names:
             at = self.schema.get_field_index(LENGTH)
             self.schema = self.schema.set(at, pa.field(LENGTH, pa.int64()))
@@ -63,10 +66,10 @@ class CsvReader(BlockReader[CsvBlock]):
         names = self._read(header.text + b"\n", None, None).schema.names
         return pa.schema([(name, pa.string()) for name in names])
 
-    def _scan(self) -> bool:
+    def _scan(self, advance: Advance) -> bool:
         """Parse all blocks; return whether the column `length` holds integers only."""
         integers = True
-        for table in in_order(self._scan_block, self._split()):
+        for table in in_order(self._scan_block, self._counted(advance)):
             if isinstance(table, pa.ArrowInvalid):
                 raise self._error(table) from table
             if LENGTH in table.schema.names:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from packsort._progress import Advance, ignore
 from packsort._stores import RangedFile, StorePath
 from packsort.errors import SourceError
 from packsort.sources.formats.arrow import ArrowReader
@@ -44,7 +45,7 @@ _HEAD_BYTES = 1 << 20
 _END_BYTES = 4 << 10
 
 
-def open_file(path: Path | StorePath, *, memory_map: bool = True) -> Reader:
+def open_file(path: Path | StorePath, *, memory_map: bool = True, advance: Advance = ignore) -> Reader:
     """Open one file as the format that its first and last bytes tell, whatever its name.
 
     Text that is no JSON is CSV if the name ends in `.csv` or `.tsv`, also before `.gz` or `.zst`.
@@ -52,6 +53,7 @@ def open_file(path: Path | StorePath, *, memory_map: bool = True) -> Reader:
     Args:
         path: The file, or an object of a store.
         memory_map: Whether to map an Arrow file into memory instead of reading it.
+        advance: Called with the bytes that were read, decompressed, of a file that is read whole to know it.
 
     Raises:
         SourceNotFoundError: There is no such file.
@@ -87,7 +89,7 @@ def open_file(path: Path | StorePath, *, memory_map: bool = True) -> Reader:
         if isinstance(path, StorePath):
             raise SourceError(f"`{name}` holds Megatron's tokens, which are read from a disk only: copy the pair there")
         return MegatronReader(name, memory_map=memory_map)
-    return _open_text(place, size, compression_of(head))
+    return _open_text(place, size, compression_of(head), advance)
 
 
 def _open(path: Path | StorePath) -> BinaryIO | RangedFile:
@@ -97,7 +99,7 @@ def _open(path: Path | StorePath) -> BinaryIO | RangedFile:
     return path.open("rb")
 
 
-def _open_text(place: Place, size: int, compression: str | None) -> Reader:
+def _open_text(place: Place, size: int, compression: str | None, advance: Advance) -> Reader:
     name = str(place)
     with naming(name):
         head = next(read_chunks(place, compression, _HEAD_BYTES), b"")
@@ -109,9 +111,9 @@ def _open_text(place: Place, size: int, compression: str | None) -> Reader:
     looks_like_json = begin.startswith((b'{"', b"[{")) or (begin[:1] in (b"{", b"[") and suffix not in _DELIMITERS)
     is_text = not head.startswith(tuple(_KINDS)) and b"\x00" not in head[:256]
     if looks_like_json or (suffix in _JSON_SUFFIXES and is_text):
-        return JsonReader(place, size, split_lines if _is_lines(begin) else split_values, compression)
+        return JsonReader(place, size, split_lines if _is_lines(begin) else split_values, compression, advance)
     if suffix in _DELIMITERS and is_text:
-        return CsvReader(place, size, _DELIMITERS[suffix], compression)
+        return CsvReader(place, size, _DELIMITERS[suffix], compression, advance)
     pair = f"; if it holds Megatron's tokens, `{path.stem}.idx` is missing beside it" if suffix == ".bin" else ""
     raise SourceError(f"`{name}` is neither Parquet, Arrow, JSON nor CSV: it {_looks_like(head)}; {_NEEDED}{pair}")
 

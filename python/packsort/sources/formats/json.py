@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 import pyarrow as pa
 from pyarrow import types
 
+from packsort._progress import Advance, ignore
 from packsort.errors import SourceError
 from packsort.sources.formats.blocks import BlockReader, in_order
 from packsort.sources.formats.json_block import Inferred, JsonBlock, find_maps, infer_block, parse_block
@@ -30,12 +31,15 @@ class JsonReader(BlockReader[JsonBlock]):
         size: Its bytes.
         split: Reads it in blocks.
         compression: As for `read_chunks`.
+        advance: Called with the bytes that were read.
 
     Raises:
         SourceError: A row is no valid JSON object, and the message has its line and row.
     """
 
-    def __init__(self, path: Place, size: int, split: Split, compression: str | None = None) -> None:
+    def __init__(
+        self, path: Place, size: int, split: Split, compression: str | None = None, advance: Advance = ignore
+    ) -> None:
         super().__init__(path, size)
         self._splitter = split
         self._compression = compression
@@ -43,7 +47,7 @@ class JsonReader(BlockReader[JsonBlock]):
         self._problems: dict[str, str] = {}
         self._maps: Set[str] = set()
         with naming(self.path, "is not a readable JSON file"):
-            self._scan()
+            self._scan(advance)
         self.schema = pa.schema(self._types)
         self._refuse_wrapped()
 
@@ -53,18 +57,18 @@ class JsonReader(BlockReader[JsonBlock]):
         except JsonError as fault:
             raise self._error(fault) from fault
 
-    def _scan(self) -> None:
+    def _scan(self, advance: Advance) -> None:
         # The types are those of blocks before this one, in order, whatever the threads do.
-        typed = ((block, pa.schema(self._types)) for block in self._sampled())
+        typed = ((block, pa.schema(self._types)) for block in self._sampled(advance))
         for block, found in in_order(lambda one: (one[0], self._infer(*one)), typed):
             if isinstance(found, JsonError):
                 raise self._error(found, block.line, self.rows) from found
             self._merge(found)
             self._add_block(found.rows, found.table)
 
-    def _sampled(self) -> Iterator[JsonBlock]:
+    def _sampled(self, advance: Advance) -> Iterator[JsonBlock]:
         """Yield the blocks, after the first rows have told which columns are maps."""
-        for index, block in enumerate(self._split()):
+        for index, block in enumerate(self._counted(advance)):
             if index == 0:
                 try:
                     self._maps = find_maps(block)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from itertools import chain
 from typing import BinaryIO, cast
 
@@ -20,8 +20,9 @@ from packsort._stores import StorePath
 from packsort.errors import SourceError
 from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
-from packsort.sources.formats.parquet_footer import column_chunks
+from packsort.sources.formats.parquet_footer import ColumnChunk, column_chunks
 from packsort.sources.formats.parquet_levels import count_lists
+from packsort.sources.formats.parquet_values import read_lists
 from packsort.sources.formats.reader import Blocks, check_columns, check_rows, checked_schema, naming
 from packsort.sources.formats.thrift import ThriftError
 
@@ -171,10 +172,24 @@ class ParquetReader:
             metadata = file.metadata
         rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
 
+        @cache
+        def chunks() -> list[list[ColumnChunk]]:
+            with self._bytes() as data:
+                return column_chunks(data)
+
         def read(index: int, columns: Sequence[str]) -> pa.Table:
-            with naming(self.path), self._open(metadata) as file:
-                # Threads read row groups. One for each column besides would take a fifth more of the processor.
-                table = file.read_row_group(index, columns=list(columns), use_threads=False).select(list(columns))
+            lists: dict[str, pa.Array] = {}
+            with naming(self.path), self._open(metadata) as file, self._bytes() as data:
+                with suppress(ThriftError, IndexError):
+                    lists = read_lists(file, data, columns, chunks()[index], rows[index])
+                table = pa.table(lists)
+                if rest := [name for name in columns if name not in lists]:
+                    # Threads read row groups. One for each column besides would take a fifth more of the processor.
+                    table = file.read_row_group(index, columns=rest, use_threads=False).select(rest)
+                    check_rows(table.num_rows, rows[index], self.path)
+                    for name, column in lists.items():
+                        table = table.append_column(name, column)
+                table = table.select(list(columns))
             check_rows(table.num_rows, rows[index], self.path)
             check_columns(table, self.path, sum(rows[:index]))
             return table

@@ -6,6 +6,7 @@ the beginning is read and decompressed. Layout: https://parquet.apache.org/docs/
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -25,9 +26,9 @@ _STREAMS = {"ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
 _BLOCKS = {"SNAPPY": "snappy", "LZ4": "lz4_raw"}
 _HEAD_BYTES = 1 << 16
 _MOST_GROWTH = 256  # of a page of Snappy or LZ4, whose size in memory is a number in the file
-_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
+_VERSIONS = {0: (5, 1), 2: (7, 0), 3: (8, 2)}  # by the kind of a page: the field of its header, and its version
 _RLE = 3
-_DAMAGES = (ThriftError, PacksortError, pa.ArrowException, OSError, OverflowError, LookupError, TypeError)
+DAMAGES = (ThriftError, PacksortError, pa.ArrowException, OSError, OverflowError, LookupError, TypeError)
 
 
 def count_lists(
@@ -45,7 +46,7 @@ def count_lists(
         Number of values in each row, -1 where the list is null: int64 (rows,). None if the column is no plain list of
         numbers, is compressed or encoded in a way that is not known here, or is damaged: then it must be decoded.
     """
-    column = _ListColumn.of(file, name)
+    column = ListColumn.of(file, name)
     if column is None:
         return None
     try:
@@ -55,7 +56,7 @@ def count_lists(
         found = [
             column.lengths(data, chunks[group][column.index], number) for group, number in zip(every, rows, strict=True)
         ]
-    except _DAMAGES:
+    except DAMAGES:
         return None
     if any(lengths is None for lengths in found):
         return None
@@ -63,15 +64,22 @@ def count_lists(
 
 
 @dataclass(frozen=True)
-class _ListColumn:
-    """Place and levels of a list column of one repetition level."""
+class ListColumn:
+    """Place and levels of a list column of one repetition level.
+
+    Attributes:
+        index: Number of the column among all columns of values.
+        most: The largest definition level.
+        nullable: Whether lists may be null.
+    """
 
     index: int
-    most: int  # largest definition level
-    nullable: bool  # whether lists may be null
+    most: int
+    nullable: bool
 
     @classmethod
-    def of(cls, file: pq.ParquetFile, name: str) -> _ListColumn | None:
+    def of(cls, file: pq.ParquetFile, name: str) -> ListColumn | None:
+        """Return the column of a name, or None if it is no plain list of numbers."""
         field = file.schema_arrow.field(name)
         if not (types.is_list(field.type) or types.is_large_list(field.type)) or types.is_nested(field.type.value_type):
             return None
@@ -84,18 +92,24 @@ class _ListColumn:
             return None
         return cls(leaves[0], leaf.max_definition_level, field.nullable)
 
+    @property
+    def facts(self) -> tuple[int, int, bool]:
+        """The levels as `count_list_values` takes them."""
+        return self.most, int(self.nullable) + 1, self.nullable
+
     def lengths(self, data: BinaryIO, chunk: ColumnChunk, rows: int) -> NDArray[np.int64] | None:
         """Return the number of values in each row of a row group; None where they must be decoded."""
         parts = [np.empty(0, np.int64)]
         if not rows and not chunk.values:  # there may be no page
             return parts[0]
         found = values_found = 0
-        for page in _pages(data, chunk):
+        for page in pages(data, chunk):
+            if not page.version:
+                continue
             levels = page.levels(data, chunk.compression)
             if levels is None:
                 return None
-            facts = (self.most, int(self.nullable) + 1, self.nullable)
-            continued, lengths = _core.count_list_values(*levels, page.values, facts, rows - found)
+            continued, lengths, _ = _core.count_list_values(*levels, page.values, self.facts, rows - found)
             if continued:
                 last = next((part for part in reversed(parts) if len(part)), None)
                 if last is None:
@@ -108,15 +122,60 @@ class _ListColumn:
 
 
 @dataclass(frozen=True)
-class _Page:
-    """Data page of a column."""
+class Page:
+    """Page of a column.
 
-    at: int  # its first byte in the file, after the header
-    size: int  # bytes in the file
+    Attributes:
+        at: Its first byte in the file, after the header.
+        size: Its bytes in the file.
+        size_in_memory: Its bytes without compression.
+        values: Number of its values, nulls and empty lists included.
+        header: Fields of the header that its kind has.
+        version: 1 or 2 of a data page, 0 of a dictionary.
+        checksum: CRC-32 of its bytes in the file, or None.
+    """
+
+    at: int
+    size: int
     size_in_memory: int
     values: int
-    header: Fields  # of the data page
+    header: Fields
     version: int
+    checksum: int | None
+
+    def content(self, data: BinaryIO, compression: str) -> tuple[bytes, int, bytes, bytes] | None:
+        """Read the whole page.
+
+        Returns:
+            Its bytes, the first of them that belongs to a value, the repetition levels and the definition levels; None
+            where its compression or its levels are not known here, or its checksum differs.
+        """
+        stored = _read(data, self.at, self.size)
+        if self.checksum is not None and zlib.crc32(stored) != self.checksum & 0xFFFFFFFF:
+            return None
+        if self.version == 2:
+            definition, repetition = self.header[5], self.header[6]
+            first = definition + repetition
+            if not (definition >= 0 and repetition >= 0 and first <= min(self.size, self.size_in_memory)):
+                return None
+            levels = stored[:repetition], stored[repetition:first]
+            if compression == "UNCOMPRESSED" or not self.header.get(7, True):
+                return stored, first, *levels
+            values = _decompressed(stored[first:], self.size_in_memory - first, compression)
+            return None if values is None else (values, 0, *levels)
+        whole = _decompressed(stored, self.size_in_memory, compression)
+        if whole is None or not self.version:
+            return None if whole is None else (whole, 0, b"", b"")
+        if self.header[3] != _RLE or self.header[4] != _RLE:
+            return None
+        repetition_levels = _prefixed(whole, 0)
+        if repetition_levels is None:
+            return None
+        first = 4 + len(repetition_levels)
+        definition_levels = _prefixed(whole, first)
+        if definition_levels is None:
+            return None
+        return whole, first + 4 + len(definition_levels), repetition_levels, definition_levels
 
     def levels(self, data: BinaryIO, compression: str) -> tuple[bytes, bytes] | None:
         """Return the repetition and the definition levels, encoded; None where the page must be decoded."""
@@ -155,6 +214,16 @@ class _Page:
         return bytes(codec.decompress(stored, self.size_in_memory, asbytes=True))
 
 
+def _decompressed(stored: bytes, size: int, compression: str) -> bytes | None:
+    """Return the bytes of a page; None where the compression is not known here, or the size is far too large."""
+    if compression == "UNCOMPRESSED":
+        return stored
+    codec = (_STREAMS | _BLOCKS).get(compression)
+    if codec is None or size > _MOST_GROWTH * (len(stored) + 1):
+        return None
+    return bytes(pa.Codec(codec).decompress(stored, size, asbytes=True)) if size else b""
+
+
 def _read_levels(stream: pa.NativeFile) -> bytes:
     """Read the two kinds of levels, each after its size, as far as a stream goes."""
     found = b""
@@ -185,8 +254,16 @@ def _prefixed(head: bytes, at: int) -> bytes | None:
     return found if len(head) >= at + 4 and len(found) == size else None
 
 
-def _pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[_Page]:
-    """Yield the data pages of a column chunk."""
+def pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[Page]:
+    """Yield the pages of a column chunk.
+
+    Args:
+        data: The file, as bytes.
+        chunk: The chunk.
+
+    Raises:
+        ThriftError: A page is of another kind, or lies outside the chunk.
+    """
     at, end = chunk.at, chunk.at + chunk.size
     while at < end:
         header, size = read_struct(_read(data, at, min(_HEAD_BYTES, end - at)))
@@ -194,13 +271,12 @@ def _pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[_Page]:
         kind, in_memory, stored = header[1], header[2], header[3]
         if stored < 0 or at + stored > end or in_memory < 0:
             raise ThriftError("a page lies outside its column")
-        if kind in (_DATA_PAGE, _DATA_PAGE_V2):
-            of_data = header[5 if kind == _DATA_PAGE else 8]
-            if of_data[1] < 0:
-                raise ThriftError("a page has less than no values")
-            yield _Page(at, stored, in_memory, of_data[1], of_data, 1 if kind == _DATA_PAGE else 2)
-        elif kind != _DICTIONARY_PAGE:
+        if kind not in _VERSIONS:
             raise ThriftError("a page of another kind")
+        own, version = _VERSIONS[kind]
+        if header[own][1] < 0:
+            raise ThriftError("a page has less than no values")
+        yield Page(at, stored, in_memory, header[own][1], header[own], version, header.get(4))
         at += stored
 
 

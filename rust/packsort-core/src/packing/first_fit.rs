@@ -17,7 +17,7 @@
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
 use crate::memory::{make_room, push, zeros};
-use crate::packing::balanced::{can_be_reached, capped};
+use crate::packing::balanced::capped;
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
@@ -45,8 +45,7 @@ impl Patterns {
             self.slots.extend(slots.iter().map(|slot| Slot { class: first + slot.class, ..*slot }));
             self.end_pattern(repeat)
         };
-        let shortest = lengths.iter().zip(&left).find(|&(_, &left)| left > 0);
-        if shortest.is_some_and(|(&shortest, _)| can_be_reached(max_sequences, shortest, room)) {
+        if max_sequences < u64::MAX {
             let found = capped(&limits, &left)?;
             (0..found.len()).try_for_each(|p| add(found.slots_of(p), found.repeats[p]))?;
         } else {

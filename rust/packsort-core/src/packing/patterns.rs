@@ -10,7 +10,6 @@ use rayon::prelude::*;
 use crate::error::PlanFault;
 use crate::histogram::count::split;
 use crate::memory::{collected, make_room, push, reserved, zeros};
-use crate::packing::balanced::can_be_reached;
 use crate::packing::first_fit::Scratch;
 use crate::packing::room::Room;
 use crate::parallel::split_at_lengths;
@@ -62,12 +61,10 @@ impl Patterns {
                 let mut scratch = Scratch::for_groups(classes)?;
                 for group in split(groups, shares, share) {
                     let own = classes.of_group(group);
-                    let shortest = classes.lengths[own.clone()].first();
-                    let capped = shortest.is_some_and(|&shortest| can_be_reached(max_sequences, shortest, room));
                     match strategy {
                         Strategy::Padding => found.add_padding(classes, group)?,
                         _ if last_alone && group + 1 == groups => found.add_padding(classes, group)?,
-                        Strategy::BestFit if !capped => found.add_best_fit(classes, group, room)?,
+                        Strategy::BestFit if max_sequences == u64::MAX => found.add_best_fit(classes, group, room)?,
                         // `in_order` needs the ids, and `random` has no patterns: neither comes here.
                         _ => {
                             let left = collected(PATTERNS, own.map(|class| classes.count(class)))?;

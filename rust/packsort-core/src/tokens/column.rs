@@ -74,7 +74,30 @@ impl AsListChunk for ListChunk<'_> {
 pub struct ListColumn<C> {
     chunks: Vec<C>,
     first_rows: Vec<usize>, // (chunks + 1,)
-    width: usize,           // bytes of a value
+    guide: Guide,
+    width: usize, // bytes of a value
+}
+
+/// The chunk of each 2^shift-th row, so that a row is searched among a chunk or two and not among all.
+#[derive(Clone, Debug)]
+struct Guide {
+    shift: u32,
+    chunks: Vec<usize>, // (rows / 2^shift + 2,)
+}
+
+impl Guide {
+    fn new(first_rows: &[usize]) -> Self {
+        let rows = first_rows.last().copied().unwrap_or(0);
+        let shift = (rows / first_rows.len()).checked_ilog2().unwrap_or(0);
+        let mut chunk = 0;
+        let chunk_of = |step: usize| {
+            while first_rows.get(chunk + 1).is_some_and(|&first| first <= step << shift) {
+                chunk += 1;
+            }
+            chunk
+        };
+        Self { shift, chunks: (0..(rows >> shift) + 2).map(chunk_of).collect() }
+    }
 }
 
 impl<C: AsListChunk> ListColumn<C> {
@@ -87,7 +110,15 @@ impl<C: AsListChunk> ListColumn<C> {
             rows += chunk.as_list_chunk().offsets.num_rows();
             first_rows.push(rows);
         }
-        Self { chunks, first_rows, width: width.get() }
+        Self { chunks, guide: Guide::new(&first_rows), first_rows, width: width.get() }
+    }
+
+    /// The last chunk whose first row is not behind `row`; `None` behind the last row.
+    #[inline(always)]
+    fn chunk_of(&self, row: usize) -> Option<usize> {
+        let step = row >> self.guide.shift;
+        let (&first, &last) = (self.guide.chunks.get(step)?, self.guide.chunks.get(step + 1)?);
+        Some(first + self.first_rows[first..=last].partition_point(|&first| first <= row) - 1)
     }
 
     /// Number of rows of all chunks.
@@ -140,7 +171,7 @@ impl<C: AsListChunk> ListColumn<C> {
     #[inline(always)]
     pub(crate) fn prefetch_row(&self, row: i64) {
         let Ok(row) = usize::try_from(row) else { return };
-        let index = self.first_rows.partition_point(|&first| first <= row).saturating_sub(1);
+        let Some(index) = self.chunk_of(row) else { return };
         let Some(chunk) = self.chunks.get(index) else { return };
         let row = row - self.first_rows[index];
         match chunk.as_list_chunk().offsets {
@@ -152,12 +183,9 @@ impl<C: AsListChunk> ListColumn<C> {
     /// Look up a piece of a row, as bytes: `length` values from `start` on. `None` is the start, and the end, of the row.
     #[inline(always)]
     pub(crate) fn piece(&self, row: usize, start: Option<i32>, length: Option<i32>) -> Result<&[u8], Error> {
-        let index = match self.chunks.len() {
-            1 => 0,
-            _ => self.first_rows.partition_point(|&first| first <= row) - 1,
-        };
         let damaged = Error::DamagedColumn { row: row as u64 };
-        let chunk = self.chunks[index].as_list_chunk();
+        let index = self.chunk_of(row).ok_or(damaged)?;
+        let chunk = self.chunks.get(index).ok_or(damaged)?.as_list_chunk();
         let (mut from, mut to) = chunk.offsets.ends(row - self.first_rows[index]).ok_or(damaged)?;
         if start.is_some() || length.is_some() {
             let found = (to - from) as u64;
@@ -210,6 +238,19 @@ mod tests {
         assert_eq!(wide.lengths(), Err(damaged(0)));
         assert_eq!(wide.piece(0, None, None), Err(damaged(0)));
         assert_eq!(wide.piece(1, None, None), Err(damaged(1)));
+    }
+
+    #[test]
+    fn rows_are_found_in_chunks_of_any_size() {
+        let offsets: Vec<i32> = (0..=3000).collect();
+        for sizes in [&[1, 0, 0, 7, 2900, 0, 1, 1, 0][..], &[5; 100], &[0, 3, 1000], &[1000], &[0, 0], &[1]] {
+            let chunk = |&size: &usize| ListChunk { offsets: Offsets::I32(&offsets[..=size]), values: &[0; 3000] };
+            let column = ListColumn::new(sizes.iter().map(chunk).collect(), NonZeroUsize::MIN);
+            for row in 0..column.num_rows() {
+                let expected = column.first_rows.partition_point(|&first| first <= row) - 1;
+                assert_eq!(column.chunk_of(row), Some(expected), "{sizes:?} {row}");
+            }
+        }
     }
 
     #[test]

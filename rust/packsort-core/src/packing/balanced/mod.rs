@@ -31,7 +31,6 @@ use rayon::prelude::*;
 use crate::memory::copied;
 use crate::packing::bits::Bits;
 use crate::packing::first_fit::{Limits, first_fit};
-use crate::packing::room::Room;
 use crate::{Error, Patterns};
 use filling::Balancing;
 use rest::{AIMS, Rest};
@@ -42,11 +41,6 @@ const PATTERNS: &str = "balanced patterns";
 const WAYS: usize = 1 + AIMS.len();
 /// With fewer distinct lengths, a run takes less time than a thread to wake up.
 const MIN_LENGTHS_FOR_THREADS: usize = 128;
-
-/// Return whether a pack has room for more than `max_sequences` sequences of the shortest length.
-pub(crate) fn can_be_reached(max_sequences: u64, shortest: u32, room: Room) -> bool {
-    max_sequences < u64::from(room.capacity() / room.taken(shortest))
-}
 
 /// Pack `counts` sequences of each length by first-fit decreasing, or balanced where that takes fewer packs. Slots hold
 /// indices of lengths as classes.

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use crate::memory::prefetch;
+use crate::memory::prefetch_line;
 
-/// Distance, in pieces, between the piece that is read and the piece that is prefetched.
-const AHEAD: usize = 4;
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+/// The most lines of a piece that are prefetched at once, behind those that went along with the piece before it.
+const MOST_LINES: usize = 16;
 
 /// The values of a pack's tokens.
 #[derive(Clone, Copy, Debug)]
@@ -44,29 +46,30 @@ impl<'a> Tokens<'a> {
             && pieces.iter().zip(seq_lengths).all(|(piece, &length)| piece.len() == length as usize * width)
     }
 
-    /// The values of one segment, which stand at `range` of the pack. Those of a later segment are prefetched.
+    /// The values of one segment, which stand at `range` of the pack. Those of the next segment are prefetched line by line
+    /// while these are written: pieces are far apart in memory, and the processor detects no stream across them.
     #[inline(always)]
     pub(super) fn of_segment(&self, segment: usize, range: Range<usize>) -> Values<'a> {
         match self {
             Self::Whole(values) => Values::I32(&values[range]),
-            Self::I32(pieces) => {
-                prefetch(pieces.get(segment + AHEAD).copied().unwrap_or_default());
-                Values::Bytes32(pieces[segment].as_chunks().0)
-            }
-            Self::I64(pieces) => {
-                prefetch(pieces.get(segment + AHEAD).copied().unwrap_or_default());
-                Values::Bytes64(pieces[segment].as_chunks().0)
-            }
+            Self::I32(pieces) => Values::Bytes32(pieces[segment].as_chunks().0, after(pieces, segment)),
+            Self::I64(pieces) => Values::Bytes64(pieces[segment].as_chunks().0, after(pieces, segment)),
         }
     }
 }
 
-/// The values of one segment.
+/// The piece of the next segment.
+#[inline(always)]
+fn after<'a>(pieces: &[&'a [u8]], segment: usize) -> &'a [u8] {
+    pieces.get(segment + 1).copied().unwrap_or_default()
+}
+
+/// The values of one segment, and the bytes of those of the next.
 #[derive(Clone, Copy)]
 pub(super) enum Values<'a> {
     I32(&'a [i32]),
-    Bytes32(&'a [[u8; 4]]),
-    Bytes64(&'a [[u8; 8]]),
+    Bytes32(&'a [[u8; 4]], &'a [u8]),
+    Bytes64(&'a [[u8; 8]], &'a [u8]),
 }
 
 impl Values<'_> {
@@ -75,8 +78,10 @@ impl Values<'_> {
     pub(super) fn write(self, first: usize, out: &mut [i64]) {
         match self {
             Self::I32(values) => convert(values, first, out, i64::from),
-            Self::Bytes32(values) => convert(values, first, out, |value| i32::from_ne_bytes(value).into()),
-            Self::Bytes64(values) => convert(values, first, out, i64::from_ne_bytes),
+            Self::Bytes32(values, next) => {
+                convert_ahead::<_, 16>(values, first, out, next, |value| i32::from_ne_bytes(value).into());
+            }
+            Self::Bytes64(values, next) => convert_ahead::<_, 8>(values, first, out, next, i64::from_ne_bytes),
         }
     }
 
@@ -84,8 +89,8 @@ impl Values<'_> {
     pub(super) fn count_others(self, first: usize, than: i64) -> usize {
         match self {
             Self::I32(values) => count(values, first, |value| i64::from(value) != than),
-            Self::Bytes32(values) => count(values, first, |value| i64::from(i32::from_ne_bytes(value)) != than),
-            Self::Bytes64(values) => count(values, first, |value| i64::from_ne_bytes(value) != than),
+            Self::Bytes32(values, _) => count(values, first, |value| i64::from(i32::from_ne_bytes(value)) != than),
+            Self::Bytes64(values, _) => count(values, first, |value| i64::from_ne_bytes(value) != than),
         }
     }
 }
@@ -95,6 +100,33 @@ fn convert<T: Copy>(values: &[T], first: usize, out: &mut [i64], to: impl Fn(T) 
     for (out, &value) in out.iter_mut().zip(values.get(first..).unwrap_or_default()) {
         *out = to(value);
     }
+}
+
+/// Convert the values of a piece, `ROW` of them in each line of the cache, and ask for a line of the next with each.
+#[inline(always)]
+fn convert_ahead<T: Copy, const ROW: usize>(
+    values: &[T],
+    first: usize,
+    out: &mut [i64],
+    next: &[u8],
+    to: impl Fn(T) -> i64,
+) {
+    let values = values.get(first..).unwrap_or_default();
+    let count = values.len().min(out.len());
+    let (rows, rest) = values[..count].as_chunks::<ROW>();
+    let (row_outs, rest_out) = out[..count].as_chunks_mut::<ROW>();
+    let mut line = 0;
+    for (out, row) in row_outs.iter_mut().zip(rows) {
+        prefetch_line(next, line);
+        line += LINE;
+        for (out, &value) in out.iter_mut().zip(row) {
+            *out = to(value);
+        }
+    }
+    for (out, &value) in rest_out.iter_mut().zip(rest) {
+        *out = to(value);
+    }
+    (0..MOST_LINES).for_each(|more| prefetch_line(next, line + more * LINE));
 }
 
 fn count<T: Copy>(values: &[T], first: usize, wanted: impl Fn(T) -> bool) -> usize {
