@@ -115,7 +115,7 @@ paper: $(VENV)/.tools
 		--minutes $(MINUTES) -o paper
 
 # docs/releasing.md lists the wheels. zig links against the C library that the tag names, whatever this machine has, so
-# any Linux makes the wheels of every Linux.
+# any Linux makes the wheels of every Linux. auditwheel proves that there is nothing to repair; its copy stays behind.
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 ABI ?= abi3
 TAG = $(if $(findstring musl,$(TARGET)),musllinux_1_2,manylinux_2_28)
@@ -130,10 +130,10 @@ wheel: $(VENV)/.wheel
 	$(BIN)/auditwheel show target/wheel/*.whl
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
 	    --wheel-dir target/wheel/audited target/wheel/*.whl
-	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --report target/wheel/audited/*.whl)
-	$(BIN)/python wheels/check.py $(TARGET) target/wheel/audited/*.whl
+	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --summary target/wheel/*.whl)
+	$(BIN)/python wheels/check.py $(TARGET) target/wheel/*.whl
 	mkdir -p dist
-	mv target/wheel/audited/*.whl dist
+	mv target/wheel/*.whl dist
 
 $(VENV)/.wheel: $(BIN)/maturin pyproject.toml
 	$(BIN)/python -m pip install --quiet --group wheel

@@ -40,7 +40,7 @@ def faults(path: Path, target: str) -> list[str]:
         tags = [line[5:] for line in wheel.read(f"{info}/WHEEL").decode().splitlines() if line.startswith("Tag: ")]
         if any(not path.stem.endswith(tag.split("-")[-1]) for tag in tags):
             found.append(f"its tags {tags} are not those of its name")
-        bills = [name for name in sizes if name.startswith(f"{info}/sboms/")]
+        bills = [name for name in sizes if name.startswith(f"{info}/sboms/") and name.endswith(".json")]
         if not bills:
             return [*found, "it has no software bill of materials"]
         bill = json.loads(wheel.read(bills[0]))
