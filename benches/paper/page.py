@@ -4,6 +4,7 @@
     packsort experiment tokens --study docs/paper/batch.toml -o paper/batch    # and so on
     python benches/paper/page.py --collect paper    # docs/paper/batch.jsonl and so on
     python benches/paper/page.py                    # tables and plots
+    python benches/paper/page.py --restore paper    # to go on with unfinished studies elsewhere
 
 Studies may be unfinished: the page says how many of their runs there are.
 """
@@ -24,12 +25,9 @@ RAW = DOCS / "paper"
 
 
 def main() -> None:
-    """Collect raw results, or write the page."""
-    if sys.argv[1:2] == ["--collect"]:
-        for name in SECTIONS:
-            path = Path(sys.argv[2]) / name / "results.jsonl"
-            if path.exists():
-                (RAW / f"{name}.jsonl").write_bytes(path.read_bytes())
+    """Collect or restore raw results, or write the page."""
+    if len(sys.argv) == 3:
+        move(sys.argv[1], Path(sys.argv[2]))
         return
     page = (DOCS / "paper.md").read_text()
     for name, section in SECTIONS.items():
@@ -37,6 +35,18 @@ def main() -> None:
         _, _, after = rest.partition("<!-- end -->")
         page = f"{before}<!-- {name} -->\n{text_of(name, section)}<!-- end -->{after}"
     (DOCS / "paper.md").write_text(page)
+
+
+def move(direction: str, runs: Path) -> None:
+    """Copy raw results from the folders of an experiment to docs/paper, or back, to go on with them."""
+    for name in SECTIONS:
+        for here, there in ((f"{name}.jsonl", "results.jsonl"), (f"{name}.json", "experiment.json")):
+            source, target = runs / name / there, RAW / here
+            if direction == "--restore":
+                source, target = target, source
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
 
 
 def text_of(name: str, section: object) -> str:
