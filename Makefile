@@ -127,9 +127,12 @@ wheel: $(VENV)/.wheel
 	rm -rf target/wheel
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(abspath $(BIN)):$$PATH" \
 	    $(BIN)/maturin build --profile wheel --zig --target $(TARGET) --compatibility $(TAG) $(ABI_$(ABI)) --out target/wheel
+# auditwheel reads wheels of the C library that it runs with. maturin checks those of musl.
+ifeq ($(findstring musl,$(TARGET)),)
 	$(BIN)/auditwheel show target/wheel/*.whl
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --plat $(TAG)_$(firstword $(subst -, ,$(TARGET))) \
 	    --wheel-dir target/wheel/audited target/wheel/*.whl
+endif
 	$(if $(filter abi3,$(ABI)),$(BIN)/abi3audit --strict --summary target/wheel/*.whl)
 	$(BIN)/python wheels/check.py $(TARGET) target/wheel/*.whl
 	mkdir -p dist
