@@ -49,7 +49,8 @@ def text_of(name: str, section: object) -> str:
     seeds = {len(group.runs) for group in found}
     note = f"{len(by_key):,} of {len(planned):,} runs are finished"
     if seeds:
-        note += f", {min(seeds)} to {max(seeds)} seeds each" if len(seeds) > 1 else f", {min(seeds)} seeds each"
+        count = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else f"{max(seeds)}"
+        note += f", with {count} seed{'s' if max(seeds) > 1 else ''} each"
     body = section(found, RAW) if found else ""  # type: ignore[operator]
     return f"\n{note}.\n\n{body}\n\n" if body else f"\n{note}.\n\n"
 
