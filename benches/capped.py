@@ -143,7 +143,7 @@ def cases(number: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--sequences", type=int, default=20_000, help="sequences of each drawn case (default: 20000)")
-    parser.add_argument("--seconds", type=float, default=8, help="seconds that `optimal` may take (default: 8)")
+    parser.add_argument("--seconds", type=float, default=15, help="seconds that `optimal` may take (default: 15)")
     args = parser.parse_args()
     table = Table("case")
     for name in ("cap", "ffd", "bfd", "first-fit", "optimal", "bound", "ffd ms", "bfd ms", "x ffd", "optimal s", ""):
