@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--methods",
         nargs="+",
         metavar="NAME",
-        help="methods to run: padding, padding_fixed, padding_best, random, ffd, optimal, single_only, ffd_sample, "
+        help="methods to run: padding, padding_fixed, padding_best, random, ffd, optimal, only_single, ffd_sample, "
         "hybrid, and those with document masks also with _unmasked (default: all but hybrid)",
     )
     packing.add_argument("--batch-size", type=int, default=4, metavar="N", help="rows of a step (default: 4)")

@@ -7,7 +7,7 @@
 | `padding_best` | a conversation; steps of like lengths, with at most as many tokens as packed steps, without a mask |
 | `random` | conversations in random order, concatenated and cut at `max_length` |
 | `ffd`, `optimal`, `hybrid` | whole conversations, by that strategy; `hybrid` may cut single-turn ones |
-| `single_only` | single-turn conversations packed by `ffd`, or one multi-turn conversation |
+| `only_single` | single-turn conversations packed by `ffd`, or one multi-turn conversation |
 
 A conversation attends to no other, except in methods of `_unmasked`, which are those of the paper. `ffd_sample` gives
 every conversation of a step the same weight in the loss; all others give it to every trained token.
@@ -62,8 +62,8 @@ PACKINGS: dict[str, Packing] = {
     "ffd_sample": Packing("ffd", loss_weights="sample"),
     "optimal": Packing("optimal"),
     "optimal_unmasked": Packing("optimal", masked=False),
-    "single_only": Packing("ffd", alone=True),
-    "single_only_unmasked": Packing("ffd", masked=False, alone=True),
+    "only_single": Packing("ffd", alone=True),
+    "only_single_unmasked": Packing("ffd", masked=False, alone=True),
     "hybrid": Packing("hybrid"),
 }
 

@@ -26,8 +26,8 @@ _COLOURS = {
     "ffd_sample": "#65a30d",
     "optimal": "#6b21a8",
     "optimal_unmasked": "#d8b4fe",
-    "single_only": "#a16207",
-    "single_only_unmasked": "#fde047",
+    "only_single": "#a16207",
+    "only_single_unmasked": "#fde047",
     "hybrid": "#0f766e",
 }
 

@@ -21,8 +21,8 @@ MethodName = Literal[
     "ffd_sample",
     "optimal",
     "optimal_unmasked",
-    "single_only",
-    "single_only_unmasked",
+    "only_single",
+    "only_single_unmasked",
     "hybrid",
 ]
 """Way to put conversations into steps; `methods` describes each."""

@@ -19,8 +19,8 @@ NAMES = {
     "ffd_sample": "greedy packing, conversations weighted alike",
     "optimal": "fewest packs",
     "optimal_unmasked": "fewest packs, no masks",
-    "single_only": "only single-turn packed",
-    "single_only_unmasked": "only single-turn packed, no masks",
+    "only_single": "only single-turn packed",
+    "only_single_unmasked": "only single-turn packed, no masks",
     "hybrid": "hybrid packing",
 }
 """Names of the methods for readers."""
