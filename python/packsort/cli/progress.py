@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 from collections.abc import Iterator
@@ -54,17 +55,28 @@ def _nothing(report: StageReport) -> Iterator[None]:
 
 @contextmanager
 def _lines(report: StageReport) -> Iterator[None]:
-    """Log a line every 15 seconds, also while the stage does not call back."""
+    """Log a line every 15 seconds, also while the stage does not call back.
+
+    `Thread.start` would wait forever for a thread that ends for lack of memory before it runs. Here such a thread costs
+    the lines, and no more.
+    """
     ended = threading.Event()
+    running = _thread.allocate_lock()
+    running.acquire()
 
     def tick() -> None:
-        while not ended.wait(SECONDS_BETWEEN_LINES):
-            logger().info(report.line())
+        try:
+            while not ended.wait(SECONDS_BETWEEN_LINES):
+                logger().info(report.line())
+        finally:
+            running.release()
 
-    thread = threading.Thread(target=tick, name="packsort-progress", daemon=True)
-    thread.start()
+    try:
+        _thread.start_new_thread(tick, ())
+    except (RuntimeError, MemoryError):
+        running.release()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        running.acquire(timeout=1)
