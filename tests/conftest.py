@@ -23,6 +23,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _wide_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what commands print on one line, unless a test asks for a width."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 def pytest_collection_finish() -> None:
     """Leave imported modules out of garbage collections: each trainer makes some, of most of a second with them."""
     gc.freeze()

@@ -37,6 +37,9 @@ FAULTS = {
     "full disk": ("full", errno.ENOSPC),
 }
 
+# Exit statuses of a command that ends without its output: an error, SIGINT, SIGTERM.
+FAILURES = (1, 130, 143)
+
 Content = dict[str, bytes] | bytes | None
 """Files that a reader sees in a folder, a file, or nothing."""
 
@@ -257,9 +260,9 @@ class Trial:
             return None
         if done["status"] == 0 and state != self.new:
             return "success without the output"
-        if done["status"] == 1 and state != self.old:
+        if done["status"] in FAILURES and state != self.old:
             return "an error, though the output is new"
-        if done["status"] not in (0, 1):
+        if done["status"] not in (0, *FAILURES):
             return f"exit status {done['status']}"
         if done["status"] == 0 and leftovers(self.work, self.out) and "left over" not in done["err"]:
             return f"success in silence with {leftovers(self.work, self.out)}"
