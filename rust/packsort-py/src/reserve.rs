@@ -16,7 +16,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the reserve. They are zeroed data of the library, which take no memory until they are used.
-const SIZE: usize = 64 << 20;
+const SIZE: usize = 16 << 20;
 
 /// Larger allocations are the core's to ask for in a way that can fail.
 const LARGEST: usize = 1 << 20;

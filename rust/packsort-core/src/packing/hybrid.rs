@@ -221,25 +221,28 @@ impl Group<'_> {
         let mut cuts = vec![];
         for (class, left) in self.sorted.classes.of_group(self.group).zip(left).rev() {
             let mut rests = vec![(self.sorted.classes.lengths[class], left, vec![])];
-            while let Some((length, sequences, pieces)) = rests.pop() {
+            while let Some((length, sequences, mut pieces)) = rests.pop() {
                 if sequences == 0 {
                     continue;
                 }
                 let taken = self.room.taken(length);
                 let most = packs.most_room().map_or(0, |most| self.room.longest_in(most));
-                if most == 0 || most >= length {
-                    let placed = match packs.place(length, taken, sequences)? {
-                        Some(placed) => placed,
-                        None => packs.open(length, taken, sequences)?,
-                    };
-                    rests.push((length, sequences - placed, pieces.clone()));
-                    if !pieces.is_empty() {
-                        push(&mut cuts, PACKS, Cut { class, sequences: placed, pieces })?;
-                    }
+                let is_whole = most == 0 || most >= length;
+                let placed = if !is_whole {
+                    packs.place_in_most_room(most, self.room.taken(most), sequences)?
+                } else if let Some(placed) = packs.place(length, taken, sequences)? {
+                    placed
                 } else {
-                    let placed = packs.place_in_most_room(most, self.room.taken(most), sequences)?;
-                    rests.push((length, sequences - placed, pieces.clone()));
-                    rests.push((length - most, placed, [pieces, vec![most]].concat()));
+                    packs.open(length, taken, sequences)?
+                };
+                if placed < sequences {
+                    push(&mut rests, PACKS, (length, sequences - placed, copied(PACKS, &pieces)?))?;
+                }
+                if !is_whole {
+                    push(&mut pieces, PACKS, most)?;
+                    push(&mut rests, PACKS, (length - most, placed, pieces))?;
+                } else if !pieces.is_empty() {
+                    push(&mut cuts, PACKS, Cut { class, sequences: placed, pieces })?;
                 }
             }
         }
