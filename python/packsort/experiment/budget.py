@@ -1,4 +1,4 @@
-"""How many conversations fit into a budget of minutes: measured speed, and counted work.
+"""Number of conversations that fit into a budget of minutes: measured speed, and counted work.
 
 The work of each method is counted on a sample of the lengths, in the unit of `packsort.CostModel`. Three short trial
 runs measure how much of it the device does in a second: padded rows, packs with document masks, and without.

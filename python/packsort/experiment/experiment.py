@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,9 +26,10 @@ from packsort.experiment.models import SIZES, check_tokens, is_size, make_model,
 from packsort.experiment.records import NAME as RESULTS
 from packsort.experiment.records import Records, Run
 from packsort.experiment.report import check_report, write_report
-from packsort.experiment.settings import RunSettings, digest
+from packsort.experiment.settings import RunSettings
 from packsort.experiment.studies import Study
 from packsort.experiment.training import train
+from packsort.schema import INPUT_IDS, LABELS
 from packsort.torch import check_isolation
 
 _FACTS = "experiment.json"
@@ -58,7 +60,7 @@ class Data:
         tokens: Their tokens.
         without_loss: Conversations left out because none of their tokens carries loss.
         shared: Share of tokens that share one id in the vocabulary of a model of random weights, by its size.
-        digest: Digest of lengths and tokens.
+        digest: Digest of lengths, tokens and labels.
     """
 
     conversations: int
@@ -156,10 +158,17 @@ def _vocabularies(every: Conversations, models: Iterable[str]) -> tuple[dict[str
         found[model] = every
         if is_size(model):
             found[model], shared[model] = fit_vocabulary(every, SIZES[model].vocab_size)
-    tokens = every.values("input_ids")
-    facts = [len(every), int(tokens.astype(np.int64).sum()), every.lengths.tolist()]
+    tokens = every.values(INPUT_IDS)
     multi_turn = int(every.multi_turn.sum())
-    return found, Data(len(every), multi_turn, len(tokens), every.without_loss, shared, digest(facts))
+    return found, Data(len(every), multi_turn, len(tokens), every.without_loss, shared, _digest(every))
+
+
+def _digest(conversations: Conversations) -> str:
+    """Return 12 hexadecimal digits that two sets of conversations share only if tokens and labels are equal."""
+    found = hashlib.sha256()
+    for numbers in (conversations.lengths, conversations.values(INPUT_IDS), conversations.values(LABELS)):
+        found.update(np.ascontiguousarray(numbers))
+    return found.hexdigest()[:12]
 
 
 def _check_models(by_model: Mapping[str, Conversations], runs: Sequence[RunSettings], device: torch.device) -> None:
@@ -169,7 +178,7 @@ def _check_models(by_model: Mapping[str, Conversations], runs: Sequence[RunSetti
         settings = masked[0] if masked else runs[0]
         few = conversations.take(np.argsort(conversations.lengths, kind="stable")[: 8 * settings.batch_size])
         model = make_model(name, settings.seed, settings.max_length, "sdpa")
-        check_tokens(model, int(conversations.values("input_ids").max()))
+        check_tokens(model, int(conversations.values(INPUT_IDS).max()))
         if not masked:
             continue
         one = replace(settings, batch_size=1, max_length=int(few.lengths.sum()), method="ffd")

@@ -39,7 +39,7 @@ FIXED_STEPS = 4
 
 @dataclass(frozen=True)
 class Packing:
-    """How a method packs.
+    """Packing of a method.
 
     Attributes:
         strategy: Strategy of `packsort.plan`.
@@ -91,7 +91,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Losses:
-    """What a method does to conversations.
+    """Losses of conversations by a method.
 
     Attributes:
         split: Conversations in more than one row.

@@ -97,7 +97,7 @@ class RunSettings:
     @property
     def key(self) -> str:
         """Name of the run: its method and a digest of its settings. Settings at their default do not count."""
-        return f"{self.method}-{digest(self.to_dict())}"
+        return f"{self.method}-{_digest(self.to_dict())}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, for JSON."""
@@ -109,6 +109,6 @@ class RunSettings:
         return found
 
 
-def digest(facts: Any) -> str:
+def _digest(facts: Any) -> str:
     """Return 12 hexadecimal digits that two values of JSON share only if they are equal."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
