@@ -1,4 +1,4 @@
-"""What each study comes to: a table, and a plot where it has one."""
+"""Results of each study: a table, and a plot where it has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared: lengths and turns of sequences, from a source or given as they are."""
+"""Lengths and turns of the sequences that are compared, from a source or given as they are."""
 
 from __future__ import annotations
 
