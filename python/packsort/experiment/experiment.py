@@ -167,7 +167,7 @@ def _digest(conversations: Conversations) -> str:
     """Return 12 hexadecimal digits that two sets of conversations share only if tokens and labels are equal."""
     found = hashlib.sha256()
     for numbers in (conversations.lengths, conversations.values(INPUT_IDS), conversations.values(LABELS)):
-        found.update(np.ascontiguousarray(numbers))
+        found.update(np.ascontiguousarray(numbers).data)
     return found.hexdigest()[:12]
 
 
