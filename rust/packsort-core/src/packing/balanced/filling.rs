@@ -11,7 +11,7 @@ use crate::{Error, Patterns, Slot};
 const PAIRS: usize = 2;
 /// A pattern of a late aim is repeated for at most this share of the packs, because fewer sequences of other lengths may
 /// be needed then.
-const LATE_SHARE: u64 = 256;
+const LATE_SHARE: u64 = 96;
 
 /// The packing of one group.
 pub(super) struct Balancing<'a> {
