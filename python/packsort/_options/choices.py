@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, get_args
 Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "in_order", "optimal", "greedy"]
 """Rule that puts sequences into packs; `packsort.plan` describes each. `greedy` is another name of `ffd`."""
 
-PackedBy: TypeAlias = Strategy | Literal["given"]
+PackedBy = Literal[Strategy, "given"]
 """Rule that made the packs of a directory: `given` for those that `Plan.from_packs` was given."""
 
 StreamStrategy = Literal["ffd", "in_order", "greedy"]
