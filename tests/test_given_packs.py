@@ -107,8 +107,8 @@ def test_given_packs_are_written_and_proven(tmp_path):
         ({"seed": 1}, "seed does not go with plan: pass it to `Plan.from_packs`"),
         ({"epoch": 1}, "epoch does not go with plan"),
         ({"index_only": True}, "index_only=True does not go with plan"),
-        ({}, "the plan is of other sequences: its sequence 0 has 3 tokens, that of a Table has 4"),
-        ({"source": pa.table({"input_ids": [[1, 2, 3]] * 2})}, "the plan has 1 sequences, but a Table has 2"),
+        ({}, "the plan is of other sequences: its sequence 0 has 3 tokens, that of `<table>` has 4"),
+        ({"source": pa.table({"input_ids": [[1, 2, 3]] * 2})}, "the plan has 1 sequences, but `<table>` has 2"),
         ({"plan": None}, "max_length must be an integer"),
     ],
 )
