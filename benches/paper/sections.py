@@ -11,10 +11,15 @@ from batch_fit import FORMS, PREDICTORS, errors, find_best
 from packsort.experiment import groups
 from packsort.experiment.groups import Group, difference
 from packsort.experiment.plots import new_plot, save_plot
-from packsort.experiment.tables import NAMES, quality_table, shown_difference, shown_spread, table
+from packsort.experiment.tables import NAMES, quality_table, shown_difference, shown_spread, table, time_table
 
 COLOURS = {"random": "#0369a1", "ffd": "#166534", "hybrid": "#0f766e", "padding": "#9a3412"}
 FIGURES = (("all", groups.loss), ("single-turn", groups.single_turn), ("multi-turn", groups.multi_turn))
+
+
+def time(found: Sequence[Group], plots: Path) -> str:
+    """Tabulate times as multiples of those of greedy packing."""
+    return time_table(found) or ""
 
 
 def methods(found: Sequence[Group], plots: Path) -> str:
@@ -119,6 +124,12 @@ def kinds(found: Sequence[Group], plots: Path) -> str:
     return gains(found, lambda group: names[(group.settings.only or ("",))[0]], "kind", plots / "kinds.svg")
 
 
+def languages(found: Sequence[Group], plots: Path) -> str:
+    """Tabulate the gain of packing by language."""
+    names = {"en": "English", "de": "languages in Latin letters", "ar": "languages in other letters"}
+    return gains(found, lambda group: names[(group.settings.only or ("",))[0]], "language", plots / "languages.svg")
+
+
 def sizes(found: Sequence[Group], plots: Path) -> str:
     """Tabulate the gain of packing by model and by number of conversations."""
     figure, axes = new_plot("Gain of packing", "conversations", "loss of padding minus loss of packing, nats")
@@ -186,10 +197,12 @@ def _first(cell: Sequence[Group], chosen: Callable[[Group], bool]) -> Group | No
 
 
 SECTIONS = {
+    "time": time,
     "methods": methods,
     "batch": batch,
     "turns": turns,
     "quality": quality,
     "kinds": kinds,
+    "languages": languages,
     "sizes": sizes,
 }

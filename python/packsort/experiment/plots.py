@@ -57,7 +57,7 @@ def plot_curves(found: Sequence[Group], path: Path) -> None:
         if group.runs[0].after is None:
             continue
         points = min(len(run.curve) for run in group.runs)
-        curves = np.array([run.curve[:points] for run in group.runs])
+        curves = np.ma.masked_invalid(np.array([run.curve[:points] for run in group.runs], float))
         method = group.settings.method
         axes.plot(*curves.mean(0).T, label=NAMES[method], color=_COLOURS[method], linewidth=1.4)
     axes.legend(frameon=False, fontsize=8)
