@@ -97,7 +97,7 @@ def turns(found: Sequence[Group], plots: Path) -> str:
     save_plot(figure, plots / "turns.svg")
     rows = []
     for share in sorted({group.settings.multi_turn or 0.0 for group in found}):
-        cell = {group.settings.method: group for group in found if group.settings.multi_turn == share}
+        cell: dict[str, Group] = {group.settings.method: group for group in found if group.settings.multi_turn == share}
         if {"random", "ffd", "hybrid"} <= set(cell):
             rows.append([f"{share:.0%}", shown_spread(cell["ffd"].spread(groups.loss)), *_against(cell, "ffd")])
     heads = ["multi-turn", "greedy: loss"]
@@ -147,7 +147,7 @@ def sizes(found: Sequence[Group], plots: Path) -> str:
         for method, name in _PACKED.items():
             points = []
             for count in sorted({group.settings.conversations for group in found}):
-                cell = {
+                cell: dict[str, Group] = {
                     one.settings.method: one
                     for one in found
                     if (one.settings.model, one.settings.conversations) == (model, count)
