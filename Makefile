@@ -38,8 +38,8 @@ $(VENV)/.tools: $(VENV)/.built
 demo: $(VENV)/.built
 	rm -rf demo
 	$(BIN)/python examples/make_chats.py demo
-	$(BIN)/packsort pack demo/chats.parquet -o demo/packed --tokenizer demo/tokenizer --max-length 1024
-	$(BIN)/packsort verify demo/packed --source demo/chats.parquet
+	$(BIN)/packsort pack demo/chats.jsonl -o demo/packed --tokenizer demo/tokenizer --max-length 1024
+	$(BIN)/packsort verify demo/packed --source demo/chats.jsonl
 	$(BIN)/packsort inspect demo/packed --pack 1 --tokenizer demo/tokenizer
 	$(BIN)/python examples/train.py demo/packed
 
@@ -104,7 +104,7 @@ bench: $(VENV)/.tools
 	$(BIN)/python benches/run.py
 
 # CHATS=chats.jsonl TOKENIZER=./tokenizer MAX_LENGTH=4096 trains on other conversations; MODEL may be a checkpoint.
-CHATS ?= demo/chats.parquet
+CHATS ?= demo/chats.jsonl
 TOKENIZER ?= demo/tokenizer
 MAX_LENGTH ?= 1024
 MODEL ?= 5M

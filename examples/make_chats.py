@@ -2,7 +2,7 @@
 
     python examples/make_chats.py demo
 
-Writes `demo/chats.parquet` (3,000 invented conversations of one to eight turns) and `demo/tokenizer`, a byte-level BPE
+Writes `demo/chats.jsonl`, 3,000 invented conversations of one to eight turns, and `demo/tokenizer`, a byte-level BPE
 tokenizer trained on them, whose chat template marks what the assistant says.
 """
 
@@ -11,8 +11,6 @@ import random
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 TEMPLATE = (
@@ -46,7 +44,8 @@ def main(folder: Path) -> None:
     rng = random.Random(0)
     chats = [conversation(rng) for _ in range(3000)]
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"messages": chats}), folder / "chats.parquet")
+    lines = (json.dumps({"messages": chat}) + "\n" for chat in chats)
+    (folder / "chats.jsonl").write_text("".join(lines), "utf-8")
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -68,7 +67,7 @@ def main(folder: Path) -> None:
         "chat_template": TEMPLATE,
     }
     (target / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
-    print(f"wrote {folder}/chats.parquet (3,000 conversations) and {folder}/tokenizer")
+    print(f"wrote {folder}/chats.jsonl (3,000 conversations) and {folder}/tokenizer")
 
 
 if __name__ == "__main__":

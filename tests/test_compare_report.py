@@ -74,7 +74,7 @@ def test_a_notebook_shows_the_answer_in_its_own_colours(found: Comparison) -> No
     assert "times fewer rows" in fragment
     assert fragment.count('<table class="figures">') == 6
     style = fragment.partition("<style>")[2].partition("</style>")[0]
-    for rule in re.findall(r"([^{}]+)\{", style):
+    for rule in re.findall(r"([^{}]+)\{", re.sub(r"@container [^{]*\{", "", style)):
         for selector in rule.split(","):
             assert selector.strip().startswith(".packsort-compare"), "a rule for other parts of the page"
     colours = re.findall(r"--packsort-(?:greedy|random|padding): (#\w{6})", style)

@@ -81,6 +81,45 @@ def test_a_loader_trains_on_given_packs_in_their_order_or_shuffled():
         PackedLoader(table.slice(1), plan=Plan.from_packs(lengths, packs, max_length=64), device=None)
 
 
+def test_given_packs_are_written_and_proven(tmp_path):
+    table = rows()
+    lengths = table["input_ids"].combine_chunks().value_lengths()
+    packs = [ids.tolist()[::-1] for ids in packsort.plan(lengths, 64)]
+    plan = Plan.from_packs(lengths, packs, max_length=64)
+    plan.save(tmp_path / "plan.arrow")
+    manifest = packsort.write_shards(table, tmp_path / "packed", plan=tmp_path / "plan.arrow", shard_size=2000)
+    assert (manifest.plan, manifest.options.strategy, len(manifest.shards) > 1) == (plan.fingerprint, "given", True)
+    tokens = [[one for i in pack for one in table["input_ids"][i].as_py()] for pack in packs]
+    assert [pack["input_ids"].tolist() for pack in packsort.open_shards(tmp_path / "packed")] == tokens
+    assert [batch["input_ids"][0].tolist() for batch in PackedLoader(tmp_path / "packed", device=None)] == tokens
+    assert packsort.verify(tmp_path / "packed", source=table)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"plan": packsort.plan([3], 10)}, "one that `Plan.from_packs` made, got one of strategy='ffd'"),
+        ({"plan": 7}, "plan must be a Plan, the path of a saved one, or None, got 7"),
+        ({"max_length": 64}, "max_length must be 10, as the plan has it, or None, got 64"),
+        ({"strategy": "bfd"}, "strategy does not go with plan: the plan has decided it already"),
+        ({"overlong": "split_turns"}, "overlong does not go with plan"),
+        ({"separator": 1}, "separator does not go with plan"),
+        ({"seed": 1}, "seed does not go with plan: pass it to `Plan.from_packs`"),
+        ({"epoch": 1}, "epoch does not go with plan"),
+        ({"index_only": True}, "index_only=True does not go with plan"),
+        ({}, "the plan is of other sequences: its sequence 0 has 3 tokens, that of `<table>` has 4"),
+        ({"source": pa.table({"input_ids": [[1, 2, 3]] * 2})}, "the plan has 1 sequences, but `<table>` has 2"),
+        ({"plan": None}, "max_length must be an integer"),
+    ],
+)
+def test_what_does_not_go_with_a_plan_is_refused_by_name(tmp_path, wrong, message):
+    table = pa.table({"input_ids": [[1, 2, 3, 4]]})
+    arguments = {"source": table, "out": tmp_path / "packed", "plan": Plan.from_packs([3], [[0]], max_length=10)}
+    with pytest.raises(OptionError, match=message):
+        packsort.write_shards(**{**arguments, **wrong})
+    assert not (tmp_path / "packed").exists()
+
+
 HOSTILE = [
     ([3, 5], [[0, 1, 1]], OptionError, r"each sequence once, got sequence 1 again \(packs 0 and 0\)"),
     ([3, 5], [[1], [0, 1]], OptionError, r"each sequence once, got sequence 1 again \(packs 0 and 1\)"),

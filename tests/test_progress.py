@@ -51,7 +51,7 @@ def test_quiet_and_verbose(rows: Path, run: Run) -> None:
     calm = run("plan", rows, "--max-length", 8)
     assert calm.stderr == ""
     loud = run("plan", rows, "--max-length", 8, "-v").stderr
-    assert "opened 1 files with 3,000 rows" in loud
+    assert "opened 1 file with 3,000 rows" in loud
     assert re.search(r"^reading took [\d.]+ s: 3,000 rows", loud, re.MULTILINE)
     assert run("plan", rows, "--max-length", 8, "-q").stdout.splitlines()[:-1] == calm.stdout.splitlines()[:-1]
     assert run("plan", rows, "--max-length", 8, "-q", "-v").returncode == 2

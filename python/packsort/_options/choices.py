@@ -7,6 +7,9 @@ from typing import Final, Literal, TypeAlias, get_args
 Strategy = Literal["ffd", "bfd", "hybrid", "padding", "random", "in_order", "optimal", "greedy"]
 """Rule that puts sequences into packs; `packsort.plan` describes each. `greedy` is another name of `ffd`."""
 
+PackedBy = Literal[Strategy, "given"]
+"""Rule that made the packs of a directory: `given` for those that `Plan.from_packs` was given."""
+
 StreamStrategy = Literal["ffd", "in_order", "greedy"]
 """Rule that puts the sequences of a `PackedStream` into packs. `greedy` is another name of `ffd`."""
 
@@ -86,5 +89,7 @@ STREAM_STRATEGIES: tuple[str, ...] = tuple(one for one in get_args(StreamStrateg
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 PIECEWISE_STRATEGIES: tuple[str, ...] = ("ffd", "bfd", "padding", "in_order", "optimal")
 """Strategies that can pack pieces that were cut beforehand."""
+KEPT_IN_ORDER: tuple[str, ...] = ("in_order", "given")
+"""Strategies whose packs keep their order where no seed shuffles them."""
 DEFAULT_WINDOW: Final = 64
 """Window of `in_order` where none is given."""

@@ -31,6 +31,8 @@ def config_text(manifest: Manifest, packed: str, chat_template: str | None = Non
     for path in paths:
         if path.startswith("<"):
             raise SourceError(f"`{packed}` holds rows that were in memory ({path}): no file can be packed again")
+    if manifest.options.strategy == "given":
+        raise OptionError(f"the packs of `{packed}` were passed in Python as a plan, and no options make them")
     options: dict[str, Any] = {"source": paths, "max_length": manifest.max_length}
     for one in fields(manifest.options):
         value = getattr(manifest.options, one.name)

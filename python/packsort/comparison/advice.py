@@ -21,7 +21,7 @@ _MUCH_LOST = 0.1
 _MUCH_LOST_HERE = (
     "In a study of small models on multi-turn conversations, greedy packing lost 12 % to 23 % of the tokens that way, "
     "and ended 0.07 nats above random packing, which cuts but loses none "
-    "(docs/paper.md#single-and-multi-turn-conversations). A longer max_length, or conversations cut between turns, "
+    "(docs/paper.md, single- and multi-turn conversations). A longer max_length, or conversations cut between turns, "
     "would keep them."
 )
 # A run of fewer steps than this learns with few updates.
@@ -38,7 +38,7 @@ LEARNING_RATE = (
     "they are no longer proportional and leaves the question open. In a study of models of 50 thousand weights, the "
     "least learning rate within 0.05 nats of the lowest loss grew with the samples of a step, padded or packed, to the "
     "power of 0.83. It followed neither the packs nor the tokens of a step. Above it, losses were nearly flat "
-    "(docs/paper.md#batch-size-and-learning-rate).",
+    "(docs/paper.md, batch size and learning rate).",
 )
 """Advice on learning rates of packed runs."""
 

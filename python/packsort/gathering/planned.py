@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort._arrow import first_null, from_numpy, is_text
@@ -71,6 +72,36 @@ def plan_tokens(tokens: TokenRows, info: TokenizerInfo | None, config: PlanConfi
     """
     column, noun = (INPUT_IDS, "sequence") if info is None else (info.columns[0], info.noun)
     return plan_lengths(tokens.source, tokens.lengths, column, config, noun=noun, ways=ways)
+
+
+def check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
+    """Check that a plan is of the sequences of a source.
+
+    Args:
+        plan: The plan.
+        lengths: Tokens of each sequence: int64 (rows,).
+        separated: Whether the caller puts separators between sequences.
+        name: Name of the source, for messages.
+
+    Raises:
+        OptionError: It is of other sequences, or has no room for separators.
+    """
+    if plan.separator != separated:
+        raise OptionError(
+            "the plan leaves room for separators: pass their token id as separator"
+            if plan.separator
+            else "the plan leaves no room for separators: separator must be None"
+        )
+    if plan.num_rows != len(lengths):
+        raise OptionError(f"the plan has {plan.num_rows:,} sequences, but {name} has {len(lengths):,}")
+    tokens = np.bincount(plan.sequence_ids, plan.piece_lengths, len(lengths)).astype(np.int64)
+    wrong = tokens > lengths if plan.num_truncated or plan.has_starts else (tokens != lengths) & (tokens > 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise OptionError(
+            f"the plan is of other sequences: its sequence {row} has {tokens[row]:,} tokens, that of {name} has "
+            f"{lengths[row]:,}"
+        )
 
 
 def _reason(where: str, error: LengthError) -> str:

@@ -41,7 +41,7 @@ class Plan(PlanFacts):
     def from_packs(cls, lengths: Any, packs: Any, *, max_length: int, seed: int | None = None, epoch: int = 0) -> Plan:
         """Make a plan of packs that were decided elsewhere, such as by a strategy of your own.
 
-        Loaders, `save` and `schedule` take it like any other plan. Its `strategy` is `given`. Packs keep their
+        Loaders, `write_shards`, `save` and `schedule` take it. Its `strategy` is `given`. Packs keep their
         sequences, and the order of these, in every epoch; a seed shuffles the packs.
 
         Args:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from packsort import _checks
 from packsort._options.choices import PIECEWISE_STRATEGIES, ShardFormat
-from packsort._options.input import InputConfig, take_input_options
+from packsort._options.input import INPUT_NAMES, InputConfig, take_input_options
 from packsort._options.keywords import ShardOptions, names
 from packsort._options.memory import find_memory_limit
 from packsort._options.plan import PlanConfig, plan_config
+from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, check_fillers, find_fillers
+from packsort.planning.plan import Plan, load_plan
 from packsort.shards.manifest import ManifestOptions
 from packsort.sources.sequence_columns import check_names
 from packsort.tokenization.load import window_limit
+
+_NOT_OF_PLAN = (*INPUT_NAMES, "pad_token_id", "keep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,7 @@ class ShardConfig:
         shard_size: Bytes of a shard before compression, approximately.
         memory_limit: Bytes of memory that the call may take. It changes no shard.
         index_only: Whether shards refer to the files of the source instead of holding tokens.
+        given: Plan whose packs are written, or None to make one with the options of `plan`.
     """
 
     plan: PlanConfig
@@ -45,6 +51,7 @@ class ShardConfig:
     shard_size: int
     memory_limit: int = field(compare=False)
     index_only: bool = False
+    given: Plan | None = field(default=None, repr=False)
 
     @property
     def named_columns(self) -> int:
@@ -89,7 +96,7 @@ class ShardConfig:
         """
         plan = self.plan
         return ManifestOptions(
-            strategy=plan.strategy,
+            strategy=plan.strategy if self.given is None else "given",
             overlong="split_turns" if self.split_turns else plan.overlong,
             truncation_side=plan.truncation_side,
             max_sequences=plan.max_sequences,
@@ -126,6 +133,7 @@ def shard_config(
     shard_size: Any = "256MB",
     memory_limit: Any = None,
     index_only: Any = False,
+    plan: Any = None,
     **more: Any,
 ) -> ShardConfig:
     """Check the options of packed shards and complete them.
@@ -138,6 +146,7 @@ def shard_config(
         shard_size: Bytes of a shard: an integer, or a text such as "256MB".
         memory_limit: Bytes of memory that the call may take, in the same way; None is half of what there is.
         index_only: Whether shards refer to the files of the source.
+        plan: Plan whose packs are written, the file that it was saved to, or None to make one.
         **more: Further attributes of `PlanConfig`, such as `seed`.
 
     Raises:
@@ -159,13 +168,18 @@ def shard_config(
     split_turns = str(plan_options.get("overlong")) == "split_turns"
     if split_turns:
         del plan_options["overlong"]
-    plan = plan_config(caller, max_length, plan_options, **more)
-    if split_turns and plan.strategy not in PIECEWISE_STRATEGIES:
+    packs = None if plan is None else _given_plan(plan, max_length, options, more)
+    if packs is not None:
+        max_length, more = packs.max_length, {"seed": packs.seed, "epoch": packs.epoch}
+    config = plan_config(caller, max_length, plan_options, **more)
+    if split_turns and config.strategy not in PIECEWISE_STRATEGIES:
         choices = _checks.listed(PIECEWISE_STRATEGIES)
         raise _checks.clash(
-            "overlong='split_turns'", f"strategy={plan.strategy!r}", f"strategy must be one of {choices}"
+            "overlong='split_turns'", f"strategy={config.strategy!r}", f"strategy must be one of {choices}"
         )
     if _checks.boolean("index_only", index_only):
+        if packs is not None:
+            raise _checks.clash("index_only=True", "plan", "an index plans its rows itself: leave one of the two out")
         if format != "arrow":
             raise _checks.clash("index_only=True", f"format={format!r}", "an index is Arrow: leave format out")
         if split_turns:
@@ -173,7 +187,7 @@ def shard_config(
                 "index_only=True", "overlong='split_turns'", "an index refers to tokens as they are, whole or cut"
             )
     return ShardConfig(
-        plan=plan,
+        plan=config,
         input=given,
         split_turns=split_turns,
         separator=separator,
@@ -183,7 +197,29 @@ def shard_config(
         shard_size=_checks.byte_size("shard_size", shard_size),
         memory_limit=find_memory_limit(memory_limit),
         index_only=bool(index_only),
+        given=packs,
     )
+
+
+def _given_plan(plan: Any, max_length: Any, options: Mapping[str, Any], more: Mapping[str, Any]) -> Plan:
+    """Return the plan whose packs are written, and refuse options that it has decided already."""
+    if not isinstance(plan, (Plan, str, os.PathLike)):
+        raise OptionError(f"plan must be a Plan, the path of a saved one, or None, got {plan!r}")
+    known = plan if isinstance(plan, Plan) else load_plan(plan)
+    if known.strategy != "given":
+        raise OptionError(
+            f"plan must be one that `Plan.from_packs` made, got one of strategy={known.strategy!r}: "
+            "pass the options that it was made with"
+        )
+    for name, value in options.items():
+        if value is not None and name not in _NOT_OF_PLAN:
+            raise _checks.clash(name, "plan", "the plan has decided it already")
+    for name, default in (("seed", "auto"), ("epoch", 0)):
+        if more.get(name, default) != default:
+            raise _checks.clash(name, "plan", "pass it to `Plan.from_packs`")
+    if max_length is not None and max_length != known.max_length:
+        raise OptionError(f"max_length must be {known.max_length}, as the plan has it, or None, got {max_length}")
+    return known
 
 
 def _column_name(values: Any) -> str | None:

@@ -10,8 +10,8 @@ from packsort._options.choices import (
     EmptySequences,
     LossChoice,
     OverlongInShards,
+    PackedBy,
     ShardFormat,
-    Strategy,
     TruncationSide,
 )
 from packsort._options.input import INPUT_NAMES, InputConfig
@@ -95,7 +95,7 @@ class ManifestOptions(Record):
     """Options that a directory was packed with, under the names of `packsort.write_shards`.
 
     Attributes:
-        strategy: Rule that put sequences into packs.
+        strategy: Rule that put sequences into packs; `given` for packs that `Plan.from_packs` was given.
         overlong: Treatment of sequences longer than `max_length`.
         truncation_side: Side on which `overlong="truncate"` removed tokens.
         max_sequences: Most sequences of a pack, or None.
@@ -122,7 +122,7 @@ class ManifestOptions(Record):
         template_date: Date for chat templates that was asked for, or None.
     """
 
-    strategy: Strategy = "ffd"
+    strategy: PackedBy = "ffd"
     overlong: OverlongInShards = "error"
     truncation_side: TruncationSide = "right"
     max_sequences: int | None = None

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from packsort import _core
@@ -20,7 +21,7 @@ from packsort.errors import PacksortError
 from packsort.gathering.fillers import Fillers, has_fillers
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.places import Places
-from packsort.gathering.planned import plan_tokens
+from packsort.gathering.planned import check_plan, plan_tokens
 from packsort.planning.overlong import WAYS
 from packsort.planning.plan import Plan
 from packsort.schema import LABELS
@@ -195,10 +196,7 @@ def prepare(
     found = load_input(source, config, choice, stage, store, folder)
     try:
         with stage("planning") as advance:
-            options = replace(config.plan, piece_starts=found.tokens.piece_starts, on_progress=note_search(advance))
-            info = found.tokenizer
-            ways = WAYS if info is None or not info.of_conversations else ("split_turns", *WAYS)
-            planned = plan_tokens(found.tokens, info, options, ways)
+            planned = _plan(found, config, advance)
             counts, files = count_sequences(planned, found.tokens)
             prepared = Preparation(found, planned, config, kept, counts, files)
             logger().debug(f"planned {planned.num_packs:,} packs of {counts.sequences:,} sequences")
@@ -209,3 +207,14 @@ def prepare(
             store.keep_after(error)
         raise
     return prepared
+
+
+def _plan(found: TokenInput, config: ShardConfig, advance: Advance) -> Plan:
+    """Plan the sequences, or check that the plan that was given is theirs."""
+    tokens, info = found.tokens, found.tokenizer
+    if config.given is not None:
+        check_plan(config.given, to_numpy(tokens.lengths).astype(np.int64), False, tokens.source.name)
+        return config.given
+    options = replace(config.plan, piece_starts=tokens.piece_starts, on_progress=note_search(advance))
+    ways = WAYS if info is None or not info.of_conversations else ("split_turns", *WAYS)
+    return plan_tokens(tokens, info, options, ways)

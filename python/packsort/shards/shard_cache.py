@@ -7,12 +7,13 @@ makes other processes wait instead of downloading it too. What was used least re
 
 from __future__ import annotations
 
+import _thread
 import os
 import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 
 import xxhash
 
@@ -117,8 +118,10 @@ class ShardCache:
                 self._fetching.release()
 
         try:
-            Thread(target=fetch, name="packsort-prefetch-shard", daemon=True).start()
-        except RuntimeError:  # no thread can be started
+            # `Thread.start` waits forever for a thread that ends for lack of memory before it runs
+            # (python/cpython#140746). Here such a thread costs what it would have fetched ahead.
+            _thread.start_new_thread(fetch, ())
+        except (RuntimeError, MemoryError):  # no thread can be started
             self._fetching.release()
 
     def _use(self, path: Path, shard: ShardInfo) -> bool:

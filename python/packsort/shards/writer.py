@@ -21,6 +21,7 @@ from packsort._warn import warn
 from packsort.errors import OptionError
 from packsort.gathering.gather import gather_packs
 from packsort.gathering.spool import Spool
+from packsort.planning.plan import Plan
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
 from packsort.shards.index_prepare import check_choice, open_rows
@@ -43,9 +44,10 @@ from packsort.tokenization.kept import are_files
 def write_shards(
     source: Any,
     out: str | os.PathLike[str],
-    max_length: int,
+    max_length: int | None = None,
     *,
     tokenizer: Any = None,
+    plan: Plan | str | os.PathLike[str] | None = None,
     seed: Seed = "auto",
     epoch: int = 0,
     format: ShardFormat = "arrow",
@@ -67,8 +69,10 @@ def write_shards(
             `input_ids`, or, with a tokenizer, `messages`, `prompt` and `completion`, or `text`. Or an index-only
             directory, whose rows are packed anew.
         out: Directory to write, or the URL of a folder in an object store.
-        max_length: Most tokens of a pack.
+        max_length: Most tokens of a pack. `None` for a `plan`, which knows it.
         tokenizer: A `transformers` tokenizer, or its folder or name. `None` where the source holds tokens.
+        plan: Plan that `Plan.from_packs` made of the source's sequences, or the file that it was saved to, in place of
+            `max_length`, `seed`, `epoch` and the options of packing. `None` makes a plan.
         seed: Seed that shuffles packs and sequences of equal length. `None` keeps the order of first-fit decreasing.
             `auto` is `None` for `in_order`, and else 0, because packs in the order of their lengths train badly.
         epoch: Epoch of the shuffle.
@@ -129,6 +133,7 @@ def write_shards(
         shard_size=shard_size,
         memory_limit=memory_limit,
         index_only=index_only,
+        plan=plan,
     )
     manifest = write_shards_of_config(
         source, out, config, tokenizer=tokenizer, overwrite=overwrite, tokens=tokens, stage=stage

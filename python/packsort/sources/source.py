@@ -382,7 +382,8 @@ def open_source(source: Any, config: InputConfig = _DEFAULTS) -> Source:
         ]
         opened = Source(_named(readers, config), splits, [*found.skipped, *broken])
         warn(found.doubts)
-        logger().debug(f"opened {len(opened.files):,} files with {opened.num_rows:,} rows")
+        files = "1 file" if len(opened.files) == 1 else f"{len(opened.files):,} files"
+        logger().debug(f"opened {files} with {opened.num_rows:,} rows")
         return opened
     readers, of_objects = open_object(source, config.split)
     return Source(_named(readers, config), of_objects)

@@ -6,11 +6,11 @@ forked, because a fork of a process with threads may hang.
 
 from __future__ import annotations
 
+import _thread
 import multiprocessing
 import os
 import pickle
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -145,7 +145,8 @@ def _start(given: bytes) -> None:
     """Make the tokenizer of this process."""
     global _tokenizer, _learned
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # `Thread.start` waits forever for a thread that ends for lack of memory before it runs (python/cpython#140746).
+    _thread.start_new_thread(_end_with_parent, ())
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     pa.set_cpu_count(1)
     recipe, _learned = pickle.loads(given)

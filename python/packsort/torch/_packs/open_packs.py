@@ -7,7 +7,7 @@ import os
 from typing import Any, get_args
 
 from packsort import _checks
-from packsort._options.choices import Verify
+from packsort._options.choices import KEPT_IN_ORDER, Verify
 from packsort._stores import place
 from packsort._warn import warn
 from packsort.errors import OptionError, SourceNotFoundError
@@ -90,7 +90,7 @@ def _open_directory(
         )
     packed = shards.manifest.options
     # Packs in input order keep it, unless they were shuffled when they were written, or are to be shuffled now.
-    keeps_order = options.auto_seed and packed.strategy == "in_order" and packed.seed is None
+    keeps_order = options.auto_seed and packed.strategy in KEPT_IN_ORDER and packed.seed is None
     packs = DirectoryPacks(
         shards, None if keeps_order else options.config.seed, options.keep if "keep" in options.given else None
     )

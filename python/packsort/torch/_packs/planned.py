@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from packsort._options.choices import KEPT_IN_ORDER
 from packsort._pickles import rebuild
 from packsort._progress import log_stage
 from packsort._warn import warn
 from packsort.balance.costs import CostModel
 from packsort.balance.schedule import pack_costs
-from packsort.errors import OptionError
 from packsort.gathering.fillers import Fillers, has_fillers, most_fillers
 from packsort.gathering.gather import gather_rows
-from packsort.gathering.planned import plan_lengths
+from packsort.gathering.planned import check_plan, plan_lengths
 from packsort.gathering.segments import list_segments
 from packsort.planning.plan import Plan
 from packsort.schema import INPUT_IDS, LABELS, PIECE_STARTS, SEQ_LENGTHS, SEQUENCE_IDS
@@ -61,10 +61,10 @@ class PlannedPacks:
         elif plan is None:
             plan = plan_lengths(source, lengths, INPUT_IDS, options.config)
         else:
-            _check_plan(plan, lengths, options.fillers.separator is not None, self.name)
+            check_plan(plan, lengths, options.fillers.separator is not None, self.name)
         self.first = plan
         self.seed = options.config.seed
-        self.in_order = plan.strategy in ("in_order", "given") and plan.seed is None
+        self.in_order = plan.strategy in KEPT_IN_ORDER and plan.seed is None
         self.max_length = plan.max_length
         self.max_sequences = plan.max_sequences
         self.max_fillers = most_fillers(plan.max_sequences, plan.separator, plan.pad_to_multiple_of)
@@ -103,26 +103,6 @@ class PlannedPacks:
         # Tokens that were made go along in place of their rows, which may have the columns that the plan was made of.
         keep = self._given is not None or self.first.strategy == "optimal" or self.tokenized
         return rebuild, (type(self), self.source, self._options.of_pickle(), self.first if keep else None)
-
-
-def _check_plan(plan: Plan, lengths: NDArray[np.int64], separated: bool, name: str) -> None:
-    """Raise an OptionError if a plan is not of sequences of these lengths."""
-    if plan.separator != separated:
-        raise OptionError(
-            "the plan leaves room for separators: pass their token id as separator"
-            if plan.separator
-            else "the plan leaves no room for separators: separator must be None"
-        )
-    if plan.num_rows != len(lengths):
-        raise OptionError(f"the plan has {plan.num_rows:,} sequences, but {name} has {len(lengths):,}")
-    tokens = np.bincount(plan.sequence_ids, plan.piece_lengths, len(lengths)).astype(np.int64)
-    wrong = tokens > lengths if plan.num_truncated or plan.has_starts else (tokens != lengths) & (tokens > 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise OptionError(
-            f"the plan is of other sequences: its sequence {row} has {tokens[row]:,} tokens, that of {name} has "
-            f"{lengths[row]:,}"
-        )
 
 
 def _token_source(source: Source, options: PackingOptions) -> tuple[Source, TokenizerInfo | None]:
