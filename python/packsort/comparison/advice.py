@@ -142,7 +142,7 @@ def _few_steps(greedy: Method, padding: Method, config: ComparisonConfig) -> lis
     run = "an epoch" if config.epochs == 1 else f"a run of {config.epochs:,} epochs"
     return [
         f"Packed, {run} has only {_many(steps, 'step')} of {packs}, where padding has {padded:,}. Take fewer packs per "
-        "step, or more epochs. In a study of small models, packed runs of 4 to 16 steps ended 0.2 to 0.4 nats above "
+        "step, or more epochs. In a study of small models, packed runs of 4 to 16 steps ended 0.16 to 0.33 nats above "
         "padded runs of 6 to 25, and those of 32 steps did not (docs/paper.md, model size and dataset size)."
     ]
 
