@@ -63,7 +63,7 @@ def balanced(
         copies = Counter(pack)
         repeat = min(left[n] // copies[n] for n in copies)
         if late:
-            repeat = min(repeat, max(1, needed // 256))
+            repeat = min(repeat, max(1, needed // 96))
         packs += [sorted(pack, reverse=True)] * repeat
         left -= Counter({n: repeat * copies[n] for n in copies})
     return packs

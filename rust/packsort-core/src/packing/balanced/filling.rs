@@ -11,15 +11,27 @@ use crate::{Error, Patterns, Slot};
 const PAIRS: usize = 2;
 /// A pattern of a late aim is repeated for at most this share of the packs, because fewer sequences of other lengths may
 /// be needed then.
-const LATE_SHARE: u64 = 256;
+const LATE_SHARE: u64 = 96;
+
+/// A class, and the room from which on it is the longest that fits, up to the next longer one. In 256ths.
+///
+/// Where no middle lengths are left, the places of a pack go to a shorter and a longer class by turns, and need no search.
+#[derive(Clone, Copy, Default)]
+struct Stretch {
+    class: usize,
+    from: i64,
+    to: i64,
+}
 
 /// The packing of one group.
 pub(super) struct Balancing<'a> {
     limits: &'a Limits<'a>,
+    taken: &'a [u32], // room that a sequence of each class takes
     left: Vec<u64>,
     rest: Rest,
     present: Bits, // classes with sequences left
     slots: Vec<Slot>,
+    stretches: [Stretch; 2], // found last for this pack
 }
 
 impl<'a> Balancing<'a> {
@@ -27,12 +39,12 @@ impl<'a> Balancing<'a> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub fn new(limits: &'a Limits<'a>, counts: &[u64], rest: Rest) -> Result<Self, Error> {
+    pub fn new(limits: &'a Limits<'a>, taken: &'a [u32], counts: &[u64], rest: Rest) -> Result<Self, Error> {
         let left = copied(PATTERNS, counts)?;
         let mut present = Bits::new(left.len())?;
         present.insert_below(left.len());
         (0..left.len()).filter(|&class| left[class] == 0).for_each(|class| present.remove(class));
-        Ok(Self { limits, left, rest, present, slots: vec![] })
+        Ok(Self { limits, taken, left, rest, present, slots: vec![], stretches: Default::default() })
     }
 
     /// Pack all. `None` as soon as the packs that are needed at least are `too_many`.
@@ -78,6 +90,7 @@ impl<'a> Balancing<'a> {
     /// Fill one pack, aiming at a number of places. Returns the number of its sequences, and the room that they take.
     fn fill(&mut self, places: u64, kept: i64) -> Result<(u64, u32), Error> {
         self.slots.clear();
+        self.stretches = Default::default();
         let mut free = self.limits.room.capacity();
         let mut more = self.limits.max_sequences;
         let mut places = places;
@@ -86,9 +99,13 @@ impl<'a> Balancing<'a> {
             self.left[class] -= copies;
             if self.left[class] == 0 {
                 self.present.remove(class);
+                self.stretches = Default::default();
             }
-            push(&mut self.slots, PATTERNS, Slot { class: class as u32, copies: copies as u32 })?;
-            free -= self.taken(class) * copies as u32;
+            match self.slots.iter_mut().rev().take(2).find(|slot| slot.class == class as u32) {
+                Some(slot) => slot.copies += copies as u32,
+                None => push(&mut self.slots, PATTERNS, Slot { class: class as u32, copies: copies as u32 })?,
+            }
+            free -= self.taken[class] * copies as u32;
             more -= copies;
             places = places.saturating_sub(copies);
             next = match places {
@@ -101,15 +118,10 @@ impl<'a> Balancing<'a> {
         Ok((self.limits.max_sequences - more, self.limits.room.capacity() - free))
     }
 
-    #[inline]
-    fn taken(&self, class: usize) -> u32 {
-        self.limits.room.taken(self.limits.lengths[class])
-    }
-
     /// The most sequences of a class that fit.
     #[inline]
     fn most(&self, class: usize, free: u32, more: u64) -> u64 {
-        let (taken, most) = (self.taken(class), self.left[class].min(more));
+        let (taken, most) = (self.taken[class], self.left[class].min(more));
         // Mostly there are few, and a division takes longer than everything else here.
         if most * u64::from(taken) <= free.into() { most } else { u64::from(free / taken) }
     }
@@ -122,33 +134,39 @@ impl<'a> Balancing<'a> {
 
     /// The shortest class left, if it takes at most `free`.
     fn shortest_in(&self, free: u32) -> Option<usize> {
-        self.present.from(0).filter(|&class| self.taken(class) <= free)
+        self.present.from(0).filter(|&class| self.taken[class] <= free)
     }
 
     /// The longest class that leaves `kept` for each later place; if none does, the shortest.
-    fn longest_beside(&self, free: u32, places: u64, kept: i64) -> Option<usize> {
+    fn beside(&mut self, free: u32, places: u64, kept: i64) -> Option<Stretch> {
         let wanted = wanted(free, places, kept);
+        if let Some(&known) = self.stretches.iter().find(|known| (known.from..known.to).contains(&wanted)) {
+            return Some(known);
+        }
         let longest = if wanted > 0 { self.longest_in((wanted >> 8) as u32) } else { None };
-        longest.or_else(|| self.shortest_in(free))
+        let class = longest.or_else(|| self.shortest_in(free))?;
+        let longer = self.present.from(class + 1);
+        let room = |class| i64::from(self.taken[class]) << 8;
+        let found = Stretch { class, from: room(class), to: longer.map_or(i64::MAX, room) };
+        self.stretches = [found, self.stretches[0]];
+        Some(found)
     }
 
     /// The next class beside average sequences, and how often in a row it is the next.
-    fn beside_average(&self, free: u32, places: u64, kept: i64, more: u64) -> Option<(usize, u64)> {
-        let class = self.longest_beside(free, places, kept)?;
+    fn beside_average(&mut self, free: u32, places: u64, kept: i64, more: u64) -> Option<(usize, u64)> {
+        let Stretch { class, from, to } = self.beside(free, places, kept)?;
         let most = self.most(class, free, more.min(places - 2).max(1));
         if most == 1 {
             return Some((class, 1));
         }
-        // After each copy, `wanted` changes by the same amount, and must stay between this class and the next longer one.
-        let (wanted, own) = (wanted(free, places, kept), i64::from(self.taken(class)) << 8);
-        let change = kept - own;
+        // After each copy, `wanted` changes by the same amount, and must stay within the stretch.
+        let (wanted, change) = (wanted(free, places, kept), kept - from);
         // Mostly it is one copy, and a division takes longer than everything else here.
         let steps = |gap: i64, step: i64| if gap < step { 0 } else { gap / step };
         let copies = if change > 0 {
-            let longer = self.present.from(class + 1).map(|longer| i64::from(self.taken(longer)) << 8);
-            longer.map_or(i64::MAX, |longer| steps(longer.saturating_sub(wanted).saturating_sub(1), change) + 1)
-        } else if change < 0 && wanted >= own {
-            steps(wanted - own, -change) + 1
+            steps(to.saturating_sub(wanted).saturating_sub(1), change) + 1
+        } else if change < 0 && wanted >= from {
+            steps(wanted - from, -change) + 1
         } else {
             i64::MAX
         };
@@ -156,13 +174,13 @@ impl<'a> Balancing<'a> {
     }
 
     /// The first of two classes that fill the room best, of a few pairs: one gets shorter while the other gets longer.
-    fn first_of_pair(&self, free: u32, kept: i64) -> Option<usize> {
-        let mut first = self.longest_beside(free, 2, kept)?;
+    fn first_of_pair(&mut self, free: u32, kept: i64) -> Option<usize> {
+        let mut first = self.beside(free, 2, kept)?.class;
         let mut best = (0, first);
         for pair in 0..=PAIRS {
-            let left = free - self.taken(first);
+            let left = free - self.taken[first];
             let second = self.longest_in_without(first, left);
-            let filled = free - left + second.map_or(0, |second| self.taken(second));
+            let filled = free - left + second.map_or(0, |second| self.taken[second]);
             if filled > best.0 {
                 best = (filled, first);
             }
@@ -170,7 +188,7 @@ impl<'a> Balancing<'a> {
                 break;
             }
             let Some(longer) = self.present.from(second.map_or(0, |second| second + 1)) else { break };
-            let Some(left) = free.checked_sub(self.taken(longer)) else { break };
+            let Some(left) = free.checked_sub(self.taken[longer]) else { break };
             let Some(shorter) = self.longest_in(left) else { break };
             first = shorter;
         }
