@@ -27,6 +27,7 @@ from packsort.experiment.conversations import Conversations, divide, fit_vocabul
 from packsort.experiment.groups import Spread, difference, group_runs, is_difference
 from packsort.experiment.methods import make_batches
 from packsort.experiment.settings import METHODS
+from packsort.experiment.steps import Step, Steps
 from tiny_tokenizer import build
 
 LIMIT = 96
@@ -235,3 +236,21 @@ def test_a_difference_inside_its_spread_is_none(conversations: Conversations, tm
     assert not is_difference(Spread(0.1, None))
     assert is_difference(Spread(-0.2, 0.1))
     assert "±" in found.report.read_text()
+
+
+def test_steps_without_loss_do_not_count_and_records_are_json(tmp_path: Path) -> None:
+    """A row of a conversation that was cut may hold no answer."""
+    steps = Steps([Step(1.0, 1, 10, 10, loss, 1.0) for loss in (3.0, None, 5.0, None)])
+    assert steps.curve() == [(10, 3.0), (20, None), (30, 5.0), (40, None)]
+    assert steps.without_loss() == 2
+    ids = pa.array([[5] * 2 * LIMIT, [6] * LIMIT] * 30, pa.list_(pa.int32()))
+    labels = pa.array([[-100] * LIMIT + [5] * LIMIT, [-100] * (LIMIT - 1) + [6]] * 30, pa.list_(pa.int32()))
+    study = Study("cut", (settings("random", batch_size=1, conversations=20),))
+    found = run(pa.table({"input_ids": ids, "labels": labels}), tmp_path, study)
+    assert 0 < found.runs[0].without_loss < found.runs[0].steps
+    assert found.runs[0].after is not None
+    assert found.runs[0].after["loss"] > 0  # gradients of such a step are zero, not NaN
+    assert "no token carries loss" in found.report.read_text()
+    assert "NaN" not in found.results.read_text()
+    diverged = replace(found.runs[0], after={**found.runs[0].after, "loss": float("nan")}).to_line()
+    assert json.loads(diverged)["after"]["loss"] is None

@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from batch_fit import FORMS, PREDICTORS, errors, find_best
+from batch_fit import FORMS, PREDICTORS, Rates, errors, find_rates
 
 from packsort.experiment import groups
 from packsort.experiment.groups import Group, difference
 from packsort.experiment.plots import new_plot, save_plot
-from packsort.experiment.tables import NAMES, quality_table, shown_difference, shown_spread, table
+from packsort.experiment.tables import NAMES, quality_table, shown_difference, shown_spread, table, time_table
 
 COLOURS = {"random": "#0369a1", "ffd": "#166534", "hybrid": "#0f766e", "padding": "#9a3412"}
 FIGURES = (("all", groups.loss), ("single-turn", groups.single_turn), ("multi-turn", groups.multi_turn))
+
+
+def time(found: Sequence[Group], plots: Path) -> str:
+    """Tabulate times as multiples of those of greedy packing."""
+    return time_table(found) or ""
 
 
 def methods(found: Sequence[Group], plots: Path) -> str:
@@ -23,41 +28,50 @@ def methods(found: Sequence[Group], plots: Path) -> str:
 
 
 def batch(found: Sequence[Group], plots: Path) -> str:
-    """Tabulate best learning rates, and how well each predictor foretells them."""
-    best = find_best(found)
-    if len(best) < 4:
-        return "Too few runs are finished."
+    """Tabulate the learning rates that suit each batch, and how well each predictor foretells them."""
+    rates = sorted(find_rates(found), key=lambda one: (one.name, one.predictors[0]))
     rows = [
         [one.name, f"{one.predictors[0]:,.0f}", f"{one.predictors[1]:,.1f}", f"{one.predictors[2]:,.0f}",
-         f"{one.predictors[3]:,.0f}", f"{one.rate:.2g}" + (" (edge of the grid)" if one.at_edge else "")]
-        for one in sorted(best, key=lambda one: (one.name, one.predictors[0]))
+         f"{one.predictors[3]:,.0f}", f"{one.best:.2g}" + (" (edge of the grid)" if one.at_edge else ""),
+         f"{one.least:.2g}"]
+        for one in rates
     ]  # fmt: skip
-    rates = table(["variant", "rows a step", "samples a step", "tokens a step", "steps", "best learning rate"], rows)
-    inside = [one for one in best if not one.at_edge]
-    factors = errors(inside)
-    fits = table(
-        ["predictor", "exponent", "fitted power", *FORMS],
-        [
-            [name, f"{one['exponent']:+.2f}", *(f"{one[form]:.2f}" for form in ("fitted", *FORMS))]
-            for name, one in factors.items()
-        ],
-    )
+    heads = ["variant", "rows a step", "samples a step", "tokens a step", "steps", "best rate", "least close rate"]
+    parts = [table(heads, rows)]
+    for figure, name in (("best", "best"), ("least", "least close")):
+        parts.append(
+            f"Factor by which a rule misses the {name} rate of a batch that it was not fitted to (1 is exact), each "
+            "seed by itself:"
+        )
+        fits = [
+            [predictor, *(f"{one.mean:.2f} ± {one.deviation or 0:.2f}" for one in rules.values())]
+            for predictor, rules in errors(found, figure).items()
+        ]
+        parts.append(table(["predictor", "exponent", "fitted power", *FORMS], fits))
+    _plot_rates(rates, plots / "batch.svg")
+    parts.append("![Learning rates by rows, samples, tokens and steps](paper/batch.svg)")
+    return "\n\n".join(parts)
+
+
+def _plot_rates(rates: Sequence[Rates], path: Path) -> None:
+    """Plot the best rate as a line, and the least close one as a dashed line."""
     figure, _ = new_plot("", "", "", (9, 3.4))
     figure.clear()
     panels = figure.subplots(1, 4, sharey=True)
+    names = sorted({one.name for one in rates})
     for place, (panel, name) in enumerate(zip(panels, PREDICTORS, strict=True)):
-        for variant in sorted({one.name for one in best}):
-            points = sorted((one.predictors[place], one.rate) for one in best if one.name == variant)
-            panel.plot(*zip(*points, strict=True), marker="o", linewidth=1, label=variant)
+        for colour, variant in zip(("#166534", "#0369a1", "#a16207", "#9a3412"), names, strict=True):
+            points = sorted((one.predictors[place], one.best, one.least) for one in rates if one.name == variant)
+            across, best, least = zip(*points, strict=True)
+            panel.plot(across, best, color=colour, marker="o", linewidth=1, label=variant)
+            panel.plot(across, least, "--", color=colour, marker=".", linewidth=1)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel(name)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("best learning rate")
+    panels[0].set_ylabel("learning rate: best, and least close one (dashed)", fontsize=8)
     panels[0].legend(frameon=False, fontsize=7)
-    save_plot(figure, plots / "batch.svg")
-    text = "Factor by which a rule misses the best rate of a batch that it was not fitted to (1 is exact):"
-    return f"{rates}\n\n{text}\n\n{fits}\n\n![Best learning rate by rows, samples, tokens and steps](paper/batch.svg)"
+    save_plot(figure, path)
 
 
 def turns(found: Sequence[Group], plots: Path) -> str:
@@ -83,7 +97,7 @@ def turns(found: Sequence[Group], plots: Path) -> str:
     save_plot(figure, plots / "turns.svg")
     rows = []
     for share in sorted({group.settings.multi_turn or 0.0 for group in found}):
-        cell = {group.settings.method: group for group in found if group.settings.multi_turn == share}
+        cell: dict[str, Group] = {group.settings.method: group for group in found if group.settings.multi_turn == share}
         if {"random", "ffd", "hybrid"} <= set(cell):
             rows.append([f"{share:.0%}", shown_spread(cell["ffd"].spread(groups.loss)), *_against(cell, "ffd")])
     heads = ["multi-turn", "greedy: loss"]
@@ -119,39 +133,47 @@ def kinds(found: Sequence[Group], plots: Path) -> str:
     return gains(found, lambda group: names[(group.settings.only or ("",))[0]], "kind", plots / "kinds.svg")
 
 
+def languages(found: Sequence[Group], plots: Path) -> str:
+    """Tabulate the gain of packing by language."""
+    names = {"en": "English", "de": "languages in Latin letters", "ar": "languages in other letters"}
+    return gains(found, lambda group: names[(group.settings.only or ("",))[0]], "language", plots / "languages.svg")
+
+
 def sizes(found: Sequence[Group], plots: Path) -> str:
     """Tabulate the gain of packing by model and by number of conversations."""
     figure, axes = new_plot("Gain of packing", "conversations", "loss of padding minus loss of packing, nats")
     rows = []
     for model in dict.fromkeys(group.settings.model for group in found):
-        for label, chosen in _PACKED.items():
+        for method, name in _PACKED.items():
             points = []
             for count in sorted({group.settings.conversations for group in found}):
-                cell = [one for one in found if (one.settings.model, one.settings.conversations) == (model, count)]
-                padded, packed = _first(cell, _is_padding), _first(cell, chosen)
+                cell: dict[str, Group] = {
+                    one.settings.method: one
+                    for one in found
+                    if (one.settings.model, one.settings.conversations) == (model, count)
+                }
+                padded, packed = cell.get("padding"), cell.get(method)
                 gap = padded and packed and difference(padded, packed, groups.loss)
                 if padded and packed and gap:
                     run, other = padded.runs[0], packed.runs[0]
-                    rows.append([f"{model}, {label}", f"{count:,}", f"{run.steps:,}, {other.steps:,}",
+                    rows.append([f"{model}, {name}", f"{count:,}", f"{run.steps:,}, {other.steps:,}",
                                  shown_spread(padded.spread(groups.loss)), shown_spread(packed.spread(groups.loss)),
                                  shown_difference(gap)])  # fmt: skip
-                    points.append((count, gap.mean))
+                    points.append((count, gap.mean, gap.deviation or 0.0))
             if points:
-                style = {"equal samples": "-", "equal rows": "--", "samples weighted alike": ":"}[label]
-                axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=f"{model}, {label}")
+                style = "-" if method == "ffd" else ":"
+                counts, gains, deviations = zip(*points, strict=True)
+                axes.errorbar(counts, gains, deviations, linestyle=style, marker="o", markersize=3, capsize=2,
+                              label=f"{model}, {name}")  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.axhline(0, color="#888888", linewidth=0.6)
     axes.legend(frameon=False, fontsize=7)
     save_plot(figure, plots / "sizes.svg")
-    heads = ["model, packing", "conversations", "steps: padding, packing", "padding", "packing", "gain of packing"]
+    heads = ["model and method", "conversations", "steps: padding, packing", "padding", "packing", "gain of packing"]
     return f"{table(heads, rows)}\n\n![Gain of packing by model and conversations](paper/sizes.svg)"
 
 
-_PACKED: dict[str, Callable[[Group], bool]] = {
-    "equal samples": lambda group: group.settings.method == "ffd" and group.settings.batch_size == 3,
-    "equal rows": lambda group: group.settings.method == "ffd" and group.settings.batch_size == 4,
-    "samples weighted alike": lambda group: group.settings.method == "ffd_sample",
-}
+_PACKED = {"ffd": "packing", "ffd_sample": "packing, conversations weighted alike"}
 
 
 def gains(found: Sequence[Group], name: Callable[[Group], str], head: str, path: Path) -> str:
@@ -186,10 +208,12 @@ def _first(cell: Sequence[Group], chosen: Callable[[Group], bool]) -> Group | No
 
 
 SECTIONS = {
+    "time": time,
     "methods": methods,
     "batch": batch,
     "turns": turns,
     "quality": quality,
     "kinds": kinds,
+    "languages": languages,
     "sizes": sizes,
 }

@@ -90,11 +90,7 @@ def best_padded_packs(
         multi_turn: Whether each of `lengths` is multi-turn, (n,), or None.
     """
     kept = _longest_first(np.minimum(lengths, planned.max_length))
-    starts, at = [], 0
-    while at < len(kept):
-        starts.append(at)
-        at += budget // int(kept[at])
-    firsts = np.array(starts)
+    firsts = like_lengths(kept, budget)
     sizes = np.diff(firsts, append=len(kept))
     order = np.random.default_rng([seed, 1]).permutation(len(firsts))  # another than that of the sequences
     firsts, sizes = firsts[order], sizes[order]
@@ -102,6 +98,27 @@ def best_padded_packs(
     width = np.repeat(kept[firsts], sizes)
     kept = kept[np.arange(len(kept)) + np.repeat(firsts - batches, sizes)]
     return _padded(kept, width, {**_facts(lengths, planned, multi_turn), "batches": batches})
+
+
+def like_lengths(longest_first: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+    """Cut sequences into batches of like length, each padded to its longest, of at most `budget` tokens.
+
+    Args:
+        longest_first: Tokens of the sequences in descending order, (n,).
+        budget: Most tokens of a batch, padding included; at least the longest sequence.
+
+    Returns:
+        First sequence of each batch, (batches,).
+
+    Example:
+        >>> like_lengths(np.array([9, 5, 2, 2, 1]), 10)
+        array([0, 1, 3])
+    """
+    firsts, at = [], 0
+    while at < len(longest_first):
+        firsts.append(at)
+        at += budget // int(longest_first[at])
+    return np.array(firsts)
 
 
 def _longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

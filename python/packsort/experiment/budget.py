@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 import packsort
+from packsort.comparison.packs import like_lengths
 from packsort.errors import OptionError
 from packsort.experiment.conversations import Conversations, divide
-from packsort.experiment.methods import FIXED_STEPS, PACKINGS, budget_steps, make_batches
+from packsort.experiment.methods import FIXED_STEPS, PACKINGS, make_batches
 from packsort.experiment.models import make_model
 from packsort.experiment.settings import RunSettings
 
@@ -88,9 +89,9 @@ def method_work(
     if run.method == "padding_fixed":
         return min(FIXED_STEPS, len(cut) // run.batch_size) * run.batch_size * row
     if run.method == "padding_best":
-        ordered = np.sort(cut)
-        steps = budget_steps(ordered, run.batch_size * limit)
-        return float(sum((end - first) * costs.of([ordered[end - 1]])[0] for first, end in steps))
+        ordered = np.sort(cut)[::-1]
+        firsts = like_lengths(ordered, run.batch_size * limit)
+        return float((np.diff(firsts, append=len(ordered)) * costs.of(ordered[firsts])).sum())
     if run.method == "padding":
         full = len(cut) // run.batch_size * run.batch_size
         return float(costs.of(cut[:full].reshape(-1, run.batch_size).max(1)).sum() * run.batch_size)

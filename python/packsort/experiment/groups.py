@@ -60,9 +60,13 @@ def difference(one: Group, other: Group, figure: Callable[[Run], float | None]) 
 
     Both runs of a seed have the same weights and conversations, so most of what a seed changes cancels out.
     """
-    theirs = {run.settings.seed: run for run in other.runs}
-    pairs = [(figure(run), figure(theirs[run.settings.seed])) for run in one.runs if run.settings.seed in theirs]
-    values = [mine - its for mine, its in pairs if mine is not None and its is not None]
+    values = [mine - its for mine, its in _pairs(one, other, figure)]
+    return Spread.of(values) if values else None
+
+
+def ratio(one: Group, other: Group, figure: Callable[[Run], float | None]) -> Spread | None:
+    """Return the ratio of a figure, `one` over `other`, over the seeds that both have; None where there are none."""
+    values = [mine / its for mine, its in _pairs(one, other, figure)]
     return Spread.of(values) if values else None
 
 
@@ -105,6 +109,13 @@ def seconds_per_token(run: Run) -> float | None:
 def _after(run: Run, name: str) -> float | None:
     found: float | None = None if run.after is None else run.after[name]
     return found
+
+
+def _pairs(one: Group, other: Group, figure: Callable[[Run], float | None]) -> list[tuple[float, float]]:
+    """Return a figure of both runs of each seed that both groups have."""
+    theirs = {run.settings.seed: figure(run) for run in other.runs}
+    pairs = [(figure(run), theirs.get(run.settings.seed)) for run in one.runs]
+    return [(mine, its) for mine, its in pairs if mine is not None and its is not None]
 
 
 def _seed(run: Run) -> int:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import packsort
 from packsort._arrow import from_numpy
+from packsort.comparison.packs import like_lengths
 from packsort.errors import SourceError
 from packsort.experiment.conversations import Conversations
 from packsort.experiment.settings import RunSettings
@@ -247,28 +248,10 @@ class Padded:
         random = np.random.default_rng([settings.seed, epoch])
         order = random.permutation(len(self._lengths))
         if settings.method == "padding_best":
-            order = order[np.argsort(self._lengths[order], kind="stable")]
-            steps = list(budget_steps(self._lengths[order], settings.batch_size * settings.max_length))
-            return [order[steps[at][0] : steps[at][1]] for at in random.permutation(len(steps))]
+            order = order[np.argsort(-self._lengths[order], kind="stable")]
+            firsts = like_lengths(self._lengths[order], settings.batch_size * settings.max_length)
+            steps = np.split(order, firsts[1:])
+            return [steps[at] for at in random.permutation(len(steps))]
         full = len(order) // settings.batch_size * settings.batch_size
         found = list(order[:full].reshape(-1, settings.batch_size))
         return found[:FIXED_STEPS] if settings.method == "padding_fixed" else found
-
-
-def budget_steps(lengths: NDArray[np.int64], budget: int) -> Iterator[tuple[int, int]]:
-    """Cut ascending lengths into steps, each padded to its longest, of at most `budget` tokens.
-
-    Yields:
-        (first, end) of each step.
-
-    Example:
-        >>> list(budget_steps(np.array([1, 2, 2, 5, 9]), 10))
-        [(0, 3), (3, 4), (4, 5)]
-    """
-    first = 0
-    for place, length in enumerate(lengths.tolist()):
-        if place > first and length * (place + 1 - first) > budget:
-            yield first, place
-            first = place
-    if len(lengths):
-        yield first, len(lengths)

@@ -57,9 +57,11 @@ def plot_curves(found: Sequence[Group], path: Path) -> None:
         if group.runs[0].after is None:
             continue
         points = min(len(run.curve) for run in group.runs)
-        curves = np.array([run.curve[:points] for run in group.runs])
+        curves = np.array([run.curve[:points] for run in group.runs], float)
+        known = ~np.isnan(curves)
+        means = np.where(known, curves, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
         method = group.settings.method
-        axes.plot(*curves.mean(0).T, label=NAMES[method], color=_COLOURS[method], linewidth=1.4)
+        axes.plot(*means.T, label=NAMES[method], color=_COLOURS[method], linewidth=1.4)
     axes.legend(frameon=False, fontsize=8)
     save_plot(figure, path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ class Run:
         tokens_lost: Tokens lost by that.
         waiting: Times longer that a step lasts where 8 ranks take batches of this method and wait for each other; None
             with fewer than 8 steps.
-        curve: Training loss: (real tokens seen, mean loss since the entry before).
+        curve: Training loss: (real tokens seen, mean loss since the entry before; None where no token carried loss).
         before: Held-out figures of the initial weights.
         after: Held-out figures at the end; None for a method of which only the time is measured.
         weights: Number of weights.
         machine: Device, versions and date.
+        without_loss: Steps in which no token carried loss.
     """
 
     settings: RunSettings
@@ -50,16 +52,17 @@ class Run:
     truncated: int
     tokens_lost: int
     waiting: float | None
-    curve: Sequence[tuple[int, float]]
+    curve: Sequence[tuple[int, float | None]]
     before: Mapping[str, Any]
     after: Mapping[str, Any] | None
     weights: int
     machine: Mapping[str, str]
+    without_loss: int = 0
 
     def to_line(self) -> str:
-        """Return the record as one line of JSON, with figures to seven digits."""
+        """Return the record as one line of JSON, with figures to seven digits; what is no number is null."""
         facts = {"key": self.settings.key, **asdict(self), "settings": self.settings.to_dict()}
-        return json.dumps(_rounded(facts))
+        return json.dumps(_rounded(facts), allow_nan=False)
 
     @classmethod
     def from_line(cls, line: str) -> Run:
@@ -109,7 +112,7 @@ class Records:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.7g}")
+        return float(f"{value:.7g}") if isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: _rounded(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

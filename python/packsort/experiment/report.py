@@ -130,6 +130,14 @@ def _notes(study: Study, found: Sequence[Group], runs: Sequence[Run], data: Mapp
             f"Some runs have as few as {fewest:,} steps. Packed runs have fewer and larger steps than padded ones, and "
             "after so few the number of steps decides the loss more than anything else."
         )
+    if diverged := sum(run.after is not None and run.after["loss"] is None for run in runs):
+        notes.append(f"Runs whose loss is no number at the end, because training diverged: {diverged:,}.")
+    if empty := [run for run in runs if run.without_loss]:
+        most = max(empty, key=lambda run: run.without_loss / run.steps)
+        notes.append(
+            "Steps in which no token carries loss train on nothing: up to "
+            f"{most.without_loss:,} of the {most.steps:,} of a run ({NAMES[most.settings.method]})."
+        )
     if data["without_loss"]:
         notes.append(f"{data['without_loss']:,} conversations were left out: none of their tokens carries loss.")
     if lost := max((run.tokens_lost / (run.tokens_lost + run.real_tokens) for run in runs), default=0):

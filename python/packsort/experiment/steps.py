@@ -23,7 +23,7 @@ class Step:
         samples: Conversations, or pieces of them.
         real_tokens: Tokens that are not padding.
         tokens: Tokens computed.
-        loss: Loss before the step.
+        loss: Loss before the step; None where no token of the batch carries loss.
         cost: Cost of the batch, in the unit of `packsort.CostModel`.
     """
 
@@ -31,7 +31,7 @@ class Step:
     samples: int
     real_tokens: int
     tokens: int
-    loss: float
+    loss: float | None
     cost: float
 
 
@@ -62,12 +62,21 @@ class Steps:
         times = [step.seconds for step in self.done]
         return sum(times[1:]) / (len(times) - 1) * len(times) if len(times) > 1 else sum(times)
 
-    def curve(self) -> list[tuple[int, float]]:
-        """Return the loss by real tokens seen: the mean loss of each of some stretches of equally many steps."""
+    def without_loss(self) -> int:
+        """Return the number of steps that trained on nothing."""
+        return sum(step.loss is None for step in self.done)
+
+    def curve(self) -> list[tuple[int, float | None]]:
+        """Return the loss by real tokens seen: the mean loss of each of some stretches of equally many steps.
+
+        Steps without loss do not count; a stretch of such steps has None.
+        """
         real = np.cumsum([step.real_tokens for step in self.done])
-        losses = np.array([step.loss for step in self.done])
-        stretches = np.array_split(np.arange(len(losses)), min(POINTS, len(losses)))
-        return [(int(real[steps[-1]]), float(losses[steps].mean())) for steps in stretches]
+        found: list[tuple[int, float | None]] = []
+        for steps in np.array_split(np.arange(len(self.done)), min(POINTS, len(self.done))):
+            losses = [loss for at in steps if (loss := self.done[at].loss) is not None]
+            found.append((int(real[steps[-1]]), float(np.mean(losses)) if losses else None))
+        return found
 
     def waiting(self) -> float | None:
         """Return how many times longer a step lasts where each of 8 ranks takes one of these batches at random.

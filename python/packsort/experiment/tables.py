@@ -44,24 +44,20 @@ def time_table(found: Sequence[Group]) -> str | None:
     """Tabulate the time of the same tokens, padding : random : greedy; None without times of `ffd`."""
     rows = []
     for cell in _cells(found):
-        base, paper = _time(cell.get("ffd")), _time(cell.get("ffd_unmasked"))
-        if base is None:
+        base, paper = cell.get("ffd"), cell.get("ffd_unmasked")
+        time = None if base is None else base.spread(groups.seconds_per_token)
+        if base is None or time is None:
             continue
-        group = cell["ffd"]
-        ratios = [_ratio(_time(cell.get(name)), base) for name in ("padding_best", "padding_fixed")]
         rows.append(
             [
-                f"{group.settings.max_length:,}",
-                f"{group.settings.conversations:,}",
-                shown_number(base.mean * group.runs[0].real_tokens, 1),
+                f"{base.settings.max_length:,}",
+                f"{base.settings.conversations:,}",
+                shown_number(time.mean * base.runs[0].real_tokens, 1),
                 *(
-                    " : ".join(_ratio(_time(cell.get(name)), one) for name in ("padding", random, greedy))
-                    for one, random, greedy in (
-                        (base, "random", "ffd"),
-                        (paper, "random_unmasked", "ffd_unmasked"),
-                    )
+                    " : ".join([*(shown_ratio(cell.get(name), one) for name in ("padding", random)), "1"])
+                    for one, random in ((base, "random"), (paper, "random_unmasked"))
                 ),
-                *ratios,
+                *(shown_ratio(cell.get(name), base) for name in ("padding_best", "padding_fixed")),
             ]
         )
     heads = ["max_length", "conversations", "greedy, s", "padding : random : greedy", "the same without masks"]
@@ -73,13 +69,13 @@ def work_table(found: Sequence[Group]) -> str:
     cells, rows = _cells(found), []
     for group in found:
         run = group.runs[0]
-        base = _time(next(cell.get("ffd") for cell in cells if group in cell.values()))
+        base = next(cell.get("ffd") for cell in cells if group in cell.values())
         speed = group.spread(lambda one: one.real_tokens / one.seconds if one.seconds else None)
         computed = group.spread(lambda one: one.tokens / one.seconds if one.seconds else None)
         rows.append(
             [
                 *_labels(group, found),
-                _ratio(_time(group), base) if base else "-",
+                shown_ratio(group, base),
                 f"{run.steps:,}",
                 shown_number(run.samples_per_step, 1),
                 f"{1 - run.real_tokens / run.tokens:.1%}",
@@ -159,6 +155,14 @@ def shown_difference(found: Spread) -> str:
     return text if is_difference(found) else f"none ({text})"
 
 
+def shown_ratio(group: Group | None, base: Group | None) -> str:
+    """Write the time of a real token as a multiple of that of other runs, with its deviation over the seeds."""
+    found = groups.ratio(group, base, groups.seconds_per_token) if group and base else None
+    if found is None:
+        return "-"
+    return shown_number(found.mean, 2) + (f" ± {found.deviation:.2f}" if found.deviation is not None else "")
+
+
 def _cells(found: Sequence[Group]) -> list[dict[str, Group]]:
     """Put the methods under the same other settings side by side."""
     cells: dict[Any, dict[str, Group]] = {}
@@ -166,14 +170,6 @@ def _cells(found: Sequence[Group]) -> list[dict[str, Group]]:
         facts = {name: value for name, value in group.settings.to_dict().items() if name not in ("method", "seed")}
         cells.setdefault(str(facts), {})[group.settings.method] = group
     return list(cells.values())
-
-
-def _time(group: Group | None) -> Spread | None:
-    return None if group is None else group.spread(groups.seconds_per_token)
-
-
-def _ratio(time: Spread | None, base: Spread | None) -> str:
-    return shown_number(time.mean / base.mean, 2) if time and base else "-"
 
 
 def _kind(run: Any, kind: str) -> float | None:

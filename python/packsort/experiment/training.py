@@ -24,6 +24,7 @@ from packsort.experiment.models import make_model
 from packsort.experiment.records import Run
 from packsort.experiment.settings import RunSettings
 from packsort.experiment.steps import Step, Steps
+from packsort.schema import NO_LOSS
 from packsort.torch import weighted_loss
 
 OnStep = Callable[[int, int], None]
@@ -104,6 +105,7 @@ def train(
         **vars(batches.losses),
         waiting=steps.waiting(),
         curve=steps.curve(),
+        without_loss=steps.without_loss(),
         before=before,
         after=after,
         weights=sum(weight.numel() for weight in model.parameters()),
@@ -111,8 +113,8 @@ def train(
     )
 
 
-def _step(model: Any, optimizer: Any, batch: Batch, rate: float) -> float:
-    """Take one step, and return the loss before it."""
+def _step(model: Any, optimizer: Any, batch: Batch, rate: float) -> float | None:
+    """Take one step, and return the loss before it; None where no token carries loss, so that gradients are zero."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     if batch.loss_weights is None:
@@ -125,7 +127,8 @@ def _step(model: Any, optimizer: Any, batch: Batch, rate: float) -> float:
     clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return float(loss.detach())  # waits for the device
+    found = float(loss.detach())  # waits for the device
+    return found if (batch.tensors["labels"] != NO_LOSS).any() else None
 
 
 def rate_share(done: int, total: int, warmup: float) -> float:
