@@ -133,6 +133,21 @@ def test_damage_is_no_length(codec: str) -> None:
         assert count_lists(file, io.BytesIO(whole[:end]), "input_ids") is None or end > 0.9 * len(whole)
 
 
+def test_columns_of_a_row_group_share_its_memory() -> None:
+    lengths = np.random.default_rng(0).integers(0, 999, 1001)
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    values = np.arange(ends[-1]) % 3001
+    columns = {"input_ids": values.astype(np.int32), "labels": values - 100, "weights": values.astype(np.int32) + 7}
+    table = pa.table({name: pa.ListArray.from_arrays(ends, own) for name, own in columns.items()})
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    (chunks,) = column_chunks(file)
+    found = read_lists(pq.ParquetFile(file), file, table.column_names, chunks, len(lengths))
+    assert pa.table(found).equals(table)
+    assert all(lists.values.buffers()[1].address % 64 == 0 for lists in found.values())
+    assert table.nbytes > 4 << 20
+
+
 def test_a_page_whose_checksum_differs_is_left_to_pyarrow() -> None:
     table = pa.table({"input_ids": pa.array([[1, 2, 3], [4]], pa.list_(pa.int32()))})
     file = io.BytesIO()

@@ -73,12 +73,11 @@ def gather(
     fillers: tuple[bytes, bytes] | None = None,
 ) -> NDArray[np.uint8]: ...
 def cut_pieces(
-    column: ListColumn,
-    ids: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    starts: NDArray[np.int32] | None,
-    ends: list[int],
-) -> list[Pieces]: ...
+    columns: list[ListColumn],
+    ids: list[NDArray[np.int64]],
+    lengths: list[NDArray[np.int32]],
+    starts: list[NDArray[np.int32]] | None,
+) -> list[list[Pieces]]: ...
 def shuffled(len: int, seed: int, epoch: int, stream: int) -> NDArray[np.int64]: ...
 def fill_batch(
     packs: list[_Pack],

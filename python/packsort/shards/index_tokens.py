@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from packsort.schema import LENGTH, PIECE_STARTS, SEPARATOR, SEQ_LENGTHS, SEQUEN
 from packsort.shards.index_record import SEQUENCES, IndexRecord
 from packsort.shards.manifest import Manifest
 from packsort.shards.references import ReferencedFile
-from packsort.sources.tokens.block_rows import BlockRows
+from packsort.sources.tokens.block_rows import BlockRows, cut_rows, joined_rows, joined_segments
 from packsort.sources.tokens.blocks import TokenBlocks
 
 DEFAULT_CACHE = 1_000_000_000
@@ -147,15 +146,11 @@ class IndexTokens:
         Raises:
             DamagedError: As for `gather`.
         """
-        joined = packs[0]
-        if len(packs) > 1:
-            names = [name for name in (SEQUENCE_IDS, SEQ_LENGTHS, PIECE_STARTS) if name in joined]
-            joined = {name: np.concatenate([pack[name] for pack in packs]) for name in names}
-        segments = joined[SEQUENCE_IDS], joined[SEQ_LENGTHS], joined.get(PIECE_STARTS)
+        segments = [(pack[SEQUENCE_IDS], pack[SEQ_LENGTHS], pack.get(PIECE_STARTS)) for pack in packs]
         try:
-            if pieces and (found := self._blocks.find(*segments)) is not None:
+            if pieces and (found := self._blocks.find_packs(segments)) is not None:
                 return _in_pieces(packs, found)
-            columns = self._blocks.gather(*segments)
+            columns = self._blocks.gather(*joined_segments(segments))
         except IndexError as error:
             raise _damaged(where(), str(error)) from error
         return _cut(packs, columns)
@@ -237,15 +232,11 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
-def _in_pieces(packs: Sequence[dict[str, Any]], found: BlockRows) -> list[dict[str, Any]]:
+def _in_pieces(packs: Sequence[dict[str, Any]], found: Sequence[BlockRows]) -> list[dict[str, Any]]:
     """Return packs with their token columns, in pieces where a batch takes these."""
-    columns = found.columns
-    rest = _cut(packs, found.gather(columns.others)) if columns.others else packs
-    if len(packs) == 1:
-        end = [len(packs[0][SEQ_LENGTHS])]
-        return [{name: found.cut(name, end)[0] for name in columns.direct} | rest[0]]
-    ends = list(accumulate([len(pack[SEQ_LENGTHS]) for pack in packs]))
-    cut = {name: found.cut(name, ends) for name in columns.direct}
+    others = found[0].columns.others
+    rest = _cut(packs, joined_rows(found).gather(others)) if others else packs
+    cut = cut_rows(found)
     return [{name: pieces[at] for name, pieces in cut.items()} | pack for at, pack in enumerate(rest)]
 
 

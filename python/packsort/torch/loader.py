@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Self, Unpack
 
 import torch
@@ -487,8 +488,7 @@ class _EpochBatches:
     def iterate(self, indices: Iterable[int]) -> Iterator[Any]:
         """Yield batches by their index in the epoch."""
         pin_memory = self._mover is not None and self._mover.pin_memory
-        for index in indices:
-            numbers = self._order.batch_packs(index)
+        for index, numbers in self._numbers(indices):
             try:
                 packs = self._packs.take(numbers, pieces=True)
                 step = self._step_packs(index) if self._batcher.needs_step else None
@@ -497,6 +497,17 @@ class _EpochBatches:
                 named = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
                 raise DamagedError(f"batch {index}, packs {named} of {self._source.name}: {error}") from error
             yield batch if self._mover is None else self._mover.start(batch)
+
+    def _numbers(self, indices: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yield batches by their index, with the numbers of their packs; those of several are looked up at once."""
+        together, left = self._packs.together, iter(indices)
+        while some := list(islice(left, 1)):
+            numbers = [self._order.batch_packs(some[0])]
+            if (more := together // len(numbers[0]) - 1) > 0:
+                some += islice(left, more)
+                numbers += map(self._order.batch_packs, some[1:])
+                self._packs.look_up([number for batch in numbers for number in batch])
+            yield from zip(some, numbers, strict=True)
 
     def _step_packs(self, index: int) -> list[PackArrays]:
         """Return the packs of a batch's step; they are kept, because the next batch may be of the same step."""

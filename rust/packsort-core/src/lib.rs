@@ -42,7 +42,7 @@ pub use plan::group_sizes::GroupSizes;
 
 // Tokens
 pub use tokens::column::{AsListChunk, ListChunk, ListColumn, Offsets};
-pub use tokens::gather::{Fillers, PADDING, RepeatedFillers, SEPARATOR, Selection, find_pieces, gather, gather_serial};
+pub use tokens::gather::{Fillers, FoundPieces, PADDING, SEPARATOR, Selection, gather, gather_serial};
 
 // Training
 pub use training::attention::Attention;

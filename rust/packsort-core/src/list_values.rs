@@ -79,16 +79,52 @@ fn look_up<const N: usize>(dictionary: &[[u8; N]], bytes: &[u8], mut values: &mu
 
 /// Write the values of packed places.
 fn unpack<const N: usize>(dictionary: &[[u8; N]], packed: &[u8], width: usize, values: &mut [[u8; N]]) -> Option<()> {
-    let mask = (1_u64 << width) - 1;
-    for (number, value) in values.iter_mut().enumerate() {
+    macro_rules! of_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack_groups::<N, $width>(dictionary, packed, values)?,)*
+                _ => 0,
+            }
+        };
+    }
+    // The compiler makes a function for each width, in which no shift depends on a number in memory.
+    let done = of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+    for (number, value) in values.iter_mut().enumerate().skip(done) {
         let bit = number * width;
         let word = match packed.get(bit / 8..).and_then(<[u8]>::first_chunk) {
             Some(&word) => u64::from_le_bytes(word),
             None => last_word(packed.get(bit / 8..)?),
         };
-        *value = *dictionary.get((word >> (bit % 8) & mask) as usize)?;
+        *value = *dictionary.get((word >> (bit % 8) & mask(width)) as usize)?;
     }
     Some(())
+}
+
+/// Write the values of whole groups of eight places, as far as each group has [`WINDOW`] bytes; returns their number.
+fn unpack_groups<const N: usize, const WIDTH: usize>(
+    dictionary: &[[u8; N]],
+    packed: &[u8],
+    values: &mut [[u8; N]],
+) -> Option<usize> {
+    let (groups, _) = values.as_chunks_mut::<8>();
+    let mut done = 0;
+    for (number, group) in groups.iter_mut().enumerate() {
+        let Some(window) = packed.get(number * WIDTH..).and_then(<[u8]>::first_chunk::<WINDOW>) else { break };
+        for (i, value) in group.iter_mut().enumerate() {
+            let bit = i * WIDTH;
+            let word = window[bit / 8..].first_chunk().map_or(0, |&word| u64::from_le_bytes(word));
+            *value = *dictionary.get((word >> (bit % 8) & mask(WIDTH)) as usize)?;
+        }
+        done += group.len();
+    }
+    Some(done)
+}
+
+/// Bytes of eight places of the largest width, and of a word that begins with the last.
+const WINDOW: usize = 40;
+
+const fn mask(width: usize) -> u64 {
+    (1 << width) - 1
 }
 
 #[cold]

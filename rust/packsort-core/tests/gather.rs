@@ -1,7 +1,8 @@
 //! Gathering against slices put together by hand.
 
 use packsort_core::{
-    Error, Fillers, IdSlice, ListChunk, ListColumn, Offsets, PADDING, SEPARATOR, Selection, gather, gather_serial,
+    Error, Fillers, FoundPieces, IdSlice, ListChunk, ListColumn, Offsets, PADDING, SEPARATOR, Selection, gather,
+    gather_serial,
 };
 use proptest::prelude::*;
 
@@ -13,12 +14,37 @@ fn column<'a>(chunks: &[ListChunk<'a>]) -> ListColumn<ListChunk<'a>> {
     ListColumn::new(chunks.to_vec(), 4.try_into().unwrap())
 }
 
-/// Gather on many threads and on one: both say the same.
+/// Gather on many threads, on one, and of pieces that were found before, also in columns of other chunks: all say the
+/// same.
 fn gathered(chunks: &[ListChunk], selection: Selection) -> Result<Vec<u8>, Error> {
-    let column = column(chunks);
-    let found = gather(&column, selection);
-    assert_eq!(found, gather_serial(&column, selection));
-    found
+    let own = column(chunks);
+    let result = gather(&own, selection);
+    assert_eq!(result, gather_serial(&own, selection));
+    let found = FoundPieces::new(&own, selection);
+    assert_eq!(result, found.as_ref().map_err(|&error| error).and_then(|found| found.gather(&own)));
+    let empty = ListChunk { offsets: Offsets::I32(&[0]), values: &[] };
+    for other in [column(chunks), column(&[&[empty], chunks].concat())] {
+        if let Ok(found) = &found {
+            let there = found.in_other(&own, &other, selection);
+            assert_eq!(result, there.and_then(|there| there.gather(&other)));
+        }
+    }
+    result
+}
+
+#[test]
+fn pieces_are_found_in_a_column_of_other_rows() {
+    let values = bytes(&[1, 2, 3, 4, 5]);
+    let chunk = |offsets| ListChunk { offsets: Offsets::I32(offsets), values: &values };
+    let (own, other) = (column(&[chunk(&[0, 2, 5])]), column(&[chunk(&[0, 4, 5])]));
+    let selection = Selection::rows(IdSlice::I64(&[1, 0]));
+    let found = FoundPieces::new(&own, selection).unwrap();
+    assert_eq!(found.gather(&own).unwrap(), bytes(&[3, 4, 5, 1, 2]));
+    let there = found.in_other(&own, &other, selection).unwrap();
+    assert_eq!(there.gather(&other).unwrap(), bytes(&[5, 1, 2, 3, 4]));
+    assert_eq!(there.values(), 5);
+    let short = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: &values[..8] };
+    assert_eq!(found.of(&column(&[short])), Err(Error::DamagedColumn { row: 0 }));
 }
 
 proptest! {

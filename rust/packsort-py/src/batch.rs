@@ -50,11 +50,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Look up the pieces; an array has none.
-    fn find(self) -> Result<Vec<&'a [u8]>, Error> {
+    /// The pieces; an array has none.
+    fn pieces(self) -> Result<Vec<&'a [u8]>, Error> {
         match self {
             Self::Slice(_) => Ok(vec![]),
-            Self::Pieces(pieces) => pieces.find(),
+            Self::Pieces(pieces) => pieces.pieces(),
         }
     }
 
@@ -83,11 +83,11 @@ fn columns<'a>(packs: &'a [Pack<'_>]) -> PyResult<Vec<Columns<'a>>> {
         .collect()
 }
 
-/// Look up the pieces of packs, and do something with the packs.
+/// Do something with views of packs.
 fn with_views<T>(packs: &[Columns], work: impl FnOnce(&[PackView]) -> Result<T, Error>) -> Result<T, Error> {
     let mut found = Vec::with_capacity(packs.len());
     for (input_ids, labels, ..) in packs {
-        found.push((input_ids.find()?, labels.map(Source::find).transpose()?.unwrap_or_default()));
+        found.push((input_ids.pieces()?, labels.map(Source::pieces).transpose()?.unwrap_or_default()));
     }
     let mut views = Vec::with_capacity(packs.len());
     for (&(input_ids, labels, seq_lengths, sequence_ids), (ids, own)) in packs.iter().zip(&found) {

@@ -1,7 +1,7 @@
 use arrow_schema::DataType;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use packsort_core::batch::Tokens;
-use packsort_core::{Error, IdSlice, RepeatedFillers, Selection, find_pieces, gather_serial};
+use packsort_core::{Error, FoundPieces, IdSlice, Selection};
 use pyo3::prelude::*;
 
 use crate::errors::{OptionError, entry, to_py};
@@ -12,27 +12,13 @@ use crate::gather::ListColumn;
 pub struct Pieces {
     column: Py<ListColumn>,
     wide: bool, // whether the values are `i64`
-    ids: Vec<i64>,
-    starts: Option<Vec<i32>>,
-    lengths: Vec<i32>,
-    fillers: RepeatedFillers,
-    tokens: usize,
+    found: FoundPieces,
 }
 
 impl Pieces {
-    fn selection(&self) -> Selection<'_> {
-        let fillers = self.column.get().fillers();
-        Selection {
-            ids: IdSlice::I64(&self.ids),
-            starts: self.starts.as_deref(),
-            lengths: Some(&self.lengths),
-            fillers,
-        }
-    }
-
-    /// Look up the values of each segment.
-    pub fn find(&self) -> Result<Vec<&[u8]>, Error> {
-        find_pieces(self.column.get().lists(), self.selection(), &self.fillers)
+    /// The values of each segment, as bytes.
+    pub fn pieces(&self) -> Result<Vec<&[u8]>, Error> {
+        self.found.of(self.column.get().lists())
     }
 
     /// The values that were found, as a batch takes them.
@@ -41,65 +27,64 @@ impl Pieces {
     }
 }
 
-/// Cut segments of a column of integers into those of each pack.
+type Arrays<'py, T> = Vec<PyReadonlyArray1<'py, T>>;
+
+/// Look up the segments of packs in columns of integers; returns the pieces of each pack, for each column.
 ///
-/// It checks that the pieces are in the column, and asks for their first bytes from memory. `ends` is the end of each
-/// pack in the segments.
+/// `ids`, `lengths` and `starts` have an array for each pack. Columns after the first whose rows have the same offsets in
+/// memory are not looked at again.
 #[pyfunction]
-#[pyo3(signature = (column, ids, lengths, starts, ends))]
+#[pyo3(signature = (columns, ids, lengths, starts))]
 pub fn cut_pieces(
     py: Python<'_>,
-    column: Py<ListColumn>,
-    ids: PyReadonlyArray1<'_, i64>,
-    lengths: PyReadonlyArray1<'_, i32>,
-    starts: Option<PyReadonlyArray1<'_, i32>>,
-    ends: Vec<usize>,
-) -> PyResult<Vec<Pieces>> {
+    columns: Vec<Py<ListColumn>>,
+    ids: Arrays<'_, i64>,
+    lengths: Arrays<'_, i32>,
+    starts: Option<Arrays<'_, i32>>,
+) -> PyResult<Vec<Vec<Pieces>>> {
     entry(|| {
-        let lists = column.get();
-        let wide = match lists.kind() {
-            Some(DataType::Int32) => false,
-            Some(DataType::Int64) => true,
-            other => {
-                let found = other.map_or_else(|| "none".to_owned(), DataType::to_string);
-                return Err(OptionError::new_err(format!("values must be int32 or int64, got {found}")));
+        let mut cut: Vec<Vec<Pieces>> = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let lists = column.get();
+            let wide = is_wide(lists)?;
+            let mut found = Vec::with_capacity(ids.len());
+            for (pack, ids) in ids.iter().enumerate() {
+                let missing = || OptionError::new_err(format!("there are no segments of pack {pack}"));
+                let starts = starts.as_ref().map(|starts| starts.get(pack).ok_or_else(missing)).transpose()?;
+                let own = Selection {
+                    ids: IdSlice::I64(ids.as_slice()?),
+                    starts: starts.map(|starts| starts.as_slice()).transpose()?,
+                    lengths: Some(lengths.get(pack).ok_or_else(missing)?.as_slice()?),
+                    fillers: lists.fillers(),
+                };
+                let one = match cut.first().and_then(|first| first.get(pack)) {
+                    Some(first) => first.found.in_other(first.column.get().lists(), lists.lists(), own),
+                    None => FoundPieces::new(lists.lists(), own),
+                };
+                found.push(Pieces { column: column.clone_ref(py), wide, found: one.map_err(to_py)? });
             }
-        };
-        let (ids, lengths) = (ids.as_slice()?, lengths.as_slice()?);
-        let starts = starts.as_ref().map(|starts| starts.as_slice()).transpose()?;
-        let mut begin = 0;
-        let mut cut = Vec::with_capacity(ends.len());
-        for end in ends {
-            let range = begin..end;
-            let outside = || OptionError::new_err(format!("there is no segment {end}"));
-            let own = Selection {
-                ids: IdSlice::I64(ids.get(range.clone()).ok_or_else(outside)?),
-                starts: starts.map(|starts| starts.get(range.clone()).ok_or_else(outside)).transpose()?,
-                lengths: Some(lengths.get(range).ok_or_else(outside)?),
-                fillers: lists.fillers(),
-            };
-            let fillers = RepeatedFillers::new(lists.lists().width(), own).map_err(to_py)?;
-            let found = find_pieces(lists.lists(), own, &fillers).map_err(to_py)?;
-            let tokens = found.iter().map(|piece| piece.len()).sum::<usize>() / lists.lists().width();
-            cut.push(Pieces {
-                column: column.clone_ref(py),
-                wide,
-                ids: ids[begin..end].to_vec(),
-                starts: starts.map(|starts| starts[begin..end].to_vec()),
-                lengths: lengths[begin..end].to_vec(),
-                fillers,
-                tokens,
-            });
-            begin = end;
+            cut.push(found);
         }
         Ok(cut)
     })
 }
 
+/// Whether the values of a column are `i64`, and not `i32`.
+fn is_wide(column: &ListColumn) -> PyResult<bool> {
+    match column.kind() {
+        Some(DataType::Int32) => Ok(false),
+        Some(DataType::Int64) => Ok(true),
+        other => {
+            let found = other.map_or_else(|| "none".to_owned(), DataType::to_string);
+            Err(OptionError::new_err(format!("values must be int32 or int64, got {found}")))
+        }
+    }
+}
+
 #[pymethods]
 impl Pieces {
     fn __len__(&self) -> usize {
-        self.tokens
+        self.found.values()
     }
 
     /// Gather the values, for NumPy.
@@ -112,7 +97,7 @@ impl Pieces {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = copy; // the values are a copy in any case
         entry(|| {
-            let bytes = py.detach(|| gather_serial(self.column.get().lists(), self.selection())).map_err(to_py)?;
+            let bytes = py.detach(|| self.found.gather(self.column.get().lists())).map_err(to_py)?;
             let values = bytes.into_pyarray(py).call_method1("view", (if self.wide { "int64" } else { "int32" },))?;
             match dtype {
                 Some(dtype) => values.call_method1("astype", (dtype,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from packsort import _core
 from packsort.errors import PacksortError
 from packsort.schema import INPUT_IDS, INT32_COLUMNS, LABELS
 from packsort.sources.tokens.loss_masks import masked_labels
+
+Segments = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32] | None]
+"""Rows of segments or `PADDING` or `SEPARATOR`, their tokens, and the first token of each in its row; None is 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +66,14 @@ class BlockRows(NamedTuple):
     lengths: NDArray[np.int32]
     starts: NDArray[np.int32] | None
 
-    def cut(self, name: str, ends: list[int]) -> list[_core.Pieces]:
-        """Cut the pieces into those of packs, in one of the `direct` columns.
-
-        Args:
-            name: The column.
-            ends: End of each pack in the pieces.
-
-        Raises:
-            IndexError: A row has no such piece.
-        """
-        try:
-            return _core.cut_pieces(self.columns.lists[name][0], self.rows, self.lengths, self.starts, ends)
-        except PacksortError as error:
-            raise IndexError(f"column `{name}`: {error}") from error
+    def split(self, counts: Sequence[int]) -> list[BlockRows]:
+        """Return the pieces of packs of so many pieces each."""
+        packs, end = [], 0
+        for count in counts:
+            own = slice(end, end := end + count)
+            starts = None if self.starts is None else self.starts[own]
+            packs.append(BlockRows(self.columns, self.ids[own], self.rows[own], self.lengths[own], starts))
+        return packs
 
     def gather(self, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Gather the values of the pieces, one piece after another.
@@ -117,3 +114,48 @@ class BlockRows(NamedTuple):
         masks = {name: self._values(name) for name in self.columns.masks}
         tokens = found[INPUT_IDS] if INPUT_IDS in found else self._values(INPUT_IDS)
         return masked_labels(tokens, found.get(LABELS), masks, locate)
+
+
+def cut_rows(packs: Sequence[BlockRows]) -> dict[str, list[_core.Pieces]]:
+    """Return the pieces of packs in each of their `direct` columns.
+
+    Args:
+        packs: Pieces of each pack, all in the same columns.
+
+    Raises:
+        IndexError: A row has no such piece.
+    """
+    names, lists = packs[0].columns.direct, packs[0].columns.lists
+    segments = (
+        [pack.rows for pack in packs],
+        [pack.lengths for pack in packs],
+        None if packs[0].starts is None else [cast(NDArray[np.int32], pack.starts) for pack in packs],
+    )
+    try:
+        return dict(zip(names, _core.cut_pieces([lists[name][0] for name in names], *segments), strict=True))
+    except PacksortError:
+        for name in names:
+            try:
+                _core.cut_pieces([lists[name][0]], *segments)
+            except PacksortError as error:
+                raise IndexError(f"column `{name}`: {error}") from error
+        raise
+
+
+def joined_rows(packs: Sequence[BlockRows]) -> BlockRows:
+    """Return the pieces of packs as one."""
+    first = packs[0]
+    if len(packs) == 1:
+        return first
+    starts = None if first.starts is None else np.concatenate([cast(NDArray[np.int32], pack.starts) for pack in packs])
+    ids, rows, lengths = (np.concatenate(arrays) for arrays in zip(*(pack[1:4] for pack in packs), strict=True))
+    return BlockRows(first.columns, ids, rows, lengths, starts)
+
+
+def joined_segments(packs: Sequence[Segments]) -> Segments:
+    """Return the segments of packs as those of one."""
+    if len(packs) == 1:
+        return packs[0]
+    ids, lengths = np.concatenate([pack[0] for pack in packs]), np.concatenate([pack[1] for pack in packs])
+    starts = [pack[2] for pack in packs if pack[2] is not None]
+    return ids, lengths, np.concatenate(starts) if starts else None

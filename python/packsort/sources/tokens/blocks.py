@@ -24,7 +24,7 @@ from packsort.errors import DamagedError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
 from packsort.sources.formats.reader import Blocks
 from packsort.sources.tokens.block_reads import BlockReads, Read
-from packsort.sources.tokens.block_rows import BlockColumns, BlockRows
+from packsort.sources.tokens.block_rows import BlockColumns, BlockRows, Segments, joined_segments
 from packsort.sources.tokens.block_table import block_bytes, checked_block
 from packsort.sources.tokens.block_view import BlockFile, BlockKey, BlockView
 from packsort.sources.tokens.lazy import FillerValues, list_column
@@ -141,6 +141,21 @@ class TokenBlocks:
             spread[ids >= 0] = rows
             rows = spread
         return BlockRows(view.columns, ids, rows, lengths, starts)
+
+    def find_packs(self, packs: Sequence[Segments]) -> list[BlockRows] | None:
+        """Read what is missing of the rows of packs, and return the pieces of each pack where they are.
+
+        Args:
+            packs: Rows, lengths and starts of the pieces of each pack, as for `find`.
+
+        Raises:
+            DamagedError, IndexError: As for `gather`.
+        """
+        if self._view.whole and self._first is None:
+            columns = self._view.columns
+            return [BlockRows(columns, ids, ids, lengths, starts) for ids, lengths, starts in packs]
+        found = self.find(*joined_segments(packs))
+        return None if found is None else found.split([len(ids) for ids, _, _ in packs])
 
     def read_ahead(self, *stretches: range) -> None:
         """Start to read blocks on threads, as far as they may be kept together.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from packsort import _core
 from packsort._pickles import rebuild
 from packsort.balance.costs import CostModel
+from packsort.errors import DamagedError
 from packsort.gathering.fillers import most_fillers
 from packsort.shards.reader import Shards
 from packsort.sources.sequence_columns import Dictionaries
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
 
 _CHECK_SECONDS = 1.0  # between two looks at the files while a pass runs
+_TOGETHER = 8  # packs of an index whose places are looked up at once
 
 
 class DirectoryPacks:
@@ -98,9 +101,25 @@ class _DirectoryEpoch:
         self._now = -1  # the shard whose packs were taken last
         tokens = packs.shards.tokens
         self._prefetches = packs.shards.is_remote or (tokens is not None and tokens.decodes)
+        self._found: dict[int, PackArrays] = {}  # packs that were looked up last
+        self.together = 1 if tokens is None else _TOGETHER
+
+    def look_up(self, numbers: Sequence[int]) -> None:
+        """Look up the places of packs of an index, in place of those that were looked up before."""
+        self._found = {}
+        if self._prefetches and len({self._packs.shards.shard_of(number) for number in numbers}) > 1:
+            return  # the row groups of two stretches may not fit into the cache together
+        with suppress(DamagedError):  # of one of them, perhaps not the first
+            self._found = dict(zip(numbers, self._take(numbers, pieces=True), strict=True))
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number."""
+        if pieces and all(number in self._found for number in numbers):
+            self._packs.check_now_and_then()
+            return [self._found[number] for number in numbers]
+        return self._take(numbers, pieces=pieces)
+
+    def _take(self, numbers: Sequence[int], *, pieces: bool) -> list[PackArrays]:
         self._packs.check_now_and_then()
         self._packs.shards.check_packs(numbers)
         if self._prefetches and len(numbers):

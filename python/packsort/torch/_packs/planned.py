@@ -128,12 +128,17 @@ def _token_source(source: Source, options: PackingOptions) -> tuple[Source, Toke
 class _PlannedEpoch:
     """Packs of token columns in one epoch."""
 
+    together = 1
+
     def __init__(self, plan: Plan, tokens: TokenColumns, fillers: Fillers | None, kept: SequenceColumns) -> None:
         self._plan = plan
         self._tokens = tokens
         self._kept = kept
         self._fillers = fillers
         self._block = lru_cache(16)(self._list_block)
+
+    def look_up(self, numbers: Sequence[int]) -> None:
+        """Do nothing: packs are gathered when they are taken."""
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number. Their tokens are checked, and are arrays."""

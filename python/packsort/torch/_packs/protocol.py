@@ -16,7 +16,16 @@ PackArrays = Mapping[str, NDArray[Any]]
 
 
 class EpochPacks(Protocol):
-    """Packs of one epoch."""
+    """Packs of one epoch.
+
+    Attributes:
+        together: Number of packs whose places are best looked up at once, 1 if that saves nothing.
+    """
+
+    together: int
+
+    def look_up(self, numbers: Sequence[int]) -> None:
+        """Look up the places of packs that are taken next. Their errors are raised when they are taken."""
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number.

@@ -4,7 +4,8 @@
 //! sort the packs of the range by the order in which they were opened
 //! cut them into shares, a few for each thread
 //! offsets: for each pack, the number of its sequences; then their cumulative sums
-//! ids: for each block of 32 packs, find the positions of all its ids, then copy the ids
+//! ids: for each block of 32 packs, find the positions of all its ids, then copy the ids; where nothing is shuffled, copy
+//!     those of 32 copies of a pattern, slot by slot
 //! ```
 //!
 //! A shuffle sends neighbouring packs to places far apart. But packs opened one after another hold sequences of nearly
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 
 use crate::histogram::count::split;
 use crate::ids::Id;
-use crate::memory::{collected, prefetch, with_room, zeros};
+use crate::memory::{collected, prefetch, reserved, with_room, zeros};
 use crate::parallel::Scatter;
 use crate::plan::items::{ByPlace, Items, OwnPlaces};
 use crate::plan::packs::{Pack, PackList};
@@ -91,22 +92,25 @@ impl Patterned {
     }
 
     fn list_items(&self, shuffle: Option<&Shuffle>, range: Range<u64>) -> Result<(Vec<i64>, SequenceIds), Error> {
-        let packs = PacksToList::new(shuffle, range, self.num_packs())?;
+        let packs = PacksToList::new(shuffle, range.clone(), self.num_packs())?;
         let offsets = self.offsets(&packs)?;
         let items = match &self.items {
             Items::Listed(SequenceIds::U32(items)) => {
-                SequenceIds::U32(self.copy(&items[..], shuffle, &packs, &offsets)?)
+                SequenceIds::U32(self.copy(&items[..], range, shuffle, &packs, &offsets)?)
             }
             Items::Listed(SequenceIds::I64(items)) => {
-                SequenceIds::I64(self.copy(&items[..], shuffle, &packs, &offsets)?)
+                SequenceIds::I64(self.copy(&items[..], range, shuffle, &packs, &offsets)?)
             }
-            Items::Counted(len) => SequenceIds::I64(self.copy(&OwnPlaces(*len), shuffle, &packs, &offsets)?),
+            Items::Counted(len) => SequenceIds::I64(self.copy(&OwnPlaces(*len), range, shuffle, &packs, &offsets)?),
         };
         Ok((offsets, items))
     }
 
     /// The position of each pack's first piece, and the number of all pieces.
     fn offsets(&self, packs: &PacksToList) -> Result<Vec<i64>, Error> {
+        if let PacksToList::Unshuffled(range) = packs {
+            return self.offsets_in_order(range.clone());
+        }
         let offsets = Scatter::new(PACKS, packs.len() + 1)?;
         // SAFETY: no other thread writes yet, and later none writes to index 0: packs write behind their own place.
         unsafe { offsets.write(0, 0) };
@@ -127,54 +131,91 @@ impl Patterned {
         Ok(offsets)
     }
 
+    fn offsets_in_order(&self, range: Range<u64>) -> Result<Vec<i64>, Error> {
+        let mut offsets = reserved(PACKS, (range.end - range.start) as usize + 1)?;
+        let mut end = 0;
+        offsets.push(end);
+        for (pattern, copies) in self.copies_in(range) {
+            let sequences = self.sequences_in(pattern) as i64;
+            offsets.extend(copies.map(|_| {
+                end += sequences;
+                end
+            }));
+        }
+        Ok(offsets)
+    }
+
+    /// The patterns of packs that were opened one after another, each with the copies of it that are among them.
+    fn copies_in(&self, opened: Range<u64>) -> impl Iterator<Item = (usize, Range<u64>)> {
+        let first = if opened.is_empty() { self.patterns.len() } else { self.pattern_of(opened.start) };
+        (first..self.patterns.len()).map_while(move |pattern| {
+            let (start, end) = (self.first_pack[pattern], self.first_pack[pattern + 1]);
+            (start < opened.end).then(|| (pattern, opened.start.max(start) - start..opened.end.min(end) - start))
+        })
+    }
+
     fn copy<I: Id>(
         &self,
         items: &(impl ByPlace<I> + ?Sized),
+        range: Range<u64>,
         shuffle: Option<&Shuffle>,
         packs: &PacksToList,
         offsets: &[i64],
     ) -> Result<Vec<I>, Error> {
         match shuffle {
-            None => self.copy_in_order(items, packs, offsets),
+            None => self.copy_in_order(items, range, offsets),
             Some(shuffle) => self.copy_shuffled(items, shuffle, packs, offsets),
         }
     }
 
-    /// Copy the items of packs that are not shuffled.
+    /// Copy the items of packs that are not shuffled: of a few copies of a pattern, slot by slot.
     fn copy_in_order<I: Id>(
         &self,
         items: &(impl ByPlace<I> + ?Sized),
-        packs: &PacksToList,
+        range: Range<u64>,
         offsets: &[i64],
     ) -> Result<Vec<I>, Error> {
-        let listed = Scatter::new(IDS, offsets[packs.len()] as usize)?;
-        self.for_each_block(packs, |block| {
-            for pack in block {
-                let mut at = offsets[pack.place] as usize;
-                let last = offsets[pack.place + 1] as usize - 1;
-                for (slot, source) in self.slots_of(pack.pattern) {
-                    let copies = slot.copies as usize;
-                    let first = source as usize + pack.copy as usize * copies;
-                    // Mostly a slot has one copy or two, and a loop of random length is mispredicted. So two items are
-                    // always written; a second one too many is overwritten by the next slot, or is the pack's last.
-                    let second = (first + 1).min(items.last());
-                    // SAFETY: every pack is in one block, and both places lie between the pack's offsets, which are its
-                    // own. Index `at` is written last, so it holds its own item even where both places are the same.
-                    unsafe {
-                        listed.write((at + 1).min(last), items.item(second));
-                        listed.write(at, items.item(first));
+        let packs = (range.end - range.start) as usize;
+        let listed = Scatter::new(IDS, offsets[packs] as usize)?;
+        for_each_share(packs, |share| {
+            let mut next = offsets[share.start] as usize;
+            let opened = range.start + share.start as u64..range.start + share.end as u64;
+            for (pattern, copies) in self.copies_in(opened) {
+                let sequences = self.sequences_in(pattern) as usize;
+                for start in copies.clone().step_by(BLOCK) {
+                    let few = (copies.end - start).min(BLOCK as u64) as usize;
+                    let mut first_place = next;
+                    for (slot, source) in self.slots_of(pattern) {
+                        let copies = slot.copies as usize;
+                        for copy in 0..few {
+                            let at = first_place + copy * sequences;
+                            let last = next + (copy + 1) * sequences - 1;
+                            let first = source as usize + (start as usize + copy) * copies;
+                            // Mostly a slot has one copy or two, and a loop of random length is mispredicted. So two
+                            // items are always written; a second one too many is overwritten by the next slot, or is
+                            // the pack's last.
+                            let second = (first + 1).min(items.last());
+                            // SAFETY: every pack is in one share, and both places lie between the pack's offsets, which
+                            // are its own. Index `at` is written last, so it holds its own item even where both places
+                            // are the same.
+                            unsafe {
+                                listed.write((at + 1).min(last), items.item(second));
+                                listed.write(at, items.item(first));
+                            }
+                            for more in 2..copies {
+                                // SAFETY: every pack is in one share, and the slots of a pack fill the places between
+                                // its offsets, which are its own, with as many items as they have copies.
+                                unsafe { listed.write(at + more, items.item(first + more)) };
+                            }
+                        }
+                        first_place += copies;
                     }
-                    for more in 2..copies {
-                        // SAFETY: every pack is in one block, and the slots of a pack fill the places between its
-                        // offsets, which are its own, with as many items as they have copies.
-                        unsafe { listed.write(at + more, items.item(first + more)) };
-                    }
-                    at += copies;
+                    next += few * sequences;
                 }
             }
             Ok(())
         })?;
-        // SAFETY: the blocks cover all packs of the range, and the slots of each pack fill the places from its offset to
+        // SAFETY: the shares cover all packs of the range, and the slots of each pack fill the places from its offset to
         // the next.
         Ok(unsafe { listed.finish() })
     }
@@ -253,9 +294,7 @@ impl Patterned {
         work: impl Fn(&[PackToList]) -> Result<(), Error> + Sync,
     ) -> Result<(), Error> {
         let first_pack = &self.first_pack;
-        let shares = (rayon::current_num_threads() * 8).min(packs.len() / MIN_PACKS_PER_SHARE + 1);
-        (0..shares).into_par_iter().try_for_each(|share| {
-            let share = split(packs.len(), shares, share);
+        for_each_share(packs.len(), |share| {
             let mut pattern = if share.is_empty() { 0 } else { self.pattern_of(packs.get(share.start).0) };
             let mut block = Vec::with_capacity(BLOCK);
             for index in share.clone() {
@@ -272,6 +311,12 @@ impl Patterned {
             Ok(())
         })
     }
+}
+
+/// Call `work` with shares of the packs, in parallel.
+fn for_each_share(packs: usize, work: impl Fn(Range<usize>) -> Result<(), Error> + Sync) -> Result<(), Error> {
+    let shares = (rayon::current_num_threads() * 8).min(packs / MIN_PACKS_PER_SHARE + 1);
+    (0..shares).into_par_iter().try_for_each(|share| work(split(packs, shares, share)))
 }
 
 /// A pack: copy `copy` of a pattern, at place `place` of the list.

@@ -22,6 +22,16 @@ impl Offsets<'_> {
         }
     }
 
+    /// Whether two offsets are the same memory.
+    #[inline(always)]
+    fn are(&self, other: Self) -> bool {
+        match (self, other) {
+            (Self::I32(own), Self::I32(others)) => std::ptr::eq(*own, others),
+            (Self::I64(own), Self::I64(others)) => std::ptr::eq(*own, others),
+            _ => false,
+        }
+    }
+
     /// Start and end of a row; `None` for a row that is not there, or offsets that are negative or descend.
     #[inline(always)]
     fn ends(&self, row: usize) -> Option<(usize, usize)> {
@@ -183,6 +193,13 @@ impl<C: AsListChunk> ListColumn<C> {
     /// Look up a piece of a row, as bytes: `length` values from `start` on. `None` is the start, and the end, of the row.
     #[inline(always)]
     pub(crate) fn piece(&self, row: usize, start: Option<i32>, length: Option<i32>) -> Result<&[u8], Error> {
+        let place = self.place(row, start, length)?;
+        self.at(place).ok_or(Error::DamagedColumn { row: row as u64 })
+    }
+
+    /// Look up where a piece of a row is.
+    #[inline(always)]
+    pub(crate) fn place(&self, row: usize, start: Option<i32>, length: Option<i32>) -> Result<Place, Error> {
         let damaged = Error::DamagedColumn { row: row as u64 };
         let index = self.chunk_of(row).ok_or(damaged)?;
         let chunk = self.chunks.get(index).ok_or(damaged)?.as_list_chunk();
@@ -197,8 +214,31 @@ impl<C: AsListChunk> ListColumn<C> {
             to = from + (start + length) as usize;
             from += start as usize;
         }
-        chunk.values.get(from.saturating_mul(self.width)..to.saturating_mul(self.width)).ok_or(damaged)
+        Ok(Place { chunk: index, from: from.saturating_mul(self.width), to: to.saturating_mul(self.width) })
     }
+
+    /// The place of a piece in a column whose rows have the same offsets, in the same memory; `None` in another column.
+    #[inline(always)]
+    pub(crate) fn place_in<D: AsListChunk>(&self, other: &ListColumn<D>, place: Place) -> Option<Place> {
+        let same_rows = self.first_rows.get(place.chunk) == other.first_rows.get(place.chunk);
+        let (own, others) = (self.chunks.get(place.chunk)?, other.chunks.get(place.chunk)?);
+        let same_offsets = own.as_list_chunk().offsets.are(others.as_list_chunk().offsets);
+        (same_rows && same_offsets && self.width == other.width).then_some(place)
+    }
+
+    /// The bytes at a place; `None` where it ends outside the values.
+    #[inline(always)]
+    pub(crate) fn at(&self, place: Place) -> Option<&[u8]> {
+        self.chunks.get(place.chunk)?.as_list_chunk().values.get(place.from..place.to)
+    }
+}
+
+/// Place of a piece: bytes of the values of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    chunk: usize,
+    from: usize,
+    to: usize,
 }
 
 #[cfg(test)]

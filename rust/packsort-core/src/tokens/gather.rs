@@ -19,7 +19,7 @@ use crate::histogram::count::split;
 use crate::ids::IdSlice;
 use crate::memory::{prefetch, with_room, zeroed};
 use crate::parallel::split_at_lengths;
-use crate::tokens::column::{AsListChunk, ListColumn};
+use crate::tokens::column::{AsListChunk, ListColumn, Place};
 
 /// The sequence id of padding.
 pub const PADDING: i64 = -1;
@@ -120,35 +120,132 @@ pub fn gather_serial<C: AsListChunk>(column: &ListColumn<C>, selection: Selectio
     Ok(out)
 }
 
-/// Look up pieces: the values of each, as bytes, where the column or `fillers` hold them. Their first bytes are asked
-/// for from memory.
-///
-/// # Errors
-/// As [`gather()`].
-///
-/// # Complexity
-/// O(pieces x log chunks).
-///
-/// # Examples
-/// ```
-/// use packsort_core::{IdSlice, ListChunk, ListColumn, Offsets, RepeatedFillers, Selection, find_pieces};
-///
-/// let chunk = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: b"abcde" };
-/// let column = ListColumn::new(vec![chunk], 1.try_into()?);
-/// let rows = Selection::rows(IdSlice::U32(&[1, 0]));
-/// let fillers = RepeatedFillers::new(column.width(), rows).unwrap();
-/// assert_eq!(find_pieces(&column, rows, &fillers).unwrap(), [&b"cde"[..], b"ab"]);
-/// # Ok::<(), std::num::TryFromIntError>(())
-/// ```
-pub fn find_pieces<'a, C: AsListChunk>(
-    column: &'a ListColumn<C>,
-    selection: Selection,
-    fillers: &'a RepeatedFillers,
-) -> Result<Vec<&'a [u8]>, Error> {
-    (0..selection.ids.len()).for_each(|i| column.prefetch_row(selection.ids.get(i)));
-    let (pieces, _) = find_some(column, selection, fillers, 0..selection.ids.len())?;
-    pieces.iter().for_each(|piece| prefetch(piece));
-    Ok(pieces)
+/// Pieces that were looked up once, to be read later from the same column.
+#[derive(Clone, Debug)]
+pub struct FoundPieces {
+    places: Vec<Found>,
+    fillers: RepeatedFillers,
+    values: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    At(Place),
+    Filler(i64, i32), // the id and the length
+}
+
+impl FoundPieces {
+    /// Look up pieces, and ask for their first bytes from memory.
+    ///
+    /// # Errors
+    /// As [`gather()`].
+    ///
+    /// # Complexity
+    /// O(pieces x log chunks).
+    ///
+    /// # Examples
+    /// ```
+    /// use packsort_core::{FoundPieces, IdSlice, ListChunk, ListColumn, Offsets, Selection};
+    ///
+    /// let chunk = ListChunk { offsets: Offsets::I32(&[0, 2, 5]), values: b"abcde" };
+    /// let column = ListColumn::new(vec![chunk], 1.try_into()?);
+    /// let found = FoundPieces::new(&column, Selection::rows(IdSlice::U32(&[1, 0]))).unwrap();
+    /// assert_eq!(found.values(), 5);
+    /// assert_eq!(found.of(&column).unwrap(), [&b"cde"[..], b"ab"]);
+    /// assert_eq!(found.gather(&column).unwrap(), b"cdeab");
+    /// # Ok::<(), std::num::TryFromIntError>(())
+    /// ```
+    pub fn new<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> Result<Self, Error> {
+        (0..selection.ids.len()).for_each(|i| column.prefetch_row(selection.ids.get(i)));
+        Self::find(column, selection, |_| None)
+    }
+
+    /// Look up the same pieces in another column. Where its rows have the same offsets, in the same memory, that reads
+    /// no offsets.
+    ///
+    /// # Arguments
+    /// - `column`: the column in which these pieces were looked up.
+    /// - `other`: the other column.
+    /// - `selection`: the pieces, with the fillers of the other column.
+    ///
+    /// # Errors
+    /// As [`gather()`].
+    pub fn in_other<C: AsListChunk>(
+        &self,
+        column: &ListColumn<C>,
+        other: &ListColumn<C>,
+        selection: Selection,
+    ) -> Result<Self, Error> {
+        Self::find(other, selection, |i| match *self.places.get(i)? {
+            Found::At(place) => column.place_in(other, place),
+            Found::Filler(..) => None,
+        })
+    }
+
+    #[inline(always)]
+    fn find<C: AsListChunk>(
+        column: &ListColumn<C>,
+        selection: Selection,
+        known: impl Fn(usize) -> Option<Place>,
+    ) -> Result<Self, Error> {
+        let Selection { ids, starts, lengths, .. } = selection;
+        let fillers = RepeatedFillers::new(column.width(), selection)?;
+        let rows = column.num_rows();
+        let mut places = with_room(PIECES, ids.len())?;
+        let mut bytes = 0;
+        for i in 0..ids.len() {
+            let (id, length) = (ids.get(i), lengths.map(|lengths| lengths[i]));
+            let no_such_row = Error::NoSuchRow { row: id, rows: rows as u64 };
+            let piece = match usize::try_from(id) {
+                Ok(row) if row < rows => {
+                    let place = match known(i) {
+                        Some(place) => place,
+                        None => column.place(row, starts.map(|starts| starts[i]), length)?,
+                    };
+                    places.push(Found::At(place));
+                    column.at(place).ok_or(Error::DamagedColumn { row: row as u64 })?
+                }
+                _ => {
+                    places.push(Found::Filler(id, length.ok_or(no_such_row)?));
+                    fillers.get(id, length).ok_or(no_such_row)?
+                }
+            };
+            prefetch(piece);
+            bytes += piece.len();
+        }
+        Ok(Self { places, fillers, values: bytes / column.width() })
+    }
+
+    /// Number of values of all pieces.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// The pieces, as bytes, in the column in which they were looked up.
+    ///
+    /// # Errors
+    /// [`Error::DamagedColumn`] if it is another column, without them; [`Error::OutOfMemory`].
+    pub fn of<'a, C: AsListChunk>(&'a self, column: &'a ListColumn<C>) -> Result<Vec<&'a [u8]>, Error> {
+        let mut pieces = with_room(PIECES, self.places.len())?;
+        for (i, &found) in self.places.iter().enumerate() {
+            let piece = match found {
+                Found::At(place) => column.at(place),
+                Found::Filler(id, length) => self.fillers.get(id, Some(length)),
+            };
+            pieces.push(piece.ok_or(Error::DamagedColumn { row: i as u64 })?);
+        }
+        Ok(pieces)
+    }
+
+    /// Gather the values on the calling thread, as bytes.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn gather<C: AsListChunk>(&self, column: &ListColumn<C>) -> Result<Vec<u8>, Error> {
+        let mut out = with_room(TOKENS, self.values.saturating_mul(column.width()))?;
+        for_each_prefetched(&self.of(column)?, |piece| out.extend_from_slice(piece));
+        Ok(out)
+    }
 }
 
 const TOKENS: &str = "gathered tokens";
@@ -201,7 +298,7 @@ fn repeat(value: &[u8], times: usize) -> Result<Vec<u8>, Error> {
 
 /// The values of the fillers of a selection, repeated as often as the longest piece of each kind needs.
 #[derive(Clone, Debug)]
-pub struct RepeatedFillers {
+struct RepeatedFillers {
     width: usize,
     given: bool,
     padding: Vec<u8>,
@@ -213,7 +310,7 @@ impl RepeatedFillers {
     ///
     /// # Errors
     /// `starts` or `lengths` of another number than `ids`; a filler that is not one value; [`Error::OutOfMemory`].
-    pub fn new(width: usize, selection: Selection) -> Result<Self, Error> {
+    fn new(width: usize, selection: Selection) -> Result<Self, Error> {
         let Selection { ids, starts, lengths, fillers } = selection;
         let check = |array, found: usize, expected: usize| {
             let (found, expected) = (found as u64, expected as u64);
