@@ -94,6 +94,7 @@ def test_a_wrong_call_prints_one_line_of_usage_and_the_error(run: Run) -> None:
         (("x", "--max-length", 8), "the following arguments are required: -o/--out"),
         (("x", "-o", "y", "--max-length", "many"), "must be a number of tokens, such as 8192 or 8k, got 'many'"),
         (("x", "-o", "y", "--max-length", 8, "--stratgy", "bfd"), "--stratgy bfd: did you mean --strategy?"),
+        (("x", "-o", "y", "--max-lenght", 8), "unrecognized arguments: --max-lenght: did you mean --max-length?"),
         (("x", "-o", "y", "--max-length", 8, "--strategy", "best"), "'optimal' ('greedy' is 'ffd'), got 'best'"),
     ):
         done = run("pack", *args)

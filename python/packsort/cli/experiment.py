@@ -69,7 +69,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=float,
         default=10.0,
         metavar="N",
-        help="time for all runs, from which the conversations follow unless they are given (default: 10)",
+        help="time for reading and all runs, from which the conversations follow unless they are given (default: 10)",
     )
     reading.add_argument("--held-out", type=int, default=200, metavar="N", help="conversations held out (default: 200)")
     reading.add_argument("--by", metavar="COLUMN", help="column whose values have their losses reported apart")

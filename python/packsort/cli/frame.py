@@ -113,12 +113,24 @@ def _parse(argv: Sequence[str], args: argparse.Namespace) -> None:
     commands = parser.get_default("commands")
     if (path := find_config(argv)) is not None and argv[0] in commands:
         use_config(commands[argv[0]], path)
-    _, unknown = parser.parse_known_args(argv, args)
+    try:
+        _, unknown = parser.parse_known_args(argv, args)
+    except WrongCallError as error:
+        # argparse misses a required option before it sees an unknown one, which may be that option, mistyped.
+        known = _options(error.parser)
+        names = [one.partition("=")[0] for one in argv if one.startswith("--")]
+        unknown = [name for name in names if not any(option.startswith(name) for option in known)]
+        if not unknown or "required" not in str(error):
+            raise
+        args.parser = error.parser
     if unknown:
-        known = [option for action in args.parser._actions for option in action.option_strings]
-        close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], _options(args.parser), 1)
         hint = f": did you mean {close[0]}?" if close else ""
         raise WrongCallError(f"unrecognized arguments: {' '.join(unknown)}{hint}", args.parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]
 
 
 def _parser() -> argparse.ArgumentParser:

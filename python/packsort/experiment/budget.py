@@ -29,14 +29,15 @@ _EVALUATION = 2 / 3  # of the work of a training step on the same tokens: before
 
 
 def choose_conversations(
-    every: Conversations, runs: Sequence[RunSettings], seconds: float, device: torch.device
+    every: Conversations, runs: Sequence[RunSettings], seconds: float, spent: float, device: torch.device
 ) -> int:
-    """Return how many conversations to train on so that all runs together take about `seconds`.
+    """Return how many conversations to train on so that everything takes about `seconds`.
 
     Args:
         every: All conversations.
         runs: The runs, with any number of conversations.
         seconds: The budget.
+        spent: Seconds of it that reading and tokenizing took.
         device: Device to train on.
 
     Raises:
@@ -62,12 +63,12 @@ def choose_conversations(
         evaluated = float(costs.of(np.minimum(lengths, run.max_length)).mean()) * run.held_out
         fixed += _EVALUATION * evaluated / speed
     most = len(every) - max(run.held_out for run in runs)
-    found = int((seconds * _MARGIN - fixed) / each)
+    found = int(((seconds - spent) * _MARGIN - fixed) / each)
     if found < least:
-        needed = (least * each + fixed) / _MARGIN / 60
+        needed = ((least * each + fixed) / _MARGIN + spent) / 60
         raise OptionError(
-            f"minutes={seconds / 60:g} is too little for {len(runs)} runs, which need about {needed:.0f}: pass more "
-            "`minutes`, fewer `methods`, or a smaller `max_length` or `batch_size`"
+            f"minutes={seconds / 60:g} is too little for {len(runs)} runs, which need about {needed:.0f} with reading: "
+            "pass more `minutes`, fewer `methods`, or a smaller `max_length` or `batch_size`"
         )
     return min(found, most)
 

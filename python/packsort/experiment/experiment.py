@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,6 +110,7 @@ def run(
         IsolationError: The model does not keep the conversations of a batch apart.
         OutputError: `out` holds something else, or cannot be written.
     """
+    begin = time.perf_counter()
     check_report()
     chosen, folder = pick_device(device), _open_folder(Path(out))
     if tokenizer is None and not is_size(study.models[0]):
@@ -124,7 +126,9 @@ def run(
     if study.minutes is not None:
         if "conversations" not in kept:
             with stage("measuring speed"):
-                count = choose_conversations(by_model[study.models[0]], study.runs, study.minutes * 60, chosen)
+                spent = time.perf_counter() - begin
+                seconds = study.minutes * 60
+                count = choose_conversations(by_model[study.models[0]], study.runs, seconds, spent, chosen)
             kept["conversations"] = count
         study = study.with_conversations(kept["conversations"])
     _remember(folder, facts, kept)

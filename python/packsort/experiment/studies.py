@@ -36,8 +36,8 @@ class Study:
         runs: Settings of the runs, in the order in which they are run.
         by: Column with the kind of each conversation, or None.
         times: Whether times are recorded.
-        minutes: Time for all runs together, which decides how many conversations they train on; None leaves the number
-            as the runs have it.
+        minutes: Time for reading and all runs, which decides how many conversations they train on; None leaves the
+            number as the runs have it.
     """
 
     title: str
@@ -76,7 +76,7 @@ def compare_methods(
         model: A size, `50K` to `1B`, for random weights, or the folder of a checkpoint.
         methods: Ways to put conversations into steps. The default is all but `hybrid`.
         conversations: Numbers of conversations to train on. None takes as many as `minutes` allow.
-        minutes: Time for all runs together, where `conversations` is None.
+        minutes: Time for reading and for all runs together, where `conversations` is None.
         batch_size: Rows of a step.
         epochs: Passes over the conversations.
         learning_rate: Highest learning rate. None is 1e-3 for random weights, and the paper's 1e-5 for a checkpoint.
