@@ -145,9 +145,12 @@ impl<'a> Balancing<'a> {
         }
         let longest = if wanted > 0 { self.longest_in((wanted >> 8) as u32) } else { None };
         let class = longest.or_else(|| self.shortest_in(free))?;
-        let longer = self.present.from(class + 1);
         let room = |class| i64::from(self.taken[class]) << 8;
-        let found = Stretch { class, from: room(class), to: longer.map_or(i64::MAX, room) };
+        let from = room(class);
+        if self.left[class] == 1 {
+            return Some(Stretch { class, from, to: from }); // not there any more when the next class is looked for
+        }
+        let found = Stretch { class, from, to: self.present.from(class + 1).map_or(i64::MAX, room) };
         self.stretches = [found, self.stretches[0]];
         Some(found)
     }
