@@ -35,10 +35,8 @@ LEARNING_RATE = (
     "trained this way, with 4 to 6.5 times the samples and the padded run's learning rate (1e-5). The average of its "
     "benchmarks was higher with greedy packing in every run.",
     "How learning rate and batch size go together under packing is not known for large models. The paper finds that "
-    "they are no longer proportional and leaves the question open. In a study of models of 50 thousand weights, the "
-    "least learning rate within 0.05 nats of the lowest loss grew with the samples of a step, padded or packed, to the "
-    "power of 0.83. It followed neither the packs nor the tokens of a step. Above it, losses were nearly flat "
-    "(docs/paper.md, batch size and learning rate).",
+    "they are no longer proportional. With 50 thousand weights, the least rate that was enough grew with the samples "
+    "of a step, padded or packed, to the power of 0.83 (docs/paper.md).",
 )
 """Advice on learning rates of packed runs."""
 
@@ -142,8 +140,7 @@ def _few_steps(greedy: Method, padding: Method, config: ComparisonConfig) -> lis
     run = "an epoch" if config.epochs == 1 else f"a run of {config.epochs:,} epochs"
     return [
         f"Packed, {run} has only {_many(steps, 'step')} of {packs}, where padding has {padded:,}. Take fewer packs per "
-        "step, or more epochs. In a study of small models, packed runs of 4 to 16 steps ended 0.16 to 0.33 nats above "
-        "padded runs of 6 to 25, and those of 32 steps did not (docs/paper.md, model size and dataset size)."
+        "step, or more epochs. Up to 16 cost small models some 0.25 nats (docs/paper.md)."
     ]
 
 
