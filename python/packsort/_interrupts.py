@@ -26,6 +26,7 @@ class Outputs:
         whole: Outputs that are in their place.
         kept: Files that were written on the way, such as tokens for the next call.
         unfinished: Outputs in object stores that the same call goes on with.
+        interrupted: Whether a signal has interrupted the command.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Outputs:
         self.whole: list[PurePath] = []
         self.kept: list[PurePath] = []
         self.unfinished: list[str] = []
+        self.interrupted = False
 
 
 OUTPUTS: ContextVar[Outputs | None] = ContextVar("OUTPUTS", default=None)
@@ -57,6 +59,16 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
     for found, frame in caught[:1]:
         held[signal.Signals(found)](found, frame)
+
+
+def check_interrupted() -> None:
+    """Raise `KeyboardInterrupt` again if a signal has interrupted the running command.
+
+    An exception is lost if the signal comes while code runs that has nobody to raise it to: a finalizer, or an extension
+    that drops errors.
+    """
+    if (outputs := OUTPUTS.get()) and outputs.interrupted:
+        raise KeyboardInterrupt
 
 
 def note_begin() -> None:

@@ -57,7 +57,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.outputs.whole:
             return
-        self.status = 128 + number
+        self.status, self.outputs.interrupted = 128 + number, True
         if self._program and not self.outputs.begun:
             self._end()
         raise KeyboardInterrupt

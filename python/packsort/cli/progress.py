@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from packsort._interrupts import check_interrupted
 from packsort._progress import SECONDS_BETWEEN_LINES, STAGE, Advance, StageReport, logger
 
 
@@ -33,8 +34,13 @@ def stage(name: str, *, total: int | None = None, unit: str = "") -> Iterator[Ad
         from packsort.cli.bar import show_bar as show
     else:
         show = _lines if shown else _nothing
+
+    def advance(done: int, note: str = "") -> None:
+        report.advance(done, note)
+        check_interrupted()
+
     with show(report):
-        yield report.advance
+        yield advance
     log.debug(report.summary())
 
 

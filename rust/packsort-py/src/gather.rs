@@ -3,6 +3,7 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use packsort_core::{Fillers, IdSlice, ListColumn as Lists, Selection, gather_serial};
 use pyo3::prelude::*;
 
+use crate::arrays::array_of;
 use crate::columns::{self, Chunk, Column};
 use crate::errors::{entry, to_py};
 use crate::pool;
@@ -11,13 +12,20 @@ type Bytes<'py> = PyResult<Bound<'py, PyArray1<u8>>>;
 type Numbers<'py> = Option<PyReadonlyArray1<'py, i32>>;
 
 /// Sequence ids as a plan gives them.
-///
-/// The kinds are tried in turn, and NumPy takes 10 us to word why one does not fit. A loader passes `i64` for every
-/// batch, so that is tried first.
-#[derive(FromPyObject)]
 pub enum IdsArg<'py> {
     I64(PyReadonlyArray1<'py, i64>),
     U32(PyReadonlyArray1<'py, u32>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for IdsArg<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match array_of(object) {
+            Some(ids) => Ok(Self::U32(ids)),
+            None => Ok(Self::I64(object.extract()?)),
+        }
+    }
 }
 
 fn selection<'a>(ids: &'a IdsArg, starts: &'a Numbers, lengths: &'a Numbers) -> PyResult<Selection<'a>> {

@@ -11,11 +11,11 @@ use numpy::PyReadonlyArray1;
 use packsort_core::{Chunk, Lengths};
 use pyo3::prelude::*;
 
+use crate::arrays::array_of;
 use crate::columns;
 use crate::errors::LengthTypeError;
 
 /// A contiguous, aligned NumPy array or an Arrow column.
-#[derive(FromPyObject)]
 pub enum LengthsArg<'py> {
     I32(PyReadonlyArray1<'py, i32>),
     I64(PyReadonlyArray1<'py, i64>),
@@ -26,6 +26,22 @@ pub enum LengthsArg<'py> {
     U16(PyReadonlyArray1<'py, u16>),
     U8(PyReadonlyArray1<'py, u8>),
     Column(columns::Column),
+}
+
+impl<'py> FromPyObject<'_, 'py> for LengthsArg<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        macro_rules! first_of {
+            ($($Type:ident),*) => {
+                $(if let Some(lengths) = array_of(object) {
+                    return Ok(Self::$Type(lengths));
+                })*
+            };
+        }
+        first_of!(I32, I64, I16, I8, U32, U64, U16, U8);
+        Ok(Self::Column(object.extract()?))
+    }
 }
 
 impl LengthsArg<'_> {
