@@ -60,9 +60,10 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def _unfinished_uploads(server: FaultyServer) -> int:
+def _unfinished_uploads(server: FaultyServer) -> list[str]:
+    """List the keys of uploads that were not completed."""
     filesystem = Store().filesystem("s3://out")[0]
-    return len(filesystem.call_s3("list_multipart_uploads", Bucket="out").get("Uploads", []))
+    return [one["Key"] for one in filesystem.call_s3("list_multipart_uploads", Bucket="out").get("Uploads", [])]
 
 
 def test_a_store_gets_the_bytes_of_a_disk(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
@@ -148,6 +149,8 @@ def test_the_same_command_goes_on_after_a_kill(
     assert packsort.verify(_download(found, tmp_path / "copy"), rows)
 
 
+# A signal between the opening of a file and the block that closes it leaves the file to its finalizer.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_command_says_what_stays(server: FaultyServer, out: str, run: Run, tmp_path: Path) -> None:
     pq.write_table(_table(), rows := tmp_path / "rows.parquet")
     fault = Fault(of("PUT", "train-00002"), "call", lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -299,7 +302,7 @@ def test_parts_of_a_killed_run_are_removed_by_the_next(server: FaultyServer, out
     filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}/train-00000-of-00001.arrow")
     filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}-others/a")
     packsort.write_shards(_table(), out, **OPTIONS)
-    assert _unfinished_uploads(server) == 1  # that of others
+    assert _unfinished_uploads(server) == [f"{key}-others/a"]
 
 
 def test_nothing_is_left_in_the_temporary_folder(
