@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 
 from packsort._interrupts import check_interrupted
 from packsort._progress import SECONDS_BETWEEN_LINES, STAGE, Advance, StageReport, logger
+from packsort._threads import start_thread
 
 
 @contextmanager
@@ -63,11 +63,10 @@ def _nothing(report: StageReport) -> Iterator[None]:
 def _lines(report: StageReport) -> Iterator[None]:
     """Log a line every 15 seconds, also while the stage does not call back.
 
-    `Thread.start` would wait forever for a thread that ends for lack of memory before it runs. Here such a thread costs
-    the lines, and no more.
+    Where there is no memory for a thread, that costs the lines, and no more.
     """
     ended = threading.Event()
-    running = _thread.allocate_lock()
+    running = threading.Lock()
     running.acquire()
 
     def tick() -> None:
@@ -77,9 +76,7 @@ def _lines(report: StageReport) -> Iterator[None]:
         finally:
             running.release()
 
-    try:
-        _thread.start_new_thread(tick, ())
-    except (RuntimeError, MemoryError):
+    if not start_thread(tick):
         running.release()
     try:
         yield

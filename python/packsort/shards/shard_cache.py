@@ -7,7 +7,6 @@ makes other processes wait instead of downloading it too. What was used least re
 
 from __future__ import annotations
 
-import _thread
 import os
 import shutil
 import sys
@@ -20,6 +19,7 @@ import xxhash
 from packsort import _checks
 from packsort._atomic import FileLock, output_errors
 from packsort._stores import RangedFile, SequentialFile, StorePath
+from packsort._threads import start_thread
 from packsort.errors import DamagedError, OptionError, PacksortError
 from packsort.shards.manifest import ShardInfo
 
@@ -117,11 +117,7 @@ class ShardCache:
             finally:
                 self._fetching.release()
 
-        try:
-            # `Thread.start` waits forever for a thread that ends for lack of memory before it runs
-            # (python/cpython#140746). Here such a thread costs what it would have fetched ahead.
-            _thread.start_new_thread(fetch, ())
-        except (RuntimeError, MemoryError):  # no thread can be started
+        if not start_thread(fetch):
             self._fetching.release()
 
     def _use(self, path: Path, shard: ShardInfo) -> bool:

@@ -6,7 +6,6 @@ forked, because a fork of a process with threads may hang.
 
 from __future__ import annotations
 
-import _thread
 import multiprocessing
 import os
 import pickle
@@ -22,6 +21,7 @@ import pyarrow as pa
 
 from packsort._options.input import InputConfig
 from packsort._options.memory import FIXED_BYTES, check_least_memory, used_memory
+from packsort._threads import start_thread
 from packsort.errors import TokenizerError
 from packsort.tokenization.batches import BatchTokenizer, TokenBatch
 from packsort.tokenization.threads import Chunk
@@ -145,8 +145,8 @@ def _start(given: bytes) -> None:
     """Make the tokenizer of this process."""
     global _tokenizer, _learned
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
-    # `Thread.start` waits forever for a thread that ends for lack of memory before it runs (python/cpython#140746).
-    _thread.start_new_thread(_end_with_parent, ())
+    if not start_thread(_end_with_parent):
+        raise RuntimeError("no thread can be started that ends this process with its parent")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     pa.set_cpu_count(1)
     recipe, _learned = pickle.loads(given)
