@@ -64,8 +64,8 @@ def uninterrupted() -> Iterator[None]:
 def check_interrupted() -> None:
     """Raise `KeyboardInterrupt` again if a signal has interrupted the running command.
 
-    An exception is lost if the signal comes while code runs that has nobody to raise it to: a finalizer, or an extension
-    that drops errors.
+    An exception is lost if the signal comes while code runs that has nobody to raise it to: a finalizer, or extension
+    code that drops errors.
     """
     if (outputs := OUTPUTS.get()) and outputs.interrupted:
         raise KeyboardInterrupt
