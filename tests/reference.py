@@ -140,7 +140,7 @@ def capped(
         return []
     by_room, by_cap = -(-sum(rooms) // capacity), -(-len(rooms) // max_sequences)
     near = by_room + by_room // 448 if by_room > by_cap else by_cap
-    aims = [(8, 10), (16, 5), (0, 10), (8, 8)]
+    aims = [(0, 10), (16, 5)]
     ways = [longest_first, *(balanced(lengths, capacity, max_sequences, *aim, taken) for aim in aims)]
     return min(ways, key=lambda packs: max(near, len(packs)))
 

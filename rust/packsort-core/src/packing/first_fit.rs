@@ -17,7 +17,7 @@
 //! comes from a set of bits, and the longest that fits a room from the ranks of lengths.
 
 use crate::memory::{make_room, push, zeros};
-use crate::packing::balanced::capped;
+use crate::packing::balanced::{Effort, capped};
 use crate::packing::bits::Bits;
 use crate::packing::room::Room;
 use crate::{Classes, Error, Patterns, Slot};
@@ -46,7 +46,7 @@ impl Patterns {
             self.end_pattern(repeat)
         };
         if max_sequences < u64::MAX {
-            let found = capped(&limits, &left)?;
+            let found = capped(&limits, &left, Effort::Quick)?;
             (0..found.len()).try_for_each(|p| add(found.slots_of(p), found.repeats[p]))?;
         } else {
             first_fit(&limits, &mut left, present, slots, add)?;

@@ -14,9 +14,8 @@
 //!     repeat this pattern while its sequences last
 //! ```
 //!
-//! There are several [aims](rest::AIMS). First-fit decreasing and these run side by side. The first of them that comes
-//! near the fewest packs possible counts; if none does, the best. A run stops when it cannot be the one that counts: then
-//! its packs and the fewest that the rest needs are too many.
+//! There are several [aims](rest::AIMS). First-fit decreasing and these run side by side; see [`Effort`]. A run stops
+//! when it cannot be the one that counts: then its packs and the fewest that the rest needs are too many.
 //!
 //! Cost: O(patterns x sequences of a pack), whatever the number of sequences. As in [`first_fit`](super::first_fit),
 //! there are about as many patterns as distinct lengths.
@@ -39,21 +38,40 @@ const PATTERNS: &str = "balanced patterns";
 
 /// First-fit decreasing, and each aim.
 const WAYS: usize = 1 + AIMS.len();
-/// Two threads begin with the first and the third: the best aim, which takes longest, and first-fit decreasing.
-const BEGUN: [usize; WAYS] = [1, 3, 0, 2, 4];
 /// With fewer distinct lengths, a run takes less time than a thread to wake up.
 const MIN_LENGTHS_FOR_THREADS: usize = 128;
+
+/// How much work the packs are worth.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Effort {
+    /// First-fit decreasing and two aims. The first that comes near the fewest packs possible counts; if none does, the
+    /// best.
+    Quick,
+    /// First-fit decreasing and all aims. The best counts.
+    Full,
+}
+
+impl Effort {
+    /// The ways, in the order in which threads begin them.
+    fn ways(self) -> &'static [usize] {
+        match self {
+            Self::Quick => &[1, 0, 2],
+            Self::Full => &[1, 0, 2, 3, 4],
+        }
+    }
+}
 
 /// Pack `counts` sequences of each length by first-fit decreasing, or balanced where that takes fewer packs. Slots hold
 /// indices of lengths as classes.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].
-pub(crate) fn capped(limits: &Limits, counts: &[u64]) -> Result<Patterns, Error> {
+pub(crate) fn capped(limits: &Limits, counts: &[u64], effort: Effort) -> Result<Patterns, Error> {
     let rest = Rest::new(limits, counts);
     let taken = collected(PATTERNS, limits.lengths.iter().map(|&length| limits.room.taken(length)))?;
-    let race = Race { near: rest.near(), best: AtomicU64::new(u64::MAX) };
-    let run = |way: usize| {
+    let near = if effort == Effort::Quick { rest.near() } else { rest.fewest_packs() };
+    let race = Race { near, best: AtomicU64::new(u64::MAX) };
+    let run = |&way: &usize| {
         let found = match way {
             0 => Some(longest_first(limits, counts)?),
             _ if race.is_lost(way, 0) => None,
@@ -62,10 +80,11 @@ pub(crate) fn capped(limits: &Limits, counts: &[u64]) -> Result<Patterns, Error>
         found.iter().for_each(|found| race.finish(way, found.num_packs()));
         Ok(found)
     };
+    let ways = effort.ways();
     let together = if limits.lengths.len() < MIN_LENGTHS_FOR_THREADS { WAYS } else { 1 };
-    let found: Vec<_> = BEGUN.into_par_iter().with_min_len(together).map(run).collect::<Result<_, Error>>()?;
-    let winner = BEGUN.iter().position(|&way| way == race.winner());
-    Ok(winner.and_then(|winner| found.into_iter().nth(winner)).flatten().unwrap_or_default())
+    let found: Vec<_> = ways.par_iter().with_min_len(together).map(run).collect::<Result<_, Error>>()?;
+    let place = ways.iter().position(|&way| way == race.winner());
+    Ok(place.and_then(|place| found.into_iter().nth(place)).flatten().unwrap_or_default())
 }
 
 fn longest_first(limits: &Limits, counts: &[u64]) -> Result<Patterns, Error> {

@@ -14,14 +14,15 @@ pub(super) struct Aim {
     pub kept: u64,
 }
 
-/// Aims that make up for each other, the best first.
+/// Aims that make up for each other, the quickest first: it repeats each pattern for as long as its sequences last.
 ///
-/// Late aims keep more short sequences, which fill packs to the last token. The average is best where cap and room are
-/// both tight, and where few lengths are of middle size.
+/// The average is also best where cap and room are both tight, and where few lengths are of middle size. Late aims keep
+/// more short sequences, which fill packs to the last token. The last two aims take half of the time of all, and save
+/// about a pack in a thousand.
 pub(super) const AIMS: [Aim; 4] = [
-    Aim { late: Some(8), kept: 10 },
-    Aim { late: Some(16), kept: 5 },
     Aim { late: None, kept: 10 },
+    Aim { late: Some(16), kept: 5 },
+    Aim { late: Some(8), kept: 10 },
     Aim { late: Some(8), kept: 8 },
 ];
 

@@ -8,7 +8,7 @@ use super::{Knapsack, Search, SizePatterns, pack_few};
 use crate::Error;
 use crate::error::PlanFault;
 use crate::memory::{collected, copied, push, with_room};
-use crate::packing::balanced::capped;
+use crate::packing::balanced::{Effort, capped};
 use crate::packing::first_fit::{Limits, Ranks};
 use crate::packing::room::Room;
 
@@ -197,7 +197,7 @@ impl Packing {
         let mut ranks = Ranks::new(self.sizes.last().copied().unwrap_or(0))?;
         ranks.set(&self.sizes);
         let limits = Limits { lengths: &self.sizes, ranks: &ranks, room, max_sequences: self.max_sequences };
-        let found = capped(&limits, &self.left)?;
+        let found = capped(&limits, &self.left, Effort::Full)?;
         for (p, &repeat) in found.repeats.iter().enumerate() {
             let slots = found.slots_of(p).iter().rev().map(|slot| (slot.class as usize, slot.copies.into()));
             self.add(slots, repeat);
