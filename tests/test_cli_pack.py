@@ -321,7 +321,7 @@ def wait_for_shards(out: Path, process: subprocess.Popen[str], count: int = 3) -
     for _ in range(6000):
         ended = process.poll() is not None
         if ended or (work.is_dir() and len(list(work.glob("train-*"))) >= count):
-            assert process.returncode in (None, 0), process.communicate()
+            assert process.returncode in (None, 0), process.communicate(timeout=60)
             return
         time.sleep(0.005)
     raise AssertionError("no shard came")
@@ -357,7 +357,7 @@ def kill_while_it_writes(command: tuple[object, ...], out: Path, shards: int) ->
         process = start(*command)
         wait_for_shards(out, process, shards)
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
         if not (out / "manifest.json").exists():
             return
         shutil.rmtree(out)

@@ -91,7 +91,7 @@ os.kill(os.getpid(), 9)
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout.readline() == "locked\n"
-        assert child.wait() == -signal.SIGKILL
+        assert child.wait(60) == -signal.SIGKILL
         with FileLock(tmp_path / "lock", out, wait=5), pytest.raises(packsort.OutputError, match="another process"):
             FileLock(tmp_path / "lock", out)  # not that of a forked child, which still lives
         child.stdin.close()
@@ -102,7 +102,7 @@ def test_ranks_that_save_one_plan_take_turns(tmp_path):
     script = "import packsort; plan = packsort.plan(list(range(1, 99)), 99)"
     script += f"\nfor _ in range(50): plan.save({str(path)!r})"
     ranks = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(3)]
-    assert [rank.communicate()[1].decode() for rank in ranks] == [""] * 3
+    assert [rank.communicate(timeout=120)[1].decode() for rank in ranks] == [""] * 3
     assert packsort.load_plan(path).num_sequences == 98
     assert [path] == list(tmp_path.iterdir())
 
@@ -145,7 +145,7 @@ def test_a_mounted_folder_is_refused_before_any_work(tmp_path, tokens):
     (tmp_path / "out").mkdir()
     pack = f"{sys.executable} -m packsort pack {tokens} -o {tmp_path}/out --max-length 8"
     script = f"mount --bind {tmp_path}/out {tmp_path}/out || exit 77; {pack}"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, timeout=120)
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip("this machine does not let a test mount a folder")
     assert done.returncode == 1
@@ -235,7 +235,7 @@ rows = pa.table({{"input_ids": pa.array([[1, 2, 3], [4, 5], [6]], pa.list_(pa.in
 packsort.write_shards(rows, {str(out)!r}, 8)
 """
     shutil.rmtree(out)
-    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == -signal.SIGKILL
     assert content(out).keys() == {*before, ".packsort-run"}
     with pytest.raises(packsort.OutputExistsError, match="is not empty"):
         packsort.write_shards(ROWS.slice(1), out, 8)

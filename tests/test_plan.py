@@ -467,7 +467,9 @@ def test_planning_needs_numpy_alone_and_imports_no_more() -> None:
         assert packsort.load_plan(folder + "/plan.arrow") == plan
     print(imported())
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.splitlines() == ["[]", "['numpy']", "['numpy', 'pyarrow', 'xxhash']"]
 
 

@@ -141,7 +141,7 @@ def test_the_same_command_goes_on_after_a_kill(
     with server.faulty(fault):
         process.append(subprocess.Popen([sys.executable, "-m", "packsort", *arguments], env=environment))
         assert process[0].wait(60) == -signal.SIGKILL
-    subprocess.run([sys.executable, "-m", "packsort", *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "packsort", *arguments], check=True, stdout=subprocess.DEVNULL, timeout=120)
     found = _objects(out)
     assert {name: found[name] for name in found if name != "manifest.json"} == {
         name: local[name] for name in local if name != "manifest.json"

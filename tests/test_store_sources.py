@@ -275,4 +275,4 @@ def test_local_paths_import_no_fsspec(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"input_ids": [1]}\n')
     code = f"import sys, packsort; packsort.pack({str(file)!r}, 8); assert 'fsspec' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

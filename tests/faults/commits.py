@@ -142,7 +142,10 @@ class Server:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=60)
+        finally:
+            self._process.kill()
 
 
 def make_inputs(folder: Path) -> None:
