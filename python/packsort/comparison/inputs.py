@@ -64,7 +64,7 @@ class Sequences:
 
     @cached_property
     def filled(self) -> NDArray[np.bool_]:
-        """Whether each sequence has tokens, (n,); others are dropped, or planning refuses them."""
+        """Mask of the sequences that have tokens: bool (n,). Others are dropped, or planning refuses them."""
         return self.lengths > 0
 
     @cached_property
