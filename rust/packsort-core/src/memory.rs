@@ -226,14 +226,15 @@ pub(crate) fn prefetch<T>(data: &[T]) {
     let _ = data;
 }
 
-/// Ask the processor to bring the cache line at byte `at` of `data` into cache, unless it is behind its end.
+/// Ask the processor to bring the cache line at byte `at` of `data`, which is read once, into its nearest cache, unless it
+/// is behind its end.
 #[inline(always)]
-pub(crate) fn prefetch_line(data: &[u8], at: usize) {
+pub(crate) fn prefetch_once(data: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if at < data.len() {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_NTA, _mm_prefetch};
         // SAFETY: as in `prefetch`.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(at)) };
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(data.as_ptr().cast::<i8>().wrapping_add(at)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (data, at);

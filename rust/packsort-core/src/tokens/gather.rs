@@ -135,7 +135,7 @@ enum Found {
 }
 
 impl FoundPieces {
-    /// Look up pieces, and ask for their first bytes from memory.
+    /// Look up pieces.
     ///
     /// # Errors
     /// As [`gather()`].
@@ -156,7 +156,6 @@ impl FoundPieces {
     /// # Ok::<(), std::num::TryFromIntError>(())
     /// ```
     pub fn new<C: AsListChunk>(column: &ListColumn<C>, selection: Selection) -> Result<Self, Error> {
-        (0..selection.ids.len()).for_each(|i| column.prefetch_row(selection.ids.get(i)));
         Self::find(column, selection, |_| None)
     }
 
@@ -193,6 +192,7 @@ impl FoundPieces {
         let rows = column.num_rows();
         let mut places = with_room(PIECES, ids.len())?;
         let mut bytes = 0;
+        (0..ids.len()).filter(|&i| known(i).is_none()).for_each(|i| column.prefetch_row(ids.get(i)));
         for i in 0..ids.len() {
             let (id, length) = (ids.get(i), lengths.map(|lengths| lengths[i]));
             let no_such_row = Error::NoSuchRow { row: id, rows: rows as u64 };
@@ -210,7 +210,6 @@ impl FoundPieces {
                     fillers.get(id, length).ok_or(no_such_row)?
                 }
             };
-            prefetch(piece);
             bytes += piece.len();
         }
         Ok(Self { places, fillers, values: bytes / column.width() })

@@ -8,6 +8,11 @@ use crate::training::batch::pack::PackView;
 use crate::training::batch::weights::write_weights;
 use crate::training::batch::{BatchArrays, BatchOptions, Labels, NO_LOSS};
 
+/// Distance, in segments, between the one that is written and the one whose first lines are asked for from memory.
+const AHEAD: usize = 16;
+/// The same for the ends of segments.
+const FAR_AHEAD: usize = 64;
+
 /// The place of one pack in each array of the batch.
 pub(super) struct Row<'a> {
     input_ids: &'a mut [i64],
@@ -80,9 +85,16 @@ impl<'a> Row<'a> {
     /// Write the segments of the pack; returns how many are not padding, and the number of the next.
     fn write_segments(&mut self, pack: &PackView, options: &BatchOptions, first: i32) -> (i32, i32) {
         let (mut start, mut segment, mut number) = (0, first, 0);
+        let (tokens, labels) = (&pack.input_ids, &pack.labels());
+        let ask_for_ends = |segment| [tokens, labels].iter().for_each(|values| values.ask_for_ends(segment));
+        let ask_for_start = |segment| [tokens, labels].iter().for_each(|values| values.ask_for_start(segment));
+        (0..FAR_AHEAD).for_each(ask_for_ends);
+        (0..AHEAD).for_each(ask_for_start);
         for (piece, &length) in pack.seq_lengths.iter().enumerate() {
             let end = start + length as usize;
             let id = pack.id(piece);
+            ask_for_ends(piece + FAR_AHEAD);
+            ask_for_start(piece + AHEAD);
             self.write_tokens(pack, options, piece, start..end);
             if options.attention == Attention::Document {
                 count_from(0, &mut self.position_ids[start..end]);

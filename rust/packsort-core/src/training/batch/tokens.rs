@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use crate::memory::prefetch_line;
+use crate::memory::prefetch_once;
 
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
-/// The most lines of a piece that are prefetched at once, behind those that went along with the piece before it.
+/// Lines at the start of a piece that are asked for together.
+const FIRST_LINES: usize = 8;
+/// The most lines of a piece that are asked for together once the piece before it is written.
 const MOST_LINES: usize = 16;
 
 /// The values of a pack's tokens.
@@ -46,22 +48,42 @@ impl<'a> Tokens<'a> {
             && pieces.iter().zip(seq_lengths).all(|(piece, &length)| piece.len() == length as usize * width)
     }
 
+    /// Ask for both ends of a segment from memory. Pieces are on many pages, and finding these takes as long as reading a
+    /// line; the processor finds many at once only if nothing else is asked for in between.
+    #[inline(always)]
+    pub(super) fn ask_for_ends(&self, segment: usize) {
+        if let Self::I32(pieces) | Self::I64(pieces) = self {
+            let piece = piece_of(pieces, segment);
+            prefetch_once(piece, 0);
+            prefetch_once(piece, piece.len().saturating_sub(1));
+        }
+    }
+
+    /// Ask for the first lines of a segment from memory.
+    #[inline(always)]
+    pub(super) fn ask_for_start(&self, segment: usize) {
+        if let Self::I32(pieces) | Self::I64(pieces) = self {
+            let piece = piece_of(pieces, segment);
+            (0..FIRST_LINES).for_each(|line| prefetch_once(piece, line * LINE));
+        }
+    }
+
     /// The values of one segment, which stand at `range` of the pack. Those of the next segment are prefetched line by line
     /// while these are written: pieces are far apart in memory, and the processor detects no stream across them.
     #[inline(always)]
     pub(super) fn of_segment(&self, segment: usize, range: Range<usize>) -> Values<'a> {
         match self {
             Self::Whole(values) => Values::I32(&values[range]),
-            Self::I32(pieces) => Values::Bytes32(pieces[segment].as_chunks().0, after(pieces, segment)),
-            Self::I64(pieces) => Values::Bytes64(pieces[segment].as_chunks().0, after(pieces, segment)),
+            Self::I32(pieces) => Values::Bytes32(pieces[segment].as_chunks().0, piece_of(pieces, segment + 1)),
+            Self::I64(pieces) => Values::Bytes64(pieces[segment].as_chunks().0, piece_of(pieces, segment + 1)),
         }
     }
 }
 
-/// The piece of the next segment.
+/// The piece of a segment; none behind the last.
 #[inline(always)]
-fn after<'a>(pieces: &[&'a [u8]], segment: usize) -> &'a [u8] {
-    pieces.get(segment + 1).copied().unwrap_or_default()
+fn piece_of<'a>(pieces: &[&'a [u8]], segment: usize) -> &'a [u8] {
+    pieces.get(segment).copied().unwrap_or_default()
 }
 
 /// The values of one segment, and the bytes of those of the next.
@@ -79,9 +101,9 @@ impl Values<'_> {
         match self {
             Self::I32(values) => convert(values, first, out, i64::from),
             Self::Bytes32(values, next) => {
-                convert_ahead::<_, 16>(values, first, out, next, |value| i32::from_ne_bytes(value).into());
+                convert_ahead::<_, 64>(values, first, out, next, |value| i32::from_ne_bytes(value).into());
             }
-            Self::Bytes64(values, next) => convert_ahead::<_, 8>(values, first, out, next, i64::from_ne_bytes),
+            Self::Bytes64(values, next) => convert_ahead::<_, 32>(values, first, out, next, i64::from_ne_bytes),
         }
     }
 
@@ -102,7 +124,8 @@ fn convert<T: Copy>(values: &[T], first: usize, out: &mut [i64], to: impl Fn(T) 
     }
 }
 
-/// Convert the values of a piece, `ROW` of them in each line of the cache, and ask for a line of the next with each.
+/// Convert the values of a piece, `ROW` of them in a few lines of the cache, and ask for as many lines of the next. Rows of
+/// one line would be unrolled into moves of single values.
 #[inline(always)]
 fn convert_ahead<T: Copy, const ROW: usize>(
     values: &[T],
@@ -117,8 +140,8 @@ fn convert_ahead<T: Copy, const ROW: usize>(
     let (row_outs, rest_out) = out[..count].as_chunks_mut::<ROW>();
     let mut line = 0;
     for (out, row) in row_outs.iter_mut().zip(rows) {
-        prefetch_line(next, line);
-        line += LINE;
+        (0..ROW * size_of::<T>()).step_by(LINE).for_each(|more| prefetch_once(next, line + more));
+        line += ROW * size_of::<T>();
         for (out, &value) in out.iter_mut().zip(row) {
             *out = to(value);
         }
@@ -126,7 +149,7 @@ fn convert_ahead<T: Copy, const ROW: usize>(
     for (out, &value) in rest_out.iter_mut().zip(rest) {
         *out = to(value);
     }
-    (0..MOST_LINES).for_each(|more| prefetch_line(next, line + more * LINE));
+    (0..MOST_LINES).for_each(|more| prefetch_once(next, line + more * LINE));
 }
 
 fn count<T: Copy>(values: &[T], first: usize, wanted: impl Fn(T) -> bool) -> usize {
