@@ -205,6 +205,27 @@ def test_an_epoch_reads_each_row_group_once(tmp_path: Path, monkeypatch: pytest.
         shards.tokens._blocks._view = shards.tokens._blocks._known()  # an epoch of its own
 
 
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_packs_are_looked_up_together_within_a_stretch(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(plain(600), tmp_path / "data", kind, group=20)
+    manifest = packsort.write_shards(source, tmp_path / "index", WIDTH, index_only=True, shard_size="8kB")
+    looked_up: list[int] = []
+    find = TokenBlocks.find_packs
+    monkeypatch.setattr(
+        TokenBlocks, "find_packs", lambda self, packs: looked_up.append(len(packs[0])) or find(self, packs)
+    )
+    loader, shards = PackedLoader(tmp_path / "index", batch_size=1), packsort.open_shards(tmp_path / "index")
+    numbers = [number for index in range(len(loader)) for number in loader.packs_of(index)]
+    for number, batch in zip(numbers, loader, strict=True):
+        assert batch["input_ids"].tolist() == [shards[number]["input_ids"].tolist()]
+    assert sum(looked_up) == len(shards) > 200
+    stretches = len(manifest.shards) if kind == "parquet" else 0
+    assert stretches != 1
+    assert len(looked_up) <= len(shards) // 64 + 1 + stretches
+
+
 @pytest.mark.parametrize("stretches", [1, 2])
 def test_the_next_stretch_is_decoded_ahead_if_the_cache_holds_it(stretches: int, tmp_path: Path) -> None:
     source = write(plain(300), tmp_path / "data", "parquet", group=10)

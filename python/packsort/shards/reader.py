@@ -238,8 +238,9 @@ class Shards(ShardFiles):
         row = number - (self._ends[shard - 1] if shard else 0)
         columns = self._columns(shard)
         if self.tokens is not None:  # all columns have one value for each segment
-            first, last = columns[SEQ_LENGTHS][0][row : row + 2].tolist()
-            return {name: values[first:last] for name, (_, values) in columns.items()}
+            offsets = columns[SEQ_LENGTHS][0]
+            own = slice(offsets.item(row), offsets.item(row + 1))
+            return {name: values[own] for name, (_, values) in columns.items()}
         return {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in columns.items()}
 
     def _columns(self, index: int) -> _ListColumns:

@@ -506,7 +506,7 @@ class _EpochBatches:
             if (more := together // len(numbers[0]) - 1) > 0:
                 some += islice(left, more)
                 numbers += map(self._order.batch_packs, some[1:])
-                self._packs.look_up([number for batch in numbers for number in batch])
+                self._packs.expect([number for batch in numbers for number in batch])
             yield from zip(some, numbers, strict=True)
 
     def _step_packs(self, index: int) -> list[PackArrays]:

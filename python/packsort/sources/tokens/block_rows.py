@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from packsort.sources.tokens.loss_masks import masked_labels
 
 Segments = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32] | None]
 """Rows of segments or `PADDING` or `SEPARATOR`, their tokens, and the first token of each in its row; None is 0."""
+
+PackSegments = tuple[list[NDArray[np.int64]], list[NDArray[np.int32]], list[NDArray[np.int32]] | None]
+"""The same of several packs: an array for each pack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +69,6 @@ class BlockRows(NamedTuple):
     lengths: NDArray[np.int32]
     starts: NDArray[np.int32] | None
 
-    def split(self, counts: Sequence[int]) -> list[BlockRows]:
-        """Return the pieces of packs of so many pieces each."""
-        packs, end = [], 0
-        for count in counts:
-            own = slice(end, end := end + count)
-            starts = None if self.starts is None else self.starts[own]
-            packs.append(BlockRows(self.columns, self.ids[own], self.rows[own], self.lengths[own], starts))
-        return packs
-
     def gather(self, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Gather the values of the pieces, one piece after another.
 
@@ -116,46 +110,51 @@ class BlockRows(NamedTuple):
         return masked_labels(tokens, found.get(LABELS), masks, locate)
 
 
-def cut_rows(packs: Sequence[BlockRows]) -> dict[str, list[_core.Pieces]]:
-    """Return the pieces of packs in each of their `direct` columns.
+class PackRows(NamedTuple):
+    """Pieces of rows that packs are made of: an array for each pack.
 
-    Args:
-        packs: Pieces of each pack, all in the same columns.
-
-    Raises:
-        IndexError: A row has no such piece.
+    Attributes:
+        columns: The columns.
+        ids: Row of each piece in the source, or `PADDING` or `SEPARATOR`: int64 (pieces,) each.
+        rows: The same in the columns: int64 (pieces,) each.
+        lengths: Tokens of each piece: int32 (pieces,) each.
+        starts: First token of each piece in its row: int32 (pieces,) each; None is 0.
     """
-    names, lists = packs[0].columns.direct, packs[0].columns.lists
-    segments = (
-        [pack.rows for pack in packs],
-        [pack.lengths for pack in packs],
-        None if packs[0].starts is None else [cast(NDArray[np.int32], pack.starts) for pack in packs],
-    )
-    try:
-        return dict(zip(names, _core.cut_pieces([lists[name][0] for name in names], *segments), strict=True))
-    except PacksortError:
-        for name in names:
-            try:
-                _core.cut_pieces([lists[name][0]], *segments)
-            except PacksortError as error:
-                raise IndexError(f"column `{name}`: {error}") from error
-        raise
+
+    columns: BlockColumns
+    ids: list[NDArray[np.int64]]
+    rows: list[NDArray[np.int64]]
+    lengths: list[NDArray[np.int32]]
+    starts: list[NDArray[np.int32]] | None
+
+    def joined(self) -> BlockRows:
+        """Return the pieces of all packs as one."""
+        ids, lengths, starts = joined_segments((self.ids, self.lengths, self.starts))
+        rows = ids if self.rows is self.ids else np.concatenate(self.rows)
+        return BlockRows(self.columns, ids, rows, lengths, starts)
+
+    def pieces(self) -> dict[str, list[_core.Pieces]]:
+        """Return the pieces of each pack in each of the `direct` columns.
+
+        Raises:
+            IndexError: A row has no such piece.
+        """
+        names, lists = self.columns.direct, self.columns.lists
+        segments = self.rows, self.lengths, self.starts
+        try:
+            return dict(zip(names, _core.cut_pieces([lists[name][0] for name in names], *segments), strict=True))
+        except PacksortError:
+            for name in names:
+                try:
+                    _core.cut_pieces([lists[name][0]], *segments)
+                except PacksortError as error:
+                    raise IndexError(f"column `{name}`: {error}") from error
+            raise
 
 
-def joined_rows(packs: Sequence[BlockRows]) -> BlockRows:
-    """Return the pieces of packs as one."""
-    first = packs[0]
-    if len(packs) == 1:
-        return first
-    starts = None if first.starts is None else np.concatenate([cast(NDArray[np.int32], pack.starts) for pack in packs])
-    ids, rows, lengths = (np.concatenate(arrays) for arrays in zip(*(pack[1:4] for pack in packs), strict=True))
-    return BlockRows(first.columns, ids, rows, lengths, starts)
-
-
-def joined_segments(packs: Sequence[Segments]) -> Segments:
+def joined_segments(packs: PackSegments) -> Segments:
     """Return the segments of packs as those of one."""
-    if len(packs) == 1:
-        return packs[0]
-    ids, lengths = np.concatenate([pack[0] for pack in packs]), np.concatenate([pack[1] for pack in packs])
-    starts = [pack[2] for pack in packs if pack[2] is not None]
-    return ids, lengths, np.concatenate(starts) if starts else None
+    ids, lengths, starts = packs
+    if len(ids) == 1:
+        return ids[0], lengths[0], None if starts is None else starts[0]
+    return np.concatenate(ids), np.concatenate(lengths), None if starts is None else np.concatenate(starts)

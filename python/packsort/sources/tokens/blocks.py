@@ -24,7 +24,7 @@ from packsort.errors import DamagedError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
 from packsort.sources.formats.reader import Blocks
 from packsort.sources.tokens.block_reads import BlockReads, Read
-from packsort.sources.tokens.block_rows import BlockColumns, BlockRows, Segments, joined_segments
+from packsort.sources.tokens.block_rows import BlockColumns, BlockRows, PackRows, PackSegments, joined_segments
 from packsort.sources.tokens.block_table import block_bytes, checked_block
 from packsort.sources.tokens.block_view import BlockFile, BlockKey, BlockView
 from packsort.sources.tokens.lazy import FillerValues, list_column
@@ -142,20 +142,27 @@ class TokenBlocks:
             rows = spread
         return BlockRows(view.columns, ids, rows, lengths, starts)
 
-    def find_packs(self, packs: Sequence[Segments]) -> list[BlockRows] | None:
+    def find_packs(self, packs: PackSegments) -> PackRows | None:
         """Read what is missing of the rows of packs, and return the pieces of each pack where they are.
 
         Args:
-            packs: Rows, lengths and starts of the pieces of each pack, as for `find`.
+            packs: Rows, lengths and starts of the pieces of each pack, as for `find`; one pack at least.
+
+        Returns:
+            The pieces, or None if their blocks take more memory than may be kept.
 
         Raises:
             DamagedError, IndexError: As for `gather`.
         """
-        if self._view.whole and self._first is None:
-            columns = self._view.columns
-            return [BlockRows(columns, ids, ids, lengths, starts) for ids, lengths, starts in packs]
+        ids, lengths, starts = packs
+        if (view := self._view).whole and self._first is None:
+            return PackRows(view.columns, ids, ids, lengths, starts)
         found = self.find(*joined_segments(packs))
-        return None if found is None else found.split([len(ids) for ids, _, _ in packs])
+        if found is None:
+            return None
+        cuts = np.cumsum([len(own) for own in ids])[:-1]
+        starts = None if found.starts is None else np.split(found.starts, cuts)
+        return PackRows(found.columns, ids, np.split(found.rows, cuts), lengths, starts)
 
     def read_ahead(self, *stretches: range) -> None:
         """Start to read blocks on threads, as far as they may be kept together.

@@ -21,7 +21,8 @@ from packsort.sources.sequence_columns import Dictionaries
 from packsort.torch._packs.protocol import EpochPacks, PackArrays
 
 _CHECK_SECONDS = 1.0  # between two looks at the files while a pass runs
-_TOGETHER = 8  # packs of an index whose places are looked up at once
+_TOGETHER = 64  # most packs of an index whose places are looked up at once
+_TOKENS_TOGETHER = 1 << 19  # their most tokens: columns that a batch is not written from are gathered with them
 
 
 class DirectoryPacks:
@@ -101,23 +102,37 @@ class _DirectoryEpoch:
         self._now = -1  # the shard whose packs were taken last
         tokens = packs.shards.tokens
         self._prefetches = packs.shards.is_remote or (tokens is not None and tokens.decodes)
-        self._found: dict[int, PackArrays] = {}  # packs that were looked up last
-        self.together = 1 if tokens is None else _TOGETHER
+        self._expected: list[int] = []  # packs that are taken next
+        self._found: dict[int, PackArrays] = {}  # those of them that were looked up
+        most = min(_TOGETHER, _TOKENS_TOGETHER // packs.max_length)
+        self.together = 1 if tokens is None else max(1, most)
 
-    def look_up(self, numbers: Sequence[int]) -> None:
-        """Look up the places of packs of an index, in place of those that were looked up before."""
-        self._found = {}
-        if self._prefetches and len({self._packs.shards.shard_of(number) for number in numbers}) > 1:
-            return  # the row groups of two stretches may not fit into the cache together
-        with suppress(DamagedError):  # of one of them, perhaps not the first
-            self._found = dict(zip(numbers, self._take(numbers, pieces=True), strict=True))
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Say which packs are taken next; those of an index are looked up together."""
+        self._expected, self._found = list(numbers), {}
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number."""
-        if pieces and all(number in self._found for number in numbers):
-            self._packs.check_now_and_then()
-            return [self._found[number] for number in numbers]
-        return self._take(numbers, pieces=pieces)
+        if not pieces or not self._expected:
+            return self._take(numbers, pieces=pieces)
+        if not self._found.keys() >= set(numbers):
+            self._look_up(numbers)
+        if not self._found.keys() >= set(numbers):
+            return self._take(numbers, pieces=pieces)
+        self._packs.check_now_and_then()
+        return [self._found[number] for number in numbers]
+
+    def _look_up(self, numbers: Sequence[int]) -> None:
+        """Look up the places of packs, and of those that are expected with them."""
+        self._found, together = {}, self._expected
+        if self._prefetches:  # the row groups of two stretches may not fit into the cache together
+            shard_of = self._packs.shards.shard_of
+            shards = {shard_of(number) for number in numbers}
+            if len(shards) > 1:
+                return
+            together = [number for number in together if shard_of(number) in shards]
+        with suppress(DamagedError):  # of one of them, perhaps not the first
+            self._found = dict(zip(together, self._take(together, pieces=True), strict=True))
 
     def _take(self, numbers: Sequence[int], *, pieces: bool) -> list[PackArrays]:
         self._packs.check_now_and_then()

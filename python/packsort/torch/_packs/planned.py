@@ -137,7 +137,7 @@ class _PlannedEpoch:
         self._fillers = fillers
         self._block = lru_cache(16)(self._list_block)
 
-    def look_up(self, numbers: Sequence[int]) -> None:
+    def expect(self, numbers: Sequence[int]) -> None:
         """Do nothing: packs are gathered when they are taken."""
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:

@@ -24,8 +24,8 @@ class EpochPacks(Protocol):
 
     together: int
 
-    def look_up(self, numbers: Sequence[int]) -> None:
-        """Look up the places of packs that are taken next. Their errors are raised when they are taken."""
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Say which packs are taken next, up to `together` of them, so that they are looked up at once."""
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number.

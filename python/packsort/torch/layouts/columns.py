@@ -75,6 +75,8 @@ def find_columns(
     """
     names = other_columns(list(packs[0]), dropped)
     for number, pack in enumerate(packs[1:], start=1):
+        if pack.keys() == packs[0].keys():
+            continue
         for name in sorted(set(names).symmetric_difference(other_columns(list(pack), dropped))):
             here, there = (0, number) if name in names else (number, 0)
             raise SourceError(

@@ -18,6 +18,8 @@ from packsort.torch.layouts.tail import write_tail
 CoreTokens = NDArray[np.int32] | _core.Pieces
 """Tokens or labels as the core takes them: an array, or pieces of a column."""
 
+_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+
 CorePack = tuple[CoreTokens, CoreTokens | None, NDArray[np.int32], NDArray[np.int64] | None]
 """A pack as the core takes it: tokens, labels or None, segment lengths, sequence ids or None."""
 
@@ -105,8 +107,8 @@ def core_packs(packs: Sequence[Mapping[str, Any]]) -> list[CorePack]:
             (
                 _tokens(pack[INPUT_IDS]),
                 _tokens(pack[LABELS]) if LABELS in pack else None,
-                _contiguous(pack[SEQ_LENGTHS], np.int32),
-                _contiguous(pack[SEQUENCE_IDS], np.int64) if SEQUENCE_IDS in pack else None,
+                np.ascontiguousarray(pack[SEQ_LENGTHS], _INT32),
+                np.ascontiguousarray(pack[SEQUENCE_IDS], _INT64) if SEQUENCE_IDS in pack else None,
             )
             for pack in packs
         ]
@@ -220,8 +222,4 @@ def _pinned(shape: Any, kind: Any) -> NDArray[Any]:
 
 
 def _tokens(values: Any) -> CoreTokens:
-    return values if isinstance(values, _core.Pieces) else _contiguous(values, np.int32)
-
-
-def _contiguous(values: Any, kind: Any) -> NDArray[Any]:
-    return np.ascontiguousarray(values, dtype=kind)
+    return values if type(values) is _core.Pieces else np.ascontiguousarray(values, _INT32)
