@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -21,6 +23,7 @@ from commands import Run, start
 from packsort._atomic import folders
 from packsort._atomic.lock import FileLock
 from packsort._atomic.steps import hidden
+from packsort.errors import OutputError
 
 ROWS = pa.table({"input_ids": pa.array([[1, 2, 3], [4, 5], [6]], pa.list_(pa.int32()))})
 
@@ -40,6 +43,15 @@ def chats(tmp_path: Path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_error_of_an_output_keeps_its_number_in_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as caught:
+        packsort.write_shards(ROWS, tmp_path / "file" / "packed", 8)
+    assert caught.value.errno == errno.EEXIST
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), copy.errno, str(copy)) == (OutputError, errno.EEXIST, str(caught.value))
 
 
 # One writer
