@@ -18,9 +18,9 @@ _TRIES = 3
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[Cluster]:
-    """Start a head without a processor, and nodes with one each; connect to it."""
-    started = _started(nodes)
+def cluster(nodes: int, *, processors: int = 1, **system: Any) -> Iterator[Cluster]:
+    """Start a head without a processor, and nodes with some; connect to it. `system` goes into Ray's own config."""
+    started = _started(nodes, processors, system)
     try:
         ray.init(address=started.address, log_to_driver=False, logging_level="error")
         yield started
@@ -29,16 +29,17 @@ def cluster(nodes: int) -> Iterator[Cluster]:
         started.shutdown()
 
 
-def _started(nodes: int) -> Cluster:
+def _started(nodes: int, processors: int, system: dict[str, Any]) -> Cluster:
     """Start a cluster. On a busy machine a node may take longer than Ray waits, or give up, so it is tried again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services, "get_node", _patient(services.get_node))
         for left in reversed(range(_TRIES)):
             found = Cluster()
             try:
-                found.add_node(num_cpus=0, object_store_memory=_STORE_BYTES, include_dashboard=False)
+                more = {"_system_config": system} if system else {}
+                found.add_node(num_cpus=0, object_store_memory=_STORE_BYTES, include_dashboard=False, **more)
                 for _ in range(nodes):
-                    found.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+                    found.add_node(num_cpus=processors, object_store_memory=_STORE_BYTES)
                 return found
             except Exception:  # the class that Ray raises
                 found.shutdown()

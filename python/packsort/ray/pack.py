@@ -19,7 +19,7 @@ from packsort.ray.first_pass import plan, survey
 from packsort.ray.manifest import manifest_of
 from packsort.ray.memory import STRETCH_BYTES, TaskMemory
 from packsort.ray.reading import open_files, readable_files
-from packsort.ray.remote import Traffic
+from packsort.ray.remote import Traffic, object_errors
 from packsort.ray.second_pass import Exchange
 from packsort.shards.config import ShardConfig, shard_config
 from packsort.shards.directory import OutputDirectory
@@ -76,7 +76,7 @@ def pack(
         SourceError: The source cannot be read or used; the message names file or dataset, row and column.
         LengthError: A sequence is longer than `max_length`.
         OutputExistsError: `out` is not empty, and `overwrite` is False.
-        OutputError: `out` cannot be written, or the nodes do not share it.
+        OutputError: `out` cannot be written, the nodes do not share it, or the disk of a node is full.
         OptionError: A value is not allowed, or one machine must have all sequences.
         TypeError: A keyword argument is unknown.
     """
@@ -137,7 +137,8 @@ def _pack(
     traffic: Traffic,
 ) -> Manifest:
     fillers = config.fillers(None)
-    with OutputDirectory(place(out, config.input.storage_options), overwrite=overwrite) as directory:
+    output = OutputDirectory(place(out, config.input.storage_options), overwrite=overwrite)
+    with output as directory, object_errors():
         unchanged = Unchanged(source) if isinstance(source, Source) else None
         blocks = open_blocks(source, config.input, config.keep, memory.stretch_bytes)
         memory.check(blocks, config.shard_size)

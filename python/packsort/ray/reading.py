@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 
 from packsort._options.input import InputConfig
-from packsort._stores import place
+from packsort._stores import StorePath, place
 from packsort.errors import SourceError
 from packsort.ray.remote import Ref, kept_remote_table, largest, one_thread, task
 from packsort.sources.formats.detect import open_file
@@ -54,7 +54,7 @@ def readable_files(opened: Source, config: InputConfig) -> Source:
         SourceError: No file can be read.
     """
     own = replace(config, split=None, on_error="error")
-    found = ray.get([read_to_end.remote(file.path, own) for file in opened.files])
+    found = ray.get([read_to_end.remote(_for_workers(file.path, config), own) for file in opened.files])
     return opened.without([None if error is None else SourceError(error) for error in found])
 
 
@@ -100,8 +100,14 @@ def read_files(
             if not opened.agrees(name):
                 opened.read_file(index, columns)  # raises, and says how the files differ
         for rows, size, part in _parts(file, config, block_bytes):
-            blocks.append((read_part.remote(file.path, part, own, schema), rows, size, index))
+            blocks.append((read_part.remote(_for_workers(file.path, config), part, own, schema), rows, size, index))
     return blocks
+
+
+def _for_workers(path: str, config: InputConfig) -> str:
+    """Return the path by which workers open a file: they have another working folder."""
+    found = place(path, config.storage_options)
+    return path if isinstance(found, StorePath) else str(found.absolute())
 
 
 def _parts(file: SourceFile, config: InputConfig, block_bytes: int) -> Iterator[tuple[int, int, tuple[str, int, int]]]:

@@ -7,9 +7,11 @@ makes it large enough.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +21,7 @@ import ray
 from numpy.typing import NDArray
 
 from packsort import _core
-from packsort.errors import PacksortError
+from packsort.errors import OutputError, PacksortError
 
 Ref: TypeAlias = Any
 """A `ray.ObjectRef`."""
@@ -68,6 +70,24 @@ def kept_remote_table(table: pa.Table) -> pa.Table:
     """Return a table, with metadata of zeros where it is so small that Ray would send it through the driver."""
     few = _INLINE_BYTES + 1 - table.nbytes
     return table if few <= 0 else table.replace_schema_metadata({"packsort.room": "0" * few})
+
+
+@contextmanager
+def object_errors() -> Iterator[None]:
+    """Raise Ray's error of a full disk as an `OutputError`.
+
+    Raises:
+        OutputError: A node has no room for objects, neither in its memory nor on its disk.
+    """
+    try:
+        yield
+    except ray.exceptions.OutOfDiskError as error:
+        found = OutputError(
+            "Ray's object store is full on a node, and so is the disk that it spills to: free that disk, or start Ray "
+            "with another `object_spilling_directory`"
+        )
+        found.errno = errno.ENOSPC
+        raise found from error
 
 
 @dataclass

@@ -98,7 +98,7 @@ class Exchange:
     def write(self, finished: dict[str, ShardInfo], stage: Stage) -> list[WrittenShard]:
         """Write all shards but those that an earlier run finished, and return the records of all, in order."""
         orders = [
-            ShardOrder(name, self._directory.place_of(name), start, stop)
+            ShardOrder(name, self._directory.place_of(name), start, stop, self._directory.out / name)
             for name, (start, stop) in zip(self._names, pairwise(self._starts), strict=True)
         ]
         counts_loss = LABELS in self._tokens.names

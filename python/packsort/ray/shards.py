@@ -39,12 +39,14 @@ class ShardOrder:
         path: Where to write it: a file, or an object.
         start: Its first pack.
         stop: The first pack of the next shard.
+        target: Its final place, which errors name; None for `path`.
     """
 
     name: str
     path: Path | StorePath
     start: int
     stop: int
+    target: Path | StorePath | None = None
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,12 @@ def _write(
     tokens = table.select(names)
     packs = packs_of(tokens, numbers, rows, plan, order.start, order.stop, fillers, kept).cast(schema)
     losses = without_loss(packs) if counts_loss else (0, 0)
-    with output_errors(order.path):
+    with output_errors(order.target or order.path):
         if isinstance(order.path, StorePath):
             with TemporaryDirectory(prefix="packsort-") as folder:
                 file = Path(folder, order.name)
-                info = write_shard(file, order.name, packs, format, plan.max_length)
+                with output_errors(file):  # it is the disk of this node that is full, not the store
+                    info = write_shard(file, order.name, packs, format, plan.max_length)
                 return WrittenShard(info, *losses, order.path.store.put_file(file, str(order.path)))
         # A task that was taken for lost may still write, so each writes a file of its own.
         own = order.path.with_name(f".{order.path.name}.{os.getpid()}-{secrets.token_hex(4)}")
