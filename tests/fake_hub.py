@@ -1,7 +1,8 @@
-"""The parts of the Hugging Face Hub that reading files of a data set takes, on this machine."""
+"""The parts of the Hugging Face Hub that reading and writing files of a data set take, on this machine."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -16,19 +17,17 @@ _FILES = "/datasets/owner/name/resolve/main/"
 
 
 @contextmanager
-def hub(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+def hub(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
     """Serve files as those of the data set `owner/name`.
 
     Args:
-        files: Content of each file, by its path.
+        files: Content of each file, by its path. Commits change it.
 
     Yields:
         The address, and the ranges that were asked for.
     """
     ranges: list[str] = []
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), type("Handler", (_Handler,), {"files": dict(files), "ranges": ranges})
-    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": files, "ranges": ranges}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
@@ -95,6 +94,14 @@ class _Handler(BaseHTTPRequestHandler):
                 {"type": "directory", "path": one, "oid": "0"} for one in asked if self._entries(one, recursive=True)
             ]
             self._json([self._entry(one) for one in asked if one in self.files] or folders)
+        elif path == f"{_REPOSITORY}/preupload/main":
+            named = [one["path"] for one in json.loads(body)["files"]]
+            self._json({"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in named]})
+        elif path == f"{_REPOSITORY}/commit/main":
+            try:
+                self._commit([json.loads(line) for line in body.splitlines()])
+            except PermissionError as error:  # of `files`
+                self._send(403, json.dumps({"error": str(error)}).encode(), {"Content-Type": "application/json"})
         elif path.startswith(_FILES) and path.removeprefix(_FILES) in self.files:
             content = self.files[path.removeprefix(_FILES)]
             if asked := self.headers.get("Range"):
@@ -106,6 +113,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, content, {})
         else:
             self._missing("RepoNotFound")
+
+    def _commit(self, steps: list[dict[str, Any]]) -> None:
+        for step in steps:
+            value = step["value"]
+            if step["key"] == "file":
+                self.files[value["path"]] = base64.b64decode(value["content"])
+            elif step["key"] == "deletedFile":
+                del self.files[value["path"]]
+            else:
+                assert step["key"] == "header", step["key"]
+        url = f"http://{self.headers['Host']}/datasets/owner/name/commit/{'0' * 40}"
+        self._json({"success": True, "commitUrl": url, "commitOid": "0" * 40, "hookOutput": ""})
 
     def _missing(self, code: str) -> None:
         self._send(404, b'{"error": "missing"}', {"X-Error-Code": code, "Content-Type": "application/json"})
