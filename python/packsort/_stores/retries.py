@@ -11,7 +11,7 @@ import errno
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2
@@ -80,8 +80,7 @@ def stays(error: BaseException) -> bool:
         >>> stays(FileNotFoundError()), stays(TimeoutError()), stays(OSError(errno.EBUSY, "slow down"))
         (True, False, False)
     """
-    response = getattr(error, "response", None)
-    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    status = _status(error)
     if isinstance(status, int) and 400 <= status < 500:
         return status not in _PASSING_STATUSES
     if isinstance(error, OSError) and error.errno in _STAYING_ERRNOS:
@@ -91,11 +90,19 @@ def stays(error: BaseException) -> bool:
 
 def as_os_error(error: Exception) -> BaseException:
     """Return an error of a client as one of Python's, so that callers need not know the clients."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    status = _status(error)
     words = " ".join(str(error).split()) or type(error).__name__
     if status in (401, 403):
         return PermissionError(errno.EACCES, words)
     if status == 404:
         return FileNotFoundError(errno.ENOENT, words)
     return error if isinstance(error, (OSError, ImportError, MemoryError, NotImplementedError)) else OSError(words)
+
+
+def _status(error: BaseException) -> Any:
+    """Return the status of the answer that an error is about, or None."""
+    if type(error) is OSError and str(error).startswith("Forbidden: "):  # gcsfs
+        return 403
+    response = getattr(error, "response", None)
+    found = getattr(error, "status", None) or getattr(response, "status_code", None)
+    return found or getattr(error, "code", None)  # gcsfs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,11 @@ _PACKAGES = {
 }
 PART_BYTES = 16 << 20
 """Bytes of a part of a large object that is written."""
+_BLOCKS_AT_ONCE = 8
+"""Blocks of 4 MiB that a file is written to Azure in. By default, adlfs holds thousands of them in memory."""
+COPY_SECONDS = 600
+"""How long a store may take to copy an object after it has answered."""
+COPY_PAUSE = 0.5
 _TAGS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "content_hash", "LastModified", "last_modified", "mtime")
 
 
@@ -104,8 +110,9 @@ class Store:
 
         def ask() -> dict[str, Any]:
             filesystem.invalidate_cache()
-            found: dict[str, Any] = filesystem.find(path, detail=True)
-            return found
+            found: dict[str, Any] | list[str] = filesystem.find(path, detail=True)
+            # adlfs answers with a list where the path is an object.
+            return found if isinstance(found, dict) else {name: filesystem.info(name) for name in found}
 
         top, length = url.rstrip("/"), len(path.rstrip("/"))
         return {
@@ -194,6 +201,8 @@ class Store:
         """
         filesystem, path = self.filesystem(url)
         more: dict[str, Any] = {"chunksize": PART_BYTES} if hasattr(filesystem, "call_s3") else {}
+        if "abfs" in _protocols(filesystem):
+            more["max_concurrency"] = _BLOCKS_AT_ONCE
         if create and _creates(filesystem):
             more["mode"] = "create"
         elif create and filesystem.exists(path):
@@ -218,6 +227,12 @@ class Store:
         filesystem, path = self.filesystem(url)
         repeated(lambda: filesystem.cp_file(path, self.filesystem(target)[1]))
         facts, copied = self.info(url), self.info(target)
+        if "abfs" in _protocols(filesystem) and facts is not None and facts.size:
+            # Azure may answer before it has copied. Until then, the copy is empty.
+            until = time.monotonic() + COPY_SECONDS
+            while copied is not None and not copied.size and time.monotonic() < until:
+                time.sleep(COPY_PAUSE)
+                copied = self.info(target)
         if facts is None or copied is None or facts.size != copied.size:
             raise OSError(f"the store has copied `{url}`, and says that the copy has another size")
 
@@ -241,7 +256,7 @@ def _needs(package: str, install: str, url: str, error: ImportError) -> SourceEr
 
 def _creates(filesystem: Any) -> bool:
     """Return whether a file system can write an object only if it does not exist, in one step."""
-    return bool({"s3", "gs", "gcs"} & set(_protocols(filesystem)))
+    return bool({"s3", "gs", "gcs", "abfs"} & set(_protocols(filesystem)))
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
