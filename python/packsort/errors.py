@@ -11,8 +11,6 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = [
     "DamagedError",
     "InternalError",
@@ -74,7 +72,7 @@ class TokenizerError(PacksortError, ValueError):
 class OutputError(PacksortError, OSError):
     """Output cannot be written: no space, no permission, no such folder. `errno` is that of the system, or None."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), self.args, self.__dict__ | {"errno": self.errno}  # `OSError` leaves it out of a pickle
 
 
