@@ -23,6 +23,7 @@ MEDIAN = 350
 FILES = 4
 ROW_GROUP = 5_000
 ARROW, PARQUET = 0.9, 0.5  # least share of the shards' speed
+STRETCH, CACHE = "32MB", "200MB"  # a directory whose row groups do not fit into the cache: each epoch decodes them all
 
 
 def write_source(folder: Path) -> None:
@@ -58,6 +59,22 @@ def assert_equal(folder: Path) -> None:
                 assert np.array_equal(pack[name][first:end], lists[row].values)
         seen += len(ends)
     assert seen == SEQUENCES
+
+
+def beyond_the_cache(folder: Path, rounds: int) -> list[Figure]:
+    """Measure epochs of which each decodes all row groups, after the first."""
+    tokens = packsort.open_shards(folder / "shards").manifest.counts.tokens
+    packsort.write_shards(folder / "parquet", folder / "stretches", MAX_LENGTH, index_only=True, shard_size=STRETCH)
+    figures = []
+    for size in (1, 8):
+        shards = PackedLoader(folder / "shards", batch_size=size)
+        index = PackedLoader(packsort.open_shards(folder / "stretches", cache_size=CACHE), batch_size=size)
+        ways = [
+            Way("shards", lambda shards=shards: last(shards), note="open already"),
+            Way("parquet index", lambda index=index: last(index), allowed=1 / PARQUET, note=f"cache of {CACHE}"),
+        ]
+        figures += measure(f"index_only/{size}x8192/beyond the cache", tokens, ways, rounds)
+    return figures
 
 
 def epochs(folder: Path, rounds: int) -> list[Figure]:
@@ -110,7 +127,7 @@ def main() -> int:
         packsort.write_shards(folder / "arrow", folder / "shards", MAX_LENGTH)
         plans(folder)
         assert_equal(folder)
-        figures = epochs(folder, args.rounds or 5)
+        figures = epochs(folder, args.rounds or 5) + beyond_the_cache(folder, args.rounds or 5)
     show(figures, "tokens")
     write_json(figures, args.json)
     return int(not all(figure.met for figure in figures))
