@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ import packsort
 import packsort.ray
 import s3_server
 from commands import Run, run_process
+from faulty_server import time_limit
 from packsort._stores import Store, place
 from packsort.ray import exchange, first_pass, numbering, reading, second_pass, shards, survey
 from packsort.ray.remote import task
@@ -42,19 +42,9 @@ def nodes() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def seconds() -> Iterator[None]:
-    """Let a test that hangs fail."""
-
-    def fail(*_: Any) -> None:
-        raise TimeoutError(f"the test takes more than {SECONDS} s")
-
-    old = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(SECONDS)
-    try:
+def limit() -> Iterator[None]:
+    with time_limit(SECONDS):
         yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
 
 
 @pytest.fixture

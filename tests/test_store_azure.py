@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import time
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from itertools import count
 from pathlib import Path
 
 import adlfs
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import packsort
@@ -23,8 +20,8 @@ from packsort._stores import Store, store
 from packsort.errors import OutputError, OutputExistsError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
 from packsort.torch import PackedLoader
+from store_rows import OPTIONS, objects, parquet, table
 
-OPTIONS = {"max_length": 512, "shard_size": 30_000}
 _numbers = count()
 
 
@@ -32,7 +29,7 @@ _numbers = count()
 def server() -> Iterator[AzureServer]:
     with started(container="box") as running:
         for number in range(4):
-            running.put("box", f"rows/data/train-{number}.parquet", _parquet(number))
+            running.put("box", f"rows/data/train-{number}.parquet", parquet(number))
         running.put("box", "rows/README.md", b"# A data set\n")
         yield running
 
@@ -49,26 +46,11 @@ def out() -> str:
     return f"abfs://box/out/{next(_numbers)}"
 
 
-def _table() -> pa.Table:
-    return pa.table({"input_ids": [[(7 * row + i) % 1000 for i in range(1 + row % 50)] for row in range(1000)]})
-
-
-def _parquet(number: int) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(_table().slice(250 * number, 250), file, compression="none", use_dictionary=False)
-    return file.getvalue()
-
-
-def _objects(url: str) -> dict[str, bytes]:
-    found = Store().find(url)
-    return {name[len(url) + 1 :]: Store().read(name, 0, facts.size) for name, facts in found.items()}
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packing of `_table()` on a disk."""
+    """A packing of `table()` on a disk."""
     folder = tmp_path_factory.mktemp("local") / "packed"
-    packsort.write_shards(_table(), folder, **OPTIONS)
+    packsort.write_shards(table(), folder, **OPTIONS)
     return folder
 
 
@@ -84,7 +66,7 @@ def test_rows_of_a_container_give_the_bytes_of_a_disk(
     packsort.write_shards(f"abfs://box/{end}", tmp_path / "packed", **OPTIONS)
     shards = {path.name: path.read_bytes() for path in (tmp_path / "packed").glob("train-*")}
     assert shards == {name: content for name, content in files.items() if name != "manifest.json"}
-    assert packsort.verify(tmp_path / "packed", _table())
+    assert packsort.verify(tmp_path / "packed", table())
 
 
 def test_storage_options_take_the_place_of_the_environment(
@@ -92,7 +74,7 @@ def test_storage_options_take_the_place_of_the_environment(
 ) -> None:
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
     options = {"connection_string": server.connection_string}
-    expected = packsort.pack(_table(), 512)
+    expected = packsort.pack(table(), 512)
     for place in ("az://box", f"abfs://box@{ACCOUNT}.dfs.core.windows.net"):
         assert packsort.pack(f"{place}/rows", 512, storage_options=options).equals(expected)
     packsort.write_shards(f"{place}/rows", f"{place}/with-options", **OPTIONS, storage_options=options)
@@ -108,7 +90,7 @@ def test_reading_tries_again_after_a_fault_in_passing(server: AzureServer, kind:
     times = 1 if kind == "truncated" else 2  # the client pauses for a second
     faults = Fault(of("GET", "train-1"), kind, value, times=times), Fault(of("GET", "comp=list"), "status", 503)
     with server.faulty(*faults):
-        assert packsort.pack("abfs://box/rows", 512).equals(packsort.pack(_table(), 512))
+        assert packsort.pack("abfs://box/rows", 512).equals(packsort.pack(table(), 512))
         assert not server.faults
 
 
@@ -130,7 +112,7 @@ def test_a_fault_that_stays_is_an_error_that_names_the_object(server: AzureServe
 
 
 def test_an_object_that_changes_while_it_is_read_is_an_error(server: AzureServer) -> None:
-    content = _parquet(0)
+    content = parquet(0)
     server.put("box", "changed.parquet", content)
     fault = Fault(of("GET", "changed"), "call", lambda: server.put("box", "changed.parquet", content[:-1] + b"2"))
     with server.faulty(fault), pytest.raises(SourceError, match=r"changed\.parquet"):
@@ -144,20 +126,20 @@ def test_what_is_not_there_is_named(server: AzureServer) -> None:
     with pytest.raises(SourceNotFoundError, match="no packed directory `abfs://box/none`"):
         PackedLoader("abfs://box/none")
     with pytest.raises(OutputError, match="cannot write `abfs://no-box/x`"):
-        packsort.write_shards(_table(), "abfs://no-box/x", **OPTIONS)
+        packsort.write_shards(table(), "abfs://no-box/x", **OPTIONS)
 
 
 def test_a_packed_directory_has_the_bytes_of_a_disk_and_is_read_back(
     server: AzureServer, out: str, local: Path, files: dict[str, bytes]
 ) -> None:
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         written = [one.path for one in server.log if one.method == "PUT" and RUN_FOLDER not in one.path]
-    assert _objects(out) == files
+    assert objects(out) == files
     assert written[-1].endswith("manifest.json")
     assert any("comp=blocklist" in path for path in written), "shards go in blocks"
     assert max(map(len, files.values())) > SINGLE_PUT_BYTES
-    assert packsort.verify(out, _table())
+    assert packsort.verify(out, table())
     for seed in (None, 0):
         here, there = (
             sorted(batch["input_ids"].ravel().tolist() for batch in PackedLoader(one, seed=seed))
@@ -167,7 +149,7 @@ def test_a_packed_directory_has_the_bytes_of_a_disk_and_is_read_back(
 
 
 def test_loaders_try_again_after_faults_in_passing(server: AzureServer, out: str, local: Path) -> None:
-    packsort.write_shards(_table(), out, **OPTIONS)
+    packsort.write_shards(table(), out, **OPTIONS)
     faults = [
         Fault(of("GET", "manifest.json"), "status", 503),
         Fault(of("GET", "train-00000"), "reset"),
@@ -190,9 +172,9 @@ def test_writing_tries_again_after_faults_in_passing(server: AzureServer, out: s
         Fault(of("DELETE"), "status", 500),
     ]
     with server.faulty(*faults):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         assert not server.faults
-    assert _objects(out) == files
+    assert objects(out) == files
 
 
 @pytest.mark.parametrize(
@@ -215,37 +197,37 @@ def test_a_failed_run_leaves_no_manifest_and_the_same_call_goes_on(
     server: AzureServer, out: str, files: dict[str, bytes], fault: Fault
 ) -> None:
     with server.faulty(fault), pytest.raises(OutputError, match=f"cannot write `{out}") as caught:
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     assert "is unfinished; the same call goes on with the" in caught.value.__notes__[0]
-    left = _objects(out)
+    left = objects(out)
     assert "manifest.json" not in left
     assert all(content == files[name] for name, content in left.items() if RUN_FOLDER not in name)
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         again = [one.path for one in server.log if one.method == "PUT" and "train-00000" in one.path]
-    assert _objects(out) == files
+    assert objects(out) == files
     assert not again
 
 
 def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: AzureServer, out: str) -> None:
     with server.faulty(Fault(of("PUT", "train-"), "status", 403, times=9999)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert not _objects(out)
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert not objects(out)
 
 
 def _older(out: str) -> dict[str, bytes]:
     """Write another packing and return its objects."""
-    packsort.write_shards(_table(), out, **OPTIONS, seed=7)
-    return _objects(out)
+    packsort.write_shards(table(), out, **OPTIONS, seed=7)
+    return objects(out)
 
 
 def test_a_packing_is_replaced_only_with_overwrite(server: AzureServer, out: str, files: dict[str, bytes]) -> None:
     old = _older(out)
     with pytest.raises(OutputExistsError, match="is not empty; pass overwrite=True to replace it"):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert _objects(out) == old
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert _objects(out) == files
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert objects(out) == old
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert objects(out) == files
 
 
 def test_a_large_file_is_not_held_in_memory(server: AzureServer, out: str, tmp_path: Path) -> None:
@@ -273,7 +255,7 @@ def test_a_copy_that_the_store_ends_later_is_waited_for(
     monkeypatch.setattr(store, "COPY_PAUSE", 0.01)
     monkeypatch.setattr(server, "copy_seconds", 0.1)
     Store().copy(f"{out}/a", f"{out}/b")
-    assert _objects(out) == {"a": b"content", "b": b"content"}
+    assert objects(out) == {"a": b"content", "b": b"content"}
     monkeypatch.setattr(store, "COPY_SECONDS", 0.1)
     monkeypatch.setattr(server, "copy_seconds", 1000)
     with pytest.raises(OSError, match="says that the copy has another size"):
@@ -293,23 +275,23 @@ def test_a_replacement_that_fails_is_completed_by_the_same_call(
         return request.method == "PUT" and wanted and not (failing == "manifest.json" and RUN_FOLDER in name)
 
     with server.faulty(Fault(applies, "status", 403, times=9999)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    left = {name: content for name, content in _objects(out).items() if RUN_FOLDER not in name}
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    left = {name: content for name, content in objects(out).items() if RUN_FOLDER not in name}
     if failing.startswith("new/"):
         assert left == old
     else:
         assert "manifest.json" not in left
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert _objects(out) == files
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert objects(out) == files
 
 
 def test_what_others_wrote_is_never_replaced(server: AzureServer, out: str) -> None:
     Store().put(f"{out}/notes.txt", b"mine")
     with pytest.raises(OutputExistsError, match=r"holds `notes.txt`, which packsort did not write"):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
     with pytest.raises(OutputError, match="it is an object"):
-        packsort.write_shards(_table(), f"{out}/notes.txt", **OPTIONS, overwrite=True)
-    assert _objects(out) == {"notes.txt": b"mine"}
+        packsort.write_shards(table(), f"{out}/notes.txt", **OPTIONS, overwrite=True)
+    assert objects(out) == {"notes.txt": b"mine"}
 
 
 def test_one_of_two_runs_that_begin_together_is_refused(server: AzureServer, out: str) -> None:
@@ -319,8 +301,8 @@ def test_one_of_two_runs_that_begin_together_is_refused(server: AzureServer, out
         lambda: Store().put(f"{out}/{RUN_FOLDER}/run.json", b'"other"'),
     )
     with server.faulty(theirs), pytest.raises(OutputError, match="another process is writing to"):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert _objects(out) == {f"{RUN_FOLDER}/run.json": b'"other"'}
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert objects(out) == {f"{RUN_FOLDER}/run.json": b'"other"'}
 
 
 def test_an_upload_that_fails_leaves_the_object_that_was_there(server: AzureServer, out: str, tmp_path: Path) -> None:
@@ -331,7 +313,7 @@ def test_an_upload_that_fails_leaves_the_object_that_was_there(server: AzureServ
     file.write_bytes(bytes(2 * SINGLE_PUT_BYTES))
     with server.faulty(Fault(of("PUT", "comp=blocklist"), "status", 403, times=99)), pytest.raises(PermissionError):
         Store().put_file(file, f"{out}/a")
-    assert _objects(out) == {"a": b"first"}
+    assert objects(out) == {"a": b"first"}
     assert Store().put_file(file, f"{out}/a").size == file.stat().st_size
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Iterator
 from itertools import count
@@ -10,8 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import gcsfs
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import packsort
@@ -23,8 +20,8 @@ from packsort._stores import Store
 from packsort.errors import OutputError, OutputExistsError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
 from packsort.torch import PackedLoader
+from store_rows import OPTIONS, objects, parquet, table
 
-OPTIONS = {"max_length": 512, "shard_size": 30_000}
 _numbers = count()
 
 
@@ -32,7 +29,7 @@ _numbers = count()
 def server() -> Iterator[FaultyServer]:
     with started(bucket="box") as running:
         for number in range(4):
-            Store().put(f"gs://box/rows/data/train-{number}.parquet", _parquet(number))
+            Store().put(f"gs://box/rows/data/train-{number}.parquet", parquet(number))
         Store().put("gs://box/rows/README.md", b"# A data set\n")
         yield running
 
@@ -49,26 +46,11 @@ def out() -> str:
     return f"gs://box/out/{next(_numbers)}"
 
 
-def _table() -> pa.Table:
-    return pa.table({"input_ids": [[(7 * row + i) % 1000 for i in range(1 + row % 50)] for row in range(1000)]})
-
-
-def _parquet(number: int) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(_table().slice(250 * number, 250), file, compression="none", use_dictionary=False)
-    return file.getvalue()
-
-
-def _objects(url: str) -> dict[str, bytes]:
-    found = Store().find(url)
-    return {name[len(url) + 1 :]: Store().read(name, 0, facts.size) for name, facts in found.items()}
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packing of `_table()` on a disk."""
+    """A packing of `table()` on a disk."""
     folder = tmp_path_factory.mktemp("local") / "packed"
-    packsort.write_shards(_table(), folder, **OPTIONS)
+    packsort.write_shards(table(), folder, **OPTIONS)
     return folder
 
 
@@ -97,7 +79,7 @@ def test_rows_of_a_bucket_give_the_bytes_of_a_disk(
     packsort.write_shards(f"gs://box/{end}", tmp_path / "packed", **OPTIONS)
     shards = {path.name: path.read_bytes() for path in (tmp_path / "packed").glob("train-*")}
     assert shards == {name: content for name, content in files.items() if name != "manifest.json"}
-    assert packsort.verify(tmp_path / "packed", _table())
+    assert packsort.verify(tmp_path / "packed", table())
 
 
 def test_storage_options_take_the_place_of_the_environment(
@@ -105,7 +87,7 @@ def test_storage_options_take_the_place_of_the_environment(
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
     options = {"token": "anon", "endpoint_url": server.url}
-    assert packsort.pack("gcs://box/rows", 512, storage_options=options).equals(packsort.pack(_table(), 512))
+    assert packsort.pack("gcs://box/rows", 512, storage_options=options).equals(packsort.pack(table(), 512))
     source = open_source("gs://box/rows", InputConfig(storage_options=options))
     assert pickle.loads(pickle.dumps(source)).read(["input_ids"]).num_rows == 1000
 
@@ -116,7 +98,7 @@ def test_storage_options_take_the_place_of_the_environment(
 def test_reading_tries_again_after_a_fault_in_passing(server: FaultyServer, kind: str, value: float) -> None:
     faults = Fault(of("GET", "train-1.parquet?alt=media"), kind, value, times=2), Fault(of("GET"), "status", 503)
     with server.faulty(*faults):
-        assert packsort.pack("gs://box/rows", 512).equals(packsort.pack(_table(), 512))
+        assert packsort.pack("gs://box/rows", 512).equals(packsort.pack(table(), 512))
         assert not server.faults
 
 
@@ -138,7 +120,7 @@ def test_a_fault_that_stays_is_an_error_that_names_the_object(
 
 
 def test_an_object_that_changes_while_it_is_read_is_an_error(server: FaultyServer) -> None:
-    content = _parquet(0)
+    content = parquet(0)
     Store().put("gs://box/changed.parquet", content)
     source = open_source("gs://box/changed.parquet")
     Store().put("gs://box/changed.parquet", content[:100] + b"x" + content[101:])
@@ -151,15 +133,15 @@ def test_what_is_not_there_is_named(server: FaultyServer) -> None:
         with pytest.raises(SourceNotFoundError, match=f"`{url}`|no bucket `no-box`"):
             open_source(url)
     with pytest.raises(OutputError, match="cannot write `gs://no-box/x`"):
-        packsort.write_shards(_table(), "gs://no-box/x", **OPTIONS)
+        packsort.write_shards(table(), "gs://no-box/x", **OPTIONS)
 
 
 def test_a_packed_directory_has_the_bytes_of_a_disk_and_is_read_back(
     server: FaultyServer, out: str, local: Path, files: dict[str, bytes]
 ) -> None:
-    packsort.write_shards(_table(), out, **OPTIONS)
-    assert _objects(out) == files
-    assert packsort.verify(out, _table())
+    packsort.write_shards(table(), out, **OPTIONS)
+    assert objects(out) == files
+    assert packsort.verify(out, table())
     here, there = ([batch["input_ids"].tolist() for batch in PackedLoader(one, seed=None)] for one in (local, out))
     assert here == there
     faults = [
@@ -185,9 +167,9 @@ def test_writing_tries_again_after_faults_in_passing(server: FaultyServer, out: 
         Fault(of("DELETE"), "status", 500),
     ]
     with server.faulty(*faults):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         assert not server.faults
-    assert _objects(out) == files
+    assert objects(out) == files
 
 
 @pytest.mark.parametrize("what", ["shard", "manifest"])
@@ -205,43 +187,43 @@ def test_a_failed_run_leaves_no_manifest_and_the_same_call_goes_on(
 
     failing = server.faulty(Fault(applies, kind, value, times=999))
     with failing, pytest.raises(OutputError, match=f"cannot write `{out}") as caught:
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     assert "is unfinished; the same call goes on with the" in caught.value.__notes__[0]
-    left = _objects(out)
+    left = objects(out)
     assert "manifest.json" not in left
     assert all(content == files[name] for name, content in left.items() if RUN_FOLDER not in name)
-    packsort.write_shards(_table(), out, **OPTIONS)
-    assert _objects(out) == files
+    packsort.write_shards(table(), out, **OPTIONS)
+    assert objects(out) == files
 
 
 def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: FaultyServer, out: str) -> None:
     with server.faulty(Fault(_is_shard, "status", 403, times=999)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert not _objects(out)
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert not objects(out)
 
 
 def test_a_packing_is_replaced_only_with_overwrite(server: FaultyServer, out: str, files: dict[str, bytes]) -> None:
-    packsort.write_shards(_table(), out, max_length=100, shard_size=20_000, seed=7)
-    old = _objects(out)
+    packsort.write_shards(table(), out, max_length=100, shard_size=20_000, seed=7)
+    old = objects(out)
     with pytest.raises(OutputExistsError, match="is not empty; pass overwrite=True to replace it"):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert _objects(out) == old
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert objects(out) == old
     copies = Fault(of("POST", "rewriteTo"), "status", 403, times=999)
     with server.faulty(copies), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert "manifest.json" not in _objects(out)
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert _objects(out) == files
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert "manifest.json" not in objects(out)
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert objects(out) == files
     with pytest.raises(OutputError, match="it is an object"):
-        packsort.write_shards(_table(), f"{out}/manifest.json", **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), f"{out}/manifest.json", **OPTIONS, overwrite=True)
 
 
 # The server does not compare generations, so the test answers in its place.
 def test_one_of_two_runs_that_begin_together_is_refused(server: FaultyServer, out: str) -> None:
     with server.faulty(Fault(_is_manifest, "status", 412)), pytest.raises(OutputError, match="another process is"):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         assert sum(map(_is_manifest, server.log)) == 2, [unquote(one.path) for one in server.log]
 
 

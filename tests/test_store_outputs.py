@@ -22,8 +22,8 @@ from packsort._atomic.store_folder import RUN_FOLDER
 from packsort._stores import Store, store
 from packsort.errors import DamagedError, OutputError, OutputExistsError, SourceError
 from s3_server import Fault, FaultyServer, Request, of, only_own_retries, started
+from store_rows import OPTIONS, objects, table
 
-OPTIONS = {"max_length": 512, "shard_size": 30_000}
 _numbers = count()
 
 
@@ -43,20 +43,11 @@ def out() -> str:
     return f"s3://out/{next(_numbers)}"
 
 
-def _table() -> pa.Table:
-    return pa.table({"input_ids": [[(7 * row + i) % 1000 for i in range(1 + row % 50)] for row in range(1000)]})
-
-
-def _objects(url: str) -> dict[str, bytes]:
-    found = Store().find(url)
-    return {name[len(url) + 1 :]: Store().read(name, 0, facts.size) for name, facts in found.items()}
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files of the same packing on a disk."""
     folder = tmp_path_factory.mktemp("local") / "packed"
-    packsort.write_shards(_table(), folder, **OPTIONS)
+    packsort.write_shards(table(), folder, **OPTIONS)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -68,13 +59,13 @@ def _unfinished_uploads(server: FaultyServer) -> list[str]:
 
 def test_a_store_gets_the_bytes_of_a_disk(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         written = [one.path for one in server.log if one.method == "PUT" and RUN_FOLDER not in one.path]
-    assert _objects(out) == local
+    assert objects(out) == local
     assert len(local) > 3
     assert written[-1].endswith("manifest.json")
     for shard in packsort.open_shards(out).manifest.shards:
-        assert shard.checksum == f"xxh3_128:{xxhash.xxh3_128_hexdigest(_objects(out)[shard.name])}"
+        assert shard.checksum == f"xxh3_128:{xxhash.xxh3_128_hexdigest(objects(out)[shard.name])}"
 
 
 def test_faults_in_passing_are_tried_again(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
@@ -86,9 +77,9 @@ def test_faults_in_passing_are_tried_again(server: FaultyServer, out: str, local
         Fault(of("DELETE"), "status", 500),
     ]
     with server.faulty(*faults):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         assert not server.faults
-    assert _objects(out) == local
+    assert objects(out) == local
 
 
 @pytest.mark.parametrize(
@@ -105,35 +96,35 @@ def test_a_failed_run_leaves_no_manifest_and_the_same_call_goes_on(
     server: FaultyServer, out: str, local: dict[str, bytes], fault: Fault
 ) -> None:
     with server.faulty(fault), pytest.raises(OutputError, match=f"cannot write `{out}") as caught:
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     assert "is unfinished; the same call goes on with the" in caught.value.__notes__[0]
-    assert "manifest.json" not in _objects(out)
-    assert all(content == local[name] for name, content in _objects(out).items() if RUN_FOLDER not in name)
+    assert "manifest.json" not in objects(out)
+    assert all(content == local[name] for name, content in objects(out).items() if RUN_FOLDER not in name)
     with pytest.raises(OutputExistsError, match="a run of another source or other options"):
-        packsort.write_shards(_table(), out, max_length=100)
+        packsort.write_shards(table(), out, max_length=100)
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
         again = {
             one.path for one in server.log if one.method == "PUT" and "train-" in one.path and ".json" not in one.path
         }
-    assert _objects(out) == local
+    assert objects(out) == local
     assert not any("train-00000" in path for path in again)
 
 
 def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: FaultyServer, out: str) -> None:
     with server.faulty(Fault(of("PUT", "train-"), "status", 403, times=99)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS)
-    assert not _objects(out)
+        packsort.write_shards(table(), out, **OPTIONS)
+    assert not objects(out)
     with pytest.raises(SourceError):
         packsort.write_shards(pa.table({"input_ids": pa.array([], pa.list_(pa.int32()))}), out, **OPTIONS)
-    assert not _objects(out)
+    assert not objects(out)
 
 
 @pytest.mark.parametrize("killed_at", ["train-00002", "manifest.json"])
 def test_the_same_command_goes_on_after_a_kill(
     server: FaultyServer, out: str, local: dict[str, bytes], tmp_path: Path, killed_at: str
 ) -> None:
-    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    pq.write_table(table(), rows := tmp_path / "rows.parquet")
     arguments = ["pack", str(rows), "-o", out, "--max-length", "512", "--shard-size", "30000"]
     process: list[subprocess.Popen[bytes]] = []
     fault = Fault(of("PUT", killed_at), "call", lambda: os.kill(process[0].pid, signal.SIGKILL))
@@ -142,7 +133,7 @@ def test_the_same_command_goes_on_after_a_kill(
         process.append(subprocess.Popen([sys.executable, "-m", "packsort", *arguments], env=environment))
         assert process[0].wait(60) == -signal.SIGKILL
     subprocess.run([sys.executable, "-m", "packsort", *arguments], check=True, stdout=subprocess.DEVNULL, timeout=120)
-    found = _objects(out)
+    found = objects(out)
     assert {name: found[name] for name in found if name != "manifest.json"} == {
         name: local[name] for name in local if name != "manifest.json"
     }
@@ -152,13 +143,13 @@ def test_the_same_command_goes_on_after_a_kill(
 # A signal between the opening of a file and the block that closes it leaves the file to its finalizer.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_command_says_what_stays(server: FaultyServer, out: str, run: Run, tmp_path: Path) -> None:
-    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    pq.write_table(table(), rows := tmp_path / "rows.parquet")
     fault = Fault(of("PUT", "train-00002"), "call", lambda: os.kill(os.getpid(), signal.SIGINT))
     with server.faulty(fault):
         done = run("pack", rows, "-o", out, "--max-length", 512, "--shard-size", 30_000)
     assert done.returncode == 130
     assert done.stderr.endswith(f"error: interrupted, `{out}` is unfinished; the same command goes on with it\n")
-    assert "manifest.json" not in _objects(out)
+    assert "manifest.json" not in objects(out)
 
 
 def _download(objects: dict[str, bytes], folder: Path) -> Path:
@@ -170,15 +161,15 @@ def _download(objects: dict[str, bytes], folder: Path) -> Path:
 
 def test_another_run_takes_over_only_with_overwrite(server: FaultyServer, out: str, local: dict[str, bytes]) -> None:
     with server.faulty(Fault(of("PUT", "manifest.json"), "status", 403, times=99)), pytest.raises(OutputError):
-        packsort.write_shards(_table().slice(0, 900), out, **OPTIONS, seed=7)
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert _objects(out) == local
+        packsort.write_shards(table().slice(0, 900), out, **OPTIONS, seed=7)
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert objects(out) == local
 
 
 def _older(out: str) -> dict[str, bytes]:
     """Write another packing, of more shards, and return its objects."""
-    packsort.write_shards(_table(), out, max_length=100, shard_size=20_000, seed=7)
-    return _objects(out)
+    packsort.write_shards(table(), out, max_length=100, shard_size=20_000, seed=7)
+    return objects(out)
 
 
 def test_a_packing_that_is_replaced_stays_until_the_new_objects_are_there(
@@ -187,11 +178,11 @@ def test_a_packing_that_is_replaced_stays_until_the_new_objects_are_there(
     old = _older(out)
     assert len(old) > len(local)
     with pytest.raises(OutputExistsError, match="is not empty; pass overwrite=True to replace it"):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
         steps = [f"{one.method} {one.path}" for one in server.log if one.method in ("PUT", "DELETE")]
-    assert _objects(out) == local
+    assert objects(out) == local
     key = out.removeprefix("s3://")
     gone = steps.index(f"DELETE {key}/manifest.json")
     places = [step.removeprefix(f"PUT {key}/").partition("?")[0] for step in steps if step.startswith("PUT")]
@@ -206,17 +197,17 @@ def test_a_replacement_that_fails_leaves_the_old_packing_and_goes_on(
 ) -> None:
     old = _older(out)
     with server.faulty(Fault(of("PUT", "new/train-00001"), "status", 403, times=99)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
     assert len(packsort.open_shards(out, cache_dir=tmp_path / "cache")[:])
-    left = _objects(out)
+    left = objects(out)
     assert {name: left[name] for name in left if not name.startswith(RUN_FOLDER)} == old
     with pytest.raises(OutputExistsError, match="a run of another source or other options"):
-        packsort.write_shards(_table().slice(0, 900), out, **OPTIONS)
+        packsort.write_shards(table().slice(0, 900), out, **OPTIONS)
     with server.faulty():
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
         again = [one.path for one in server.log if one.method == "PUT" and "new/train-00000" in one.path]
     assert not again
-    assert _objects(out) == local
+    assert objects(out) == local
 
 
 @pytest.mark.parametrize("failing", ["/train-00001", "/manifest.json"])
@@ -227,12 +218,12 @@ def test_a_replacement_that_stops_on_its_way_to_its_place_is_completed(
     _older(out)
     key = f"{out.removeprefix('s3://')}{failing}"
     fault = Fault(lambda request: request.method == "PUT" and request.path.startswith(key), "status", 403, times=99)
-    first = _table() if same else _table().slice(0, 900)
+    first = table() if same else table().slice(0, 900)
     with server.faulty(fault), pytest.raises(OutputError):
         packsort.write_shards(first, out, **OPTIONS, overwrite=True)
-    assert "manifest.json" not in _objects(out)
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
-    assert _objects(out) == local
+    assert "manifest.json" not in objects(out)
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
+    assert objects(out) == local
 
 
 def test_who_reads_a_packing_that_is_replaced_gets_an_error_and_no_mixture(
@@ -240,7 +231,7 @@ def test_who_reads_a_packing_that_is_replaced_gets_an_error_and_no_mixture(
 ) -> None:
     _older(out)
     shards = packsort.open_shards(out, cache_dir=tmp_path / "cache")
-    packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+    packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
     with pytest.raises(DamagedError, match=r"`s3://out/.*train-.*key does not exist"):
         list(shards)
 
@@ -249,20 +240,20 @@ def test_what_others_wrote_is_never_replaced(server: FaultyServer, out: str) -> 
     theirs = "which packsort did not write"
     Store().put(f"{out}/notes.txt", b"mine")
     with pytest.raises(OutputExistsError, match=rf"holds `notes.txt`, {theirs}"):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
     Store().delete([f"{out}/notes.txt"])
     old = _older(out)
     for name in ("notes.txt", "train-00000-of-00001.parquet"):
         Store().put(f"{out}/{name}", b"mine")
         with pytest.raises(OutputExistsError, match=rf"holds `{name}`, {theirs}"):
-            packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+            packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
         Store().delete([f"{out}/{name}"])
-    assert _objects(out) == old
+    assert objects(out) == old
     Store().put(f"{out}/manifest.json", b'{"format": "other"}')
     with pytest.raises(OutputExistsError, match=theirs):
-        packsort.write_shards(_table(), out, **OPTIONS, overwrite=True)
+        packsort.write_shards(table(), out, **OPTIONS, overwrite=True)
     with pytest.raises(OutputError, match=r"cannot write `s3://no-such-bucket/x`.*bucket does not exist"):
-        packsort.write_shards(_table(), "s3://no-such-bucket/x", **OPTIONS)
+        packsort.write_shards(table(), "s3://no-such-bucket/x", **OPTIONS)
 
 
 def test_one_of_two_runs_that_begin_together_is_refused(server: FaultyServer, out: str) -> None:
@@ -272,7 +263,7 @@ def test_one_of_two_runs_that_begin_together_is_refused(server: FaultyServer, ou
         lambda: Store().put(f"{out}/{RUN_FOLDER}/run.json", b'"other"'),
     )
     with server.faulty(theirs), pytest.raises(OutputError, match="another process is writing to"):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
 
 
 def test_large_objects_are_written_in_parts_and_parts_of_failures_are_removed(
@@ -287,21 +278,21 @@ def test_large_objects_are_written_in_parts_and_parts_of_failures_are_removed(
     with server.faulty(Fault(is_third_part, "status", 403, times=99)), pytest.raises(OutputError):
         packsort.write_shards(table, out, 1024)
     assert not _unfinished_uploads(server)
-    assert not _objects(out)
+    assert not objects(out)
     with server.faulty(Fault(is_third_part, "status", 500)):
         packsort.write_shards(table, out, 1024)
         assert any("partNumber=2" in request.path for request in server.log)
-    assert len(_objects(out)) == 2
+    assert len(objects(out)) == 2
 
 
 def test_parts_of_a_killed_run_are_removed_by_the_next(server: FaultyServer, out: str) -> None:
     filesystem = Store().filesystem(out)[0]
     with server.faulty(Fault(of("PUT", "manifest.json"), "status", 403, times=99)), pytest.raises(OutputError):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     key = out.removeprefix("s3://out/")
     filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}/train-00000-of-00001.arrow")
     filesystem.call_s3("create_multipart_upload", Bucket="out", Key=f"{key}-others/a")
-    packsort.write_shards(_table(), out, **OPTIONS)
+    packsort.write_shards(table(), out, **OPTIONS)
     assert _unfinished_uploads(server) == [f"{key}-others/a"]
 
 
@@ -309,16 +300,16 @@ def test_nothing_is_left_in_the_temporary_folder(
     server: FaultyServer, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    packsort.write_shards(_table(), out, **OPTIONS)
+    packsort.write_shards(table(), out, **OPTIONS)
     with pytest.raises(OutputExistsError):
-        packsort.write_shards(_table(), out, **OPTIONS)
+        packsort.write_shards(table(), out, **OPTIONS)
     assert not list(tmp_path.iterdir())
 
 
 def test_single_objects_and_folders_of_other_commands(
     server: FaultyServer, out: str, run: Run, tmp_path: Path, tokenizer_folder: Path
 ) -> None:
-    pq.write_table(_table(), rows := tmp_path / "rows.parquet")
+    pq.write_table(table(), rows := tmp_path / "rows.parquet")
     assert run("plan", rows, "--max-length", 512, "-o", f"{out}/a.plan").returncode == 0
     assert packsort.load_plan(f"{out}/a.plan").fingerprint == packsort.plan(_lengths(), 512, seed=0).fingerprint
     refused = run("plan", rows, "--max-length", 512, "-o", f"{out}/a.plan")
@@ -329,14 +320,14 @@ def test_single_objects_and_folders_of_other_commands(
     done = run("export", tmp_path / "packed", "-o", f"{out}/trl", "--format", "trl")
     assert done.returncode == 0, done.stderr
     packsort.export(tmp_path / "packed", tmp_path / "trl", format="trl")
-    assert _objects(f"{out}/trl") == {path.name: path.read_bytes() for path in (tmp_path / "trl").iterdir()}
+    assert objects(f"{out}/trl") == {path.name: path.read_bytes() for path in (tmp_path / "trl").iterdir()}
     (tmp_path / "text.jsonl").write_text('{"text": "hello"}\n')
     tokenize = ["tokenize", tmp_path / "text.jsonl", "--tokenizer", tokenizer_folder]
     for end in ("tokens", "tokens.parquet"):
         done = run(*tokenize, "-o", f"{out}/{end}")
         assert done.returncode == 0, done.stderr
         assert run(*tokenize, "-o", tmp_path / end).returncode == 0
-    assert _objects(f"{out}/tokens") == {"text.parquet": (tmp_path / "tokens" / "text.parquet").read_bytes()}
+    assert objects(f"{out}/tokens") == {"text.parquet": (tmp_path / "tokens" / "text.parquet").read_bytes()}
     assert Store().info(f"{out}/tokens.parquet").size == (tmp_path / "tokens.parquet").stat().st_size
 
 
@@ -353,7 +344,7 @@ def test_tokenizing_goes_on_with_the_files_that_are_there(
     with server.faulty():
         assert run(*command).returncode == 0
         assert not [one for one in server.log if one.method == "PUT" and "a.parquet" in one.path]
-    assert set(_objects(out)) == {"a.parquet", "b.parquet", "c.parquet"}
+    assert set(objects(out)) == {"a.parquet", "b.parquet", "c.parquet"}
 
 
 def _lengths() -> list[int]:
@@ -361,6 +352,6 @@ def _lengths() -> list[int]:
 
 
 def test_other_stores_are_written_through_fsspec(local: dict[str, bytes]) -> None:
-    packsort.write_shards(_table().slice(0, 900), "memory://packed", **OPTIONS)
-    packsort.write_shards(_table(), "memory://packed", **OPTIONS, overwrite=True)
-    assert _objects("memory://packed") == local
+    packsort.write_shards(table().slice(0, 900), "memory://packed", **OPTIONS)
+    packsort.write_shards(table(), "memory://packed", **OPTIONS, overwrite=True)
+    assert objects("memory://packed") == local

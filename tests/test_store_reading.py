@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from torch.utils.data import DataLoader
 
@@ -20,8 +19,8 @@ from packsort._stores import Store
 from packsort.errors import DamagedError, OptionError, SourceError, SourceNotFoundError
 from packsort.torch import PackedCollator, PackedDataset, PackedLoader
 from s3_server import Fault, FaultyServer, of, only_own_retries, started
+from store_rows import OPTIONS, table
 
-OPTIONS = {"max_length": 512, "shard_size": 30_000}
 URL = "s3://packs/packed"
 # Python 3.12 and later warn of forks.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("local") / "packed"
-    packsort.write_shards(_table(), folder, **OPTIONS)
+    packsort.write_shards(table(), folder, **OPTIONS)
     return folder
 
 
@@ -39,7 +38,7 @@ def server(local: Path) -> Iterator[FaultyServer]:
     with started(bucket="packs") as running:
         for file in local.iterdir():
             Store().put_file(file, f"{URL}/{file.name}")
-        packsort.write_shards(_table(), "s3://packs/parquet", **OPTIONS, format="parquet")
+        packsort.write_shards(table(), "s3://packs/parquet", **OPTIONS, format="parquet")
         yield running
 
 
@@ -48,10 +47,6 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     only_own_retries(monkeypatch)
     monkeypatch.setenv("PACKSORT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def _table() -> pa.Table:
-    return pa.table({"input_ids": [[(7 * row + i) % 1000 for i in range(1 + row % 50)] for row in range(1000)]})
 
 
 def _copies(cache: Path) -> list[Path]:
@@ -83,7 +78,7 @@ def test_shards_have_the_packs_of_a_disk(server: FaultyServer, local: Path, run:
         assert len(here) == len(there)
         for one, other in zip(here, there, strict=True):
             assert all(np.array_equal(one[name], other[name]) for name in one)
-        assert packsort.verify(url, _table())
+        assert packsort.verify(url, table())
         assert run("verify", url).returncode == 0
         assert run("inspect", url, "--pack", 1).returncode == 0
         assert run("export", url, "-o", f"{url}-trl", "--format", "trl").returncode == 0

@@ -30,8 +30,9 @@ PART_BYTES = 16 << 20
 _BLOCKS_AT_ONCE = 8
 """Blocks of 4 MiB that a file is written to Azure in. By default, adlfs holds thousands of them in memory."""
 COPY_SECONDS = 600
-"""How long a store may take to copy an object after it has answered."""
+"""Seconds that Azure may take to copy an object after it has answered."""
 COPY_PAUSE = 0.5
+"""Seconds between two looks at a copy."""
 _TAGS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "content_hash", "LastModified", "last_modified", "mtime")
 
 

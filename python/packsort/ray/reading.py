@@ -99,8 +99,9 @@ def read_files(
         for name in columns:
             if not opened.agrees(name):
                 opened.read_file(index, columns)  # raises, and says how the files differ
+        path = _for_workers(file.path, config)
         for rows, size, part in _parts(file, config, block_bytes):
-            blocks.append((read_part.remote(_for_workers(file.path, config), part, own, schema), rows, size, index))
+            blocks.append((read_part.remote(path, part, own, schema), rows, size, index))
     return blocks
 
 

@@ -113,14 +113,13 @@ class _DirectoryEpoch:
 
     def take(self, numbers: Sequence[int], *, pieces: bool = False) -> list[PackArrays]:
         """Return packs by number."""
-        if not pieces or not self._expected:
-            return self._take(numbers, pieces=pieces)
-        if not self._found.keys() >= set(numbers):
-            self._look_up(numbers)
-        if not self._found.keys() >= set(numbers):
-            return self._take(numbers, pieces=pieces)
-        self._packs.check_now_and_then()
-        return [self._found[number] for number in numbers]
+        if pieces and self._expected:
+            if not self._found.keys() >= set(numbers):
+                self._look_up(numbers)
+            if self._found.keys() >= set(numbers):
+                self._packs.check_now_and_then()
+                return [self._found[number] for number in numbers]
+        return self._take(numbers, pieces=pieces)
 
     def _look_up(self, numbers: Sequence[int]) -> None:
         """Look up the places of packs, and of those that are expected with them."""
