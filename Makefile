@@ -64,7 +64,7 @@ stress: $(VENV)/.tools
 
 # Malloc must return null where there is no memory, as the core expects it. Findings are in rust/fuzz/artifacts.
 SECONDS ?= 60
-FUZZ_TARGETS ?= plan parts gather batch schedule json_lines
+FUZZ_TARGETS ?= plan parts gather batch schedule json_lines parquet
 fuzz:
 	for target in $(FUZZ_TARGETS); do \
 		ASAN_OPTIONS=allocator_may_return_null=1 cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target -- \

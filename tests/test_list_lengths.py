@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from packsort._arrow import is_list
 from packsort.errors import SourceError
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.parquet import ParquetReader
 from packsort.sources.formats.parquet_footer import column_chunks
 from packsort.sources.formats.parquet_levels import count_lists
@@ -78,7 +79,7 @@ def test_lengths_are_those_that_pyarrow_decodes(data: st.DataObject, codec: str,
     whole = pq.ParquetFile(file)
     for group, chunks in enumerate(column_chunks(file)):
         expected = whole.read_row_group(group, columns=["input_ids"])["input_ids"].combine_chunks()
-        lists_found = read_lists(whole, file, ["input_ids"], chunks, len(expected))
+        lists_found = read_lists(whole, file, ["input_ids"], chunks, len(expected), BlockMemory())
         if len(expected) and encoding in ("dictionary", "PLAIN") and codec in ("none", "snappy", "lz4"):
             assert bool(lists_found) == (expected.null_count + expected.flatten().null_count == 0)
         for found_lists in lists_found.values():
@@ -126,7 +127,8 @@ def test_damage_is_no_length(codec: str) -> None:
         # Levels that were changed may be levels still, but of as many rows, and of no more values than levels.
         assert found is None or (len(found) == len(rows) and found.sum() <= levels)
         if number % 10 == 0:
-            for lists_found in read_lists(file, io.BytesIO(damaged), ["input_ids"], chunks, len(rows)).values():
+            found_lists = read_lists(file, io.BytesIO(damaged), ["input_ids"], chunks, len(rows), BlockMemory())
+            for lists_found in found_lists.values():
                 lists_found.validate(full=True)
                 assert len(lists_found) == len(rows)
     for end in range(0, len(whole), 97):
@@ -142,7 +144,7 @@ def test_columns_of_a_row_group_share_its_memory() -> None:
     file = io.BytesIO()
     pq.write_table(table, file)
     (chunks,) = column_chunks(file)
-    found = read_lists(pq.ParquetFile(file), file, table.column_names, chunks, len(lengths))
+    found = read_lists(pq.ParquetFile(file), file, table.column_names, chunks, len(lengths), BlockMemory())
     assert pa.table(found).equals(table)
     assert all(lists.values.buffers()[1].address % 64 == 0 for lists in found.values())
     assert table.nbytes > 4 << 20
@@ -154,12 +156,13 @@ def test_a_page_whose_checksum_differs_is_left_to_pyarrow() -> None:
     pq.write_table(table, file, write_page_checksum=True)
     whole = file.getvalue()
     ((chunk,),) = column_chunks(file)
-    right = read_lists(pq.ParquetFile(file), file, ["input_ids"], [chunk], 2)
+    opened, memory = pq.ParquetFile(file), BlockMemory()
+    right = read_lists(opened, file, ["input_ids"], [chunk], 2, memory)
     assert right["input_ids"].to_pylist() == [[1, 2, 3], [4]]
     for at in range(chunk.at, chunk.at + chunk.size):
         damaged = bytearray(whole)
         damaged[at] ^= 1
-        for lists_found in read_lists(pq.ParquetFile(file), io.BytesIO(damaged), ["input_ids"], [chunk], 2).values():
+        for lists_found in read_lists(opened, io.BytesIO(damaged), ["input_ids"], [chunk], 2, memory).values():
             assert lists_found.to_pylist() == [[1, 2, 3], [4]]  # what was changed is a part that nothing needs
 
 

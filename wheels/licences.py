@@ -22,6 +22,7 @@ PHRASES = {
     "Apache-2.0": "Apache License",
     "MIT": "Permission is hereby granted, free of charge",
     "BSD-2-Clause": "Redistribution and use in source and binary forms",
+    "BSD-3-Clause": "may be used to endorse or promote",
 }
 HEAD = """\
 Licences of the code of others that is compiled into the wheels of packsort

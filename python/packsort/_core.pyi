@@ -25,11 +25,12 @@ __all__ = [
     "num_threads",
     "pack_costs",
     "price_patterns",
+    "read_column_lists",
+    "read_page_header",
     "sample_patterns",
     "schedule",
     "shuffled",
     "step_total",
-    "write_page_values",
 ]
 
 __version__: str
@@ -44,9 +45,18 @@ def num_threads() -> int: ...
 def count_list_values(
     repetition: bytes, definition: bytes, values: int, levels: tuple[int, int, bool], rows: int
 ) -> tuple[int, NDArray[np.int64], int]: ...
-def write_page_values(
-    dictionary: bytes, page: bytes, first: int, plain: bool, width: int, values: NDArray[np.uint8]
-) -> None: ...
+def read_page_header(data: bytes) -> tuple[int, int, int, int, int, bool, tuple[int, int]] | None: ...
+def read_column_lists(
+    file: bytes | str,
+    at: int,
+    size: int,
+    codec: str,
+    values: int,
+    rows: int,
+    levels: tuple[int, int, bool],
+    width: int,
+    memory: NDArray[np.uint8],
+) -> NDArray[np.int64]: ...
 def count_objects(text: bytes, max_depth: int) -> int | None: ...
 def price_patterns(
     sizes: NDArray[np.uint32],

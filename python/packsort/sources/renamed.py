@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from packsort.errors import OptionError, SourceError
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.parts import read_parts
 from packsort.sources.formats.reader import BlockReader, Blocks, Reader
@@ -112,7 +113,7 @@ class _RenamedBlocks(_RenamedReader):
         assert isinstance(self._reader, BlockReader)
         blocks = self._reader.blocks()
 
-        def read(index: int, columns: Sequence[str]) -> pa.Table:
-            return blocks.read(index, self._given(columns)).rename_columns(list(columns))
+        def read(index: int, columns: Sequence[str], memory: BlockMemory) -> pa.Table:
+            return blocks.read(index, self._given(columns), memory).rename_columns(list(columns))
 
         return Blocks(blocks.rows, blocks.decoded, read)

@@ -26,6 +26,7 @@ from packsort.sources.files.find import find_files
 from packsort.sources.files.opening import open_files
 from packsort.sources.files.skipped import SkippedFile, SkipReason
 from packsort.sources.files.splits import rows_by_split
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.json import share_types
 from packsort.sources.formats.list_lengths import list_lengths
 from packsort.sources.formats.parts import read_parts
@@ -248,9 +249,9 @@ class Source:
             )
         blocks = reader.blocks()
 
-        def read(block: int, columns: Sequence[str]) -> pa.Table:
+        def read(block: int, columns: Sequence[str], memory: BlockMemory) -> pa.Table:
             schema = self._checked(columns)
-            table = blocks.read(block, columns)
+            table = blocks.read(block, columns, memory)
             with naming(reader.path):
                 return table if table.schema.equals(schema) else table.cast(schema)
 

@@ -178,6 +178,8 @@ pub enum Error {
     DamagedLevels,
     /// A page of Parquet holds fewer values than it says, or values that its dictionary does not have.
     DamagedValues,
+    /// A column of Parquet holds nulls, or is stored in a way that is not known here.
+    NotPlainLists,
     /// The offsets of a list column point outside its values, are negative, or descend.
     DamagedColumn {
         /// The first such row.
@@ -413,6 +415,7 @@ impl fmt::Display for Error {
             }
             Self::DamagedLevels => f.write_str("its repetition and definition levels tell of no lists"),
             Self::DamagedValues => f.write_str("a page holds other values than it says"),
+            Self::NotPlainLists => f.write_str("a column holds nulls, or is stored in a way that is not known here"),
             Self::DamagedColumn { row } => write!(f, "list column is damaged: row {row} lies outside the values"),
             Self::DamagedPack { pack, fault } => write!(f, "pack {pack} of the batch is damaged: {fault}"),
             Self::PackTooLong { pack, tokens, row_length } => {

@@ -6,13 +6,13 @@ mod ids;
 mod input;
 pub mod json_lines;
 mod lengths;
-pub mod list_levels;
-pub mod list_values;
+
 mod memory;
 mod names;
 mod options;
 mod packing;
 mod parallel;
+pub mod parquet;
 mod permutation;
 mod plan;
 mod tokens;

@@ -11,9 +11,8 @@ mod gather;
 mod in_order;
 mod json_lines;
 mod lengths;
-mod list_levels;
-mod list_values;
 mod optimal;
+mod parquet;
 mod parts;
 mod pieces;
 mod plan;
@@ -35,11 +34,9 @@ mod _core {
     #[pymodule_export]
     use super::json_lines::count_objects;
     #[pymodule_export]
-    use super::list_levels::count_list_values;
-    #[pymodule_export]
-    use super::list_values::write_page_values;
-    #[pymodule_export]
     use super::optimal::{Packing, price_patterns, sample_patterns};
+    #[pymodule_export]
+    use super::parquet::{count_list_values, read_column_lists, read_page_header};
     #[pymodule_export]
     use super::pieces::{Pieces, cut_pieces};
     #[pymodule_export]

@@ -112,7 +112,7 @@ class ArrowReader:
                 f"`{self.path}` is compressed Arrow, which cannot be mapped: write it without compression, or as "
                 "Parquet, which is read by row group"
             )
-        return Blocks((self.rows,), False, lambda index, columns: self.read(columns))
+        return Blocks((self.rows,), False, lambda index, columns, memory: self.read(columns))
 
     def _is_compressed(self) -> bool:
         """Return whether a buffer of the first rows is not the file's own memory."""

@@ -18,6 +18,7 @@ from packsort._arrow import value_bytes
 from packsort._paths import not_a_uri
 from packsort._stores import StorePath
 from packsort.errors import SourceError
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.list_lengths import list_lengths_of_batches
 from packsort.sources.formats.opening import Place, open_object
 from packsort.sources.formats.parquet_footer import ColumnChunk, column_chunks
@@ -84,6 +85,15 @@ class ParquetReader:
         else:
             with open(not_a_uri(self.path), "rb", buffering=0) as source:
                 yield source
+
+    @contextmanager
+    def _pages(self) -> Iterator[BinaryIO | str]:
+        """Return the path of a file on a disk, or open the bytes of an object."""
+        if isinstance(self._place, StorePath):
+            with self._bytes() as data:
+                yield data
+        else:
+            yield not_a_uri(self.path)
 
     def list_lengths(self, columns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Count the values of lists from their levels, and decode only the columns whose levels do not tell."""
@@ -177,11 +187,11 @@ class ParquetReader:
             with self._bytes() as data:
                 return column_chunks(data)
 
-        def read(index: int, columns: Sequence[str]) -> pa.Table:
+        def read(index: int, columns: Sequence[str], memory: BlockMemory) -> pa.Table:
             lists: dict[str, pa.Array] = {}
-            with naming(self.path), self._open(metadata) as file, self._bytes() as data:
-                with suppress(ThriftError, IndexError):
-                    lists = read_lists(file, data, columns, chunks()[index], rows[index])
+            with naming(self.path), self._open(metadata) as file:
+                with suppress(ThriftError, IndexError), self._pages() as data:
+                    lists = read_lists(file, data, columns, chunks()[index], rows[index], memory)
                 table = pa.table(lists)
                 if rest := [name for name in columns if name not in lists]:
                     # Threads read row groups. One for each column besides would take a fifth more of the processor.

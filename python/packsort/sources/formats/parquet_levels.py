@@ -6,7 +6,6 @@ the beginning is read and decompressed. Layout: https://parquet.apache.org/docs/
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -18,16 +17,14 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from packsort import _core
-from packsort.errors import PacksortError
+from packsort.errors import DamagedError, PacksortError
 from packsort.sources.formats.parquet_footer import ColumnChunk, column_chunks
-from packsort.sources.formats.thrift import Fields, ThriftError, read_struct
+from packsort.sources.formats.thrift import ThriftError
 
 _STREAMS = {"ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
 _BLOCKS = {"SNAPPY": "snappy", "LZ4": "lz4_raw"}
 _HEAD_BYTES = 1 << 16
 _MOST_GROWTH = 256  # of a page of Snappy or LZ4, whose size in memory is a number in the file
-_VERSIONS = {0: (5, 1), 2: (7, 0), 3: (8, 2)}  # by the kind of a page: the field of its header, and its version
-_RLE = 3
 DAMAGES = (ThriftError, PacksortError, pa.ArrowException, OSError, OverflowError, LookupError, TypeError)
 
 
@@ -103,7 +100,7 @@ class ListColumn:
         if not rows and not chunk.values:  # there may be no page
             return parts[0]
         found = values_found = 0
-        for page in pages(data, chunk):
+        for page in _pages(data, chunk):
             if not page.version:
                 continue
             levels = page.levels(data, chunk.compression)
@@ -122,7 +119,7 @@ class ListColumn:
 
 
 @dataclass(frozen=True)
-class Page:
+class _Page:
     """Page of a column.
 
     Attributes:
@@ -130,73 +127,37 @@ class Page:
         size: Its bytes in the file.
         size_in_memory: Its bytes without compression.
         values: Number of its values, nulls and empty lists included.
-        header: Fields of the header that its kind has.
         version: 1 or 2 of a data page, 0 of a dictionary.
-        checksum: CRC-32 of its bytes in the file, or None.
+        runs: Whether its levels are runs.
+        level_bytes: Bytes of its repetition and its definition levels, in version 2.
     """
 
     at: int
     size: int
     size_in_memory: int
     values: int
-    header: Fields
     version: int
-    checksum: int | None
-
-    def content(self, data: BinaryIO, compression: str) -> tuple[bytes, int, bytes, bytes] | None:
-        """Read the whole page.
-
-        Returns:
-            Its bytes, the first of them that belongs to a value, the repetition levels and the definition levels; None
-            where its compression or its levels are not known here, or its checksum differs.
-        """
-        stored = _read(data, self.at, self.size)
-        if self.checksum is not None and zlib.crc32(stored) != self.checksum & 0xFFFFFFFF:
-            return None
-        if self.version == 2:
-            definition, repetition = self.header[5], self.header[6]
-            first = definition + repetition
-            if not (definition >= 0 and repetition >= 0 and first <= min(self.size, self.size_in_memory)):
-                return None
-            levels = stored[:repetition], stored[repetition:first]
-            if compression == "UNCOMPRESSED" or not self.header.get(7, True):
-                return stored, first, *levels
-            values = _decompressed(stored[first:], self.size_in_memory - first, compression)
-            return None if values is None else (values, 0, *levels)
-        whole = _decompressed(stored, self.size_in_memory, compression)
-        if whole is None or not self.version:
-            return None if whole is None else (whole, 0, b"", b"")
-        if self.header[3] != _RLE or self.header[4] != _RLE:
-            return None
-        repetition_levels = _prefixed(whole, 0)
-        if repetition_levels is None:
-            return None
-        first = 4 + len(repetition_levels)
-        definition_levels = _prefixed(whole, first)
-        if definition_levels is None:
-            return None
-        return whole, first + 4 + len(definition_levels), repetition_levels, definition_levels
+    runs: bool
+    level_bytes: tuple[int, int]
 
     def levels(self, data: BinaryIO, compression: str) -> tuple[bytes, bytes] | None:
         """Return the repetition and the definition levels, encoded; None where the page must be decoded."""
         if self.version == 2:
-            definition, repetition = self.header[5], self.header[6]
-            if not (0 <= definition <= self.size and 0 <= repetition <= self.size):
-                return None
-            head = _read(data, self.at, min(self.size, definition + repetition))
+            repetition, definition = self.level_bytes
+            head = read_bytes(data, self.at, min(self.size, definition + repetition))
             return head[:repetition], head[repetition:]
-        if self.header[3] != _RLE or self.header[4] != _RLE:
+        if not self.runs:
             return None
         for size in (min(_HEAD_BYTES, self.size), self.size):
-            beginning = self._beginning(_read(data, self.at, size), size == self.size, compression)
+            beginning = self._beginning(read_bytes(data, self.at, size), size == self.size, compression)
             if beginning is None:
                 return None
             head = beginning
-            repetition = _prefixed(head, 0)
-            definition = None if repetition is None else _prefixed(head, 4 + len(repetition))
-            if definition is not None:
-                assert repetition is not None
-                return repetition, definition
+            repetition_levels = _prefixed(head, 0)
+            if repetition_levels is not None:
+                definition_levels = _prefixed(head, 4 + len(repetition_levels))
+                if definition_levels is not None:
+                    return repetition_levels, definition_levels
         return None
 
     def _beginning(self, stored: bytes, whole: bool, compression: str) -> bytes | None:
@@ -212,16 +173,6 @@ class Page:
             return b""
         codec = pa.Codec(_BLOCKS[compression])
         return bytes(codec.decompress(stored, self.size_in_memory, asbytes=True))
-
-
-def _decompressed(stored: bytes, size: int, compression: str) -> bytes | None:
-    """Return the bytes of a page; None where the compression is not known here, or the size is far too large."""
-    if compression == "UNCOMPRESSED":
-        return stored
-    codec = (_STREAMS | _BLOCKS).get(compression)
-    if codec is None or size > _MOST_GROWTH * (len(stored) + 1):
-        return None
-    return bytes(pa.Codec(codec).decompress(stored, size, asbytes=True)) if size else b""
 
 
 def _read_levels(stream: pa.NativeFile) -> bytes:
@@ -254,7 +205,7 @@ def _prefixed(head: bytes, at: int) -> bytes | None:
     return found if len(head) >= at + 4 and len(found) == size else None
 
 
-def pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[Page]:
+def _pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[_Page]:
     """Yield the pages of a column chunk.
 
     Args:
@@ -262,27 +213,29 @@ def pages(data: BinaryIO, chunk: ColumnChunk) -> Iterator[Page]:
         chunk: The chunk.
 
     Raises:
-        ThriftError: A page is of another kind, or lies outside the chunk.
+        DamagedError: A page is of another kind, or lies outside the chunk.
     """
     at, end = chunk.at, chunk.at + chunk.size
     while at < end:
-        header, size = read_struct(_read(data, at, min(_HEAD_BYTES, end - at)))
+        header = _core.read_page_header(read_bytes(data, at, min(_HEAD_BYTES, end - at)))
+        if header is None:
+            raise DamagedError("a page has no header that is known here")
+        version, header_size, size, size_in_memory, values, runs, level_bytes = header
+        at += header_size
+        if at + size > end:
+            raise DamagedError("a page lies outside its column")
+        yield _Page(at, size, size_in_memory, values, version, runs, level_bytes)
         at += size
-        kind, in_memory, stored = header[1], header[2], header[3]
-        if stored < 0 or at + stored > end or in_memory < 0:
-            raise ThriftError("a page lies outside its column")
-        if kind not in _VERSIONS:
-            raise ThriftError("a page of another kind")
-        own, version = _VERSIONS[kind]
-        if header[own][1] < 0:
-            raise ThriftError("a page has less than no values")
-        yield Page(at, stored, in_memory, header[own][1], header[own], version, header.get(4))
-        at += stored
 
 
-def _read(data: BinaryIO, at: int, size: int) -> bytes:
+def read_bytes(data: BinaryIO, at: int, size: int) -> bytes:
+    """Read some bytes of a file.
+
+    Raises:
+        DamagedError: It ends before.
+    """
     data.seek(at)
     found = data.read(size)
     if len(found) != size:
-        raise ThriftError("the file has ended")
+        raise DamagedError("the file has ended")
     return found

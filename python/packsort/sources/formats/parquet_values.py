@@ -8,10 +8,8 @@ pyarrow, which has the last word and the message.
 
 from __future__ import annotations
 
-import mmap
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO
@@ -23,25 +21,31 @@ from numpy.typing import NDArray
 
 from packsort import _core
 from packsort._arrow import from_numpy
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.parquet_footer import ColumnChunk
-from packsort.sources.formats.parquet_levels import DAMAGES, ListColumn, pages
+from packsort.sources.formats.parquet_levels import DAMAGES, ListColumn, read_bytes
 
 _WIDTHS = {pa.int32(): ("INT32", 4), pa.int64(): ("INT64", 8)}
-_PLAIN, _BY_DICTIONARY = 0, (2, 8)
-_LINE, _HUGE_PAGE, _HUGE_FROM = 64, 2 << 20, 4 << 20
+_LINE = 64
 
 
 def read_lists(
-    file: pq.ParquetFile, data: BinaryIO, names: Iterable[str], chunks: list[ColumnChunk], rows: int
+    file: pq.ParquetFile,
+    data: BinaryIO | str,
+    names: Iterable[str],
+    chunks: list[ColumnChunk],
+    rows: int,
+    memory: BlockMemory,
 ) -> dict[str, pa.Array]:
     """Read list columns of a row group.
 
     Args:
         file: The open file.
-        data: The same file, as bytes.
+        data: The same file: its path, or its bytes.
         names: The columns.
         chunks: All column chunks of the row group.
         rows: Rows of the row group.
+        memory: Gives memory to the values.
 
     Returns:
         The lists, in the types that pyarrow gives them, without the columns that pyarrow must decode.
@@ -49,11 +53,11 @@ def read_lists(
     wanted = {name: column for name in names if (column := _Column.of(file, name, chunks)) is not None}
     sizes = [-(-column.width * column.chunk.values // _LINE) * _LINE for column in wanted.values()]
     try:
-        memory = _memory(sum(sizes))
+        values = memory.take(sum(sizes))
     except (OSError, ValueError, OverflowError, MemoryError):  # a footer may say any number of values
         return {}
     found = {
-        name: _read(data, column, rows, memory[end - size : end])
+        name: _decoded(data, column, rows, values[end - size : end])
         for (name, column), size, end in zip(wanted.items(), sizes, accumulate(sizes), strict=True)
     }
     return {name: lists for name, lists in found.items() if lists is not None}
@@ -81,56 +85,21 @@ class _Column:
         return cls(leaf, kind, chunk, width) if fits else None
 
 
-def _memory(size: int) -> NDArray[np.uint8]:
-    """Allocate bytes. A row group takes whole huge pages, which the system clears with fewer faults."""
-    if size < _HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(size, np.uint8)
-    whole = -(-size // _HUGE_PAGE) * _HUGE_PAGE  # a mapping of whole huge pages begins with one
-    memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # of a system without huge pages
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, np.uint8, size)
-
-
-def _read(data: BinaryIO, column: _Column, rows: int, memory: NDArray[np.uint8]) -> pa.Array | None:
+def _decoded(data: BinaryIO | str, column: _Column, rows: int, memory: NDArray[np.uint8]) -> pa.Array | None:
     try:
         return _lists(data, column, rows, memory)
     except DAMAGES:
         return None
 
 
-def _lists(data: BinaryIO, column: _Column, rows: int, memory: NDArray[np.uint8]) -> pa.Array | None:
-    chunk, width = column.chunk, column.width
-    dictionary, rows_found, levels, end = b"", 0, 0, 0
-    parts = [np.zeros(1, np.int64)]
-    for page in pages(data, chunk):
-        content = page.content(data, chunk.compression)
-        if content is None:
-            return None
-        whole, first, repetition, definition = content
-        encoding = page.header[4 if page.version == 2 else 2]
-        if not page.version:
-            if dictionary or levels or encoding not in (_PLAIN, *_BY_DICTIONARY) or len(whole) != width * page.values:
-                return None
-            dictionary = whole
-            continue
-        if encoding != _PLAIN and encoding not in _BY_DICTIONARY:
-            return None
-        continued, lengths, nulls = _core.count_list_values(
-            repetition, definition, page.values, column.leaf.facts, rows - rows_found
-        )
-        count = continued + int(lengths.sum())
-        if nulls or int(lengths.min(initial=0)) < 0 or (continued and not rows_found) or end + count > chunk.values:
-            return None
-        own = memory[width * end : width * (end + count)]
-        _core.write_page_values(dictionary, whole, first, encoding == _PLAIN, width, own)
-        parts[-1][-1] += continued  # no part is empty, so this is the last list that has begun
-        if len(lengths):
-            parts.append(lengths)
-        rows_found, levels, end = rows_found + len(lengths), levels + page.values, end + count
-    if rows_found != rows or levels != chunk.values:
-        return None
+def _lists(data: BinaryIO | str, column: _Column, rows: int, memory: NDArray[np.uint8]) -> pa.Array:
+    chunk = column.chunk
+    pages, at = (data, chunk.at) if isinstance(data, str) else (read_bytes(data, chunk.at, chunk.size), 0)
+    lengths = _core.read_column_lists(
+        pages, at, chunk.size, chunk.compression, chunk.values, rows, column.leaf.facts, column.width, memory
+    )
     lists, offset = (pa.ListArray, np.int32) if pa.types.is_list(column.kind) else (pa.LargeListArray, np.int64)
-    ends = np.cumsum(np.concatenate(parts), dtype=offset)
-    values = memory[: width * end].view(np.dtype(f"i{width}"))
+    ends = np.zeros(rows + 1, offset)
+    np.cumsum(lengths, out=ends[1:])
+    values = memory[: column.width * int(ends[-1])].view(np.dtype(f"i{column.width}"))
     return lists.from_arrays(from_numpy(ends), from_numpy(values), type=column.kind)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from packsort._arrow import check_type_names, check_valid, is_text
 from packsort.errors import SourceError, SourceNotFoundError
+from packsort.sources.formats.block_memory import BlockMemory
 
 _NOT_UTF8 = re.compile(r"Invalid UTF8 sequence at string index (\d+)")  # as Arrow words it
 
@@ -54,12 +55,13 @@ class Blocks:
     Attributes:
         rows: Rows of each block.
         decoded: Whether a block that is read takes memory of its own. Others are mapped, or read once for all.
-        read: Reads all rows of some columns of block `index`: `read(index, columns)`.
+        read: Reads all rows of some columns of block `index`: `read(index, columns, memory)`. A decoded block is in
+            that memory.
     """
 
     rows: tuple[int, ...]
     decoded: bool
-    read: Callable[[int, Sequence[str]], pa.Table]
+    read: Callable[[int, Sequence[str], BlockMemory], pa.Table]
 
 
 @runtime_checkable

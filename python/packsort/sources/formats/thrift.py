@@ -1,7 +1,6 @@
-"""Reader of structs in Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages.
+"""Reader of structs in Thrift's compact protocol, in which Parquet writes its footer.
 
-pyarrow decodes pages, but gives no way to their headers. Protocol:
-https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+Protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def read_struct(data: bytes) -> tuple[Fields, int]:
         Its fields, and the number of its bytes.
 
     Raises:
-        ThriftError: The bytes end too early, or are no struct that a page has.
+        ThriftError: The bytes end too early, or are no struct that a footer has.
 
     Example:
         >>> read_struct(bytes([0x15, 6, 0x2C, 0x15, 1, 0, 0]))

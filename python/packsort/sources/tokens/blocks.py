@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from packsort.errors import DamagedError
 from packsort.schema import INPUT_IDS, LABELS, LOSS_MASKS, SEPARATOR
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.formats.reader import Blocks
 from packsort.sources.tokens.block_reads import BlockReads, Read
 from packsort.sources.tokens.block_rows import BlockColumns, BlockRows, PackRows, PackSegments, joined_segments
@@ -73,6 +74,7 @@ class TokenBlocks:
         self._opened: dict[int, Blocks] = {}
         self._time = 0
         self._reads = BlockReads[BlockKey]()
+        self._memory = BlockMemory()
         self._view = self._known()
 
     def gather(
@@ -160,9 +162,10 @@ class TokenBlocks:
         found = self.find(*joined_segments(packs))
         if found is None:
             return None
-        cuts = np.cumsum([len(own) for own in ids])[:-1]
-        starts = None if found.starts is None else np.split(found.starts, cuts)
-        return PackRows(found.columns, ids, np.split(found.rows, cuts), lengths, starts)
+        ends = list(accumulate(map(len, ids), initial=0))
+        rows = [found.rows[first:end] for first, end in pairwise(ends)]
+        starts = None if found.starts is None else [found.starts[first:end] for first, end in pairwise(ends)]
+        return PackRows(found.columns, ids, rows, lengths, starts)
 
     def read_ahead(self, *stretches: range) -> None:
         """Start to read blocks on threads, as far as they may be kept together.
@@ -313,7 +316,7 @@ class TokenBlocks:
         """Read a block, and check that it has the rows that were packed."""
         file = self._files[key.file]
         file.check()
-        table = self._opened[key.file].read(key.block, self._stored.names)
+        table = self._opened[key.file].read(key.block, self._stored.names, self._memory)
         file.check()  # what was opened by its name may be another file than was just looked at
         expected = self._lengths[first_row : first_row + table.num_rows]
         return checked_block(

@@ -16,6 +16,7 @@ from pyarrow import types
 from packsort._options.choices import EmptySequences
 from packsort._progress import Stage, log_stage
 from packsort.schema import ATTENTION_MASK, INPUT_IDS, LOSS_MASKS
+from packsort.sources.formats.block_memory import BlockMemory
 from packsort.sources.source import Source
 from packsort.sources.tokens.checked import CheckedRows
 from packsort.sources.tokens.disagreeing import uneven_across_files
@@ -145,11 +146,11 @@ def _survey(
 
 def _stretches(source: Source, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
     """Yield the number of the first row, and some rows, until all rows of all files have come."""
-    first = 0
+    first, memory = 0, BlockMemory()
     for index in range(len(source.files)):
         blocks = source.blocks(index)
         for block, rows in enumerate(blocks.rows):
-            table = blocks.read(block, columns)
+            table = blocks.read(block, columns, memory)
             for start in range(0, rows, _ROWS_AT_A_TIME):
                 yield first + start, table.slice(start, _ROWS_AT_A_TIME)
             first += rows

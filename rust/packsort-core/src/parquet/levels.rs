@@ -51,7 +51,7 @@ pub struct PageLists {
 ///
 /// # Examples
 /// ```
-/// use packsort_core::list_levels::{ListLevels, count_page};
+/// use packsort_core::parquet::{ListLevels, count_page};
 ///
 /// // [[5, 6], []]: repetition 0 1 0, definition 1 1 0
 /// let levels = ListLevels { most: 1, value: 1, nullable: false };
@@ -175,7 +175,7 @@ impl<'a> Runs<'a> {
 }
 
 /// Take a number of seven bits a byte, the lowest first, from the beginning of `bytes`.
-pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for (i, &byte) in bytes.iter().enumerate().take(10) {
         number |= u64::from(byte & 0x7f) << (7 * i);

@@ -2,10 +2,10 @@
 //!
 //! A page holds its values as they are, or the place of each in the dictionary of the column, with as many bits as the
 //! largest needs. Places are runs of one number and groups of eight packed numbers in turn, as levels are (see
-//! [`list_levels`](crate::list_levels)). The lists of tokens come from the levels, and their values from here.
+//! [`count_page`](super::count_page)). The lists of tokens come from the levels, and their values from here.
 
+use super::levels::varint;
 use crate::Error;
-use crate::list_levels::varint;
 
 /// Values of one page, decompressed.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub enum PageValues<'a> {
 ///
 /// # Examples
 /// ```
-/// use packsort_core::list_values::{PageValues, write_page};
+/// use packsort_core::parquet::{PageValues, write_page};
 ///
 /// // 1 bit for each place; three times place 1, then one group of 8 places
 /// let mut values = [[0]; 6];
