@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import adlfs
 import pytest
@@ -57,6 +58,31 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def files(local: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in local.iterdir()}
+
+
+@pytest.fixture
+def bare_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List objects with ETags without quotes, as Azure does, and adlfs before 2026.5."""
+    listed = adlfs.AzureBlobFileSystem._details
+
+    def bare(facts: dict[str, Any]) -> dict[str, Any]:
+        is_listed = facts["type"] == "file" and facts["metadata"] is None
+        return facts | {"etag": facts["etag"].strip('"')} if is_listed else facts
+
+    async def details(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        return [bare(facts) for facts in await listed(*args, **kwargs)]
+
+    monkeypatch.setattr(adlfs.AzureBlobFileSystem, "_details", details)
+
+
+@pytest.mark.usefixtures("bare_tags")
+def test_an_object_has_the_same_tag_in_a_listing(server: AzureServer) -> None:
+    at = "abfs://box/rows/data/train-0.parquet"
+    listed = Store().filesystem(at)[0].find("box/rows/data", detail=True)
+    assert not any('"' in one["etag"] for one in listed.values())
+    assert Store().find("abfs://box/rows/data")[at] == Store().info(at)
+    assert Store().glob("abfs://box/rows/data/*")[at] == Store().info(at)
+    assert open_source("abfs://box/rows").num_rows == table().num_rows
 
 
 @pytest.mark.parametrize("end", ["rows", "rows/data/train-*.parquet"])

@@ -270,4 +270,5 @@ def _facts(found: Mapping[str, Any]) -> ObjectInfo:
     size = found.get("size")
     if size is None:
         raise OSError("the store does not say how many bytes the object has")
-    return ObjectInfo(int(size), tag)
+    # Azure quotes an ETag where it is asked for an object, and not where it lists them; nor does adlfs before 2026.5.
+    return ObjectInfo(int(size), None if tag is None else tag.strip('"'))
