@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -221,6 +224,33 @@ def test_workers_of_a_data_loader_read_from_the_store(server: FaultyServer, loca
     remote = PackedDataset(URL)
     assert batches(remote, num_workers=2, multiprocessing_context="fork") == expected
     assert batches(pickle.loads(pickle.dumps(remote))) == expected
+
+
+OLD_FSSPEC = """
+import os, signal, sys
+
+register, os.register_at_fork = os.register_at_fork, lambda **calls: None
+from fsspec import asyn
+
+os.register_at_fork = register
+if hasattr(asyn, "reset_after_fork"):
+    del asyn.reset_after_fork
+
+from packsort._stores import Store
+
+expected = Store().find(sys.argv[1])
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(Store().find(sys.argv[1]) != expected)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_forked_children_read_with_an_fsspec_that_does_not_know_of_forks(server: FaultyServer) -> None:
+    """As fsspec before 2025.5 is, which `datasets` 4.0 asks for."""
+    subprocess.run([sys.executable, "-c", OLD_FSSPEC, URL], check=True, timeout=60)
 
 
 def test_a_limit_that_is_too_small_is_refused(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:

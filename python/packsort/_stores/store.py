@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from packsort._install import pip_install
@@ -68,6 +68,8 @@ class Store:
         scheme = url.partition("://")[0].lower()
         try:
             from fsspec.core import url_to_fs
+
+            _reset_children()
         except ImportError as error:
             raise _needs("fsspec", _PACKAGES.get(scheme, ("", "fsspec"))[1], url, error) from error
         try:
@@ -263,6 +265,20 @@ def _creates(filesystem: Any) -> bool:
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     names = filesystem.protocol
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+@cache
+def _reset_children() -> None:
+    """Give forked children of this process an event loop of their own: before 2025.5, fsspec leaves them waiting."""
+    from fsspec import asyn
+
+    if hasattr(os, "register_at_fork") and not hasattr(asyn, "reset_after_fork"):
+        os.register_at_fork(after_in_child=partial(_reset, asyn))
+
+
+def _reset(asyn: Any) -> None:
+    asyn.reset_lock()
+    asyn.loop[0] = asyn.iothread[0] = None
 
 
 def _facts(found: Mapping[str, Any]) -> ObjectInfo:
