@@ -88,7 +88,7 @@ class _Column:
 def _decoded(data: BinaryIO | str, column: _Column, rows: int, memory: NDArray[np.uint8]) -> pa.Array | None:
     try:
         return _lists(data, column, rows, memory)
-    except DAMAGES:
+    except (*DAMAGES, MemoryError):  # damage may say any size
         return None
 
 

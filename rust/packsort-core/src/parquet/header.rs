@@ -98,7 +98,7 @@ impl PageHeader {
             2 => (PageKind::Dictionary, own[7][1]?, own[7][2]?),
             3 => {
                 let own = own[8];
-                let (repetition, definition) = (usize::try_from(own[6]?).ok()?, usize::try_from(own[5]?).ok()?);
+                let (repetition, definition) = (bytes_of(own[6]?)?, bytes_of(own[5]?)?);
                 (PageKind::V2 { repetition, definition, compressed: own[7].unwrap_or(1) == 1 }, own[1]?, own[4]?)
             }
             _ => return None,
@@ -106,13 +106,18 @@ impl PageHeader {
         *bytes = rest;
         Some(Self {
             kind,
-            size: usize::try_from(size?).ok()?,
-            size_in_memory: usize::try_from(size_in_memory?).ok()?,
+            size: bytes_of(size?)?,
+            size_in_memory: bytes_of(size_in_memory?)?,
             values: u64::try_from(values).ok()?,
             encoding,
             checksum: checksum.map(|number| number as u32),
         })
     }
+}
+
+/// Return a number of bytes, which are at most 2 GiB in this layout.
+fn bytes_of(number: i64) -> Option<usize> {
+    i32::try_from(number).ok()?.try_into().ok()
 }
 
 /// Reader of structs. Its methods return `None` where the bytes are no struct, or end too early.

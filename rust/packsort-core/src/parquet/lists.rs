@@ -7,7 +7,7 @@ use super::header::{PageHeader, PageKind};
 use super::levels::{ListLevels, count_page};
 use super::values::{PageValues, write_page};
 use crate::Error;
-use crate::memory::make_room;
+use crate::memory::{copied, make_room};
 
 /// The pages of one column of lists in one row group.
 #[derive(Clone, Copy, Debug)]
@@ -47,23 +47,17 @@ pub fn read_lists<const N: usize>(
     chunk: &ColumnChunk,
     values: &mut [[u8; N]],
 ) -> Result<Vec<i64>, Error> {
-    let mut pages = Pages { file, at: chunk.at, end: chunk.at.checked_add(chunk.size).ok_or(DAMAGED)?, stored: vec![] };
+    let mut pages = Pages::new(file, chunk)?;
     let (mut memory, mut dictionary) = (vec![], vec![]);
     let mut lengths: Vec<i64> = vec![];
     let (mut levels_found, mut end) = (0_u64, 0_usize);
     while let Some((header, stored)) = pages.next()? {
         let page = Page::of(&header, stored, chunk.codec, &mut memory)?;
         if header.kind == PageKind::Dictionary {
-            let known = header.encoding == PLAIN || BY_DICTIONARY.contains(&header.encoding);
-            if !dictionary.is_empty() || levels_found > 0 || !known {
+            if !dictionary.is_empty() || levels_found > 0 {
                 return Err(Error::NotPlainLists);
             }
-            let (own, rest) = page.values.as_chunks::<N>();
-            if own.len() as u64 != header.values || !rest.is_empty() {
-                return Err(DAMAGED);
-            }
-            make_room(&mut dictionary, PAGE, own.len())?;
-            dictionary.extend_from_slice(own);
+            dictionary = entries(&header, page.values)?;
             continue;
         }
         let own = match header.encoding {
@@ -95,6 +89,17 @@ pub fn read_lists<const N: usize>(
     if lengths.len() == chunk.rows && levels_found == chunk.values { Ok(lengths) } else { Err(DAMAGED) }
 }
 
+/// Return the values of a dictionary.
+fn entries<const N: usize>(header: &PageHeader, page: &[u8]) -> Result<Vec<[u8; N]>, Error> {
+    if header.encoding != PLAIN && !BY_DICTIONARY.contains(&header.encoding) {
+        return Err(Error::NotPlainLists);
+    }
+    match page.as_chunks() {
+        (values, []) if values.len() as u64 == header.values => copied(PAGE, values),
+        _ => Err(DAMAGED),
+    }
+}
+
 const DAMAGED: Error = Error::DamagedValues;
 const PAGE: &str = "a page of Parquet";
 const PLAIN: i64 = 0;
@@ -112,7 +117,13 @@ struct Pages<'a, F> {
     stored: Vec<u8>,
 }
 
-impl<F: Read + Seek> Pages<'_, F> {
+impl<'a, F: Read + Seek> Pages<'a, F> {
+    fn new(file: &'a mut F, chunk: &ColumnChunk) -> Result<Self, Error> {
+        let length = file.seek(SeekFrom::End(0)).map_err(|_| DAMAGED)?;
+        let end = chunk.at.checked_add(chunk.size).filter(|&end| end <= length).ok_or(DAMAGED)?;
+        Ok(Self { file, at: chunk.at, end, stored: vec![] })
+    }
+
     /// Read the next page; `None` after the last.
     fn next(&mut self) -> Result<Option<(PageHeader, &[u8])>, Error> {
         if self.at >= self.end {
@@ -323,6 +334,10 @@ mod tests {
         // a page that says that it is far larger in memory than it can be
         let tall = page(0, 8000, b"12", &[&[0x15], &number(3), &[0x15], &number(0), &[0x15, 6, 0x15, 6]]);
         assert_eq!(read(&tall, Codec::Zstd, 3, 2), Err(Error::NotPlainLists));
+        // one that ends where the file does not
+        let short = Cursor::new(&tall[..]);
+        let facts = ColumnChunk { at: 0, size: 1 << 40, codec: Codec::Zstd, values: 3, rows: 2, levels: LEVELS };
+        assert_eq!(read_lists(&mut short.clone(), &facts, &mut [[0; 4]; 9]), Err(Error::DamagedValues));
         // and one that is larger than the memory for it
         let mut none = [[0; 4]; 1];
         let whole = two_lists(0, b"aaaabbbb", Codec::Uncompressed);
