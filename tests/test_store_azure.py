@@ -21,7 +21,7 @@ from packsort._stores import Store, store
 from packsort.errors import OutputError, OutputExistsError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
 from packsort.torch import PackedLoader
-from store_rows import OPTIONS, objects, parquet, table
+from store_rows import OPTIONS, check_a_kill, objects, parquet, table
 
 _numbers = count()
 
@@ -239,6 +239,13 @@ def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: AzureSe
     with server.faulty(Fault(of("PUT", "train-"), "status", 403, times=9999)), pytest.raises(OutputError):
         packsort.write_shards(table(), out, **OPTIONS)
     assert not objects(out)
+
+
+@pytest.mark.parametrize("killed_at", ["train-00002", "manifest.json"])
+def test_the_same_command_goes_on_after_a_kill(
+    server: AzureServer, out: str, files: dict[str, bytes], tmp_path: Path, killed_at: str
+) -> None:
+    check_a_kill(server, of("PUT", killed_at), out, files, tmp_path)
 
 
 def _older(out: str) -> dict[str, bytes]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import count
@@ -22,7 +20,7 @@ from packsort._atomic.store_folder import RUN_FOLDER
 from packsort._stores import Store, store
 from packsort.errors import DamagedError, OutputError, OutputExistsError, SourceError
 from s3_server import Fault, FaultyServer, Request, of, only_own_retries, started
-from store_rows import OPTIONS, objects, table
+from store_rows import OPTIONS, check_a_kill, objects, table
 
 _numbers = count()
 
@@ -124,20 +122,7 @@ def test_a_run_that_fails_before_its_first_object_leaves_nothing(server: FaultyS
 def test_the_same_command_goes_on_after_a_kill(
     server: FaultyServer, out: str, local: dict[str, bytes], tmp_path: Path, killed_at: str
 ) -> None:
-    pq.write_table(table(), rows := tmp_path / "rows.parquet")
-    arguments = ["pack", str(rows), "-o", out, "--max-length", "512", "--shard-size", "30000"]
-    process: list[subprocess.Popen[bytes]] = []
-    fault = Fault(of("PUT", killed_at), "call", lambda: os.kill(process[0].pid, signal.SIGKILL))
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with server.faulty(fault):
-        process.append(subprocess.Popen([sys.executable, "-m", "packsort", *arguments], env=environment))
-        assert process[0].wait(60) == -signal.SIGKILL
-    subprocess.run([sys.executable, "-m", "packsort", *arguments], check=True, stdout=subprocess.DEVNULL, timeout=120)
-    found = objects(out)
-    assert {name: found[name] for name in found if name != "manifest.json"} == {
-        name: local[name] for name in local if name != "manifest.json"
-    }
-    assert packsort.verify(_download(found, tmp_path / "copy"), rows)
+    check_a_kill(server, of("PUT", killed_at), out, local, tmp_path)
 
 
 # A signal between the opening of a file and the block that closes it leaves the file to its finalizer.
