@@ -42,7 +42,8 @@ class BlockMemory:
     """
 
     def __init__(self) -> None:
-        self._left: deque[_Mapping] = deque()  # a block may go on any thread: a deque needs no lock
+        # Blocks come and go on any thread, and a child may be forked meanwhile: a deque needs no lock.
+        self._left: deque[_Mapping] = deque()
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """Return memory for a block, whose bytes are any. It is used again when nothing refers to the array.
@@ -58,10 +59,9 @@ class BlockMemory:
         if size < _HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
             return np.empty(size, np.uint8)
         whole = -(-size // _HUGE_PAGE) * _HUGE_PAGE  # a mapping of whole huge pages begins with one
-        left = self._left_for(whole) or _Mapping(mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0)
-        if not left.touched:
-            with suppress(OSError):  # of a system without huge pages
-                left.memory.madvise(mmap.MADV_HUGEPAGE)
+        left = self._left_for(whole)
+        if left is None:
+            left = _Mapping(_mapping(whole), whole)
         elif left.touched - whole > whole // _SURPLUS:
             left.memory.madvise(mmap.MADV_DONTNEED, whole, left.touched - whole)
             left = _Mapping(left.memory, whole)
@@ -73,13 +73,19 @@ class BlockMemory:
     def _left_for(self, size: int) -> _Mapping | None:
         """Return a mapping of at least this size. The system gets as much back as the block takes more than is left."""
         found, missing = None, size
-        for _ in range(len(self._left)):
-            with suppress(IndexError):  # another thread took the last one
+        while missing > 0:
+            try:
                 left = self._left.popleft()
-                if found is None and len(left.memory) >= size:
-                    found, missing = left, size - left.touched
-                elif missing > 0:
-                    missing -= left.touched
-                else:
-                    self._left.append(left)
+            except IndexError:
+                break
+            missing -= left.touched
+            if found is None and len(left.memory) >= size:
+                found = left
         return found
+
+
+def _mapping(size: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # of a system without huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
