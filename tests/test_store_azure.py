@@ -5,19 +5,22 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import adlfs
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 import packsort
 from azure_server import ACCOUNT, SINGLE_PUT_BYTES, AzureServer, started
 from faulty_server import Fault, Request, of, time_limit
 from packsort._atomic.store_folder import RUN_FOLDER
 from packsort._options.input import InputConfig
-from packsort._stores import Store, store
+from packsort._stores import Store, retries, store
 from packsort.errors import OutputError, OutputExistsError, SourceError, SourceNotFoundError
 from packsort.sources.source import open_source
 from packsort.torch import PackedLoader
@@ -246,6 +249,24 @@ def test_the_same_command_goes_on_after_a_kill(
     server: AzureServer, out: str, files: dict[str, bytes], tmp_path: Path, killed_at: str
 ) -> None:
     check_a_kill(server, of("PUT", killed_at), out, files, tmp_path)
+
+
+def test_a_server_that_is_not_there_is_given_up_when_the_client_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client makes attempts of its own, and pauses for more than a minute."""
+    now = [0.0]
+    monkeypatch.setattr(retries, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: None))
+    calls: list[float] = []
+
+    def fails(seconds: float) -> None:
+        calls.append(seconds)
+        now[0] += seconds
+        raise ServiceRequestError("no such host")
+
+    for seconds, attempts in ((90.0, 1), (1.0, retries.ATTEMPTS)):
+        calls.clear()
+        with pytest.raises(OSError, match="no such host"):
+            retries.repeated(partial(fails, seconds))
+        assert len(calls) == attempts
 
 
 def _older(out: str) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 The clients of S3 and of Google retry by themselves, others do not; none asks again where an answer is shorter than it
 should be. So each call is made up to four times, with pauses that grow. Errors that stay, such as a missing bucket, are
-raised at once.
+raised at once, and so is the error of a client that has waited long between attempts of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt; each later pause is three times as long."""
+CLIENT_SECONDS = 30
+"""Seconds after which a client that waits between attempts of its own has made all of them."""
 
 _STAY = (
     FileNotFoundError,
@@ -42,6 +44,7 @@ _STAYING_ERRNOS = {
     errno.EROFS,
 }
 _PASSING_STATUSES = {408, 425, 429}
+_CLIENT_WAITED = ("ServiceRequestError", "ServiceResponseError")  # that of Azure, for more than a minute
 _STAYING_NAMES = ("CredentialsError", "ProfileNotFound", "TokenRetrievalError", "SSOError", "ParamValidationError")
 
 _Result = TypeVar("_Result")
@@ -60,13 +63,14 @@ def repeated(call: Callable[[], _Result]) -> _Result:
     Raises:
         OSError: It failed each time, or in a way that stays.
     """
-    pause = FIRST_PAUSE
+    pause, begun = FIRST_PAUSE, time.monotonic()
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
         # Clients raise exceptions of their own beside OSError.
         except Exception as error:
-            if attempt == ATTEMPTS or stays(error):
+            waited = type(error).__name__ in _CLIENT_WAITED and time.monotonic() - begun >= CLIENT_SECONDS
+            if attempt == ATTEMPTS or stays(error) or waited:
                 raise as_os_error(error) from error
         time.sleep(pause * (0.5 + random.random()))
         pause *= 3
