@@ -7,7 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -85,6 +87,32 @@ def test_lengths_are_those_that_pyarrow_decodes(data: st.DataObject, codec: str,
         for found_lists in lists_found.values():
             assert found_lists.type == expected.type
             assert found_lists.equals(expected)
+
+
+@pytest.mark.parametrize("codec", ["uncompressed", "snappy", "zstd", "lz4", "gzip", "brotli"])
+@pytest.mark.parametrize("writer", ["polars", "duckdb"])
+def test_files_of_other_writers_are_decoded_without_pyarrow(writer: str, codec: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 50_000, count).tolist() for count in rng.integers(0, 900, 500)]
+    table = pa.table(
+        {"input_ids": pa.array(rows, pa.list_(pa.int32())), "labels": pa.array(rows, pa.list_(pa.int64()))}
+    )
+    path = str(tmp_path / "rows.parquet")
+    if writer == "polars":
+        pl.DataFrame(table).write_parquet(path, compression=codec, row_group_size=200)  # type: ignore[arg-type]
+    else:
+        kind = codec.replace("lz4", "lz4_raw")
+        duckdb.from_arrow(table).query(
+            "rows", f"COPY rows TO '{path}' (FORMAT parquet, COMPRESSION {kind}, PARQUET_VERSION V1)"
+        )
+    file, memory = pq.ParquetFile(path), BlockMemory()
+    with open(path, "rb") as data:
+        groups = column_chunks(data)
+    for group, chunks in enumerate(groups):
+        expected = file.read_row_group(group)
+        found = read_lists(file, path, table.column_names, chunks, expected.num_rows, memory)
+        assert set(found) == (set() if codec in ("gzip", "brotli") else set(table.column_names))
+        assert all(pa.chunked_array([lists]).equals(expected[name]) for name, lists in found.items())
 
 
 def test_a_damaged_footer_ends_no_process(tmp_path: Path) -> None:
