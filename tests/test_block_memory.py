@@ -81,6 +81,7 @@ def test_blocks_come_and_go_on_several_threads() -> None:
             block = memory.take((5 + number) * MB)
             block[::4096] = number
             wrong.extend(block[::4096][block[::4096] != number].tolist())
+            del block
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
