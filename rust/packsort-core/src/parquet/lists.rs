@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use super::codec::Codec;
+use super::codec::{Codec, DAMAGED, PAGE, at_least};
 use super::header::{PageHeader, PageKind};
 use super::levels::{ListLevels, count_page};
 use super::values::{PageValues, write_page};
@@ -100,14 +100,10 @@ fn entries<const N: usize>(header: &PageHeader, page: &[u8]) -> Result<Vec<[u8; 
     }
 }
 
-const DAMAGED: Error = Error::DamagedValues;
-const PAGE: &str = "a page of Parquet";
 const PLAIN: i64 = 0;
 const BY_DICTIONARY: [i64; 2] = [2, 8];
 /// Bytes of nearly every header, and of the largest.
 const HEADERS: [u64; 2] = [1 << 10, 1 << 16];
-/// The most times that a page is larger in memory than in the file: its size in memory is a number in the file.
-const MOST_GROWTH: usize = 256;
 
 /// The pages of a column, each of which is read where the one before was.
 struct Pages<'a, F> {
@@ -162,15 +158,6 @@ impl<'a, F: Read + Seek> Pages<'a, F> {
     }
 }
 
-/// Return the first `size` bytes of memory that is used for one page after another.
-fn at_least(memory: &mut Vec<u8>, size: usize) -> Result<&mut [u8], Error> {
-    if memory.len() < size {
-        make_room(memory, PAGE, size - memory.len())?;
-        memory.resize(size, 0);
-    }
-    Ok(&mut memory[..size])
-}
-
 /// The parts of a page, decompressed.
 struct Page<'a> {
     repetition: &'a [u8],
@@ -187,34 +174,20 @@ impl<'a> Page<'a> {
                 let (repetition, definition) = levels.split_at(repetition);
                 let size = header.size_in_memory.checked_sub(first).ok_or(DAMAGED)?;
                 let codec = if compressed { codec } else { Codec::Uncompressed };
-                Ok(Self { repetition, definition, values: decompressed(values, size, codec, memory)? })
+                Ok(Self { repetition, definition, values: codec.page(values, size, memory)? })
             }
             PageKind::Dictionary => {
-                let values = decompressed(stored, header.size_in_memory, codec, memory)?;
+                let values = codec.page(stored, header.size_in_memory, memory)?;
                 Ok(Self { repetition: &[], definition: &[], values })
             }
             PageKind::V1 { runs: false } => Err(Error::NotPlainLists),
             PageKind::V1 { runs: true } => {
-                let mut values = decompressed(stored, header.size_in_memory, codec, memory)?;
+                let mut values = codec.page(stored, header.size_in_memory, memory)?;
                 let (repetition, definition) = (prefixed(&mut values)?, prefixed(&mut values)?);
                 Ok(Self { repetition, definition, values })
             }
         }
     }
-}
-
-fn decompressed<'a>(stored: &'a [u8], size: usize, codec: Codec, memory: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
-    if codec == Codec::Uncompressed {
-        return if stored.len() == size { Ok(stored) } else { Err(DAMAGED) };
-    }
-    if size / MOST_GROWTH > stored.len() {
-        return Err(Error::NotPlainLists);
-    }
-    let page = at_least(memory, size)?;
-    if size > 0 {
-        codec.decompress(stored, page).ok_or(DAMAGED)?;
-    }
-    Ok(page)
 }
 
 /// Take the bytes after their number, of four bytes, from the beginning of `bytes`.
